@@ -1,0 +1,1 @@
+"""Floor 1: the codec, its geometry, its heads and their starts."""

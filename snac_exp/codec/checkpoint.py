@@ -1,0 +1,156 @@
+"""SNAC checkpoints in upstream's layout: a directory (or hub repository) of config.json and pytorch_model.bin."""
+
+import hashlib
+import inspect
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from snac import SNAC
+from snac.layers import NoiseBlock
+from torch import Tensor, nn
+
+from snac_exp.codec.geometry import CONFIG_FILE, Geometry, config_of_directory
+from snac_exp.errors import CodecError
+from snac_exp.files import atomic_path, write_json
+
+WEIGHTS_FILE = "pytorch_model.bin"
+
+
+@dataclass(frozen=True)
+class LoadedCodec:
+    """A pretrained codec in eval mode on the CPU, with what identifies it."""
+
+    model: SNAC
+    geometry: Geometry
+    fingerprint: str
+    name: str
+    config: dict[str, Any]
+
+
+def load_codec(name: str, path: str | Path | None, hub_id: str | None, bundled: str | None = None) -> LoadedCodec:
+    """Load a checkpoint from `path`, else from the package's own assets (`bundled`), else from the hub.
+
+    Raises:
+        CodecError: nothing is named, the hub is out of reach, or a file is missing, altered or of another model.
+    """
+    if path is not None:
+        return load_directory(name, Path(path).expanduser())
+    if bundled is not None:
+        return load_directory(name, bundled_directory(bundled))
+    if hub_id is not None:
+        return load_directory(name, _download(hub_id))
+    raise CodecError(f"codec '{name}' says nowhere to load from: set codec.path=DIR or codec.hub_id=OWNER/NAME")
+
+
+def bundled_directory(bundled: str) -> Path:
+    """Where a checkpoint that comes with this package lies."""
+    return Path(__file__).resolve().parents[1] / "assets" / bundled
+
+
+def load_directory(name: str, directory: Path) -> LoadedCodec:
+    """Load a checkpoint directory; weights must fit strictly, and files that could run code are refused.
+
+    Raises:
+        CodecError: names the file and what is wrong with it.
+    """
+    config = config_of_directory(directory)
+    geometry = Geometry.from_config(config)
+    model = _build(config, directory / CONFIG_FILE)
+    _load_weights(model, directory / WEIGHTS_FILE)
+    model.eval()
+    return LoadedCodec(model, geometry, fingerprint(model), name, config)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of all stored tensors, sorted by name; the same on every device."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_snac(model: SNAC, directory: Path) -> None:
+    """Write a model in upstream's layout, so that `SNAC.from_pretrained(directory)` loads it; each file atomically."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_path(Path(directory) / WEIGHTS_FILE) as temporary:
+        torch.save(weights, temporary)
+    write_json(Path(directory) / CONFIG_FILE, config_of(model))
+
+
+def config_of(model: SNAC) -> dict[str, Any]:
+    """The arguments of SNAC that build this model; upstream does not keep noise and depthwise, so they are read off."""
+    names = inspect.signature(SNAC).parameters.keys() - {"noise", "depthwise"}
+    config = {name: getattr(model, name) for name in sorted(names)}
+    config["noise"] = any(isinstance(module, NoiseBlock) for module in model.decoder.modules())
+    config["depthwise"] = bool(model.encoder.block[-1].groups > 1)
+    plain: dict[str, Any] = json.loads(json.dumps(config))  # lists instead of tuples, as a file gives them
+    return plain
+
+
+def _download(hub_id: str) -> Path:
+    """Directory of the two files in the hub's cache; downloads them where they are not there yet."""
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        try:
+            return _both_files(hf_hub_download, hub_id, local_files_only=True)
+        except LocalEntryNotFoundError:
+            HfApi().model_info(hub_id, timeout=10)  # fails at once where a download would retry for half a minute
+            return _both_files(hf_hub_download, hub_id)
+    # The bases are the HTTP library's own errors, whichever library this version of the hub's client uses.
+    except (OSError, ValueError, EntryNotFoundError, *HfHubHTTPError.__bases__) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CodecError(
+            f"cannot get codec '{hub_id}' from the hub ({reason}): either check the network and HF_HOME, or run "
+            f"'hf download {hub_id} {CONFIG_FILE} {WEIGHTS_FILE} --local-dir DIR' where there is a network, "
+            "copy DIR here and set codec.path=DIR"
+        ) from None
+
+
+def _both_files(download: Callable[..., str], hub_id: str, **options: bool) -> Path:
+    download(repo_id=hub_id, filename=WEIGHTS_FILE, **options)
+    return Path(download(repo_id=hub_id, filename=CONFIG_FILE, **options)).parent
+
+
+def _build(config: dict[str, Any], path: Path) -> SNAC:
+    with torch.random.fork_rng(devices=[]):  # upstream draws random weights first, which would move the caller's draws
+        try:
+            return SNAC(**config)
+        except (TypeError, ValueError, RuntimeError, ZeroDivisionError, IndexError) as error:
+            raise CodecError(f"{path} does not describe a SNAC model: {error}") from None
+
+
+def _load_weights(model: SNAC, path: Path) -> None:
+    if not path.is_file():
+        raise CodecError(f"there is no {path}; a codec directory holds {CONFIG_FILE} and {WEIGHTS_FILE}")
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise CodecError(
+            f"{path} is no plain dictionary of tensors: it is damaged, or loading it would run code, which is refused; "
+            "download the checkpoint again from a source you trust"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CodecError(f"{path} is damaged ({_brief(error)}); download the checkpoint again") from None
+    if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        raise CodecError(f"{path} must be a dictionary of tensors, as torch.save(model.state_dict(), path) writes it")
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CodecError(
+            f"{path} does not fit the model that {CONFIG_FILE} beside it describes: {_brief(error)}"
+        ) from None
+
+
+def _brief(error: Exception) -> str:
+    """An error on one line: load_state_dict lists every tensor on a line of its own."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:3]) or type(error).__name__
+    return text if len(text) <= 400 else text[:400] + " ..."

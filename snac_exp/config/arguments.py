@@ -1,0 +1,44 @@
+"""Command-line arguments `key=value` as Hydra overrides, with paths of any spelling.
+
+Hydra's grammar gives meaning to spaces, commas, `=`, quotes, brackets and `~`. A path may contain all of them, so values
+of keys that hold paths are quoted before the grammar sees them.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from snac_exp.errors import ConfigError
+
+PATH_KEYS = ("path", "input", "output", "checkpoint", "directory", "manifest", "audio_root")
+PATH_ENDINGS = ("_dir", "_path", "_root", "_file")
+
+
+def hydra_overrides(arguments: Sequence[str]) -> list[str]:
+    """Quote the path values among `key=value` arguments; everything else stays as it is.
+
+    Raises:
+        ConfigError: an argument is no `key=value` (nor `~key`, which removes a key).
+    """
+    return [_override(argument) for argument in arguments]
+
+
+def _override(argument: str) -> str:
+    key, equals, value = argument.partition("=")
+    if not equals and not argument.startswith("~"):
+        raise ConfigError(f"'{argument}' is no key=value; write key={argument}, with the key it is meant for")
+    name = key.lstrip("+").rsplit(".", 1)[-1]
+    if not (name in PATH_KEYS or name.endswith(PATH_ENDINGS)) or value in ("", "null"):
+        return argument
+    if value[:1] in "'\"" and value[-1:] == value[:1] and len(value) > 1:
+        return argument  # quoted for Hydra already
+    return f"{key}={quoted(value)}"
+
+
+def quoted(path: str) -> str:
+    """A path as a quoted string of Hydra's grammar; a leading `~/` becomes the home folder."""
+    if path == "~" or path.startswith("~/"):
+        path = str(Path(path).expanduser())
+    path = re.sub(r"(\\*)\$\{", r"\1\1\\${", path)  # an interpolation is meant as the letters it has
+    path = re.sub(r"(\\*)'", r"\1\1\'", path)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", path) + "'"

@@ -1,0 +1,82 @@
+"""Compose YAML groups and overrides into a checked `Experiment`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from snac_exp.config.schema import Experiment
+from snac_exp.config.structure import nearest, structure
+from snac_exp.config.validate import validate
+from snac_exp.errors import ConfigError
+
+
+def config_dir() -> Path:
+    """The folder of YAML files: conf/ of the checkout, or its copy inside an installed package."""
+    package = Path(__file__).resolve().parents[1]
+    checkout = package.parent / "conf"
+    return checkout if (checkout / "train.yaml").exists() else package / "conf"
+
+
+def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose a primary config of conf/ with Hydra overrides; errors become `ConfigError` with the mend."""
+    refuse_launcher(overrides)
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            return compose(config_name, overrides=list(overrides))
+    except HydraException as error:
+        raise ConfigError(_explain(error, config_name)) from error
+
+
+def refuse_launcher(overrides: Sequence[str]) -> None:
+    """A launcher named without `-m` would run here and now; say so instead."""
+    for override in overrides:
+        if override.lstrip("+").startswith("hydra/launcher"):
+            raise ConfigError(f"{override} needs -m before it: without -m the run would start here and now, not through the launcher")
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """Plain dictionaries with all interpolations resolved; a value still `???` is named."""
+    try:
+        container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        key = str(getattr(error, "full_key", "") or "?")
+        raise ConfigError(f"{key} has no value: {str(error).splitlines()[0]}; set it with {key}=VALUE") from error
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def experiment_of(values: dict[str, Any]) -> Experiment:
+    """The checked experiment of a resolved config."""
+    experiment = structure(Experiment, values)
+    validate(experiment)
+    return experiment
+
+
+def compose_experiment(overrides: Sequence[str]) -> tuple[Experiment, dict[str, Any]]:
+    """Compose conf/train.yaml with overrides: the checked experiment and the resolved values to store with the run."""
+    values = resolved(compose_config("train", overrides))
+    return experiment_of(values), values
+
+
+def _explain(error: HydraException, config_name: str) -> str:
+    """Hydra's first line, with the nearest right name where a key or a file was misspelt."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    text = lines[0]
+    cause = error.__cause__
+    key = str(getattr(cause, "key", "") or "")
+    parent = getattr(cause, "parent_node", None)
+    if key and parent is not None:
+        text = f"unknown key '{getattr(cause, 'full_key', key)}'{nearest(key, map(str, parent.keys()))}"
+    elif "Could not find" in text and "/" in text:
+        wanted = text.split("'")[1]
+        folder = config_dir() / Path(wanted).parent
+        names = [path.stem for path in folder.glob("*.yaml")]
+        text = f"there is no file conf/{wanted}.yaml{nearest(Path(wanted).name, names)}" if names else text
+    return text

@@ -1,0 +1,141 @@
+"""From plain dictionaries to the dataclasses of the schema, refusing whatever does not fit.
+
+Hydra alone lets `+typo=1` and unknown keys of free-form nodes pass, so the whole composed config is walked once here.
+Nothing in this file imports torch: a wrong key is answered before anything slow happens.
+"""
+
+import ast
+import difflib
+import importlib.util
+import types
+from collections.abc import Iterable
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from snac_exp.config.schema import Component
+from snac_exp.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def structure(kind: type[T], value: Any, path: str = "") -> T:
+    """Build `kind` (a schema dataclass) from nested dictionaries.
+
+    Raises:
+        ConfigError: naming the dotted key and the nearest right one, for unknown or missing keys and wrong types.
+    """
+    result: T = _convert(kind, value, path)
+    return result
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the closest choice, else the list of what there is."""
+    options = sorted(choices)
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else f"; there is: {', '.join(options) or 'nothing'}"
+
+
+def _convert(kind: Any, value: Any, path: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if kind is Component:
+        return _component(value, path)
+    if is_dataclass(kind):
+        return _dataclass(kind, value, path)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _convert(next(part for part in arguments if part is not type(None)), value, path)
+    if origin is Literal:
+        if value not in arguments:
+            raise ConfigError(f"{path}={value!r} is not possible{nearest(str(value), map(str, arguments))}")
+        return value
+    if origin is dict:
+        return {name: _convert(arguments[1], item, _join(path, name)) for name, item in _mapping(value, path).items()}
+    if origin is list:
+        return [_convert(arguments[0], item, f"{path}[{index}]") for index, item in enumerate(_sequence(value, path))]
+    if origin is tuple:
+        items = _sequence(value, path)
+        if len(items) != len(arguments):
+            raise ConfigError(f"{path}={value!r} needs {len(arguments)} entries, like [{', '.join('…' for _ in arguments)}]")
+        return tuple(_convert(part, item, path) for part, item in zip(arguments, items, strict=True))
+    return _scalar(kind, value, path)
+
+
+def _scalar(kind: type, value: Any, path: str) -> Any:
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        hint = " (a number like 5e-5 is written 5.0e-5 in YAML)" if kind is float and isinstance(value, str) else ""
+        raise ConfigError(f"{path}={value!r} must be of type {kind.__name__}, not {type(value).__name__}{hint}")
+    return value
+
+
+def _dataclass(kind: Any, value: Any, path: str) -> Any:
+    hints = get_type_hints(kind)
+    given = _mapping(value, path)
+    for name in given:
+        if name not in hints:
+            raise ConfigError(f"unknown key '{_join(path, name)}'{nearest(name, hints)}")
+    for item in fields(kind):
+        if item.name not in given and item.default is MISSING and item.default_factory is MISSING:
+            raise ConfigError(f"missing key '{_join(path, item.name)}': set it in the YAML file of its group or override it")
+    return kind(**{name: _convert(hints[name], item, _join(path, name)) for name, item in given.items()})
+
+
+def _component(value: Any, path: str) -> Component:
+    options = dict(_mapping(value, path))
+    target = options.pop("_target_", None)
+    if not isinstance(target, str):
+        raise ConfigError(f"'{path}' needs a _target_: the import path of the class to use")
+    known = parameters_of(target, path)
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"unknown key '{_join(path, name)}' for {target}{nearest(name, known)}")
+    return Component(target, options)
+
+
+def parameters_of(target: str, path: str) -> list[str]:
+    """Names of the arguments of a class or function, read from its source without importing its module."""
+    module, _, name = target.rpartition(".")
+    found = [node for node in definitions_of(module, path) if node.name == name]
+    if not found:
+        raise ConfigError(f"{path}._target_={target}: {module} defines no '{name}'")
+    node = found[0]
+    if isinstance(node, ast.ClassDef):
+        inits = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
+        if not inits:  # a dataclass: its annotated fields are its arguments
+            return [item.target.id for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
+        node = inits[0]
+    arguments = node.args
+    return [item.arg for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs) if item.arg != "self"]
+
+
+def definitions_of(module: str, path: str) -> list[ast.ClassDef | ast.FunctionDef]:
+    """Top-level classes and functions of a module, read from its source without importing it."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or spec.origin is None:
+        raise ConfigError(f"{path}: there is no module '{module}'; check the spelling and PYTHONPATH")
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    return [node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+
+
+def _mapping(value: Any, path: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"'{path}' must be a group of keys, not {value!r}")
+    return value
+
+
+def _sequence(value: Any, path: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ConfigError(f"{path}={value!r} must be a list")
+    return value
+
+
+def _join(path: str, name: object) -> str:
+    return f"{path}.{name}" if path else str(name)

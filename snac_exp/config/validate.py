@@ -1,0 +1,153 @@
+"""What no single key can say: that the parts of a recipe fit together."""
+
+import re
+from collections.abc import Mapping
+
+from snac_exp.config.schema import Experiment, LrPhase, Stage
+from snac_exp.config.structure import definitions_of, nearest
+from snac_exp.errors import ConfigError
+
+
+def validate(experiment: Experiment) -> None:
+    """Check the experiment across its groups.
+
+    Raises:
+        ConfigError: naming the key and the mend.
+    """
+    _check_numbers(experiment)
+    _check_ranges("curriculum.stages", experiment.curriculum.stages, experiment.lr.phases)
+    _check_ranges("lr.phases", experiment.lr.phases, experiment.curriculum.stages)
+    _check_groups(experiment)
+    _check_objective(experiment)
+    _check_init(experiment)
+
+
+def num_epochs(*schedules: Mapping[str, Stage] | Mapping[str, LrPhase]) -> int:
+    """Last epoch named by any range; open-ended ranges follow the others."""
+    ends = [item.epochs[1] for schedule in schedules for item in schedule.values() if item.epochs[1] is not None]
+    if not ends:
+        raise ConfigError("neither curriculum.stages nor lr.phases names a last epoch; give one range an end, like [2, 15]")
+    return max(ends)
+
+
+def _check_ranges(key: str, schedule: Mapping[str, Stage] | Mapping[str, LrPhase], other: Mapping[str, Stage] | Mapping[str, LrPhase]) -> None:
+    """Ranges, ordered by their first epoch, must tile 1..last without gap or overlap."""
+    if not schedule:
+        raise ConfigError(f"{key} is empty; give it at least one entry with epochs: [1, N]")
+    last = num_epochs(schedule, other)
+    expected, previous = 1, ""
+    for name, item in sorted(schedule.items(), key=lambda pair: pair[1].epochs[0]):
+        start, end = item.epochs[0], last if item.epochs[1] is None else item.epochs[1]
+        if end < start:
+            raise ConfigError(f"{key}.{name}.epochs={list(item.epochs)}: the first epoch comes after the last")
+        if start > expected:
+            missing = f"epoch {expected}" if start == expected + 1 else f"epochs {expected} to {start - 1}"
+            raise ConfigError(f"{key}.{name}.epochs={list(item.epochs)} leaves a gap: {missing} belong to nothing; start at {expected}")
+        if start < expected:
+            raise ConfigError(f"{key}.{name}.epochs={list(item.epochs)} overlaps {key}.{previous}; start at {expected}")
+        expected, previous = end + 1, name
+    if expected - 1 != last:
+        raise ConfigError(f"{key} ends at epoch {expected - 1} but the recipe has {last}; set {key}.{previous}.epochs=[…, {last}]")
+
+
+def _check_numbers(experiment: Experiment) -> None:
+    trainer, positive = experiment.trainer, {
+        "trainer.batch_size": experiment.trainer.batch_size,
+        "trainer.validation_batch_size": experiment.trainer.validation_batch_size,
+        "trainer.grad_clip": experiment.trainer.grad_clip,
+        "trainer.devices": experiment.trainer.devices,
+        "trainer.log_every_steps": experiment.trainer.log_every_steps,
+        "trainer.validate_every_epochs": experiment.trainer.validate_every_epochs,
+        "trainer.preflight_rows": experiment.trainer.preflight_rows,
+        "checkpoint.every_epochs": experiment.checkpoint.every_epochs,
+        "checkpoint.every_steps": experiment.checkpoint.every_steps,
+        "checkpoint.every_minutes": experiment.checkpoint.every_minutes,
+        "checkpoint.keep_intermediate": experiment.checkpoint.keep_intermediate,
+    }  # fmt: skip
+    for name, stage in experiment.curriculum.stages.items():
+        positive[f"curriculum.stages.{name}.segment_seconds"] = stage.segment_seconds
+        positive[f"curriculum.stages.{name}.batch_multiplier"] = stage.batch_multiplier
+    for optional in ("max_steps_per_epoch", "num_threads", "summary_utterances"):
+        if getattr(trainer, optional) is not None:
+            positive[f"trainer.{optional}"] = getattr(trainer, optional)
+    if experiment.checkpoint.keep_epochs is not None:
+        positive["checkpoint.keep_epochs"] = experiment.checkpoint.keep_epochs
+    for key, value in positive.items():
+        if not value > 0:
+            raise ConfigError(f"{key}={value} must be greater than 0")
+    not_negative = {"trainer.weight_decay": trainer.weight_decay, "trainer.num_workers": trainer.num_workers, "trainer.num_sample_clips": trainer.num_sample_clips}
+    for key, value in not_negative.items():
+        if value < 0:
+            raise ConfigError(f"{key}={value} must not be negative")
+    if not all(0 <= beta < 1 for beta in trainer.betas):
+        raise ConfigError(f"trainer.betas={list(trainer.betas)} must lie in [0, 1)")
+    if not re.fullmatch(r"[\w.-]+", experiment.name):
+        raise ConfigError(f"name={experiment.name!r} becomes a folder: use letters, digits, '_', '-' and '.'")
+
+
+def _check_groups(experiment: Experiment) -> None:
+    groups = experiment.lr.groups
+    for name, pattern in groups.items():
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ConfigError(f"lr.groups.{name}={pattern!r} is no regular expression: {error}") from error
+    for phase, item in experiment.lr.phases.items():
+        for name, rate in item.groups.items():
+            if name not in groups:
+                raise ConfigError(f"lr.phases.{phase}.groups.{name} has no pattern in lr.groups{nearest(name, groups)}")
+            if rate is not None and not rate > 0:
+                raise ConfigError(f"lr.phases.{phase}.groups.{name}={rate} must be greater than 0, or null to freeze the group")
+        for name, pattern in groups.items():
+            if pattern is not None and name not in item.groups:
+                raise ConfigError(f"lr.phases.{phase}.groups lacks '{name}'; give it a learning rate, or null to freeze it")
+    shape = experiment.lr.one_cycle
+    if not 0 < shape.pct_start < 1:
+        raise ConfigError(f"lr.one_cycle.pct_start={shape.pct_start} must lie between 0 and 1")
+
+
+def _check_objective(experiment: Experiment) -> None:
+    loss, heads = experiment.loss, experiment.heads
+    absent = {head for head, weight in loss.weights.items() if weight is None}
+    _same_heads("loss.weights", set(loss.weights) - absent, set(heads))
+    for phase, weights in loss.phases.items():
+        if phase not in experiment.lr.phases:
+            raise ConfigError(f"loss.phases.{phase} is no phase of lr.phases{nearest(phase, experiment.lr.phases)}")
+        _known(f"loss.phases.{phase}", weights, heads, absent)
+    _known("loss.n_ffts", loss.n_ffts, heads, absent)
+    _known("loss.head_terms", loss.head_terms, heads, absent)
+    for head in heads:
+        if head not in loss.n_ffts:
+            raise ConfigError(f"loss.n_ffts lacks '{head}'; give its STFT sizes in samples, like [1024, 2048, 4096]")
+    terms = loss_terms()
+    for key, names in [("loss.terms", loss.terms), *((f"loss.head_terms.{head}", item) for head, item in loss.head_terms.items())]:
+        for name, weight in names.items():
+            if name not in terms:
+                raise ConfigError(f"{key}.{name} is no loss term{nearest(name, terms)}")
+            if weight < 0:
+                raise ConfigError(f"{key}.{name}={weight} must not be negative")
+
+
+def loss_terms() -> list[str]:
+    """Names of all reconstruction terms: the public functions of `snac_exp.losses.reconstruction`."""
+    names = [node.name for node in definitions_of("snac_exp.losses.reconstruction", "loss.terms")]
+    return [name for name in names if not name.startswith("_") and name.islower()]
+
+
+def _same_heads(key: str, given: set[str], heads: set[str]) -> None:
+    for name in given - heads:
+        raise ConfigError(f"{key}.{name} has no head; add the head, or set {key}.{name}=null{nearest(name, heads)}")
+    for name in heads - given:
+        raise ConfigError(f"{key} lacks head '{name}'; give it a weight (0 = measured, not trained)")
+
+
+def _known(key: str, names: Mapping[str, object], heads: Mapping[str, object], absent: set[str]) -> None:
+    for name in names:
+        if name not in heads and name not in absent:
+            raise ConfigError(f"{key}.{name} has no head{nearest(name, heads)}")
+
+
+def _check_init(experiment: Experiment) -> None:
+    inits = [node.name for node in definitions_of("snac_exp.codec.init", "init.name") if not node.name.startswith("_")]
+    if experiment.init.name not in inits:
+        raise ConfigError(f"init.name={experiment.init.name} is no way to start{nearest(experiment.init.name, inits)}")

@@ -1,0 +1,1 @@
+"""Floor 2: from a folder of speech to batches."""

@@ -1,0 +1,103 @@
+"""Find audio files below a folder and measure each one; nothing is judged here.
+
+This module imports no torch: the worker processes of `prepare` start in a fraction of a second.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
+BLOCK_FRAMES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What reading a file from start to end tells. `error` is null for a file that decodes as its header promises.
+
+    size_bytes and mtime_ns say whether the file is still the one that was measured.
+    """
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+    error: str | None = None
+    rate: int = 0
+    channels: int = 0
+    num_samples: int = 0
+    sha1: str = ""
+    peak: float = 0.0
+    finite: bool = True
+
+    @property
+    def seconds(self) -> float:
+        """Duration; 0 for a file that cannot be read."""
+        return self.num_samples / self.rate if self.rate else 0.0
+
+
+def find_audio(input_dir: Path, skip: Path) -> list[str]:
+    """Relative paths (forward slashes, sorted) of all audio files below a folder, linked folders included.
+
+    `skip` is left out with all below it. A link back to a folder above is not followed.
+    """
+    found = _walk(input_dir, skip.resolve(), frozenset())
+    return sorted(path.relative_to(input_dir).as_posix() for path in found)
+
+
+def _walk(folder: Path, skip: Path, above: frozenset[Path]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in above or real == skip:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield from _walk(Path(entry.path), skip, above | {real})
+            elif Path(entry.name).suffix.lower() in AUDIO_SUFFIXES:
+                yield Path(entry.path)
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """(size in bytes, modification time in ns) of a file, (-1, -1) if it is gone or a broken link."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
+
+
+def measure(input_dir: Path, relative: str) -> FileFacts:
+    """Read one file from start to end, in blocks, and say what it is; errors become part of the facts."""
+    path = input_dir / relative
+    size_bytes, mtime_ns = stamp(path)
+    try:
+        with open(path, "rb") as file:
+            sha1 = hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
+        with soundfile.SoundFile(str(path)) as audio:
+            num_samples, peak, finite = _read_through(audio)
+            facts = FileFacts(
+                relative, size_bytes, mtime_ns, None, audio.samplerate, audio.channels, num_samples, sha1, peak, finite
+            )
+            promised = int(audio.frames)
+    except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:
+        return FileFacts(relative, size_bytes, mtime_ns, error=f"{type(error).__name__}: {error}")
+    if num_samples < promised:
+        return FileFacts(
+            relative, size_bytes, mtime_ns, error=f"ends after {num_samples} of {promised} promised samples"
+        )
+    return facts
+
+
+def _read_through(audio: soundfile.SoundFile) -> tuple[int, float, bool]:
+    """(samples, peak of the mono mix, whether all are finite)."""
+    num_samples, peak, finite = 0, 0.0, True
+    for block in audio.blocks(BLOCK_FRAMES, dtype="float32", always_2d=True):
+        num_samples += len(block)
+        block_peak = float(np.abs(block.mean(axis=1)).max(initial=0.0))
+        finite = finite and bool(np.isfinite(block_peak))
+        peak = max(peak, block_peak) if finite else 0.0
+    return num_samples, peak, finite

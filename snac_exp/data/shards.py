@@ -1,0 +1,151 @@
+"""The files of a code cache: names, columns and the metadata that says which codec the codes belong to.
+
+A cache of N shards is the files codes-00000-of-0000N.parquet (zstd). A shard is whole or absent, and it carries the
+list of the manifest rows that could not be cached, so the cache accounts for every row of its manifest.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from snac_exp.codec.geometry import Geometry
+from snac_exp.errors import DataError
+
+METADATA_KEY = b"snac_exp_cache"
+FORMAT_VERSION = 1
+SHARD_NAME = re.compile(r"codes-(\d{5})-of-(\d{5})\.parquet")
+
+
+@dataclass(frozen=True)
+class CacheIdentity:
+    """What all shards of a cache must have in common: the codec, its geometry and the manifest.
+
+    Where the audio lies may change; a folder can be moved between two runs.
+    """
+
+    codec_fingerprint: str
+    codec_name: str
+    sampling_rate: int
+    hop_length: int
+    vq_strides: tuple[int, ...]
+    attn_window_size: int | None
+    codebook_size: int
+    manifest_digest: str
+    audio_root: str = field(compare=False)
+
+    @property
+    def geometry(self) -> Geometry:
+        """Geometry of the codec that wrote the codes."""
+        return Geometry(self.sampling_rate, self.hop_length, self.vq_strides, self.attn_window_size)
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A row of the manifest that has no codes: its path, the kind of failure and what happened."""
+
+    path: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ShardMetadata:
+    """Everything a shard says about itself beside its rows."""
+
+    identity: CacheIdentity
+    num_manifest_rows: int
+    rejected: tuple[Rejection, ...]
+    device: str
+    versions: dict[str, str]
+
+    def encode(self) -> dict[bytes, bytes]:
+        """As Arrow schema metadata."""
+        return {METADATA_KEY: json.dumps({"version": FORMAT_VERSION, **asdict(self)}, ensure_ascii=False).encode()}
+
+
+def shard_name(index: int, count: int) -> str:
+    """File name of a shard, e.g. codes-00000-of-00003.parquet."""
+    return f"codes-{index:05d}-of-{count:05d}.parquet"
+
+
+def shard_schema(num_codebooks: int) -> pa.Schema:
+    """Columns of a shard. num_samples counts at the codec's rate; source_rate is the file's own, in Hz."""
+    columns = [
+        ("path", pa.string()),
+        ("split", pa.string()),
+        ("speaker", pa.string()),
+        ("sha1", pa.string()),
+        ("seconds", pa.float64()),
+        ("num_samples", pa.int64()),
+        ("source_rate", pa.int32()),
+    ]
+    return pa.schema(columns + [(f"codes_{i}", pa.list_(pa.uint16())) for i in range(num_codebooks)])
+
+
+def read_metadata(path: Path) -> ShardMetadata:
+    """Metadata of one shard; DataError if the file is no shard of a code cache of this format."""
+    try:
+        encoded = (pq.read_schema(path).metadata or {}).get(METADATA_KEY)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a readable code shard ({error}); delete it and run cache-codes again") from error
+    if encoded is None:
+        raise DataError(f"{path}: not written by snac-exp cache-codes; make the cache with it in a folder of its own")
+    return _decode_metadata(path, json.loads(encoded))
+
+
+def list_shards(cache_dir: Path) -> list[Path]:
+    """All shards of a cache in order; DataError if there is none, one is missing, or two layouts are mixed."""
+    found = sorted(path for path in cache_dir.glob("codes-*.parquet") if SHARD_NAME.fullmatch(path.name))
+    if not found:
+        raise DataError(f"{cache_dir}: no code shards there")
+    counts = {int(SHARD_NAME.fullmatch(path.name)[2]) for path in found}  # type: ignore[index]
+    if len(counts) > 1:
+        raise DataError(f"{cache_dir}: shards of {sorted(counts)} are mixed; keep one cache per folder")
+    count = counts.pop()
+    missing = [name for name in (shard_name(i, count) for i in range(count)) if not (cache_dir / name).exists()]
+    if missing:
+        raise DataError(
+            f"{cache_dir}: incomplete, {len(missing)} of {count} shards are missing (first: {missing[0]});"
+            " run the same cache-codes command again, it makes only what is missing"
+        )
+    return found
+
+
+def common_identity(shards: list[Path]) -> CacheIdentity:
+    """The identity all shards share; DataError naming the first one that differs."""
+    first = read_metadata(shards[0]).identity
+    for path in shards[1:]:
+        other = read_metadata(path).identity
+        if other != first:
+            raise DataError(
+                f"{path}: {differences(first, other)} differ from {shards[0].name}; keep one cache per folder"
+            )
+    return first
+
+
+def differences(one: CacheIdentity, other: CacheIdentity) -> str:
+    """The fields that keep two identities from being equal, with both values."""
+    left, right = asdict(one), asdict(other)
+    return ", ".join(
+        f"{key} ({left[key]} and {right[key]})" for key in left if key != "audio_root" and left[key] != right[key]
+    )
+
+
+def _decode_metadata(path: Path, value: dict[str, Any]) -> ShardMetadata:
+    if value.get("version") != FORMAT_VERSION:
+        raise DataError(
+            f"{path}: cache format {value.get('version')}, this version reads {FORMAT_VERSION}; cache again"
+        )
+    identity = value["identity"]
+    return ShardMetadata(
+        identity=CacheIdentity(**{**identity, "vq_strides": tuple(identity["vq_strides"])}),
+        num_manifest_rows=value["num_manifest_rows"],
+        rejected=tuple(Rejection(**row) for row in value["rejected"]),
+        device=value["device"],
+        versions=value["versions"],
+    )

@@ -1,0 +1,158 @@
+"""Which row, where and how long: every slice of an epoch as a function of (seed, epoch, position) alone.
+
+All positions and lengths are coarse tokens, i.e. tokens of codebook 0. Nothing here has a state, so a resumed run asks
+for the rest of its epoch and gets exactly the slices it would have had.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from snac_exp.codec.geometry import Geometry
+from snac_exp.config.seeding import generator
+from snac_exp.errors import DataError
+
+Int64Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class SliceSpec:
+    """One slice of one row: the decoded window [window_start, window_start + window_tokens) holds the scored slice
+    [start, start + num_tokens). The window may reach beyond the end of the utterance, which is padded then."""
+
+    row: int
+    window_start: int
+    window_tokens: int
+    start: int
+    num_tokens: int
+
+    @property
+    def offset(self) -> int:
+        """Coarse tokens from the start of the window to the start of the slice."""
+        return self.start - self.window_start
+
+
+class SliceSampler:
+    """The batches of one epoch, each row exactly once, as lists of SliceSpec.
+
+    `batch_size` counts slices over all ranks; each rank gets a contiguous part of every batch. The last batch may be
+    smaller; where it has fewer slices than there are ranks it is joined to the one before, so that no rank runs dry.
+    `start_batch` begins in the middle of the epoch: the result is the tail of the whole list.
+    """
+
+    def __init__(
+        self,
+        coarse_lengths: Sequence[int] | Int64Array,
+        geometry: Geometry,
+        seed: int,
+        batch_size: int,
+        num_tokens: int,
+        context_tokens: int,
+        epoch: int,
+        start_batch: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.lengths = np.asarray(coarse_lengths, dtype=np.int64)
+        _check_batching(len(self.lengths), batch_size, rank, world_size)
+        _check_steps(geometry, num_tokens, self.lengths)
+        self.geometry, self.seed, self.epoch = geometry, seed, epoch
+        self.batch_size, self.start_batch, self.rank, self.world_size = batch_size, start_batch, rank, world_size
+        self.num_tokens, self.context_tokens = num_tokens, context_tokens
+        self.num_batches = _num_batches(len(self.lengths), batch_size, world_size)
+
+    def __len__(self) -> int:
+        return max(self.num_batches - self.start_batch, 0)
+
+    def __iter__(self) -> Iterator[list[SliceSpec]]:
+        num_rows = len(self.lengths)
+        order = generator(self.seed, "shuffle", self.epoch).permutation(num_rows)
+        # One draw per position in [0, 1): the same whatever the batch size, the rank and the slice length.
+        draws = generator(self.seed, "slice", self.epoch).random(num_rows)
+        for batch in range(self.start_batch, self.num_batches):
+            first, stop = self._positions(batch)
+            rows = order[first:stop]
+            starts = draw_starts(self.lengths[rows], draws[first:stop], self.num_tokens, self.geometry.coarse_step)
+            yield [self._spec(int(row), int(start)) for row, start in zip(rows, starts, strict=True)]
+
+    def _positions(self, batch: int) -> tuple[int, int]:
+        """Positions [first, stop) of this rank's part of a batch in the epoch's order."""
+        first = batch * self.batch_size
+        stop = len(self.lengths) if batch == self.num_batches - 1 else first + self.batch_size
+        num = stop - first
+        return first + num * self.rank // self.world_size, first + num * (self.rank + 1) // self.world_size
+
+    def _spec(self, row: int, start: int) -> SliceSpec:
+        return place(row, start, int(self.lengths[row]), self.num_tokens, self.context_tokens, self.geometry)
+
+
+def validation_specs(
+    coarse_lengths: Sequence[int] | Int64Array,
+    geometry: Geometry,
+    seed: int,
+    num_tokens: int,
+    num_slices: int,
+    context_tokens: int,
+) -> list[SliceSpec]:
+    """The slices every validation of a run measures, whatever the epoch and the curriculum.
+
+    Different rows as long as there are any, then further slices of the same rows; a slice never comes twice, so short
+    utterances may leave fewer than `num_slices`.
+    """
+    lengths = np.asarray(coarse_lengths, dtype=np.int64)
+    if len(lengths) == 0:
+        raise DataError("no validation rows; prepare the folder with a smaller train_ratio or name validation_speakers")
+    _check_steps(geometry, num_tokens, lengths)
+    order = np.resize(generator(seed, "validation_rows").permutation(len(lengths)), num_slices)
+    draws = generator(seed, "validation_slice").random(num_slices)
+    starts = draw_starts(lengths[order], draws, num_tokens, geometry.coarse_step)
+    specs = (
+        place(int(row), int(start), int(lengths[row]), num_tokens, context_tokens, geometry)
+        for row, start in zip(order, starts, strict=True)
+    )
+    return list(dict.fromkeys(specs))
+
+
+def draw_starts(lengths: Int64Array, draws: npt.NDArray[np.float64], num_tokens: int, coarse_step: int) -> Int64Array:
+    """Starts of slices of `num_tokens` in utterances of `lengths` (n,), uniform over the admissible multiples of the
+    step; `draws` (n,) lie in [0, 1). Utterances shorter than the slice start at 0."""
+    num_choices = np.maximum(lengths - num_tokens, 0) // coarse_step + 1
+    choices: Int64Array = np.minimum((draws * num_choices).astype(np.int64), num_choices - 1)
+    return choices * coarse_step
+
+
+def place(row: int, start: int, length: int, num_tokens: int, context_tokens: int, geometry: Geometry) -> SliceSpec:
+    """The slice at `start` with `context_tokens` (rounded up to whole steps) around it where the utterance has them.
+
+    At the ends of the utterance the window keeps its length and its end is the true end, so the slice lies off-centre.
+    """
+    step = geometry.coarse_step
+    context = -(-context_tokens // step) * step
+    window_tokens = num_tokens + 2 * context
+    window_start = min(max(start - context, 0), max(length - window_tokens, 0))
+    return SliceSpec(row, window_start, window_tokens, start, num_tokens)
+
+
+def _num_batches(num_rows: int, batch_size: int, world_size: int) -> int:
+    whole, rest = divmod(num_rows, batch_size)
+    return whole if whole and rest < world_size else whole + (rest > 0)
+
+
+def _check_batching(num_rows: int, batch_size: int, rank: int, world_size: int) -> None:
+    if not 0 <= rank < world_size:
+        raise ValueError(f"rank {rank} is not one of {world_size}")
+    if batch_size < world_size or num_rows < world_size:
+        raise DataError(
+            f"{num_rows} rows in batches of {batch_size} do not feed {world_size} devices;"
+            " use fewer devices, a larger trainer.batch_size or more data"
+        )
+
+
+def _check_steps(geometry: Geometry, num_tokens: int, lengths: Int64Array) -> None:
+    step = geometry.coarse_step
+    if num_tokens < step or num_tokens % step:
+        raise ValueError(f"a slice of {num_tokens} coarse tokens is not a whole number of steps of {step}")
+    if (lengths < step).any() or (lengths % step).any():
+        raise ValueError(f"utterances must have whole steps of {step} coarse tokens")

@@ -1,0 +1,69 @@
+"""The parts of a run from its experiment: codec, corpus, task, parameter groups."""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from snac_exp.codec.checkpoint import LoadedCodec, load_codec
+from snac_exp.codec.geometry import check_declared
+from snac_exp.codec.init import apply_init
+from snac_exp.codec.multirate import MultiRateSnac
+from snac_exp.config.schema import Codec, Component, Experiment
+from snac_exp.config.seeding import derive_seed
+from snac_exp.data.cached_codes import Corpus
+from snac_exp.errors import ConfigError
+from snac_exp.training.groups import ParameterGroups, group_parameters
+from snac_exp.training.task import DecoderTask
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run consists of before its first step."""
+
+    codec: LoadedCodec
+    corpus: Corpus
+    task: DecoderTask
+    groups: ParameterGroups
+
+
+def build(experiment: Experiment) -> Parts:
+    """Load the codec, build the model at its start, open the corpus, sort the parameters.
+
+    Raises:
+        CodecError, DataError, ConfigError: something is missing or does not fit; the message names the mend.
+    """
+    codec = open_codec(experiment.codec)
+    task = DecoderTask(build_model(experiment, codec), experiment.loss)
+    frozen = [("encoder.", experiment.task.freeze_encoder), ("quantizer.", experiment.task.freeze_vq)]
+    groups = group_parameters(task.model, experiment.lr.groups, tuple(prefix for prefix, is_frozen in frozen if is_frozen))
+    corpus = instantiate(experiment.data, "data").open(codec, task.model.rates, experiment.seed)
+    return Parts(codec, corpus, task, groups)
+
+
+def open_codec(codec: Codec) -> LoadedCodec:
+    """The checkpoint of a codec config; its geometry must be the declared one."""
+    loaded = load_codec(codec.name, codec.path, codec.hub_id, codec.bundled)
+    if codec.geometry is not None:
+        check_declared(loaded.geometry, codec.geometry)
+    return loaded
+
+
+def build_model(experiment: Experiment, codec: LoadedCodec) -> MultiRateSnac:
+    """The model at step 0: a function of config and checkpoint alone."""
+    torch.manual_seed(derive_seed(experiment.seed, "init"))
+    factories = {name: lambda *args, part=part, name=name: instantiate(part, f"heads.{name}", *args) for name, part in experiment.heads.items()}
+    model = MultiRateSnac.from_codec(codec, factories)
+    apply_init(model, codec, experiment.init.name)
+    return model
+
+
+def instantiate(component: Component, path: str, *arguments: Any) -> Any:
+    """Call the class or function that a component names with its options."""
+    module, _, name = component.target.rpartition(".")
+    target = getattr(importlib.import_module(module), name)
+    try:
+        return target(*arguments, **component.options)
+    except TypeError as error:
+        raise ConfigError(f"{path}: {component.target} cannot be built with {component.options}: {error}") from error

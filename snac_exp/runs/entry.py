@@ -1,0 +1,96 @@
+"""What happens between `python train.py …` and a run: resume, Hydra's own flags, or compose, check and go.
+
+Nothing here imports torch before the config has passed, so help and errors answer at once.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from snac_exp.config.arguments import hydra_overrides
+from snac_exp.errors import ConfigError, SnacExpError
+
+EXIT_USER_ERROR = 2
+HELP = """\
+usage: python train.py [GROUP=CHOICE | KEY=VALUE | +experiment=NAME | +debug=fast]…
+       python train.py resume=RUN_DIR
+       python train.py --cfg job [OVERRIDES]      print the composed config, run nothing
+
+Without arguments this is the demo. Look before you run: snac-exp plan OVERRIDES, snac-exp check OVERRIDES.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train, resume or explain; returns the exit status (0 done, 2 mend something, 75 stopped on request and saved)."""
+    return guarded(lambda: _main(list(arguments)))
+
+
+def guarded(function: Callable[[], int]) -> int:
+    """Run a command; errors that a user can mend are one message and status 2, defects keep their traceback."""
+    try:
+        return function()
+    except SnacExpError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+
+
+def _main(arguments: list[str]) -> int:
+    if any(item in ("-h", "--help") for item in arguments):
+        print(HELP + _groups())
+        return 0
+    if arguments[:1] == ["--cfg"]:
+        return _print_config(arguments[1:])
+    flags = [item for item in arguments if item.startswith("-")]
+    if flags:
+        raise ConfigError(f"{flags[0]} is no option of train.py; see python train.py --help")
+    resumed = [item.split("=", 1)[1] for item in arguments if item.startswith("resume=")]
+    if resumed:
+        return _resume(arguments, Path(resumed[0]).expanduser())
+    return _start(arguments)
+
+
+def _start(arguments: list[str]) -> int:
+    from snac_exp.config.compose import compose_experiment
+
+    overrides = hydra_overrides(arguments)
+    experiment, values = compose_experiment(overrides)
+    from snac_exp.runs.run import start
+
+    return start(experiment, values, overrides)
+
+
+def _resume(arguments: list[str], run_dir: Path) -> int:
+    if len(arguments) != 1:
+        others = [item for item in arguments if not item.startswith("resume=")]
+        raise ConfigError(f"resume= goes alone: a run goes on as it was begun; leave out {' '.join(others)}")
+    from snac_exp.config.compose import experiment_of
+    from snac_exp.tracking.run_folder import RunFolder
+
+    folder = RunFolder.open(run_dir)
+    experiment = experiment_of(folder.values())
+    from snac_exp.runs.run import resume
+
+    return resume(experiment, folder)
+
+
+def _print_config(arguments: list[str]) -> int:
+    from omegaconf import OmegaConf
+
+    from snac_exp.config.compose import compose_config
+
+    kind = arguments[0] if arguments else ""
+    if kind != "job":
+        raise ConfigError(f"--cfg {kind}: only --cfg job is there, the config of the run")
+    print(OmegaConf.to_yaml(compose_config("train", hydra_overrides(arguments[1:]))), end="")
+    return 0
+
+
+def _groups() -> str:
+    """The choices of every config group, read from conf/."""
+    from snac_exp.config.compose import config_dir
+
+    lines = ["groups:"]
+    for folder in sorted(path for path in config_dir().iterdir() if path.is_dir() and path.name != "local"):
+        choices = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+        lines.append(f"  {'+' if folder.name in ('experiment', 'debug') else ''}{folder.name}: {choices}")
+    return "\n".join(lines)

@@ -1,0 +1,127 @@
+"""One run from its first to its last line: build, prove, train, sum up, and say truthfully how it went."""
+
+import traceback
+from collections.abc import Mapping
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console as RichConsole
+
+from snac_exp.config.schema import Experiment
+from snac_exp.evaluation.summary import summarize, summary_table, write_summary
+from snac_exp.files import write_json
+from snac_exp.runs.build import Parts, build, build_model
+from snac_exp.tracking.console import Console
+from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.tracking.tracker import Tracker
+from snac_exp.training.checkpoints import CheckpointStore
+from snac_exp.training.environment import environment
+from snac_exp.training.plan import unroll
+from snac_exp.training.preflight import preflight
+from snac_exp.training.stop import EXIT_PREEMPTED
+from snac_exp.training.tables import epoch_table, group_table
+from snac_exp.training.trainer import Trainer
+
+
+def start(experiment: Experiment, values: Mapping[str, Any], overrides: list[str]) -> int:
+    """Make a new run folder and train in it; returns the exit status."""
+    folder = RunFolder.create(values, overrides)
+    return _run(experiment, folder, resuming=False)
+
+
+def resume(experiment: Experiment, folder: RunFolder) -> int:
+    """Go on with the run in a folder, from its stored config and newest checkpoint; returns the exit status."""
+    return _run(experiment, folder, resuming=True)
+
+
+def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
+    with folder.locked():
+        folder.set_status("running", error=None)
+        try:
+            finished = _train(experiment, folder, resuming=resuming)
+        except BaseException as error:
+            folder.set_status("failed", error="".join(traceback.format_exception(error)))
+            raise
+        folder.set_status("finished" if finished else "preempted")
+    return 0 if finished else EXIT_PREEMPTED
+
+
+def _train(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> bool:
+    if experiment.trainer.num_threads is not None:
+        torch.set_num_threads(experiment.trainer.num_threads)
+    settings = experiment.trainer
+    fabric = Fabric(accelerator=settings.accelerator, devices=settings.devices, precision=settings.precision)  # type: ignore[arg-type]
+    parts = build(experiment)
+    plan = unroll(experiment, parts.codec.geometry)
+    store = CheckpointStore(folder.checkpoints, experiment.checkpoint.keep_epochs, experiment.checkpoint.keep_intermediate)
+    saved = store.load_latest(fabric.device) if resuming else None
+    console = Console(folder.path, num_epochs=len(plan.epochs), num_steps=plan.num_steps(len(parts.corpus.train)))
+    try:
+        with _tracker(experiment, folder, saved, resuming=resuming) as tracker:
+            fingerprint = parts.codec.fingerprint
+            trainer = Trainer(experiment, plan, parts.task, parts.groups, parts.corpus, fabric, folder, tracker, console, store, fingerprint)
+            _announce(trainer, parts)
+            preflight(parts.task, parts.codec, parts.corpus, experiment.init.name, settings.preflight_rows, experiment.seed, console.note)
+            fabric.to_device(parts.task)
+            if saved is not None:
+                trainer.restore(saved)
+            elif resuming:
+                console.note("no checkpoint was written before this run ended: it begins at step 0")
+            finished = trainer.fit()
+            if finished and fabric.is_global_zero:
+                _sum_up(trainer, parts)
+        return finished
+    finally:
+        console.end()
+
+
+def _tracker(experiment: Experiment, folder: RunFolder, saved: dict[str, Any] | None, *, resuming: bool) -> Tracker:
+    """metrics.jsonl, cut back to the checkpoint when resuming so that no step is missing or doubled."""
+    begun = 0 if saved is None else int(saved["state"]["metrics_position"])
+    settings = experiment.tracker
+    return Tracker.open(
+        folder.path,
+        mode=settings.mode,
+        project=settings.project,
+        entity=settings.entity,
+        run_name=f"{experiment.name}/{folder.path.name}",
+        tags=settings.tags,
+        config=folder.values(),
+        resume_at=begun if resuming else None,
+    )
+
+
+def _announce(trainer: Trainer, parts: Parts) -> None:
+    """Store and show what is about to happen."""
+    num_rows, settings = len(parts.corpus.train), trainer.experiment.trainer
+    write_json(trainer.folder.plan, trainer.plan.to_json() | {"num_rows": num_rows, "num_steps": trainer.num_steps})
+    facts = environment(trainer.fabric.device, settings.precision, trainer.fabric.world_size)
+    write_json(trainer.folder.environment, facts | {"codec": parts.codec.name, "codec_fingerprint": parts.codec.fingerprint})
+    text = StringIO()
+    RichConsole(file=text, width=120).print(epoch_table(trainer.plan), group_table(trainer.experiment, parts.groups))
+    trainer.console.begin(f"run folder: {trainer.folder.path}\n{text.getvalue()}")
+    trainer.console.note(f"{num_rows} training rows, {len(parts.corpus.validation)} validation rows, {trainer.num_steps} steps")
+
+
+def _sum_up(trainer: Trainer, parts: Parts) -> None:
+    """Measure the final model beside its baselines and say where everything lies."""
+    experiment, folder = trainer.experiment, trainer.folder
+    initial = build_model(experiment, parts.codec).to(trainer.fabric.device)
+    limit = experiment.trainer.summary_utterances
+    device = trainer.fabric.device
+    summary = summarize(parts.task.model, initial, parts.corpus, seed=experiment.seed, device=device, num_utterances=limit)
+    path = write_summary(folder.path, summary)
+    text = StringIO()
+    RichConsole(file=text, width=120).print(summary_table(summary))
+    clips = sorted(folder.samples.iterdir())[-1]
+    for line in (text.getvalue(), *_results(path, trainer.store, clips)):
+        trainer.console.note(line)
+
+
+def _results(summary: Path, store: CheckpointStore, clips: Path) -> list[str]:
+    lines = [f"summary:    {summary}", f"checkpoint: {store.directory / 'best_model.pt'}"]
+    lines += [f"listen:     {path}" for path in sorted(clips.glob("*.wav"))]
+    return lines + [f"look:       {path}" for path in sorted(clips.glob("*.png"))]

@@ -1,0 +1,152 @@
+"""What a person at the terminal sees of a run, and RUN_DIR/train.log, which says the same in plain lines."""
+
+import sys
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol, TextIO
+
+import rich.console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+LOG_FILE = "train.log"
+
+
+class EpochLike(Protocol):
+    """What is shown of an epoch of the plan."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def stage(self) -> str: ...
+    @property
+    def phase(self) -> str: ...
+
+
+class Console:
+    """Live progress on a terminal, one line every few seconds elsewhere; train.log gets the lines in both cases.
+
+    The remaining time is that of the steps done in this process: the curriculum keeps batch times segment length about
+    constant, so that steps of all stages cost nearly the same.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        num_epochs: int,
+        num_steps: int,
+        out: TextIO | None = None,
+        live: bool | None = None,
+        every_seconds: float = 10.0,
+    ) -> None:
+        """`live`: None asks whether `out` (default: standard output) is a terminal."""
+        self._rich = rich.console.Console(file=out or sys.stdout, force_terminal=live, soft_wrap=True)
+        self._live = Live(console=self._rich, refresh_per_second=4, transient=True)
+        self._is_live = self._rich.is_terminal
+        self._log = open(Path(run_dir) / LOG_FILE, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+        self._num_epochs, self._num_steps = num_epochs, num_steps
+        self._every_seconds = every_seconds
+        self._head, self._num_batches = "start", 0
+        self._last_line = float("-inf")
+        self._first: tuple[float, int] | None = None
+
+    def begin(self, plan_text: str) -> None:
+        """Show the plan and start the display."""
+        self.note(plan_text)
+        if self._is_live:
+            self._live.start()
+
+    def epoch(self, epoch: EpochLike, num_batches: int) -> None:
+        """Start an epoch; its first step gets a line of its own."""
+        self._head = f"epoch {epoch.epoch}/{self._num_epochs} {epoch.stage}/{epoch.phase}"
+        self._num_batches = num_batches
+        self._last_line = float("-inf")
+
+    def step(self, step: int, batch: int, values: Mapping[str, float]) -> None:
+        """Show one optimiser step.
+
+        `step` and `batch` count what is done, in the run and in the epoch. `values` are named by section, as they are
+        logged: `train/loss`, `train/head_48k/l1`, `lr/trunk`, `speed/data_wait_share`.
+        """
+        now = time.monotonic()
+        self._first = self._first or (now, step)
+        counts = [
+            f"batch {batch}/{self._num_batches}",
+            f"step {step}/{self._num_steps}",
+            f"left {self._left(now, step)}",
+        ]
+        sections = _sections(values)
+        if self._is_live:
+            self._live.update(self._panel(batch, counts, sections))
+        if now - self._last_line >= self._every_seconds:
+            self._last_line = now
+            self._line("  ".join([self._head, *counts, *_described(sections).values()]), shown=not self._is_live)
+
+    def validated(self, values: Mapping[str, float]) -> None:
+        """Show the figures of a validation."""
+        self.note(f"{self._head}  validation  {_pairs(values)}")
+
+    def note(self, text: str) -> None:
+        """Show and log any text."""
+        self._line(text, shown=True)
+
+    def end(self) -> None:
+        """Stop the display and close the log; safe to call twice."""
+        self._live.stop()
+        self._log.close()
+
+    def _line(self, text: str, *, shown: bool) -> None:
+        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+        if shown:
+            self._rich.print(text, markup=False, highlight=False)
+
+    def _left(self, now: float, step: int) -> str:
+        """Estimated time to the end of the run; unknown at the first step of a process."""
+        started, first_step = self._first or (now, step)
+        if step <= first_step:
+            return "?"
+        seconds = (now - started) / (step - first_step) * (self._num_steps - step)
+        return str(timedelta(seconds=round(seconds)))
+
+    def _panel(self, batch: int, counts: list[str], sections: dict[str, dict[str, float]]) -> Table:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="bold", no_wrap=True)
+        table.add_row(self._head, ProgressBar(total=max(self._num_batches, 1), completed=batch, width=40))
+        table.add_row("", "  ".join(counts))
+        for name, text in _described(sections).items():
+            table.add_row(name, text.removeprefix(f"{name} "))
+        return table
+
+
+def _sections(values: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Group by all but the last part of the name: `train/head_48k/l1` -> `head_48k: l1`, `lr/trunk` -> `lr: trunk`."""
+    grouped: dict[str, dict[str, float]] = {}
+    for name, value in values.items():
+        section, _, short = name.removeprefix("train/").rpartition("/")
+        grouped.setdefault(section, {})[short] = value
+    return grouped
+
+
+def _described(sections: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """One text per section, each beginning with the section's name."""
+    return {
+        name: " ".join(filter(None, (name, _speed(values) if name == "speed" else _pairs(values))))
+        for name, values in sections.items()
+    }
+
+
+def _pairs(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def _speed(speed: Mapping[str, float]) -> str:
+    parts = []
+    if "audio_seconds_per_second" in speed:
+        parts.append(f"{speed['audio_seconds_per_second']:.1f} s audio/s")
+    if "data_wait_share" in speed:
+        parts.append(f"data wait {speed['data_wait_share']:.0%}")
+    return "  ".join(parts)

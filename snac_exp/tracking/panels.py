@@ -1,0 +1,119 @@
+"""Sound and pictures of fixed clips: WAV files and aligned log-spectrograms."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MultipleLocator
+from numpy.typing import NDArray
+from torch import Tensor
+
+from snac_exp.files import atomic_path
+
+Signals = Mapping[str, tuple[Tensor, int]]
+"""Label -> (waveform (N,), sampling rate in Hz); the first one is the reference."""
+
+RANGE_DB = 80.0
+"""Depth of the pictures below the reference's peak."""
+
+_WINDOW_SECONDS = 2048 / 48_000
+_DPI = 100
+_SILENT_DB = -100.0
+"""The peak that is assumed for a reference of digital silence, which has none."""
+
+
+def write_clips(directory: Path, clip_name: str, signals: Signals, title: str = "") -> dict[str, int]:
+    """Write `CLIP_LABEL.wav` (16 bit) for every signal and `CLIP.png` with all spectrograms, each file atomically.
+
+    Samples beyond full scale are clipped, never wrapped; returns how many, by label.
+    """
+    num_clipped = {
+        label: _write_wav(directory / f"{clip_name}_{label}.wav", *signal) for label, signal in signals.items()
+    }
+    spectrogram_panel(directory / f"{clip_name}.png", signals, title or clip_name)
+    return num_clipped
+
+
+def spectrogram_panel(path: Path, signals: Signals, title: str) -> None:
+    """One PNG, 1000 pixels wide: a log-spectrogram per signal over one time axis.
+
+    The frequency axis goes to the highest Nyquist frequency (24 kHz); a dashed line marks the lowest (12 kHz), where
+    the codec's own band ends. All share one scale, dB below the peak of the first signal, so equal colour means equal
+    level. Grey is not silence but no data: above half the rate of a signal, or after its end.
+    """
+    figure = Figure(figsize=(10, 0.9 + 2.1 * len(signals)), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=12)
+    axes = figure.subplots(len(signals), 1, sharex=True, squeeze=False)[:, 0]
+    levels = {label: _level_db(*signal) for label, signal in signals.items()}
+    peak_db = max(float(next(iter(levels.values())).max()), _SILENT_DB)
+    nyquists = [rate / 2000 for _, rate in signals.values()]
+    for axis, (label, level) in zip(axes, levels.items(), strict=True):
+        waveform, rate = signals[label]
+        image = _draw(axis, level - peak_db, waveform.numel() / rate, rate / 2000)
+        _decorate(axis, label, min(nyquists), max(nyquists))
+    axes[-1].set_xlabel("time (s)")
+    axes[-1].set_xlim(0, max(waveform.numel() / rate for waveform, rate in signals.values()))
+    bar = figure.colorbar(image, ax=list(axes), pad=0.01, aspect=40)
+    bar.set_label(f"level (dB below the peak of {_readable(next(iter(signals)))})")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _draw(axis: Axes, level_db: NDArray[np.float32], seconds: float, nyquist_khz: float) -> AxesImage:
+    return axis.imshow(
+        level_db,
+        origin="lower",
+        aspect="auto",
+        extent=(0, seconds, 0, nyquist_khz),
+        cmap="magma",
+        vmin=-RANGE_DB,
+        vmax=0,
+        interpolation="antialiased",
+    )
+
+
+def _decorate(axis: Axes, label: str, line_khz: float, top_khz: float) -> None:
+    axis.set_title(_readable(label), loc="left", fontsize=10, pad=3)
+    axis.set_facecolor("0.45")
+    axis.axhline(line_khz, color="white", linewidth=0.9, linestyle=(0, (6, 4)))
+    axis.text(
+        0.004,
+        line_khz + 0.02 * top_khz,
+        f"{line_khz:g} kHz",
+        color="white",
+        fontsize=8,
+        transform=axis.get_yaxis_transform(),
+    )
+    axis.set_ylim(0, top_khz)
+    axis.yaxis.set_major_locator(MultipleLocator(4))
+    axis.set_ylabel("kHz")
+
+
+def _readable(label: str) -> str:
+    return label.replace("_", " ")
+
+
+def _level_db(waveform: Tensor, rate: int) -> NDArray[np.float32]:
+    """Power in dB, (bins, frames); one window length in seconds and full scale = 1, so rates are comparable."""
+    n_fft = 2 * round(_WINDOW_SECONDS * rate / 2)
+    window = torch.hann_window(n_fft)
+    spectrum = torch.stft(
+        waveform.detach().cpu().float(), n_fft, n_fft // 8, window=window, pad_mode="constant", return_complex=True
+    )
+    power = (spectrum.abs() / (n_fft / 4)).square()
+    level: NDArray[np.float32] = (10 * power.clamp_min(1e-12).log10()).numpy()
+    return level
+
+
+def _write_wav(path: Path, waveform: Tensor, rate: int) -> int:
+    samples = waveform.detach().cpu().float().numpy()
+    with atomic_path(path) as temporary:
+        soundfile.write(temporary, np.clip(samples, -1.0, 1.0), rate, subtype="PCM_16", format="WAV")
+    return int(np.count_nonzero(np.abs(samples) > 1.0))

@@ -1,0 +1,141 @@
+"""The folder of one run: made once, never overwritten, complete enough to resume from itself alone."""
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from snac_exp.errors import ConfigError
+from snac_exp.files import read_json, write_json, write_text
+
+# Keys that change where or how fast a run happens, not what it computes.
+NOT_MEANING = (
+    "name",
+    "output_dir",
+    "tracker",
+    "checkpoint",
+    "trainer.num_workers",
+    "trainer.log_every_steps",
+    "trainer.num_sample_clips",
+)
+
+
+def meaning_hash(values: Mapping[str, Any]) -> str:
+    """Six hexadecimal digits of what a resolved config means: the same recipe has the same hash wherever it runs."""
+    meaning = deepcopy(dict(values))
+    for key in NOT_MEANING:
+        node, *rest = key.split(".")
+        if rest:
+            meaning.get(node, {}).pop(rest[0], None)
+        else:
+            meaning.pop(node, None)
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:6]
+
+
+class RunFolder:
+    """Paths and small files of a run; see outputs/README.md for the layout."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.plan = path / "plan.json"
+        self.environment = path / "environment.json"
+        self.metrics = path / "metrics.jsonl"
+        self.log = path / "train.log"
+        self.summary = path / "summary.json"
+        self.checkpoints = path / "checkpoints"
+        self.samples = path / "samples"
+        self._status = path / "status.json"
+        self._beat = 0.0
+
+    @classmethod
+    def create(cls, values: Mapping[str, Any], overrides: list[str]) -> "RunFolder":
+        """A new folder `output_dir/name/TIME-HASH` with the resolved config and the overrides in it."""
+        parent = Path(str(values["output_dir"])) / str(values["name"])
+        stem = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{meaning_hash(values)}"
+        folder = cls(_exclusive(parent, stem))
+        write_text(
+            folder.config,
+            "# The resolved config of this run; resume reads this file and nothing else.\n"
+            + OmegaConf.to_yaml(dict(values)),
+        )
+        write_text(folder.path / "overrides.yaml", OmegaConf.to_yaml(overrides))
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """An existing run folder.
+
+        Raises:
+            ConfigError: there is no run at `path`.
+        """
+        folder = cls(path)
+        if not folder.config.is_file():
+            raise ConfigError(
+                f"{path} is no run folder: it has no config.yaml; give the folder that training printed at its start"
+            )
+        return folder
+
+    def values(self) -> dict[str, Any]:
+        """The stored resolved config."""
+        container = OmegaConf.to_container(OmegaConf.load(self.config))
+        assert isinstance(container, dict)
+        return {str(key): value for key, value in container.items()}
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder: two processes can never write one run. The kernel frees the lock when its owner dies."""
+        with open(self.path / ".lock", "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                file.seek(0)
+                raise ConfigError(
+                    f"{self.path} is being written by {file.read().strip() or 'another process'}; wait for it or stop it first"
+                ) from error
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            yield
+
+    def set_status(self, state: str, **facts: Any) -> None:
+        """Write status.json: state is running, finished, failed or preempted."""
+        known = read_json(self._status) if self._status.exists() else {}
+        job = os.environ.get("SLURM_JOB_ID")
+        known.update(
+            state=state, pid=os.getpid(), host=socket.gethostname(), slurm_job_id=job, heartbeat=time.time(), **facts
+        )
+        write_json(self._status, known)
+        self._beat = time.monotonic()
+
+    def heartbeat(self, every_seconds: float = 10.0, **facts: Any) -> None:
+        """Say that the run is alive, at most every so many seconds."""
+        if time.monotonic() - self._beat >= every_seconds:
+            self.set_status("running", **facts)
+
+    def status(self) -> dict[str, Any]:
+        """What the run last said of itself."""
+        value = read_json(self._status)
+        assert isinstance(value, dict)
+        return value
+
+
+def _exclusive(parent: Path, stem: str) -> Path:
+    """Make a folder that nobody else has: two launches in one second get two."""
+    number = 1
+    while True:
+        path = parent / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir(parents=True, exist_ok=False)
+            return path
+        except FileExistsError:
+            number += 1

@@ -1,0 +1,157 @@
+"""What a run measured: metrics.jsonl is the truth, W&B mirrors it."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from snac_exp.errors import CheckpointError, ConfigError
+from snac_exp.tracking.wandb_mirror import WandbMirror
+
+METRICS_FILE = "metrics.jsonl"
+MODES = ("off", "offline", "online")
+_HEADER = ("step", "epoch", "kind", "time")
+
+
+class Tracker:
+    """Appends one JSON line per event to RUN_DIR/metrics.jsonl and hands the same line to W&B.
+
+    A line is `{"step", "epoch", "kind", "time", ...values}`, the values being named by section: `train/head_48k/l1`,
+    `val/...`, `lr/...`, `speed/...`. It is given to the operating system in a single write before `log` returns, so a
+    killed process loses no complete line; what `position()` has counted also survives a power cut.
+    A value that is not finite is written as null, since JSON knows no NaN; stopping the run for it is the guards' task.
+    """
+
+    def __init__(self, run_dir: Path, mirror: WandbMirror | None, num_lines: int) -> None:
+        self.path = Path(run_dir) / METRICS_FILE
+        self._mirror = mirror
+        self._num_lines = num_lines
+        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (open for the life of the run)
+
+    @classmethod
+    def open(
+        cls,
+        run_dir: Path,
+        *,
+        mode: str = "offline",
+        project: str = "snac-exp",
+        entity: str | None = None,
+        run_name: str | None = None,
+        group: str | None = None,
+        tags: Sequence[str] = (),
+        config: Mapping[str, Any] | None = None,
+        resume_at: int | None = None,
+    ) -> "Tracker":
+        """Start a run's record, or take it up again at byte `resume_at`, the `position()` in the checkpoint.
+
+        What was written after that checkpoint is cut off, a half-written last line included: the steps are about to be
+        done and logged again. W&B skips them, because it has them already.
+
+        Raises:
+            CheckpointError: the file is shorter than the checkpoint says, or was altered.
+            ConfigError: a new run in a folder that has metrics, an unknown mode, or mode online without a key.
+        """
+        run_dir = Path(run_dir)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if mode not in MODES:
+            raise ConfigError(f"tracker.mode is one of {', '.join(MODES)}, not {mode!r}")
+        num_lines, num_seen = _rewind(run_dir / METRICS_FILE, resume_at)
+        mirror = None
+        if mode != "off":
+            mirror = WandbMirror.open(
+                run_dir,
+                online=mode == "online",
+                num_mirrored=num_seen,
+                project=project,
+                entity=entity,
+                name=run_name,
+                group=group,
+                tags=tags,
+                config=config or {},
+            )
+        return cls(run_dir, mirror, num_lines)
+
+    def log(self, values: Mapping[str, float], *, step: int, epoch: int, kind: str = "train") -> None:
+        """Record flat named values, e.g. `{"train/head_48k/l1": 0.03}`, of a kind: train, validation, ..."""
+        self._write({name: _number(value) for name, value in values.items()}, step, epoch, kind)
+
+    def log_media(self, *, step: int, epoch: int, directory: Path) -> None:
+        """Record a folder of samples: one line with its path; its .wav and .png files go to W&B."""
+        relative = os.path.relpath(directory, self.path.parent)
+        self._write({"directory": Path(relative).as_posix()}, step, epoch, "samples")
+
+    def position(self) -> int:
+        """Length of the record in bytes, all of it on disk: a checkpoint stores it for `open(resume_at=...)`."""
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self, failed: bool = False) -> None:
+        """Close the record and the W&B run, marking the latter failed if the run did."""
+        self._file.close()
+        if self._mirror is not None:
+            self._mirror.close(failed)
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(
+        self, error: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.close(failed=error is not None)
+
+    def _write(self, values: Mapping[str, float | str | None], step: int, epoch: int, kind: str) -> None:
+        taken = set(values) & set(_HEADER)
+        if taken:
+            raise ValueError(f"metrics may not be named {', '.join(sorted(taken))}: every line has that field")
+        line = {"step": step, "epoch": epoch, "kind": kind, "time": round(time.time(), 3), **values}
+        self._file.write(json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n")
+        self._num_lines += 1
+        if self._mirror is not None:
+            self._mirror.log(self._num_lines, line)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All complete lines of a metrics.jsonl (or of a run folder's), in order.
+
+    A last line without its newline is left out: the run that is writing it, or was killed over it, has not said it yet.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / METRICS_FILE
+    complete = path.read_bytes().rpartition(b"\n")[0]
+    return [json.loads(line) for line in complete.split(b"\n") if line]
+
+
+def _rewind(path: Path, resume_at: int | None) -> tuple[int, int]:
+    """Cut the file at `resume_at`; returns the number of complete lines (kept, before)."""
+    size = path.stat().st_size if path.exists() else 0
+    if resume_at is None:
+        if size:
+            raise ConfigError(f"{path} has metrics already: resume that run, or give the new one a folder of its own")
+        return 0, 0
+    if size < resume_at:
+        raise CheckpointError(
+            f"{path} has {size} bytes, but the checkpoint was written at byte {resume_at}: the file was cut or "
+            f"replaced; restore it, or resume from an older checkpoint"
+        )
+    if not size:
+        return 0, 0
+    content = path.read_bytes()
+    if resume_at and content[resume_at - 1 : resume_at] != b"\n":
+        raise CheckpointError(
+            f"{path}: byte {resume_at}, where the checkpoint was written, is inside a line: the file was altered; "
+            f"restore it, or resume from an older checkpoint"
+        )
+    os.truncate(path, resume_at)
+    return content[:resume_at].count(b"\n"), content.count(b"\n")
+
+
+def _number(value: float) -> float | None:
+    if isinstance(value, int):
+        return value
+    number = float(value)  # also unpacks tensors and NumPy scalars
+    return number if math.isfinite(number) else None

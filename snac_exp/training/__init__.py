@@ -1,0 +1,1 @@
+"""Floor 3: plan, task, loop, checkpoints, preflight."""

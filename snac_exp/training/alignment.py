@@ -1,0 +1,86 @@
+"""Do codes and audio line up? Band envelopes of decoded codes against the target, measured as a lag.
+
+The test holds for a codec of 1 kbps and for targets that another model made, since it asks only when energy comes and
+goes in four bands, not what the waveform looks like.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from snac_exp.errors import PreflightError
+
+FRAME_SECONDS = 0.010
+BAND_EDGES_HZ = (80.0, 500.0, 1500.0, 3500.0, 8000.0)
+MAX_LAG_SECONDS = 0.400
+
+
+@dataclass(frozen=True)
+class Lag:
+    """Where decoded codes and target correlate best: positive = the codes come late."""
+
+    seconds: float
+    correlation: float
+
+
+def band_envelopes(waveform: Tensor, rate: int) -> Tensor:
+    """Log energy in four bands every 10 ms: (..., N) -> (..., 4, frames), zero mean over time."""
+    hop = round(rate * FRAME_SECONDS)
+    size = 2 * hop
+    window = torch.hann_window(size, device=waveform.device)
+    flat = waveform.reshape(-1, waveform.shape[-1]).float()
+    power = torch.stft(flat, size, hop, window=window, center=True, return_complex=True).abs().square()
+    frequencies = torch.fft.rfftfreq(size, 1 / rate).to(waveform.device)
+    bands = [power[:, (frequencies >= low) & (frequencies < high)].sum(1) for low, high in zip(BAND_EDGES_HZ, BAND_EDGES_HZ[1:], strict=False)]
+    energy = torch.stack(bands, 1)
+    floor = energy.amax((1, 2), keepdim=True) * 1e-6 + 1e-12  # 60 dB of range: digital silence must not dominate
+    envelopes = torch.log(energy + floor)
+    return (envelopes - envelopes.mean(-1, keepdim=True)).reshape(*waveform.shape[:-1], len(bands), -1)
+
+
+def lag(decoded: Tensor, decoded_rate: int, target: Tensor, target_rate: int) -> Lag:
+    """Lag of decoded audio (rows, N) behind its target (rows, M), from the mean normalised cross-correlation over rows and bands.
+
+    Correlations are unbiased over the overlap, so that short windows do not pull the peak towards zero.
+    """
+    first, second = band_envelopes(decoded, decoded_rate), band_envelopes(target, target_rate)
+    frames = min(first.shape[-1], second.shape[-1])
+    first, second = first[..., :frames], second[..., :frames]
+    reach = min(round(MAX_LAG_SECONDS / FRAME_SECONDS), frames // 2)
+    lags = range(-reach, reach + 1)
+    scores = torch.stack([_correlation(_shift(first, -item), _shift(second, item)) for item in lags])
+    best = int(scores.argmax())
+    return Lag((best - reach) * FRAME_SECONDS, float(scores[best]))
+
+
+def _shift(envelopes: Tensor, by: int) -> Tensor:
+    """Frames that overlap when a signal is compared `by` frames later: drop the last `by` frames (the first if negative)."""
+    frames = envelopes.shape[-1]
+    return envelopes[..., : frames - by] if by >= 0 else envelopes[..., -by:]
+
+
+def _correlation(first: Tensor, second: Tensor) -> Tensor:
+    first = first - first.mean(-1, keepdim=True)
+    second = second - second.mean(-1, keepdim=True)
+    norm = (first.square().sum(-1) * second.square().sum(-1)).sqrt().clamp_min(1e-9)
+    return ((first * second).sum(-1) / norm).mean()
+
+
+def check_lag(measured: Lag, where: str, max_lag_seconds: float = 0.020, min_correlation: float = 0.2) -> str:
+    """One line about a lag within the promise.
+
+    Raises:
+        PreflightError: codes and audio are shifted, or do not belong together at all.
+    """
+    if measured.correlation < min_correlation:
+        raise PreflightError(
+            f"{where}: decoded codes and audio do not belong together (correlation of envelopes {measured.correlation:.2f}, "
+            f"at least {min_correlation} expected); cache the codes again from these files"
+        )
+    if abs(measured.seconds) > max_lag_seconds + 1e-9:
+        raise PreflightError(
+            f"{where}: decoded codes lie {measured.seconds * 1000:+.0f} ms from the audio (at most {max_lag_seconds * 1000:.0f} ms allowed); "
+            "cache the codes again from these files, or make the targets again"
+        )
+    return f"{where}: lag {measured.seconds * 1000:+.0f} ms, correlation {measured.correlation:.2f}"

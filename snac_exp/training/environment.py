@@ -1,0 +1,44 @@
+"""What beside config and state decides the last bits of a result: versions, machine, threads."""
+
+import os
+import platform
+from typing import Any
+
+import torch
+
+from snac_exp import __version__, torchaudio_shim
+
+# Changes of these can change the last bits of a resumed run.
+BITWISE = ("torch", "torchaudio", "cpu", "device", "num_threads", "precision", "world_size")
+
+
+def environment(device: torch.device, precision: str, world_size: int) -> dict[str, Any]:
+    """Plain values that describe where a run computes."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "snac_exp": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchaudio": torchaudio_shim.__version__,
+        "platform": platform.platform(),
+        "host": platform.node(),
+        "cpu": _cpu_name(),
+        "num_cores": os.cpu_count(),
+        "device": name,
+        "num_threads": torch.get_num_threads(),
+        "precision": precision,
+        "world_size": world_size,
+    }
+
+
+def environment_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The differences that may show in the last bits, in words."""
+    return [f"{key} was {before.get(key)} and is {now[key]}" for key in BITWISE if before.get(key) != now[key]]
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), platform.processor())
+    except FileNotFoundError:  # not Linux
+        return platform.processor()

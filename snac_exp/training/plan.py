@@ -1,0 +1,112 @@
+"""The recipe unrolled: what every epoch does, before anything runs.
+
+A plan is a pure function of the experiment and the codec's geometry. It is printed as a table, stored with the run, and
+the only thing the trainer asks about segment lengths, batches, learning rates and loss weights.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from snac_exp.codec.geometry import Geometry
+from snac_exp.config.schema import Experiment, LrPhase, OneCycle, Stage
+from snac_exp.config.validate import num_epochs
+from snac_exp.training.schedules import learning_rate
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """One epoch: `num_tokens` coarse tokens per segment; peak learning rate per group, None = frozen."""
+
+    epoch: int
+    stage: str
+    phase: str
+    segment_seconds: float
+    num_tokens: int
+    batch_size: int
+    schedule: str
+    peak_rates: dict[str, float | None]
+    loss_weights: dict[str, float]
+
+    @property
+    def trainable(self) -> frozenset[str]:
+        """Names of the groups that learn in this epoch."""
+        return frozenset(name for name, rate in self.peak_rates.items() if rate is not None)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All epochs in order, with the shape of the schedules."""
+
+    epochs: tuple[EpochPlan, ...]
+    one_cycle: OneCycle
+    cosine_final_ratio: float
+    max_steps_per_epoch: int | None
+
+    def num_batches(self, epoch: EpochPlan, num_rows: int) -> int:
+        """Optimiser steps of an epoch over `num_rows` rows; the last batch may be smaller, no row is left out."""
+        batches = math.ceil(num_rows / epoch.batch_size)
+        return batches if self.max_steps_per_epoch is None else min(batches, self.max_steps_per_epoch)
+
+    def num_steps(self, num_rows: int) -> int:
+        """Optimiser steps of the whole run."""
+        return sum(self.num_batches(epoch, num_rows) for epoch in self.epochs)
+
+    def learning_rates(self, epoch: EpochPlan, batch: int, num_rows: int) -> dict[str, float]:
+        """Learning rate of each trainable group at one batch: a function of position, so schedulers have no state.
+
+        A schedule runs over all steps of its phase, however many epochs and stages that spans.
+        """
+        before = sum(self.num_batches(item, num_rows) for item in self.epochs if item.phase == epoch.phase and item.epoch < epoch.epoch)
+        total = sum(self.num_batches(item, num_rows) for item in self.epochs if item.phase == epoch.phase)
+        return {
+            name: learning_rate(epoch.schedule, rate, before + batch, total, self.one_cycle, self.cosine_final_ratio)
+            for name, rate in epoch.peak_rates.items()
+            if rate is not None
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain values, one entry per epoch."""
+        return {"epochs": [asdict(epoch) | {"trainable": sorted(epoch.trainable)} for epoch in self.epochs]}
+
+
+def unroll(experiment: Experiment, geometry: Geometry) -> Plan:
+    """The plan of an experiment.
+
+    Raises:
+        CodecError: if a segment is shorter than one coarse token of the codec.
+    """
+    stages, phases = experiment.curriculum.stages, experiment.lr.phases
+    last = num_epochs(stages, phases)
+    epochs = tuple(_epoch(number, experiment, geometry, _at(stages, number), _at(phases, number)) for number in range(1, last + 1))
+    return Plan(epochs, experiment.lr.one_cycle, experiment.lr.cosine_final_ratio, experiment.trainer.max_steps_per_epoch)
+
+
+def _epoch(number: int, experiment: Experiment, geometry: Geometry, stage_name: str, phase_name: str) -> EpochPlan:
+    stage, phase = experiment.curriculum.stages[stage_name], experiment.lr.phases[phase_name]
+    groups = {name for name, pattern in experiment.lr.groups.items() if pattern is not None}
+    weights = experiment.loss.weights | experiment.loss.phases.get(phase_name, {})
+    return EpochPlan(
+        epoch=number,
+        stage=stage_name,
+        phase=phase_name,
+        segment_seconds=stage.segment_seconds,
+        num_tokens=geometry.coarse_tokens_in(stage.segment_seconds),
+        batch_size=_batch_size(experiment.trainer.batch_size * stage.batch_multiplier, experiment.curriculum.rounding),
+        schedule=phase.schedule,
+        peak_rates={name: rate for name, rate in phase.groups.items() if name in groups},
+        loss_weights={head: float(weights[head] or 0.0) for head in experiment.heads},
+    )
+
+
+def _batch_size(exact: float, rounding: str) -> int:
+    """Whole segments: floor or round (half up). A hair is added first, since 0.45 x 100 is 44.99… in binary."""
+    exact += 1e-9
+    return max(1, math.floor(exact) if rounding == "floor" else math.floor(exact + 0.5))
+
+
+def _at(schedule: Mapping[str, Stage] | Mapping[str, LrPhase], epoch: int) -> str:
+    return next(
+        name for name, item in schedule.items() if item.epochs[0] <= epoch and (item.epochs[1] is None or epoch <= item.epochs[1])
+    )

@@ -1,0 +1,41 @@
+"""Learning rates as pure functions of the position in a phase."""
+
+import math
+
+from snac_exp.config.schema import OneCycle
+from snac_exp.errors import ConfigError
+
+
+def learning_rate(schedule: str, peak: float, step: int, num_steps: int, one_cycle: OneCycle, cosine_final_ratio: float) -> float:
+    """Learning rate at `step` (0-based) of a phase of `num_steps` optimiser steps, in the unit of `peak`."""
+    if schedule == "constant":
+        return peak
+    if schedule == "cosine":
+        return cosine(peak, step, num_steps, cosine_final_ratio)
+    if schedule == "one_cycle":
+        return one_cycle_rate(peak, step, num_steps, one_cycle)
+    raise ConfigError(f"schedule '{schedule}' is unknown; there is: constant, cosine, one_cycle")
+
+
+def cosine(peak: float, step: int, num_steps: int, final_ratio: float) -> float:
+    """peak * (r + (1 - r) * (1 + cos(pi t)) / 2) with t = step / num_steps and r = `final_ratio`."""
+    return _anneal(peak, peak * final_ratio, step / max(1, num_steps))
+
+
+def one_cycle_rate(peak: float, step: int, num_steps: int, shape: OneCycle) -> float:
+    """Cosine rise from peak / div_factor, then cosine fall to peak / div_factor / final_div_factor.
+
+    Equal to `torch.optim.lr_scheduler.OneCycleLR` (momentum not cycled) for the same peak and length.
+    Source: Smith & Topin, Super-Convergence, arXiv:1708.07120.
+    """
+    start = peak / shape.div_factor
+    end = start / shape.final_div_factor
+    top = shape.pct_start * num_steps - 1.0
+    last = num_steps - 1.0
+    if step <= top:
+        return _anneal(start, peak, step / top)
+    return _anneal(peak, end, (step - top) / max(last - top, 1.0))
+
+
+def _anneal(start: float, end: float, share: float) -> float:
+    return end + (start - end) / 2.0 * (1.0 + math.cos(math.pi * share))

@@ -1,0 +1,42 @@
+"""Validation on slices that are the same for the whole run, whatever the curriculum does."""
+
+from collections.abc import Iterator
+
+import torch
+from lightning_fabric import Fabric
+
+from snac_exp.config.schema import Experiment
+from snac_exp.data.batch import Batch, collate
+from snac_exp.data.cached_codes import Corpus
+from snac_exp.training.task import DecoderTask
+
+
+@torch.no_grad()
+def validate(task: DecoderTask, corpus: Corpus, experiment: Experiment, fabric: Fabric) -> dict[str, float]:
+    """Mean of every term over the fixed validation slices, weighted by their valid audio.
+
+    Returns:
+        `head/term` for every term (also those of weight 0, so that recipes compare), `head/objective` (the head's terms
+        by their weights) and `objective` (heads by `loss.weights`, the same in every phase, so that epochs compare).
+    """
+    weights = {head: float(experiment.loss.weights[head] or 0.0) for head in task.model.rates}
+    sums: dict[str, float] = {}
+    seconds = 0.0
+    for index, batch in enumerate(validation_batches(corpus, experiment.trainer.validation_batch_size)):
+        task.seed_noise(experiment.seed, "validation", index)
+        with fabric.autocast():
+            measured = task(batch.to(fabric.device), weights)
+        for head in weights:
+            measured[f"{head}/objective"] = task.objective.total(measured, {head: 1.0})
+        measured["objective"] = task.objective.total(measured, weights)
+        seconds += batch.audio_seconds
+        for name, value in measured.items():
+            sums[name] = sums.get(name, 0.0) + float(value) * batch.audio_seconds
+    return {name: value / seconds for name, value in sums.items()}
+
+
+def validation_batches(corpus: Corpus, batch_size: int) -> Iterator[Batch]:
+    """The fixed validation slices in batches."""
+    specs = corpus.validation_specs
+    for start in range(0, len(specs), batch_size):
+        yield collate(corpus.validation.__getitems__(specs[start : start + batch_size]))

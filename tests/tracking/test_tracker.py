@@ -1,0 +1,186 @@
+import json
+import math
+import os
+import struct
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snac_exp.errors import CheckpointError, ConfigError
+from snac_exp.tracking.tracker import Tracker, read_metrics
+
+
+def open_off(run_dir: Path, resume_at: int | None = None) -> Tracker:
+    return Tracker.open(run_dir, mode="off", resume_at=resume_at)
+
+
+def log_steps(tracker: Tracker, *steps: int) -> None:
+    for step in steps:
+        tracker.log({"train/loss": step / 2}, step=step, epoch=1)
+
+
+def steps_of(path: Path) -> list[int]:
+    return [line["step"] for line in read_metrics(path)]
+
+
+def test_a_line_says_step_epoch_kind_time_and_the_values(tmp_path: Path) -> None:
+    with open_off(tmp_path) as tracker:
+        tracker.log({"val/head_48k/l1": 0.25, "val/rows": 3}, step=7, epoch=2, kind="validation")
+    [line] = read_metrics(tmp_path)
+    assert abs(line.pop("time") - time.time()) < 60
+    assert line == {"step": 7, "epoch": 2, "kind": "validation", "val/head_48k/l1": 0.25, "val/rows": 3}
+
+
+def test_a_line_is_readable_at_once(tmp_path: Path) -> None:
+    tracker = open_off(tmp_path)
+    log_steps(tracker, 1)
+    assert steps_of(tmp_path) == [1]
+    tracker.close()
+
+
+def test_non_finite_values_are_null(tmp_path: Path) -> None:
+    with open_off(tmp_path) as tracker:
+        tracker.log({"a": math.nan, "b": math.inf, "c": 1.0}, step=1, epoch=1)
+    text = (tmp_path / "metrics.jsonl").read_text()
+    line = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert (line["a"], line["b"], line["c"]) == (None, None, 1.0)
+
+
+def test_a_value_may_not_hide_a_header_field(tmp_path: Path) -> None:
+    with open_off(tmp_path) as tracker, pytest.raises(ValueError, match="step"):
+        tracker.log({"step": 1.0}, step=2, epoch=1)
+    assert read_metrics(tmp_path) == []
+
+
+def test_resume_cuts_what_came_after_the_checkpoint(tmp_path: Path) -> None:
+    with open_off(tmp_path) as tracker:
+        log_steps(tracker, 1, 2)
+        position = tracker.position()
+        log_steps(tracker, 3, 4)
+    assert position == len((tmp_path / "metrics.jsonl").read_bytes().split(b'{"step": 3')[0])
+    with open_off(tmp_path, resume_at=position) as tracker:
+        assert steps_of(tmp_path) == [1, 2]
+        log_steps(tracker, 3, 4, 5)
+    assert steps_of(tmp_path) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("kept", [1, 5, 40])
+def test_resume_cuts_a_torn_last_line(tmp_path: Path, kept: int) -> None:
+    with open_off(tmp_path) as tracker:
+        log_steps(tracker, 1)
+        position = tracker.position()
+        log_steps(tracker, 2)
+    os.truncate(tmp_path / "metrics.jsonl", position + kept)
+    assert steps_of(tmp_path) == [1]
+    with open_off(tmp_path, resume_at=position) as tracker:
+        log_steps(tracker, 2)
+    assert steps_of(tmp_path) == [1, 2]
+
+
+def test_resume_at_zero_starts_over(tmp_path: Path) -> None:
+    with open_off(tmp_path) as tracker:
+        log_steps(tracker, 1)
+    with open_off(tmp_path, resume_at=0) as tracker:
+        log_steps(tracker, 1)
+    assert steps_of(tmp_path) == [1]
+
+
+def test_a_file_shorter_than_the_checkpoint_says_is_refused(tmp_path: Path) -> None:
+    with open_off(tmp_path) as tracker:
+        log_steps(tracker, 1)
+        position = tracker.position()
+    os.truncate(tmp_path / "metrics.jsonl", position - 3)
+    with pytest.raises(CheckpointError, match=rf"{position - 3} bytes.*byte {position}"):
+        open_off(tmp_path, resume_at=position)
+    with pytest.raises(CheckpointError, match="0 bytes"):
+        open_off(tmp_path / "elsewhere", resume_at=position)
+
+
+def test_an_altered_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with open_off(tmp_path) as tracker:
+        log_steps(tracker, 1, 2)
+        position = tracker.position()
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"step": 3}\n')
+    with pytest.raises(CheckpointError, match="inside a line"):
+        open_off(tmp_path, resume_at=position + 4)
+    assert path.stat().st_size == position + 12
+
+
+def test_a_new_run_does_not_write_into_an_old_one(tmp_path: Path) -> None:
+    with open_off(tmp_path) as tracker:
+        log_steps(tracker, 1)
+    with pytest.raises(ConfigError, match="has metrics already"):
+        open_off(tmp_path)
+
+
+def test_unknown_mode_names_the_key(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"tracker\.mode"):
+        Tracker.open(tmp_path, mode="onlin")
+
+
+def test_online_without_a_key_names_both_ways_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_IDENTITY_TOKEN_FILE", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "absent"))
+    with pytest.raises(ConfigError, match=r"wandb login.*tracker\.mode=offline"):
+        Tracker.open(tmp_path / "run", mode="online")
+    assert not (tmp_path / "run" / "wandb").exists()
+
+
+def test_wandb_is_imported_only_when_it_is_on(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from pathlib import Path; from snac_exp.tracking.tracker import Tracker\n"
+        "Tracker.open(Path(sys.argv[1]), mode='off').close()\n"
+        "assert 'wandb' not in sys.modules and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+def test_wandb_mirror_has_every_line_once_over_two_kills(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    options: dict[str, Any] = {"mode": "offline", "project": "p", "config": {"seed": 3}, "tags": ["t"]}
+    with Tracker.open(tmp_path, **options) as tracker:
+        log_steps(tracker, 1, 2)
+        position = tracker.position()
+        log_steps(tracker, 3, 4, 5)
+    time.sleep(1.1)  # W&B names the folders of offline runs by the second
+    with Tracker.open(tmp_path, **options, resume_at=position) as tracker:
+        log_steps(tracker, 3)
+    time.sleep(1.1)
+    with Tracker.open(tmp_path, **options, resume_at=position) as tracker:
+        log_steps(tracker, 3, 4, 5, 6)
+    files = sorted((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(files) == 3
+    assert len({file.name for file in files}) == 1  # one W&B run id
+    mirrored = [row for file in files for row in history(file)]
+    truth = [{"step": line["step"], "train/loss": line["train/loss"]} for line in read_metrics(tmp_path)]
+    assert [{name: row[name] for name in ("step", "train/loss")} for row in mirrored] == truth
+    assert [row["step"] for row in truth] == [1, 2, 3, 4, 5, 6]
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def history(path: Path) -> list[dict[str, Any]]:
+    """History rows of an offline W&B file: a 7-byte header, then LevelDB log records in blocks of 32 KiB."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, offset, parts, rows = path.read_bytes(), 7, b"", []
+    while offset + 7 <= len(content):
+        if 32768 - offset % 32768 < 7:
+            offset += 32768 - offset % 32768
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, offset)
+        parts += content[offset + 7 : offset + 7 + length]
+        offset += 7 + length
+        if kind in (1, 4):  # a full record, or the last part of one
+            record = Record.FromString(parts)
+            parts = b""
+            if record.WhichOneof("record_type") == "history":
+                items = record.history.item
+                rows.append({item.key or item.nested_key[0]: json.loads(item.value_json) for item in items})
+    return rows

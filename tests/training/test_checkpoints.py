@@ -1,0 +1,110 @@
+"""Checkpoints are whole, checked and never executed."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from snac_exp.errors import CheckpointError
+from snac_exp.files import read_json
+from snac_exp.training.checkpoints import CheckpointStore, read_checkpoint, write_checkpoint
+
+
+def store(directory: Path, keep_epochs: int | None = None, keep_intermediate: int = 2) -> CheckpointStore:
+    return CheckpointStore(directory, keep_epochs, keep_intermediate)
+
+
+def payload(step: int) -> dict[str, Any]:
+    return {"state": {"step": step}, "model": {"weight": torch.full((3,), float(step))}}
+
+
+def test_the_newest_checkpoint_comes_back_with_its_values(tmp_path: Path) -> None:
+    checkpoints = store(tmp_path)
+    assert checkpoints.load_latest() is None
+    checkpoints.save(payload(0), epoch=0, step=0, finished_epoch=True)
+    path = checkpoints.save(payload(7), epoch=1, step=7, finished_epoch=False)
+    assert path.name == "checkpoint_epoch1_iter7.pt"
+    loaded = checkpoints.load_latest()
+    assert loaded is not None
+    assert loaded["state"] == {"step": 7}
+    assert torch.equal(loaded["model"]["weight"], torch.full((3,), 7.0))
+
+
+def test_retention_counts_epochs_and_intermediate_files_apart(tmp_path: Path) -> None:
+    checkpoints = store(tmp_path, keep_epochs=2, keep_intermediate=1)
+    for epoch in range(1, 4):
+        checkpoints.save(payload(10 * epoch - 5), epoch=epoch, step=10 * epoch - 5, finished_epoch=False)
+        checkpoints.save(payload(10 * epoch), epoch=epoch, step=10 * epoch, finished_epoch=True)
+    names = {path.name for path in tmp_path.glob("*.pt")}
+    assert names == {"checkpoint_epoch2.pt", "checkpoint_epoch3.pt", "checkpoint_epoch3_iter25.pt"}
+    assert {item["file"] for item in read_json(tmp_path / "latest.json")["checkpoints"]} == names
+
+
+def test_an_altered_file_is_never_loaded_and_the_way_back_is_named(tmp_path: Path) -> None:
+    checkpoints = store(tmp_path)
+    checkpoints.save(payload(1), epoch=1, step=1, finished_epoch=True)
+    newest = checkpoints.save(payload(2), epoch=2, step=2, finished_epoch=True)
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"SHA-256 differs.*go on from checkpoint_epoch1\.pt \(step 1\)"):
+        checkpoints.load_latest()
+    newest.unlink()
+    with pytest.raises(CheckpointError, match="named by latest.json but missing"):
+        checkpoints.load_latest()
+
+
+def test_a_run_with_files_but_no_index_never_starts_from_scratch(tmp_path: Path) -> None:
+    checkpoints = store(tmp_path)
+    checkpoints.save(payload(1), epoch=1, step=1, finished_epoch=True)
+    checkpoints.index.unlink()
+    with pytest.raises(CheckpointError, match="latest.json is missing but checkpoint_epoch1.pt"):
+        checkpoints.load_latest()
+
+
+def test_a_save_that_dies_half_way_leaves_the_old_checkpoint_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = store(tmp_path)
+    checkpoints.save(payload(1), epoch=1, step=1, finished_epoch=True)
+
+    def dies(_value: Any, path: Path) -> None:
+        path.write_bytes(b"half a checkpoint")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", dies)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.save(payload(2), epoch=2, step=2, finished_epoch=True)
+    loaded = checkpoints.load_latest()
+    assert loaded is not None
+    assert loaded["state"] == {"step": 1}
+    assert not list(tmp_path.glob(".*"))
+
+
+class Bomb:
+    """Unpickling this would run code."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (exec, ("raise SystemExit('executed')",))
+
+
+def test_pickles_with_code_are_refused_and_not_run(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.pt"
+    torch.save({"format": 1, "model": Bomb()}, bomb)
+    with pytest.raises(CheckpointError, match=r"bomb\.pt is no checkpoint of tensors and plain values"):
+        read_checkpoint(bomb)
+    raw = tmp_path / "raw.pt"
+    raw.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(CheckpointError, match=r"raw\.pt is no checkpoint"):
+        read_checkpoint(raw)
+
+
+def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        read_checkpoint(tmp_path / "absent.pt")
+    other = tmp_path / "other.pt"
+    torch.save({"weight": torch.zeros(1)}, other)
+    with pytest.raises(CheckpointError, match="no checkpoint of this program"):
+        read_checkpoint(other)
+    write_checkpoint(other, {"model": {}})
+    assert read_checkpoint(other) == {"format": 1, "model": {}}

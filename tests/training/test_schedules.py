@@ -1,0 +1,39 @@
+"""Learning rates against PyTorch's own schedulers."""
+
+import pytest
+import torch
+
+from snac_exp.config.schema import OneCycle
+from snac_exp.training.schedules import learning_rate
+
+SHAPE = OneCycle(pct_start=0.3, div_factor=25.0, final_div_factor=1e4)
+
+
+@pytest.mark.parametrize("num_steps", [2, 7, 40, 1001])
+@pytest.mark.parametrize("peak", [1e-5, 5e-5])
+def test_one_cycle_equals_pytorch(num_steps: int, peak: float) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=peak)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, peak, total_steps=num_steps, pct_start=0.3, div_factor=25.0, final_div_factor=1e4, cycle_momentum=False
+    )
+    for step in range(num_steps):
+        ours = learning_rate("one_cycle", peak, step, num_steps, SHAPE, 0.1)
+        assert ours == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        if step < num_steps - 1:
+            scheduler.step()
+
+
+def test_cosine_equals_pytorch_and_ends_at_its_ratio() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=2e-5)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 50, eta_min=2e-6)
+    for step in range(51):
+        assert learning_rate("cosine", 2e-5, step, 50, SHAPE, 0.1) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        scheduler.step()
+    assert learning_rate("cosine", 2e-5, 50, 50, SHAPE, 0.1) == pytest.approx(2e-6)
+
+
+def test_one_step_phases_are_finite() -> None:
+    assert 0 < learning_rate("one_cycle", 1e-3, 0, 1, SHAPE, 0.1) <= 1e-3
+    assert learning_rate("constant", 1e-3, 0, 1, SHAPE, 0.1) == 1e-3
