@@ -54,5 +54,13 @@ def _overview() -> str:
 def _help(name: str) -> str:
     """The verb's docstring and its primary config, whose comments explain every key."""
     config = config_dir() / f"{name}.yaml"
-    keys = f"\n\nkeys and their defaults (conf/{name}.yaml):\n\n{config.read_text(encoding='utf-8')}" if config.exists() else ""
+    keys = (
+        f"\n\nkeys and their defaults (conf/{name}.yaml):\n\n{config.read_text(encoding='utf-8')}"
+        if config.exists()
+        else ""
+    )
     return _docstring(name) + keys
+
+
+if __name__ == "__main__":
+    main()

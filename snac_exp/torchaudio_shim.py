@@ -25,12 +25,16 @@ def _import_torchaudio() -> Any:
 def _extension_stand_in() -> types.ModuleType:
     def needs_extension(function: Any) -> Any:
         def refuse(*_args: Any, **_kwargs: Any) -> Any:
-            raise RuntimeError(f"torchaudio's {function.__name__} needs its compiled extension, which does not load here")
+            raise RuntimeError(
+                f"torchaudio's {function.__name__} needs its compiled extension, which does not load here"
+            )
 
         return refuse
 
     module = types.ModuleType("torchaudio._extension")
-    module.__dict__.update(_IS_TORCHAUDIO_EXT_AVAILABLE=False, _IS_ALIGN_AVAILABLE=False, fail_if_no_align=needs_extension)
+    module.__dict__.update(
+        _IS_TORCHAUDIO_EXT_AVAILABLE=False, _IS_ALIGN_AVAILABLE=False, fail_if_no_align=needs_extension
+    )
     return module
 
 

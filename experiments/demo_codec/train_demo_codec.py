@@ -13,6 +13,7 @@ import copy
 import json
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def main() -> None:
     print(f"{len(speech) / RATE / 60:.1f} minutes of speech; noise vocoder STOI {baseline:.3f}", flush=True)
 
     model = SNAC(**CONFIG)
-    damp_noise(model, 0.05)
+    standardise_layers(model, training_batch(speech, 64, args.segment_frames, args.seed, -1))
     averaged = copy.deepcopy(model).requires_grad_(False)
     trained = [p for name, p in model.named_parameters() if "codebook" not in name]
     optimizer = torch.optim.AdamW(trained, lr=args.lr, betas=(0.8, 0.99), weight_decay=1e-4)
@@ -136,11 +137,32 @@ def training_batch(speech: Tensor, batch_size: int, num_frames: int, seed: int, 
     return gains * torch.stack([speech[start : start + num_frames * HOP] for start in starts])[:, None]
 
 
-def damp_noise(model: SNAC, factor: float) -> None:
-    """Scale the gain of every NoiseBlock: at its random start the noise drowns the signal."""
-    for name, parameter in model.decoder.named_parameters():
-        if name.endswith("linear.parametrizations.weight.original0"):
-            parameter.data.mul_(factor)
+@torch.no_grad()
+def standardise_layers(model: SNAC, audio: Tensor) -> None:
+    """Give every layer's output zero mean and a fixed deviation on `audio` (B, 1, N), in the order of the forward pass.
+
+    PyTorch's default start lets the signal shrink from layer to layer until the biases are all the decoder sees
+    (Mishkin and Matas, "All you need is a good init", 2016). Residual branches start small, noise gains smaller.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            deviation = 0.05 if name.endswith("linear") else 0.3 if name.endswith("block.3") else 1.0
+            module.register_forward_hook(partial(standardise, 0.1 if name == "decoder.model.7" else deviation))
+    model.decoder(bottleneck(model, audio, None)[0])
+    for module in model.modules():
+        module._forward_hooks.clear()
+
+
+def standardise(deviation: float, layer: nn.Module, _: Any, output: Tensor) -> Tensor:
+    """Rescale one weight-normed layer so that its output has this deviation and no mean; returns the corrected output."""
+    transposed = isinstance(layer, nn.ConvTranspose1d)  # its weight norm is per input channel: one scale for all
+    factor = deviation / (output.std().expand(output.shape[1]) if transposed else output.std((0, 2)))
+    layer.parametrizations.weight.original0.mul_(factor[0] if transposed else factor[:, None, None])
+    if layer.bias is None:
+        return output * factor[:, None]
+    mean = output.mean((0, 2))
+    layer.bias.copy_((layer.bias - mean) * factor)
+    return (output - mean[:, None]) * factor[:, None]
 
 
 def project(quantizer: nn.Module, residual: Tensor) -> Tensor:

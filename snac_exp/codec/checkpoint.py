@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from snac import SNAC
@@ -85,8 +85,8 @@ def save_snac(model: SNAC, directory: Path) -> None:
 
 def config_of(model: SNAC) -> dict[str, Any]:
     """The arguments of SNAC that build this model; upstream does not keep noise and depthwise, so they are read off."""
-    names = inspect.signature(SNAC).parameters.keys() - {"noise", "depthwise"}
-    config = {name: getattr(model, name) for name in sorted(names)}
+    names = inspect.signature(SNAC).parameters
+    config = {name: getattr(model, name) for name in names if name not in ("noise", "depthwise")}
     config["noise"] = any(isinstance(module, NoiseBlock) for module in model.decoder.modules())
     config["depthwise"] = bool(model.encoder.block[-1].groups > 1)
     plain: dict[str, Any] = json.loads(json.dumps(config))  # lists instead of tuples, as a file gives them
@@ -98,14 +98,16 @@ def _download(hub_id: str) -> Path:
     from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
+    # The bases are the HTTP library's own errors, whichever library this version of the hub's client uses.
+    http_errors = cast(tuple[type[Exception], ...], HfHubHTTPError.__bases__)
+    known: tuple[type[Exception], ...] = (OSError, ValueError, EntryNotFoundError, *http_errors)
     try:
         try:
             return _both_files(hf_hub_download, hub_id, local_files_only=True)
         except LocalEntryNotFoundError:
             HfApi().model_info(hub_id, timeout=10)  # fails at once where a download would retry for half a minute
             return _both_files(hf_hub_download, hub_id)
-    # The bases are the HTTP library's own errors, whichever library this version of the hub's client uses.
-    except (OSError, ValueError, EntryNotFoundError, *HfHubHTTPError.__bases__) as error:
+    except known as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CodecError(
             f"cannot get codec '{hub_id}' from the hub ({reason}): either check the network and HF_HOME, or run "

@@ -14,21 +14,23 @@ PATH_KEYS = ("path", "input", "output", "checkpoint", "directory", "manifest", "
 PATH_ENDINGS = ("_dir", "_path", "_root", "_file")
 
 
-def hydra_overrides(arguments: Sequence[str]) -> list[str]:
+def hydra_overrides(arguments: Sequence[str], path_keys: Sequence[str] = ()) -> list[str]:
     """Quote the path values among `key=value` arguments; everything else stays as it is.
+
+    `path_keys` names further keys whose values are paths here.
 
     Raises:
         ConfigError: an argument is no `key=value` (nor `~key`, which removes a key).
     """
-    return [_override(argument) for argument in arguments]
+    return [_override(argument, (*PATH_KEYS, *path_keys)) for argument in arguments]
 
 
-def _override(argument: str) -> str:
+def _override(argument: str, path_keys: Sequence[str]) -> str:
     key, equals, value = argument.partition("=")
     if not equals and not argument.startswith("~"):
         raise ConfigError(f"'{argument}' is no key=value; write key={argument}, with the key it is meant for")
     name = key.lstrip("+").rsplit(".", 1)[-1]
-    if not (name in PATH_KEYS or name.endswith(PATH_ENDINGS)) or value in ("", "null"):
+    if not (name in path_keys or name.endswith(PATH_ENDINGS)) or value in ("", "null"):
         return argument
     if value[:1] in "'\"" and value[-1:] == value[:1] and len(value) > 1:
         return argument  # quoted for Hydra already

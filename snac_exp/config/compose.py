@@ -1,12 +1,13 @@
 """Compose YAML groups and overrides into a checked `Experiment`."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -31,14 +32,16 @@ def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             return compose(config_name, overrides=list(overrides))
     except HydraException as error:
-        raise ConfigError(_explain(error, config_name)) from error
+        raise ConfigError(_explain(error)) from error
 
 
 def refuse_launcher(overrides: Sequence[str]) -> None:
     """A launcher named without `-m` would run here and now; say so instead."""
     for override in overrides:
         if override.lstrip("+").startswith("hydra/launcher"):
-            raise ConfigError(f"{override} needs -m before it: without -m the run would start here and now, not through the launcher")
+            raise ConfigError(
+                f"{override} needs -m before it: without -m the run would start here and now, not through the launcher"
+            )
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -65,18 +68,20 @@ def compose_experiment(overrides: Sequence[str]) -> tuple[Experiment, dict[str, 
     return experiment_of(values), values
 
 
-def _explain(error: HydraException, config_name: str) -> str:
-    """Hydra's first line, with the nearest right name where a key or a file was misspelt."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    text = lines[0]
+def _explain(error: HydraException) -> str:
+    """Hydra's own first line, or ours with the nearest right name where a key or a file was misspelt."""
+    if isinstance(error, OverrideParseException):
+        return f"cannot read the override {error.override}: {str(error).splitlines()[0]}; quote values with special characters, key='…'"
     cause = error.__cause__
-    key = str(getattr(cause, "key", "") or "")
     parent = getattr(cause, "parent_node", None)
-    if key and parent is not None:
-        text = f"unknown key '{getattr(cause, 'full_key', key)}'{nearest(key, map(str, parent.keys()))}"
-    elif "Could not find" in text and "/" in text:
-        wanted = text.split("'")[1]
-        folder = config_dir() / Path(wanted).parent
-        names = [path.stem for path in folder.glob("*.yaml")]
-        text = f"there is no file conf/{wanted}.yaml{nearest(Path(wanted).name, names)}" if names else text
-    return text
+    if parent is not None:
+        return f"unknown key '{getattr(cause, 'full_key', '?')}'{nearest(str(getattr(cause, 'key', '')), map(str, parent.keys()))}"
+    text = next(line for line in str(error).splitlines() if line.strip())
+    absent = re.search(r"Could not override '([^']+)'.*No match in the defaults list", text)
+    if absent is not None and (config_dir() / absent[1]).is_dir():
+        return f"{absent[1]} is added to the recipe, not replaced: write +{absent[1]}=NAME"
+    wanted = re.search(r"Could not find '([^']+)'", text)
+    if wanted is None:
+        return text
+    folder = config_dir() / Path(wanted[1]).parent
+    return f"there is no file conf/{wanted[1]}.yaml{nearest(Path(wanted[1]).name, (path.stem for path in folder.glob('*.yaml')))}"

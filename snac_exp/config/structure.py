@@ -59,7 +59,9 @@ def _convert(kind: Any, value: Any, path: str) -> Any:
     if origin is tuple:
         items = _sequence(value, path)
         if len(items) != len(arguments):
-            raise ConfigError(f"{path}={value!r} needs {len(arguments)} entries, like [{', '.join('…' for _ in arguments)}]")
+            raise ConfigError(
+                f"{path}={value!r} needs {len(arguments)} entries, like [{', '.join('…' for _ in arguments)}]"
+            )
         return tuple(_convert(part, item, path) for part, item in zip(arguments, items, strict=True))
     return _scalar(kind, value, path)
 
@@ -81,7 +83,9 @@ def _dataclass(kind: Any, value: Any, path: str) -> Any:
             raise ConfigError(f"unknown key '{_join(path, name)}'{nearest(name, hints)}")
     for item in fields(kind):
         if item.name not in given and item.default is MISSING and item.default_factory is MISSING:
-            raise ConfigError(f"missing key '{_join(path, item.name)}': set it in the YAML file of its group or override it")
+            raise ConfigError(
+                f"missing key '{_join(path, item.name)}': set it in the YAML file of its group or override it"
+            )
     return kind(**{name: _convert(hints[name], item, _join(path, name)) for name, item in given.items()})
 
 
@@ -107,7 +111,11 @@ def parameters_of(target: str, path: str) -> list[str]:
     if isinstance(node, ast.ClassDef):
         inits = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
         if not inits:  # a dataclass: its annotated fields are its arguments
-            return [item.target.id for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)]
+            return [
+                item.target.id
+                for item in node.body
+                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+            ]
         node = inits[0]
     arguments = node.args
     return [item.arg for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs) if item.arg != "self"]

@@ -2,10 +2,21 @@
 
 import re
 from collections.abc import Mapping
+from typing import Protocol
 
-from snac_exp.config.schema import Experiment, LrPhase, Stage
+from snac_exp.config.schema import Experiment
 from snac_exp.config.structure import definitions_of, nearest
 from snac_exp.errors import ConfigError
+
+
+class HasEpochs(Protocol):
+    """A curriculum stage or a learning-rate phase."""
+
+    @property
+    def epochs(self) -> tuple[int, int | None]: ...
+
+
+Ranges = Mapping[str, HasEpochs]
 
 
 def validate(experiment: Experiment) -> None:
@@ -22,15 +33,17 @@ def validate(experiment: Experiment) -> None:
     _check_init(experiment)
 
 
-def num_epochs(*schedules: Mapping[str, Stage] | Mapping[str, LrPhase]) -> int:
+def num_epochs(*schedules: Ranges) -> int:
     """Last epoch named by any range; open-ended ranges follow the others."""
     ends = [item.epochs[1] for schedule in schedules for item in schedule.values() if item.epochs[1] is not None]
     if not ends:
-        raise ConfigError("neither curriculum.stages nor lr.phases names a last epoch; give one range an end, like [2, 15]")
+        raise ConfigError(
+            "neither curriculum.stages nor lr.phases names a last epoch; give one range an end, like [2, 15]"
+        )
     return max(ends)
 
 
-def _check_ranges(key: str, schedule: Mapping[str, Stage] | Mapping[str, LrPhase], other: Mapping[str, Stage] | Mapping[str, LrPhase]) -> None:
+def _check_ranges(key: str, schedule: Ranges, other: Ranges) -> None:
     """Ranges, ordered by their first epoch, must tile 1..last without gap or overlap."""
     if not schedule:
         raise ConfigError(f"{key} is empty; give it at least one entry with epochs: [1, N]")
@@ -42,12 +55,16 @@ def _check_ranges(key: str, schedule: Mapping[str, Stage] | Mapping[str, LrPhase
             raise ConfigError(f"{key}.{name}.epochs={list(item.epochs)}: the first epoch comes after the last")
         if start > expected:
             missing = f"epoch {expected}" if start == expected + 1 else f"epochs {expected} to {start - 1}"
-            raise ConfigError(f"{key}.{name}.epochs={list(item.epochs)} leaves a gap: {missing} belong to nothing; start at {expected}")
+            raise ConfigError(
+                f"{key}.{name}.epochs={list(item.epochs)} leaves a gap: {missing} belong to nothing; start at {expected}"
+            )
         if start < expected:
             raise ConfigError(f"{key}.{name}.epochs={list(item.epochs)} overlaps {key}.{previous}; start at {expected}")
         expected, previous = end + 1, name
     if expected - 1 != last:
-        raise ConfigError(f"{key} ends at epoch {expected - 1} but the recipe has {last}; set {key}.{previous}.epochs=[…, {last}]")
+        raise ConfigError(
+            f"{key} ends at epoch {expected - 1} but the recipe has {last}; set {key}.{previous}.epochs=[…, {last}]"
+        )
 
 
 def _check_numbers(experiment: Experiment) -> None:
@@ -75,7 +92,11 @@ def _check_numbers(experiment: Experiment) -> None:
     for key, value in positive.items():
         if not value > 0:
             raise ConfigError(f"{key}={value} must be greater than 0")
-    not_negative = {"trainer.weight_decay": trainer.weight_decay, "trainer.num_workers": trainer.num_workers, "trainer.num_sample_clips": trainer.num_sample_clips}
+    not_negative = {
+        "trainer.weight_decay": trainer.weight_decay,
+        "trainer.num_workers": trainer.num_workers,
+        "trainer.num_sample_clips": trainer.num_sample_clips,
+    }
     for key, value in not_negative.items():
         if value < 0:
             raise ConfigError(f"{key}={value} must not be negative")
@@ -97,10 +118,14 @@ def _check_groups(experiment: Experiment) -> None:
             if name not in groups:
                 raise ConfigError(f"lr.phases.{phase}.groups.{name} has no pattern in lr.groups{nearest(name, groups)}")
             if rate is not None and not rate > 0:
-                raise ConfigError(f"lr.phases.{phase}.groups.{name}={rate} must be greater than 0, or null to freeze the group")
+                raise ConfigError(
+                    f"lr.phases.{phase}.groups.{name}={rate} must be greater than 0, or null to freeze the group"
+                )
         for name, pattern in groups.items():
             if pattern is not None and name not in item.groups:
-                raise ConfigError(f"lr.phases.{phase}.groups lacks '{name}'; give it a learning rate, or null to freeze it")
+                raise ConfigError(
+                    f"lr.phases.{phase}.groups lacks '{name}'; give it a learning rate, or null to freeze it"
+                )
     shape = experiment.lr.one_cycle
     if not 0 < shape.pct_start < 1:
         raise ConfigError(f"lr.one_cycle.pct_start={shape.pct_start} must lie between 0 and 1")
@@ -120,7 +145,10 @@ def _check_objective(experiment: Experiment) -> None:
         if head not in loss.n_ffts:
             raise ConfigError(f"loss.n_ffts lacks '{head}'; give its STFT sizes in samples, like [1024, 2048, 4096]")
     terms = loss_terms()
-    for key, names in [("loss.terms", loss.terms), *((f"loss.head_terms.{head}", item) for head, item in loss.head_terms.items())]:
+    for key, names in [
+        ("loss.terms", loss.terms),
+        *((f"loss.head_terms.{head}", item) for head, item in loss.head_terms.items()),
+    ]:
         for name, weight in names.items():
             if name not in terms:
                 raise ConfigError(f"{key}.{name} is no loss term{nearest(name, terms)}")

@@ -6,6 +6,7 @@ its middle lacks the bit reservoir of the frames before, so an MP3 is decoded fr
 
 import functools
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +144,7 @@ def _decode(file: Any, path: Path, info: AudioInfo, start: int, stop: int) -> Fl
 
 def _open(path: Path) -> Any:
     try:
-        return soundfile.SoundFile(str(path))
+        return soundfile.SoundFile(os.fsencode(path))
     except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:
         if not path.exists():
             raise DataError(f"{path}: no such file; is the audio folder the one the manifest was made from?") from error

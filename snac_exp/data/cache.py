@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from snac_exp.codec.checkpoint import LoadedCodec
 
 CACHE_REJECTED_NAME = "cache_rejected.parquet"
+MAX_BATCH_SECONDS = {"cpu": 8.0}
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def cache_codes(
     shard_index: int = 0,
     shard_count: int = 1,
     device: torch.device | str = "cpu",
-    max_batch_seconds: float = 60.0,
+    max_batch_seconds: float | None = None,
     num_readers: int = 4,
     retry_rejected: bool = False,
 ) -> CacheSummary:
@@ -82,8 +83,9 @@ def cache_codes(
     Shards of `rows_per_shard` rows are numbered over the whole manifest and process i makes every shard_count-th one,
     so processes never write the same file and a restart with another number of them continues the same cache.
     Finished shards are kept; with `retry_rejected` those with rejected rows are made again. `max_batch_seconds` limits
-    the audio in one batch; `num_readers` threads read the next batches meanwhile. Rows that cannot be read any more are
-    listed in cache_rejected.parquet. Raises DataError if the folder holds codes of another codec or manifest.
+    the audio in one batch (null: 8 on a CPU, where larger batches are slower, else 120); `num_readers` threads read the
+    next batches meanwhile. Rows that cannot be read any more are listed in cache_rejected.parquet.
+    Raises DataError if the folder holds codes of another codec or manifest.
     """
     if not 0 <= shard_index < shard_count:
         raise DataError(f"shard.index={shard_index} must lie between 0 and shard.count - 1 = {shard_count - 1}")
@@ -93,7 +95,8 @@ def cache_codes(
     _refuse_foreign(output_dir, identity, len(shards))
     mine = {i: rows for i, rows in enumerate(shards) if i % shard_count == shard_index}
     todo = {i: rows for i, rows in mine.items() if not _finished(output_dir, i, shards, retry_rejected)}
-    work = [batch for i, rows in todo.items() for batch in _batches(i, rows, geometry, max_batch_seconds)]
+    max_seconds = max_batch_seconds or MAX_BATCH_SECONDS.get(torch.device(device).type, 120.0)
+    work = [batch for i, rows in todo.items() for batch in _batches(i, rows, geometry, max_seconds)]
     rejected: list[Rejection] = []
     with exact_float32(), progress_display("cache-codes", sum(map(len, todo.values()))) as advance:
         done = encode_all(work, manifest, codec, torch.device(device), num_readers, advance)

@@ -88,7 +88,7 @@ class Manifest:
     def write(self, path: Path) -> None:
         """Write atomically; the same manifest gives the same bytes."""
         header = {"version": FORMAT_VERSION, "input_dir": str(self.input_dir), "settings": self.settings}
-        schema = SCHEMA.with_metadata({METADATA_KEY: json.dumps(header, ensure_ascii=False, sort_keys=True).encode()})
+        schema = SCHEMA.with_metadata({METADATA_KEY: json.dumps(header, sort_keys=True).encode()})
         table = pa.Table.from_pylist([asdict(row) for row in self.rows], schema=schema)
         with atomic_path(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")

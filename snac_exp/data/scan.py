@@ -77,7 +77,7 @@ def measure(input_dir: Path, relative: str) -> FileFacts:
     try:
         with open(path, "rb") as file:
             sha1 = hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
-        with soundfile.SoundFile(str(path)) as audio:
+        with soundfile.SoundFile(os.fsencode(path)) as audio:
             num_samples, peak, finite = _read_through(audio)
             facts = FileFacts(
                 relative, size_bytes, mtime_ns, None, audio.samplerate, audio.channels, num_samples, sha1, peak, finite

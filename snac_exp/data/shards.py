@@ -65,7 +65,7 @@ class ShardMetadata:
 
     def encode(self) -> dict[bytes, bytes]:
         """As Arrow schema metadata."""
-        return {METADATA_KEY: json.dumps({"version": FORMAT_VERSION, **asdict(self)}, ensure_ascii=False).encode()}
+        return {METADATA_KEY: json.dumps({"version": FORMAT_VERSION, **asdict(self)}).encode()}
 
 
 def shard_name(index: int, count: int) -> str:

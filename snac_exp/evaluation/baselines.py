@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from snac_exp.codec.interpolation import interpolate2x
 from snac_exp.errors import DataError
 from snac_exp.evaluation.metrics import FLOOR_DB, HIGH_BANDS, high_band_power, power_spectrogram
-from snac_exp.torchaudio_shim import functional as F_audio
 
 _N_FFT, _HOP = 2048, 512
 
@@ -16,10 +16,14 @@ _N_FFT, _HOP = 2048, 512
 def interpolated(native: Tensor, factor: int = 2) -> Tensor:
     """Band-limited interpolation: (N,) -> (N * factor,), with nothing above the old Nyquist frequency.
 
-    A windowed sinc of 64 zero crossings on either side: what leaks above the old Nyquist frequency stays close to it.
+    `factor` is a power of two. It is the codec's own interpolation, so a residual head starts exactly here.
     """
-    wide: Tensor = F_audio.resample(native, 1, factor, lowpass_filter_width=64)
-    return wide
+    if factor < 1 or factor & (factor - 1):
+        raise ValueError(f"a factor that is a power of two is needed, not {factor}")
+    waveform = native[None, None]
+    for _ in range(factor.bit_length() - 1):
+        waveform = interpolate2x(waveform)
+    return waveform[0, 0]
 
 
 @dataclass(frozen=True)

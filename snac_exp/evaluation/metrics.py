@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from snac_exp.losses import reconstruction
@@ -70,14 +71,16 @@ def lsd_high_db(reference: Tensor, estimate: Tensor) -> HighBand:
 
 
 def power_spectrogram(waveform: Tensor, n_fft: int, hop: int) -> Tensor:
-    """|STFT|^2 with a Hann window and zeros around the signal: (N,) -> (n_fft // 2 + 1, frames)."""
+    """|STFT|^2 with a Hann window: (N,) -> (n_fft // 2 + 1, frames).
+
+    The signal is mirrored at its ends, since a step to zero would click over the whole spectrum; signals shorter than a
+    window are filled up with zeros first.
+    """
     if waveform.dim() != 1 or waveform.numel() == 0:
         raise ValueError(f"a waveform of shape (N,) with N > 0 is needed, not {tuple(waveform.shape)}")
+    filled = F.pad(waveform.float(), (0, max(0, n_fft - waveform.numel())))
     window = torch.hann_window(n_fft, device=waveform.device)
-    spectrum = torch.stft(
-        waveform.float(), n_fft, hop, window=window, center=True, pad_mode="constant", return_complex=True
-    )
-    return spectrum.abs().square()
+    return torch.stft(filled, n_fft, hop, window=window, return_complex=True).abs().square()
 
 
 def high_band_power(power: Tensor) -> Tensor:
@@ -116,7 +119,8 @@ def mel_distance(reference: Tensor, estimate: Tensor, rate: int) -> float:
     Windows of 128 to 2048 samples (Hann, hop a quarter) with 10 to 160 Slaney mel bands up to half the rate; window and
     magnitudes are normalised so that a full-scale sine is about 1. A gain of 2 is 0.301. After the multi-scale mel loss
     of DAC (Kumar et al. 2023, "High-Fidelity Audio Compression with Improved RVQGAN"), which sums over scales of 32 to
-    2048 samples instead. Compare figures of one sampling rate only, since the windows are in samples.
+    2048 samples instead. Compare figures of one sampling rate only, since the windows are in samples. It is not the
+    training term `log_mel`, so that tuning that term leaves the yardstick alone.
     """
     _check_lengths(reference, estimate)
     distances = [

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from torch import Tensor
 
@@ -36,23 +37,23 @@ def summarize(
     device: torch.device,
     num_utterances: int | None = None,
 ) -> dict[str, float]:
-    """Measure the heads of `model` on whole validation utterances (all, or the first `num_utterances`).
+    """Measure the heads of `model` on whole validation utterances: all, or `num_utterances` spread evenly over them.
 
     Returns flat figures, means over utterances:
         `head_24k/...`, `head_48k/...`: the model; `initial/head_48k/...`: before training;
-        `baseline/...`: the model's native output interpolated; `baseline_noise/...`: the same with noise of the training
-        set's mean spectrum above its band. Each with `l1`, `stft_magnitude`, `stft_complex`, `mel_distance`, `lsd_db`,
-        `si_sdr_db`, `stoi`, and in the wide band `lsd_high_db` (95 % interval in `lsd_high_db_low95`, `_high95`) and
-        `lsd_high_all_db`; see `snac_exp.evaluation.metrics`.
+        `baseline/...`: the model's native output interpolated; `baseline_noise/...`: the same with noise of the
+        training set's mean spectrum above its band. Each with `l1`, `stft_magnitude`, `stft_complex`, `mel_distance`,
+        `lsd_db`, `si_sdr_db`, `stoi`, and in the wide band `lsd_high_db` (95 % interval in `lsd_high_db_low95` and
+        `lsd_high_db_high95`) and `lsd_high_all_db`; see `snac_exp.evaluation.metrics`.
         `head_48k/lsd_high_under_baseline`, `..._under_baseline_noise`: 0.3 means 30 % less than that baseline.
         `count/utterances`, `count/undefined_METRIC`: utterances that a mean leaves out, since the measure is undefined.
         `seconds/audio`, `seconds/evaluation`.
 
-    Every random draw follows from `seed` and the utterance, so the figures repeat. A run without a native head is compared
-    with its own wide output below the codec's band limit.
+    Every random draw follows from `seed` and the utterance, so the figures repeat. A run without a native head is
+    compared with its own wide output below the codec's band limit.
     """
     started = time.monotonic()
-    rows = range(min(len(corpus.validation), num_utterances or len(corpus.validation)))
+    rows = _spread(len(corpus.validation), num_utterances)
     noises = {head: _fitted_noise(corpus, head) for head in _wide_heads(model)}
     scores: Scores = {}
     seconds = 0.0
@@ -77,17 +78,16 @@ def write_summary(run_dir: Path, summary: Mapping[str, float]) -> Path:
 
 
 def summary_table(summary: Mapping[str, float]) -> Table:
-    """The summary as a table of at most 80 columns: a row per metric, a column per candidate."""
-    names = [name for name, _, _ in (key.rpartition("/") for key in summary) if name not in ("count", "seconds")]
-    candidates = list(dict.fromkeys(names))
-    utterances, seconds = summary["count/utterances"], summary["seconds/audio"]
-    table = Table(title=f"{utterances:.0f} validation utterances, {seconds:.0f} s", title_style="bold", padding=(0, 1))
-    table.add_column("lower is better")
-    for name in candidates:
-        table.add_column(name.replace("/", "\n"), justify="right")
-    for label, metric in _TABLE_ROWS.items():
-        if any(f"{name}/{metric}" in summary for name in candidates):
-            table.add_row(label, *(_cell(summary, name, metric) for name in candidates))
+    """The summary within 80 columns: a row per candidate under its key in summary.json, a column per metric."""
+    table = Table(
+        title=_title(summary), caption=_caption(summary), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
+    table.add_column("", no_wrap=True)
+    shown = {metric: title for metric, title in _COLUMNS.items() if any(key.endswith(f"/{metric}") for key in summary)}
+    for title in shown.values():
+        table.add_column(title, justify="right", no_wrap=True)
+    for name in _candidate_names(summary):
+        table.add_row(name, *(_cell(summary, name, metric) for metric in shown))
     return table
 
 
@@ -102,34 +102,64 @@ def bootstrap_interval(values: Sequence[float], seed: int) -> tuple[float, float
     return float(low), float(high)
 
 
-_TABLE_ROWS = {
-    "L1": "l1",
-    "STFT magnitude": "stft_magnitude",
-    "STFT complex": "stft_complex",
-    "mel distance": "mel_distance",
-    "LSD (dB)": "lsd_db",
-    "LSD > 12 kHz (dB)": "lsd_high_db",
-    "  all frames": "lsd_high_all_db",
-    "SI-SDR (dB), higher": "si_sdr_db",
-    "STOI, higher": "stoi",
+_COLUMNS = {
+    "l1": "L1",
+    "stft_magnitude": "STFT\n|X|",
+    "stft_complex": "STFT\nRe, Im",
+    "mel_distance": "mel",
+    "lsd_db": "LSD\ndB",
+    "lsd_high_db": "LSD dB\n>12k",
+    "si_sdr_db": "SI-SDR\ndB, up",
+    "stoi": "STOI\nup",
 }
+
+
+def _title(summary: Mapping[str, float]) -> str:
+    return f"{summary['count/utterances']:.0f} whole validation utterances, {summary['seconds/audio']:.0f} s"
+
+
+def _caption(summary: Mapping[str, float]) -> str:
+    """What the wide heads gain above 12 kHz, with the interval of their distance."""
+    lines = []
+    for key in summary:
+        head, _, metric = key.partition("/")
+        if metric == "lsd_high_under_baseline":
+            low, high = summary[f"{head}/lsd_high_db_low95"], summary[f"{head}/lsd_high_db_high95"]
+            below = [
+                f"{summary[f'{key}{end}']:.0%} under baseline{end}"
+                for end in ("", "_noise")
+                if f"{key}{end}" in summary
+            ]
+            lines.append(f"{head} above 12 kHz: 95 % interval {low:.2f} to {high:.2f} dB,\n{', '.join(below)}")
+    return "\n".join(lines)
+
+
+def _candidate_names(summary: Mapping[str, float]) -> list[str]:
+    """Candidates with their figures, wide ones first, so that rows to be compared stand together."""
+    names = dict.fromkeys(key.rpartition("/")[0] for key in summary if key.endswith("/l1"))
+    return sorted(names, key=lambda name: f"{name}/lsd_high_all_db" not in summary)
 
 
 def _cell(summary: Mapping[str, float], name: str, metric: str) -> str:
     value = summary.get(f"{name}/{metric}")
     if value is None:
         return ""
-    return f"{value:.2f}" if metric.endswith("_db") else f"{value:.4f}"
+    return f"{value:.{2 if metric.endswith('_db') else 4 if metric == 'l1' else 3}f}"
 
 
 def _wide_heads(model: MultiRateSnac) -> list[str]:
     return [head for head, rate in model.rates.items() if rate > model.geometry.sampling_rate]
 
 
+def _spread(total: int, wanted: int | None) -> list[int]:
+    """Up to `wanted` rows of `total` (None: all), evenly spread, since neighbours often are of one speaker."""
+    num = total if wanted is None else min(total, wanted)
+    return [index * total // num for index in range(num)]
+
+
 def _fitted_noise(corpus: Corpus, head: str) -> MeanSpectrumNoise:
     """The mean-spectrum baseline from up to 200 training utterances, evenly spread."""
-    stride = max(1, len(corpus.train) // _NOISE_FIT_ROWS)
-    rows = range(0, len(corpus.train), stride)
+    rows = _spread(len(corpus.train), _NOISE_FIT_ROWS)
     return MeanSpectrumNoise.fitted(corpus.train.whole(row)[1][head][0, 0] for row in rows)
 
 
@@ -158,8 +188,8 @@ def _decoded(model: MultiRateSnac, codes: list[Tensor], seed: int) -> dict[str, 
     device = next(model.parameters()).device
     torch.manual_seed(seed)
     model.seed_noise(seed)
-    latent = model.latent([tokens.to(device) for tokens in codes])
-    return {head: waveform[0, 0].float() for head, waveform in model(model.features(latent)).items()}
+    waveforms = model.decode([tokens.to(device) for tokens in codes])
+    return {head: waveform[0, 0].float() for head, waveform in waveforms.items()}
 
 
 def _interpolated_native(model: MultiRateSnac, outputs: Mapping[str, Tensor], head: str) -> Tensor:

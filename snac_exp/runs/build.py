@@ -2,13 +2,14 @@
 
 import importlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
+from snac_exp.codec import init
 from snac_exp.codec.checkpoint import LoadedCodec, load_codec
 from snac_exp.codec.geometry import check_declared
-from snac_exp.codec.init import apply_init
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.config.schema import Codec, Component, Experiment
 from snac_exp.config.seeding import derive_seed
@@ -37,7 +38,9 @@ def build(experiment: Experiment) -> Parts:
     codec = open_codec(experiment.codec)
     task = DecoderTask(build_model(experiment, codec), experiment.loss)
     frozen = [("encoder.", experiment.task.freeze_encoder), ("quantizer.", experiment.task.freeze_vq)]
-    groups = group_parameters(task.model, experiment.lr.groups, tuple(prefix for prefix, is_frozen in frozen if is_frozen))
+    groups = group_parameters(
+        task.model, experiment.lr.groups, tuple(prefix for prefix, is_frozen in frozen if is_frozen)
+    )
     corpus = instantiate(experiment.data, "data").open(codec, task.model.rates, experiment.seed)
     return Parts(codec, corpus, task, groups)
 
@@ -51,11 +54,15 @@ def open_codec(codec: Codec) -> LoadedCodec:
 
 
 def build_model(experiment: Experiment, codec: LoadedCodec) -> MultiRateSnac:
-    """The model at step 0: a function of config and checkpoint alone."""
-    torch.manual_seed(derive_seed(experiment.seed, "init"))
-    factories = {name: lambda *args, part=part, name=name: instantiate(part, f"heads.{name}", *args) for name, part in experiment.heads.items()}
-    model = MultiRateSnac.from_codec(codec, factories)
-    apply_init(model, codec, experiment.init.name)
+    """The model at step 0: a function of config and checkpoint alone; torch's generator stays where it was."""
+    factories = {name: partial(instantiate, part, f"heads.{name}") for name, part in experiment.heads.items()}
+    model = MultiRateSnac.from_codec(codec, factories, experiment.seed)
+    start = getattr(init, experiment.init.name)
+    with torch.random.fork_rng(devices=[]):
+        for name, rate in model.rates.items():
+            if rate != codec.geometry.sampling_rate:
+                torch.manual_seed(derive_seed(experiment.seed, f"init/{name}"))
+                start(model.head(name), codec.model.decoder)
     return model
 
 

@@ -56,15 +56,36 @@ def _train(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> bool
     fabric = Fabric(accelerator=settings.accelerator, devices=settings.devices, precision=settings.precision)  # type: ignore[arg-type]
     parts = build(experiment)
     plan = unroll(experiment, parts.codec.geometry)
-    store = CheckpointStore(folder.checkpoints, experiment.checkpoint.keep_epochs, experiment.checkpoint.keep_intermediate)
+    store = CheckpointStore(
+        folder.checkpoints, experiment.checkpoint.keep_epochs, experiment.checkpoint.keep_intermediate
+    )
     saved = store.load_latest(fabric.device) if resuming else None
     console = Console(folder.path, num_epochs=len(plan.epochs), num_steps=plan.num_steps(len(parts.corpus.train)))
     try:
         with _tracker(experiment, folder, saved, resuming=resuming) as tracker:
-            fingerprint = parts.codec.fingerprint
-            trainer = Trainer(experiment, plan, parts.task, parts.groups, parts.corpus, fabric, folder, tracker, console, store, fingerprint)
+            trainer = Trainer(
+                experiment,
+                plan,
+                parts.task,
+                parts.groups,
+                parts.corpus,
+                fabric,
+                folder,
+                tracker,
+                console,
+                store,
+                parts.codec,
+            )
             _announce(trainer, parts)
-            preflight(parts.task, parts.codec, parts.corpus, experiment.init.name, settings.preflight_rows, experiment.seed, console.note)
+            preflight(
+                parts.task,
+                parts.codec,
+                parts.corpus,
+                experiment.init.name,
+                settings.preflight_rows,
+                experiment.seed,
+                console.note,
+            )
             fabric.to_device(parts.task)
             if saved is not None:
                 trainer.restore(saved)
@@ -99,11 +120,15 @@ def _announce(trainer: Trainer, parts: Parts) -> None:
     num_rows, settings = len(parts.corpus.train), trainer.experiment.trainer
     write_json(trainer.folder.plan, trainer.plan.to_json() | {"num_rows": num_rows, "num_steps": trainer.num_steps})
     facts = environment(trainer.fabric.device, settings.precision, trainer.fabric.world_size)
-    write_json(trainer.folder.environment, facts | {"codec": parts.codec.name, "codec_fingerprint": parts.codec.fingerprint})
+    write_json(
+        trainer.folder.environment, facts | {"codec": parts.codec.name, "codec_fingerprint": parts.codec.fingerprint}
+    )
     text = StringIO()
     RichConsole(file=text, width=120).print(epoch_table(trainer.plan), group_table(trainer.experiment, parts.groups))
     trainer.console.begin(f"run folder: {trainer.folder.path}\n{text.getvalue()}")
-    trainer.console.note(f"{num_rows} training rows, {len(parts.corpus.validation)} validation rows, {trainer.num_steps} steps")
+    trainer.console.note(
+        f"{num_rows} training rows, {len(parts.corpus.validation)} validation rows, {trainer.num_steps} steps"
+    )
 
 
 def _sum_up(trainer: Trainer, parts: Parts) -> None:
@@ -112,7 +137,9 @@ def _sum_up(trainer: Trainer, parts: Parts) -> None:
     initial = build_model(experiment, parts.codec).to(trainer.fabric.device)
     limit = experiment.trainer.summary_utterances
     device = trainer.fabric.device
-    summary = summarize(parts.task.model, initial, parts.corpus, seed=experiment.seed, device=device, num_utterances=limit)
+    summary = summarize(
+        parts.task.model, initial, parts.corpus, seed=experiment.seed, device=device, num_utterances=limit
+    )
     path = write_summary(folder.path, summary)
     text = StringIO()
     RichConsole(file=text, width=120).print(summary_table(summary))

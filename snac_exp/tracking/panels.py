@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -103,10 +104,8 @@ def _readable(label: str) -> str:
 def _level_db(waveform: Tensor, rate: int) -> NDArray[np.float32]:
     """Power in dB, (bins, frames); one window length in seconds and full scale = 1, so rates are comparable."""
     n_fft = 2 * round(_WINDOW_SECONDS * rate / 2)
-    window = torch.hann_window(n_fft)
-    spectrum = torch.stft(
-        waveform.detach().cpu().float(), n_fft, n_fft // 8, window=window, pad_mode="constant", return_complex=True
-    )
+    filled = F.pad(waveform.detach().cpu().float(), (0, max(0, n_fft - waveform.numel())))
+    spectrum = torch.stft(filled, n_fft, n_fft // 8, window=torch.hann_window(n_fft), return_complex=True)
     power = (spectrum.abs() / (n_fft / 4)).square()
     level: NDArray[np.float32] = (10 * power.clamp_min(1e-12).log10()).numpy()
     return level

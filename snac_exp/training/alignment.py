@@ -5,6 +5,7 @@ goes in four bands, not what the waveform looks like.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -32,7 +33,10 @@ def band_envelopes(waveform: Tensor, rate: int) -> Tensor:
     flat = waveform.reshape(-1, waveform.shape[-1]).float()
     power = torch.stft(flat, size, hop, window=window, center=True, return_complex=True).abs().square()
     frequencies = torch.fft.rfftfreq(size, 1 / rate).to(waveform.device)
-    bands = [power[:, (frequencies >= low) & (frequencies < high)].sum(1) for low, high in zip(BAND_EDGES_HZ, BAND_EDGES_HZ[1:], strict=False)]
+    bands = [
+        power[:, (frequencies >= low) & (frequencies < high)].sum(1)
+        for low, high in pairwise(BAND_EDGES_HZ)
+    ]
     energy = torch.stack(bands, 1)
     floor = energy.amax((1, 2), keepdim=True) * 1e-6 + 1e-12  # 60 dB of range: digital silence must not dominate
     envelopes = torch.log(energy + floor)

@@ -38,7 +38,9 @@ class CheckpointStore:
         self.keep_intermediate = keep_intermediate
         self.index = directory / "latest.json"
 
-    def save(self, payload: dict[str, Any], *, epoch: int, step: int, finished_epoch: bool, by_time: bool = False) -> Path:
+    def save(
+        self, payload: dict[str, Any], *, epoch: int, step: int, finished_epoch: bool, by_time: bool = False
+    ) -> Path:
         """Write a checkpoint of the whole state and name it the newest."""
         stem = f"checkpoint_epoch{epoch}"
         if not finished_epoch:
@@ -68,14 +70,22 @@ class CheckpointStore:
         if not entries:
             strays = sorted(path.name for path in self.directory.glob("*.pt"))
             if strays:
-                raise CheckpointError(f"{self.index} is missing but {', '.join(strays)} are there; restore it, or move these files away to begin again")
+                raise CheckpointError(
+                    f"{self.index} is missing but {', '.join(strays)} are there; restore it, or move these files away to begin again"
+                )
             return None
         entry, path = entries[0], self.directory / entries[0].file
-        older = f"; to go on from {entries[1].file} (step {entries[1].step}) remove the first entry of {self.index}" if entries[1:] else ""
+        older = (
+            f"; to go on from {entries[1].file} (step {entries[1].step}) remove the first entry of {self.index}"
+            if entries[1:]
+            else ""
+        )
         if not path.exists():
             raise CheckpointError(f"{path} is named by latest.json but missing{older}")
         if sha256_of_file(path) != entry.sha256:
-            raise CheckpointError(f"{path} is not the file that was written: its SHA-256 differs from latest.json{older}")
+            raise CheckpointError(
+                f"{path} is not the file that was written: its SHA-256 differs from latest.json{older}"
+            )
         return read_checkpoint(path, device)
 
     def _retain(self, entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
@@ -107,7 +117,9 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     try:
         payload = torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(f"{path} is no checkpoint of tensors and plain values ({str(error).splitlines()[0]}); use another file") from error
+        raise CheckpointError(
+            f"{path} is no checkpoint of tensors and plain values ({str(error).splitlines()[0]}); use another file"
+        ) from error
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no checkpoint of this program (format {FORMAT}); was it made by another one?")
     return payload

@@ -39,6 +39,8 @@ def environment_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str
 def _cpu_name() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), platform.processor())
+            return next(
+                (line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), platform.processor()
+            )
     except FileNotFoundError:  # not Linux
         return platform.processor()

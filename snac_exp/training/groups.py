@@ -29,7 +29,9 @@ class ParameterGroups:
             parameter.requires_grad_(False)
 
 
-def group_parameters(model: nn.Module, patterns: Mapping[str, str | None], frozen_prefixes: tuple[str, ...]) -> ParameterGroups:
+def group_parameters(
+    model: nn.Module, patterns: Mapping[str, str | None], frozen_prefixes: tuple[str, ...]
+) -> ParameterGroups:
     """Sort the parameters of `model` by regular expression.
 
     Args:

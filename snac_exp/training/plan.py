@@ -5,13 +5,14 @@ the only thing the trainer asks about segment lengths, batches, learning rates a
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from snac_exp.codec.geometry import Geometry
-from snac_exp.config.schema import Experiment, LrPhase, OneCycle, Stage
-from snac_exp.config.validate import num_epochs
+from snac_exp.codec.geometry import Geometry, geometry_of_directory
+from snac_exp.config.schema import Codec, Experiment, OneCycle
+from snac_exp.config.validate import Ranges, num_epochs
+from snac_exp.errors import CodecError
 from snac_exp.training.schedules import learning_rate
 
 
@@ -58,7 +59,11 @@ class Plan:
 
         A schedule runs over all steps of its phase, however many epochs and stages that spans.
         """
-        before = sum(self.num_batches(item, num_rows) for item in self.epochs if item.phase == epoch.phase and item.epoch < epoch.epoch)
+        before = sum(
+            self.num_batches(item, num_rows)
+            for item in self.epochs
+            if item.phase == epoch.phase and item.epoch < epoch.epoch
+        )
         total = sum(self.num_batches(item, num_rows) for item in self.epochs if item.phase == epoch.phase)
         return {
             name: learning_rate(epoch.schedule, rate, before + batch, total, self.one_cycle, self.cosine_final_ratio)
@@ -79,8 +84,12 @@ def unroll(experiment: Experiment, geometry: Geometry) -> Plan:
     """
     stages, phases = experiment.curriculum.stages, experiment.lr.phases
     last = num_epochs(stages, phases)
-    epochs = tuple(_epoch(number, experiment, geometry, _at(stages, number), _at(phases, number)) for number in range(1, last + 1))
-    return Plan(epochs, experiment.lr.one_cycle, experiment.lr.cosine_final_ratio, experiment.trainer.max_steps_per_epoch)
+    epochs = tuple(
+        _epoch(number, experiment, geometry, _at(stages, number), _at(phases, number)) for number in range(1, last + 1)
+    )
+    return Plan(
+        epochs, experiment.lr.one_cycle, experiment.lr.cosine_final_ratio, experiment.trainer.max_steps_per_epoch
+    )
 
 
 def _epoch(number: int, experiment: Experiment, geometry: Geometry, stage_name: str, phase_name: str) -> EpochPlan:
@@ -106,7 +115,24 @@ def _batch_size(exact: float, rounding: str) -> int:
     return max(1, math.floor(exact) if rounding == "floor" else math.floor(exact + 0.5))
 
 
-def _at(schedule: Mapping[str, Stage] | Mapping[str, LrPhase], epoch: int) -> str:
+def _at(schedule: Ranges, epoch: int) -> str:
     return next(
-        name for name, item in schedule.items() if item.epochs[0] <= epoch and (item.epochs[1] is None or epoch <= item.epochs[1])
+        name
+        for name, item in schedule.items()
+        if item.epochs[0] <= epoch and (item.epochs[1] is None or epoch <= item.epochs[1])
     )
+
+
+def declared_geometry(codec: Codec) -> Geometry:
+    """Geometry for planning: of the checkpoint's config.json where that lies on this machine, else as declared.
+
+    Raises:
+        CodecError: neither is there.
+    """
+    if codec.path is not None:
+        return geometry_of_directory(Path(codec.path).expanduser())
+    if codec.geometry is None:
+        raise CodecError(
+            f"codec {codec.name} declares no codec.geometry and has no codec.path to read it from; set one"
+        )
+    return Geometry.from_declared(codec.geometry)

@@ -23,7 +23,13 @@ MIN_AGREEMENT = 0.99
 
 
 def preflight(
-    task: DecoderTask, codec: LoadedCodec, corpus: Corpus, init: str, num_rows: int, seed: int, note: Callable[[str], None]
+    task: DecoderTask,
+    codec: LoadedCodec,
+    corpus: Corpus,
+    init: str,
+    num_rows: int,
+    seed: int,
+    note: Callable[[str], None],
 ) -> list[str]:
     """Prove the recipe's promises; one line per promise, also given to `note` as soon as it holds.
 
@@ -69,7 +75,9 @@ def check_reencoding(codec: LoadedCodec, dataset: SliceDataset, seed: int) -> st
     equal = total = 0
     for row in rows:
         cached = [tokens[0] for tokens in dataset.whole(row)[0]]
-        audio = torch.from_numpy(read_mono(dataset.source_file(row), codec.geometry.sampling_rate, 0, int(dataset.num_samples[row])))
+        audio = torch.from_numpy(
+            read_mono(dataset.source_file(row), codec.geometry.sampling_rate, 0, int(dataset.num_samples[row]))
+        )
         with torch.no_grad():
             codes = codec.model.encode(audio[None, None])
         equal_row, total_row = _agreement(codes, cached, codec, tail=0 if exact else TAIL_TOKENS)
@@ -89,7 +97,9 @@ def _agreement(codes: Sequence[Tensor], cached: Sequence[Tensor], codec: LoadedC
     equal = total = 0
     for index, (now, then) in enumerate(zip(codes, cached, strict=True)):
         if now.shape[-1] != then.shape[-1]:
-            raise PreflightError(f"a row has {then.shape[-1]} cached tokens in codebook {index} but encodes to {now.shape[-1]}; cache the codes again")
+            raise PreflightError(
+                f"a row has {then.shape[-1]} cached tokens in codebook {index} but encodes to {now.shape[-1]}; cache the codes again"
+            )
         part = geometry.codebook_slice(index, 0, max(keep, 0))
         equal += int((now[0, part] == then[part]).sum())
         total += then[part].numel()

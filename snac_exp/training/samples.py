@@ -25,7 +25,12 @@ def write_samples(task: DecoderTask, corpus: Corpus, experiment: Experiment, fab
         rates = task.model.rates
         widest = max(rates, key=lambda head: rates[head])
         valid = {head: int(batch.valid_samples[0]) * rates[head] // task.model.geometry.sampling_rate for head in rates}
-        signals = {f"reference_{widest.removeprefix('head_')}": (batch.audio[widest][0, 0, : valid[widest]].float().cpu(), rates[widest])}
+        signals = {
+            f"reference_{widest.removeprefix('head_')}": (
+                batch.audio[widest][0, 0, : valid[widest]].float().cpu(),
+                rates[widest],
+            )
+        }
         for head in sorted(rates, key=lambda head: -rates[head]):
             signals[head.removeprefix("head_")] = (waveforms[head][0, 0, : valid[head]].float().cpu(), rates[head])
         write_clips(directory, f"clip{index}", signals)

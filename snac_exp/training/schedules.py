@@ -6,7 +6,9 @@ from snac_exp.config.schema import OneCycle
 from snac_exp.errors import ConfigError
 
 
-def learning_rate(schedule: str, peak: float, step: int, num_steps: int, one_cycle: OneCycle, cosine_final_ratio: float) -> float:
+def learning_rate(
+    schedule: str, peak: float, step: int, num_steps: int, one_cycle: OneCycle, cosine_final_ratio: float
+) -> float:
     """Learning rate at `step` (0-based) of a phase of `num_steps` optimiser steps, in the unit of `peak`."""
     if schedule == "constant":
         return peak

@@ -19,7 +19,6 @@ class DecoderTask(nn.Module):
     def __init__(self, model: MultiRateSnac, loss: Loss) -> None:
         super().__init__()
         self.model = model
-        self.loss = loss
         self.objective = Objective(loss.terms, loss.head_terms, loss.n_ffts, loss.window, loss.normalized)
 
     def forward(self, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
@@ -56,6 +55,4 @@ class DecoderTask(nn.Module):
     def _pair(self, head: str, waveform: Tensor, batch: Batch) -> SignalPair:
         rate = self.model.rates[head]
         valid = batch.valid_samples * rate // self.model.geometry.sampling_rate
-        return SignalPair(
-            waveform.float(), batch.audio[head].float(), valid, rate, self.loss.n_ffts[head], self.loss.window, self.loss.normalized
-        )
+        return self.objective.pair(head, waveform.float(), batch.audio[head].float(), valid, rate)

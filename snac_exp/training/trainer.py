@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from snac_exp.codec.checkpoint import LoadedCodec
 from snac_exp.config.schema import Experiment
 from snac_exp.data.batch import Batch
 from snac_exp.data.cached_codes import Corpus
@@ -52,12 +53,14 @@ class Trainer:
     tracker: Tracker
     console: Console
     store: CheckpointStore
-    codec_fingerprint: str
+    codec: LoadedCodec
     state: TrainState = field(default_factory=TrainState)
 
     def __post_init__(self) -> None:
         settings = self.experiment.trainer
-        groups = [{"params": list(parameters.values()), "name": name} for name, parameters in self.groups.groups.items()]
+        groups = [
+            {"params": list(parameters.values()), "name": name} for name, parameters in self.groups.groups.items()
+        ]
         optimizer = torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, weight_decay=settings.weight_decay)
         self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
         self.module: Any = None
@@ -99,9 +102,9 @@ class Trainer:
         Raises:
             CheckpointError: it was trained on another codec.
         """
-        if saved["codec_fingerprint"] != self.codec_fingerprint:
+        if saved["codec"]["fingerprint"] != self.codec.fingerprint:
             raise CheckpointError(
-                f"{self.folder.path} was trained on codec {saved['codec_fingerprint'][:12]}, not {self.codec_fingerprint[:12]}; "
+                f"{self.folder.path} was trained on codec {saved['codec']['fingerprint'][:12]}, not {self.codec.fingerprint[:12]}; "
                 "set codec.path in its config.yaml to the checkpoint that it was trained on"
             )
         self.task.model.load_state_dict(saved["model"])
@@ -156,7 +159,9 @@ class Trainer:
         measured = self.module(batch, epoch.loss_weights)
         loss = self.task.objective.total(measured, epoch.loss_weights)
         self.fabric.backward(loss)
-        norm = self.fabric.clip_gradients(self.module, self.optimizer, max_norm=self.experiment.trainer.grad_clip, error_if_nonfinite=False)
+        norm: Any = self.fabric.clip_gradients(
+            self.module, self.optimizer, max_norm=self.experiment.trainer.grad_clip, error_if_nonfinite=False
+        )
         values = _floats({"loss": loss, "grad_norm": norm, **measured})
         self._refuse_non_finite(values, batch)
         self.optimizer.step()
@@ -165,7 +170,11 @@ class Trainer:
         self.state.step += 1
         self.state.audio_seconds += batch.audio_seconds * self.fabric.world_size
         self.times.compute = time.perf_counter() - started
-        return {f"train/{name}": value for name, value in values.items()} | {f"lr/{name}": rate for name, rate in rates.items()} | self._speed(batch)
+        return (
+            {f"train/{name}": value for name, value in values.items()}
+            | {f"lr/{name}": rate for name, rate in rates.items()}
+            | self._speed(batch)
+        )
 
     def _speed(self, batch: Batch) -> dict[str, float]:
         total = self.times.data_wait + self.times.compute
@@ -198,7 +207,12 @@ class Trainer:
         if epoch % self.experiment.trainer.validate_every_epochs and epoch != len(self.plan.epochs):
             return
         values = validate(self.task, self.corpus, self.experiment, self.fabric)
-        self.tracker.log({f"val/{name}": value for name, value in values.items()}, step=self.state.step, epoch=epoch, kind="validation")
+        self.tracker.log(
+            {f"val/{name}": value for name, value in values.items()},
+            step=self.state.step,
+            epoch=epoch,
+            kind="validation",
+        )
         self.console.validated(values)
         self._keep_best(values)
         directory = self.folder.samples / f"epoch{epoch:03d}"
@@ -230,14 +244,18 @@ class Trainer:
     def _pause(self, epoch: EpochPlan, stop: StopRequest) -> bool:
         if self.state.epoch == epoch.epoch:
             self._save(epoch=epoch.epoch, finished_epoch=False)
-        self.console.note(f"{stop.signal_name}: saved at step {self.state.step}; go on with: python train.py resume={self.folder.path}")
+        self.console.note(
+            f"{stop.signal_name}: saved at step {self.state.step}; go on with: python train.py resume={self.folder.path}"
+        )
         return False
 
     def _save(self, *, epoch: int, finished_epoch: bool, by_time: bool = False) -> None:
         self.state.metrics_position = self.tracker.position()
         self.state.elapsed_seconds = self._elapsed_before + time.monotonic() - self._started
         if self.fabric.is_global_zero:
-            self.store.save(self._payload(), epoch=epoch, step=self.state.step, finished_epoch=finished_epoch, by_time=by_time)
+            self.store.save(
+                self._payload(), epoch=epoch, step=self.state.step, finished_epoch=finished_epoch, by_time=by_time
+            )
         self.fabric.barrier()
         self._last_save = time.monotonic()
 
@@ -246,7 +264,7 @@ class Trainer:
             "state": self.state.to_dict(),
             "model": self.task.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "codec_fingerprint": self.codec_fingerprint,
+            "codec": {"name": self.codec.name, "fingerprint": self.codec.fingerprint, "config": self.codec.config},
             "config": self.folder.values(),
             "environment": self._environment(),
         }
@@ -255,7 +273,7 @@ class Trainer:
         return environment(self.fabric.device, self.experiment.trainer.precision, self.fabric.world_size)
 
 
-def _floats(values: dict[str, Tensor]) -> dict[str, float]:
+def _floats(values: Mapping[str, Tensor]) -> dict[str, float]:
     """Scalars to Python in one transfer."""
     stacked = torch.stack([value.detach().float() for value in values.values()])
     return dict(zip(values, stacked.tolist(), strict=True))

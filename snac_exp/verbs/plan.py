@@ -20,11 +20,10 @@ def main(arguments: Sequence[str]) -> int:
     if style not in ("table", "json"):
         raise ConfigError(f"format={style} is not possible; there is: table, json")
     experiment, _ = compose_experiment(hydra_overrides([item for item in arguments if not item.startswith("format=")]))
-    from snac_exp.codec.geometry import geometry_of
-    from snac_exp.training.plan import unroll
+    from snac_exp.training.plan import declared_geometry, unroll
     from snac_exp.training.tables import epoch_table, group_table
 
-    plan = unroll(experiment, geometry_of(experiment.codec))
+    plan = unroll(experiment, declared_geometry(experiment.codec))
     if style == "json":
         print(json.dumps({"name": experiment.name, **plan.to_json(), "groups": _groups(experiment)}, indent=2))
         return 0

@@ -9,14 +9,19 @@ from matplotlib.image import imread
 from snac_exp.tracking.panels import Signals, spectrogram_panel, write_clips
 
 
-def sine(hz: float, rate: int, seconds: float = 1.0, peak: float = 0.5) -> torch.Tensor:
-    return peak * torch.sin(2 * torch.pi * hz * torch.arange(round(rate * seconds)) / rate)
+def sine(hz: float, rate: int, peak: float = 0.5) -> torch.Tensor:
+    time = torch.arange(rate, dtype=torch.float64) / rate
+    return (peak * torch.sin(2 * torch.pi * hz * time)).float()
 
 
 @pytest.fixture
 def signals() -> Signals:
     wide = sine(1000, 48_000) + sine(18_000, 48_000)
-    return {"reference_48k": (wide, 48_000), "48k": (sine(1000, 48_000), 48_000), "24k": (sine(1000, 24_000), 24_000)}
+    return {
+        "reference_48k": (wide, 48_000),
+        "48k": (sine(1000, 48_000, 0.005), 48_000),
+        "24k": (sine(1000, 24_000), 24_000),
+    }
 
 
 def test_clips_are_named_by_label_and_keep_their_samples(tmp_path: Path, signals: Signals) -> None:
@@ -43,12 +48,16 @@ def test_the_panel_is_1000_pixels_wide_and_shows_what_is_there(tmp_path: Path, s
     picture = imread(tmp_path / "clip.png")[:, :, :3]
     assert picture.shape == (720, 1000, 3)
     brightness = picture.sum(axis=2)
-    reference, wide, narrow = (brightness[start : start + 188, 200:800] for start in (45, 265, 485))
+    reference, wide, narrow = (brightness[start : start + 188, 300:700] for start in (45, 265, 485))
     at_18_khz, at_20_khz = slice(42, 52), slice(25, 36)  # 188 rows are 24 kHz
     assert reference[at_18_khz].max(axis=0).min() > 1.0  # the sine is a bright line all along
     assert wide[at_18_khz].max() < 0.2  # black: silence on the reference's scale
     assert narrow[at_18_khz].mean() == pytest.approx(3 * 0.45, abs=0.02)  # grey: no data
     assert reference[at_20_khz].max() < 0.2
+    at_1_khz = slice(175, 186)
+    bright, dim = reference[at_1_khz].max(), wide[at_1_khz].max()
+    assert 0.2 < dim < 0.7 * bright  # 40 dB less is darker: one scale for all
+    assert narrow[at_1_khz].max() == pytest.approx(bright, abs=0.4)
 
 
 def test_a_silent_reference_makes_a_picture_too(tmp_path: Path) -> None:

@@ -64,7 +64,9 @@ def test_a_run_with_files_but_no_index_never_starts_from_scratch(tmp_path: Path)
         checkpoints.load_latest()
 
 
-def test_a_save_that_dies_half_way_leaves_the_old_checkpoint_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_that_dies_half_way_leaves_the_old_checkpoint_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoints = store(tmp_path)
     checkpoints.save(payload(1), epoch=1, step=1, finished_epoch=True)
 

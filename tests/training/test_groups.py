@@ -39,7 +39,9 @@ def test_patterns_that_do_not_fit_are_errors(patterns: dict[str, str | None], me
 def test_frozen_groups_stay_bit_equal_although_weight_decay_and_stale_gradients_are_there() -> None:
     net = model()
     groups = group_parameters(net, PATTERNS, ("encoder.",))
-    optimizer = torch.optim.AdamW([{"params": list(item.values())} for item in groups.groups.values()], lr=0.1, weight_decay=0.5)
+    optimizer = torch.optim.AdamW(
+        [{"params": list(item.values())} for item in groups.groups.values()], lr=0.1, weight_decay=0.5
+    )
     net["heads"](net["trunk"](torch.ones(1, 2))).sum().backward()
     groups.set_trainable(frozenset({"head"}))
     before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}

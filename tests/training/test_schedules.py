@@ -14,7 +14,13 @@ SHAPE = OneCycle(pct_start=0.3, div_factor=25.0, final_div_factor=1e4)
 def test_one_cycle_equals_pytorch(num_steps: int, peak: float) -> None:
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=peak)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, peak, total_steps=num_steps, pct_start=0.3, div_factor=25.0, final_div_factor=1e4, cycle_momentum=False
+        optimizer,
+        peak,
+        total_steps=num_steps,
+        pct_start=0.3,
+        div_factor=25.0,
+        final_div_factor=1e4,
+        cycle_momentum=False,
     )
     for step in range(num_steps):
         ours = learning_rate("one_cycle", peak, step, num_steps, SHAPE, 0.1)
@@ -28,7 +34,9 @@ def test_cosine_equals_pytorch_and_ends_at_its_ratio() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=2e-5)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 50, eta_min=2e-6)
     for step in range(51):
-        assert learning_rate("cosine", 2e-5, step, 50, SHAPE, 0.1) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        assert learning_rate("cosine", 2e-5, step, 50, SHAPE, 0.1) == pytest.approx(
+            optimizer.param_groups[0]["lr"], rel=1e-9
+        )
         optimizer.step()
         scheduler.step()
     assert learning_rate("cosine", 2e-5, 50, 50, SHAPE, 0.1) == pytest.approx(2e-6)

@@ -1,0 +1,45 @@
+"""Noise blocks: one whose noise has a seed of its own, and a way to silence them all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from snac.layers import NoiseBlock
+from torch import Tensor, nn
+
+
+class SeededNoiseBlock(NoiseBlock):  # type: ignore[misc]
+    """Upstream's NoiseBlock with noise that depends on `noise_seed` and the shape alone.
+
+    It neither reads nor moves torch's global generator, so a model with this block draws the same noise elsewhere as
+    one without it; and it has no state that a checkpoint would have to keep: seed it before every call that should
+    differ.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self.noise_seed = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, T) + noise (B, 1, T) * linear(x)."""
+        generator = torch.Generator(device=x.device).manual_seed(self.noise_seed)
+        noise = torch.randn((x.shape[0], 1, x.shape[2]), device=x.device, dtype=x.dtype, generator=generator)
+        result: Tensor = x + noise * self.linear(x)
+        return result
+
+
+@contextmanager
+def noise_off(*modules: nn.Module) -> Iterator[None]:
+    """Let every NoiseBlock inside pass its input on unchanged while the context lasts; draws nothing meanwhile."""
+    blocks = [child for module in modules for child in module.modules() if isinstance(child, NoiseBlock)]
+    try:
+        for block in blocks:
+            block.forward = _identity
+        yield
+    finally:
+        for block in blocks:
+            block.__dict__.pop("forward", None)
+
+
+def _identity(x: Tensor) -> Tensor:
+    return x

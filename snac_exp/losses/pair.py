@@ -1,0 +1,110 @@
+"""A prediction and its target, with padding cut away and spectra computed once for all terms."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from snac_exp.errors import ConfigError
+
+
+class SignalPair:
+    """What a loss term sees: two batches of signals, how much of each is real, and how spectra are to be taken.
+
+    Both signals are zeroed beyond `valid_samples`, so what stands in the padding has no influence and gets no gradient.
+
+    Args:
+        prediction, target: (B, 1, N) float32.
+        valid_samples: (B,) number of leading samples that are real, at this pair's rate.
+        sample_rate: in Hz.
+        n_ffts: STFT sizes in samples; the hop is a quarter of the size.
+        window: None for a rectangular window (torch.stft's default), or 'hann'.
+        normalized: divide spectra by sqrt(n_fft).
+    """
+
+    def __init__(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        valid_samples: Tensor,
+        sample_rate: int,
+        n_ffts: Sequence[int],
+        window: str | None = None,
+        normalized: bool = False,
+    ) -> None:
+        if prediction.shape != target.shape or prediction.dim() != 3 or prediction.shape[1] != 1:
+            shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
+            raise ValueError(f"prediction and target must both have shape (B, 1, N), not {shapes}")
+        self.valid_samples = valid_samples.to(prediction.device)
+        self.sample_rate = sample_rate
+        self.n_ffts = tuple(n_ffts)
+        self.window = window
+        self.normalized = normalized
+        self.num_samples = prediction.shape[-1]
+        padding = ~self.valid_mask[:, None]
+        self.prediction = prediction.masked_fill(padding, 0.0)
+        self.target = target.masked_fill(padding, 0.0)
+        self._spectra: dict[tuple[int, str | None, bool], tuple[Tensor, Tensor]] = {}
+
+    @cached_property
+    def valid_mask(self) -> Tensor:
+        """(B, N), true where a sample is real."""
+        return torch.arange(self.num_samples, device=self.valid_samples.device) < self.valid_samples[:, None]
+
+    def sample_mean(self, values: Tensor) -> Tensor:
+        """Mean of (B, 1, N) over the valid samples."""
+        return _masked_mean(values[:, 0], self.valid_mask)
+
+    def frame_mean(self, values: Tensor, n_fft: int) -> Tensor:
+        """Mean of (B, frames, ...) over the frames whose centre is real, the very end included."""
+        centres = torch.arange(values.shape[1], device=values.device) * (n_fft // 4)
+        valid = self.valid_samples[:, None]
+        return _masked_mean(values.flatten(2).mean(dim=-1), (centres <= valid) & (valid > 0))
+
+    def stft(self, n_fft: int) -> tuple[Tensor, Tensor]:
+        """Spectra (B, frames, n_fft / 2 + 1) of prediction and target in this pair's window and scale.
+
+        As torch.stft(signal, n_fft, n_fft // 4), transposed.
+
+        Raises:
+            ConfigError: the signal is too short to be reflected at its ends.
+        """
+        return self._spectrum(n_fft, self.window, self.normalized)
+
+    def hann_stft(self, n_fft: int) -> tuple[Tensor, Tensor]:
+        """As `stft`, but always with a Hann window and not normalized."""
+        return self._spectrum(n_fft, "hann", False)
+
+    def _spectrum(self, n_fft: int, window: str | None, normalized: bool) -> tuple[Tensor, Tensor]:
+        key = (n_fft, window, normalized)
+        if key not in self._spectra:
+            # A term that is only measured may ask first, without a graph; one that is trained needs the graph later.
+            with torch.enable_grad():
+                both = _stft(torch.cat((self.prediction, self.target)), n_fft, window, normalized)
+            prediction, target = both.chunk(2)
+            self._spectra[key] = (prediction, target)
+        return self._spectra[key]
+
+
+def _stft(signals: Tensor, n_fft: int, window: str | None, normalized: bool) -> Tensor:
+    """(B, 1, N) -> (B, frames, n_fft / 2 + 1); frames centred at multiples of n_fft // 4, reflected at the ends."""
+    if signals.shape[-1] <= n_fft // 2:
+        raise ConfigError(
+            f"signals of {signals.shape[-1]} samples are too short for an STFT of n_fft={n_fft}: "
+            f"they need more than {n_fft // 2}; use longer segments or smaller sizes in loss.n_ffts"
+        )
+    padded = F.pad(signals, (n_fft // 2, n_fft // 2), mode="reflect")[:, 0]
+    frames = padded.unfold(-1, n_fft, n_fft // 4)
+    if window == "hann":
+        frames = frames * torch.hann_window(n_fft, device=signals.device, dtype=signals.dtype)
+    elif window is not None:
+        raise ConfigError(f"loss.window={window!r} is not possible: null (rectangular) or hann")
+    spectrum: Tensor = torch.fft.rfft(frames, norm="ortho" if normalized else "backward")
+    return spectrum
+
+
+def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean where the mask is true; 0 where it never is."""
+    return (values * mask).sum() / mask.sum().clamp_min(1)

@@ -1,0 +1,86 @@
+"""The YAML files themselves: every line explained, every choice composes."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from snac_exp.cli import VERBS_DIR, verbs
+from snac_exp.config.compose import compose_experiment, config_dir
+from snac_exp.config.schema import Experiment
+
+FILES = sorted(config_dir().rglob("*.yaml"))
+GROUPS = ("codec", "heads", "init", "curriculum", "lr", "loss", "data", "task", "trainer", "checkpoint", "tracker")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(config_dir()).as_posix())
+def test_every_line_has_a_comment(path: Path) -> None:
+    lines = [
+        line
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.strip() and not line.strip().startswith("#")
+    ]
+    bare = [line for line in lines if " #" not in line and line.strip() != "defaults:"]
+    assert bare == []
+    assert path.read_text(encoding="utf-8").startswith("#"), "a file opens with what it is for"
+
+
+def test_the_groups_are_those_of_the_schema() -> None:
+    assert set(GROUPS) <= {path.name for path in config_dir().iterdir() if path.is_dir()}
+    assert set(GROUPS) <= set(Experiment.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    ("group", "choice"),
+    [(group, path.stem) for group in GROUPS for path in sorted((config_dir() / group).glob("*.yaml"))],
+)
+def test_every_choice_composes_with_the_recipe_it_is_made_for(group: str, choice: str) -> None:
+    recipe = (
+        ["+experiment=phase12_dual_head", "data.cache_dir=x"]
+        if group != "data" and choice != "demo"
+        else ["+data.cache_dir=x"] * (choice == "cached_codes")
+    )
+    partner = {"residual": ["heads=dual_residual"], "dual_residual": ["init=residual"]}.get(choice, [])
+    experiment, values = compose_experiment([*recipe, f"{group}={choice}", *partner])
+    assert set(values) == set(Experiment.__dataclass_fields__)
+    assert experiment.heads
+
+
+def test_without_arguments_training_is_the_demo() -> None:
+    assert compose_experiment([]) == compose_experiment(["+experiment=demo"])
+
+
+def test_every_experiment_names_its_codec_and_data_and_opens_with_its_command() -> None:
+    for path in (config_dir() / "experiment").glob("*.yaml"):
+        text = path.read_text(encoding="utf-8")
+        assert "override /codec:" in text
+        assert "override /data:" in text
+        assert text.splitlines()[1].startswith(f"# python train.py +experiment={path.stem}")
+        assert "launcher" not in text
+
+
+@pytest.mark.parametrize("name", verbs())
+def test_every_verb_has_help_and_a_main(name: str) -> None:
+    tree = ast.parse((VERBS_DIR / f"{name}.py").read_text(encoding="utf-8"))
+    assert "usage: snac-exp" in (ast.get_docstring(tree) or "")
+    done = subprocess.run(
+        [sys.executable, "-m", "snac_exp.cli", name.replace("_", "-"), "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "usage: snac-exp" in done.stdout
+
+
+def test_help_and_config_errors_do_not_import_torch() -> None:
+    program = "import sys; from snac_exp.runs.entry import main; code = main(sys.argv[1:]); assert 'torch' not in sys.modules; sys.exit(code)"
+    for arguments, code in (
+        (["--help"], 0),
+        (["--cfg", "job"], 0),
+        (["+typo=1"], 2),
+        (["lr.phases.main.epochs=[3,4]"], 2),
+    ):
+        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+        assert done.returncode == code, done.stderr

@@ -1,0 +1,42 @@
+"""Shared fixtures: one small prepared corpus, real audio where it lies beside the checkout."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real audio to test with: SNAC_EXP_SHARED/data, or shared/data beside the checkout."""
+    folder = Path(os.environ.get("SNAC_EXP_SHARED", ROOT.parent / "shared")) / "data"
+    if not folder.is_dir():
+        pytest.skip("no real audio here: set SNAC_EXP_SHARED to the folder that holds data/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `audio`, `prepared` and `prepared/codes_demo`: a minute of demo speech through the users' own verbs."""
+    from snac_exp import cli
+    from snac_exp.data.demo_speech import write_demo_speech
+
+    folder = tmp_path_factory.mktemp("corpus, with 'odd' name")
+    write_demo_speech(folder / "audio", num_minutes=1.5, seed=3, num_train_voices=3, num_validation_voices=1)
+    prepared = folder / "prepared"
+    assert (
+        cli.run(
+            [
+                "prepare",
+                f"input={folder / 'audio'}",
+                f"output={prepared}",
+                "validation_speakers=['val_*']",
+                "num_workers=1",
+            ]
+        )
+        == 0
+    )
+    assert cli.run(["cache-codes", f"data={prepared}", "codec=demo"]) == 0
+    return folder

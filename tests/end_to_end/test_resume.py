@@ -1,0 +1,145 @@
+"""A run that was killed and resumed ends as if nothing had happened: weights, moments and every logged value."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from snac_exp.tracking.tracker import read_metrics
+from snac_exp.training.checkpoints import read_checkpoint
+
+ROOT = Path(__file__).parents[2]
+DRIVER = Path(__file__).with_name("driver.py")
+
+# Four epochs of 4 steps in three stages; the warm-up ends with epoch 1. Steps: epoch 1 = 1-4, 2 = 5-8, 3 = 9-12, 4 = 13-16.
+RECIPE = [
+    "+experiment=phase12_dual_head", "codec=demo", "name=small", "tracker.mode=off", "loss.n_ffts.head_24k=[256,512]",
+    "loss.n_ffts.head_48k=[256,512]", "trainer.accelerator=cpu", "trainer.num_threads=1", "trainer.num_workers=0",
+    "trainer.batch_size=2", "trainer.max_steps_per_epoch=4", "trainer.log_every_steps=1", "trainer.num_sample_clips=1",
+    "trainer.summary_utterances=1", "data.validation_slices=2", "data.validation_seconds=0.5", "checkpoint.every_steps=3",
+    "curriculum.stages={a: {epochs: [1, 2], segment_seconds: 0.3, batch_multiplier: 2.0}, b: {epochs: [3, 3], segment_seconds: 0.5}, "
+    "c: {epochs: [4, 4], segment_seconds: 0.6, batch_multiplier: 0.5}}",
+    "~curriculum.stages.d", "lr.phases.main.epochs=[2,4]", "lr.phases.main.groups.trunk=1e-3",
+]  # fmt: skip
+
+
+def recipe(corpus_dir: Path, output: Path) -> list[str]:
+    return [*RECIPE, f"data.cache_dir={corpus_dir / 'prepared' / 'codes_demo'}", f"output_dir={output}"]
+
+
+def train(*arguments: str, accident: str | None = None) -> subprocess.CompletedProcess[str]:
+    program = ["train.py"] if accident is None else [str(DRIVER), accident]
+    return subprocess.run([sys.executable, *program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def run_dir(output: Path) -> Path:
+    (found,) = (output / "small").iterdir()
+    return found
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """The newest checkpoint with all state, without what depends on the clock."""
+    entry = json.loads((folder / "checkpoints" / "latest.json").read_text())["checkpoints"][0]
+    payload = read_checkpoint(folder / "checkpoints" / entry["file"])
+    for clock in ("elapsed_seconds", "metrics_position"):  # lines hold times, whose digits vary
+        del payload["state"][clock]
+    return {key: payload[key] for key in ("state", "model", "optimizer")}
+
+
+def logged(folder: Path) -> list[dict[str, Any]]:
+    return [
+        {key: value for key, value in line.items() if key != "time" and not key.startswith("speed/")}
+        for line in read_metrics(folder)
+    ]
+
+
+def assert_equal(ours: Any, theirs: Any, where: str = "") -> None:
+    """Exact equality of nested containers with tensors."""
+    assert type(ours) is type(theirs), where
+    if isinstance(ours, torch.Tensor):
+        assert torch.equal(ours, theirs), where
+    elif isinstance(ours, dict):
+        assert ours.keys() == theirs.keys(), where
+        for key in ours:
+            assert_equal(ours[key], theirs[key], f"{where}.{key}")
+    elif isinstance(ours, list | tuple):
+        assert len(ours) == len(theirs), where
+        for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            assert_equal(one, other, f"{where}[{index}]")
+    else:
+        assert ours == theirs, where
+
+
+@pytest.fixture(scope="module")
+def whole(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The uninterrupted run."""
+    output = tmp_path_factory.mktemp("whole")
+    done = train(*recipe(corpus_dir, output))
+    assert done.returncode == 0, done.stderr
+    return run_dir(output)
+
+
+def test_the_uninterrupted_run_did_what_its_plan_says(whole: Path) -> None:
+    lines = logged(whole)
+    assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, 17))
+    assert [line["epoch"] for line in lines if line["kind"] == "validation"] == [0, 1, 2, 3, 4]
+    assert json.loads((whole / "status.json").read_text())["state"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("accident", "where"),
+    [
+        ("step=8", "inside a stage, two steps after a checkpoint"),
+        ("step=4", "across the warm-up/main boundary: before the epoch's own checkpoint"),
+        ("step=13", "right after a stage boundary"),
+        ("write=8", "in the middle of writing the checkpoint of an epoch"),
+        ("step=1", "before any checkpoint but that of step 0"),
+    ],
+)
+def test_s06_killed_and_resumed_equals_uninterrupted(
+    accident: str, where: str, whole: Path, corpus_dir: Path, tmp_path: Path
+) -> None:
+    killed = train(*recipe(corpus_dir, tmp_path), accident=accident)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    folder = run_dir(tmp_path)
+    resumed = train(f"resume={folder}")
+    assert resumed.returncode == 0, resumed.stderr
+    assert_equal(outcome(folder), outcome(whole), where)
+    assert logged(folder) == logged(whole)
+
+
+def test_sigterm_finishes_the_step_saves_and_exits_75(whole: Path, corpus_dir: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *recipe(corpus_dir, tmp_path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "epoch 2/4" in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    rest = process.stdout.read()
+    assert process.wait(timeout=120) == 75, rest
+    folder = run_dir(tmp_path)
+    assert json.loads((folder / "status.json").read_text())["state"] == "preempted"
+    assert "SIGTERM: saved at step" in rest
+    assert train(f"resume={folder}").returncode == 0
+    assert_equal(outcome(folder), outcome(whole))
+    assert logged(folder) == logged(whole)
+
+
+def test_resume_refuses_other_arguments_and_folders_without_a_run(tmp_path: Path, whole: Path) -> None:
+    refused = train(f"resume={whole}", "seed=2")
+    assert refused.returncode == 2
+    assert "resume= goes alone" in refused.stderr
+    nowhere = train(f"resume={tmp_path}")
+    assert nowhere.returncode == 2
+    assert "is no run folder" in nowhere.stderr

@@ -1,0 +1,186 @@
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from snac_exp.errors import DataError
+from snac_exp.evaluation.summary import _spread, bootstrap_interval, summarize, summary_table, write_summary
+
+HOP = 1024
+NUM_SAMPLES = 12 * HOP - 188
+
+
+def utterance(row: int) -> Tensor:
+    generator = torch.Generator().manual_seed(row)
+    return 0.1 * torch.randn(2 * 12 * HOP, generator=generator)
+
+
+@dataclass
+class Utterances:
+    """Rows of white noise; the codes carry the row number, so that a stand-in model can look the audio up."""
+
+    num_rows: int
+    heads: dict[str, int]
+    silent: frozenset[int] = frozenset()
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def whole(self, row: int) -> tuple[list[Tensor], dict[str, Tensor]]:
+        wide = utterance(row)[: 2 * NUM_SAMPLES] * (row not in self.silent)
+        audio = {"head_24k": wide[::2], "head_48k": wide}
+        return [torch.full((1, 12), row)], {head: audio[head][None, None] for head in self.heads}
+
+
+@dataclass
+class Corpus:
+    train: Utterances
+    validation: Utterances
+
+
+@dataclass
+class Geometry:
+    sampling_rate: int = 24_000
+
+
+class Model(nn.Module):
+    """Gives back the reference times `gain`, plus noise from the global generator or its own."""
+
+    def __init__(self, gain: float, rates: dict[str, int], noise: float = 0.0, num_tokens: int = 12) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(gain))
+        self.rates, self.noise, self.num_tokens = rates, noise, num_tokens
+        self.geometry = Geometry()
+        self.seeds: list[int] = []
+
+    def seed_noise(self, seed: int) -> None:
+        self.seeds.append(seed)
+
+    def decode(self, codes: list[Tensor]) -> dict[str, Tensor]:
+        wide = utterance(int(codes[0][0, 0]))[: 2 * HOP * self.num_tokens] * self.gain
+        wide = wide + self.noise * torch.randn(wide.shape)
+        outputs = {"head_24k": wide[::2], "head_48k": wide}
+        return {head: outputs[head][None, None] for head in self.rates}
+
+
+BOTH = {"head_24k": 24_000, "head_48k": 48_000}
+
+
+@dataclass
+class Setup:
+    rates: dict[str, int] = field(default_factory=lambda: dict(BOTH))
+    silent: frozenset[int] = frozenset()
+
+    def run(self, model: Model, initial: Model, **options: Any) -> dict[str, float]:
+        corpus: Any = Corpus(Utterances(2, self.rates), Utterances(3, self.rates, self.silent))
+        any_model: Any = model
+        any_initial: Any = initial
+        return summarize(any_model, any_initial, corpus, seed=1, device=torch.device("cpu"), **options)
+
+
+def test_every_candidate_is_measured_against_its_own_reference() -> None:
+    summary = Setup().run(Model(1.0, BOTH), Model(0.5, BOTH))
+    db = 20 * np.log10(2)
+    assert summary["head_24k/l1"] == summary["head_48k/l1"] == summary["head_48k/lsd_high_db"] == 0
+    assert summary["initial/head_48k/lsd_high_db"] == pytest.approx(db, abs=1e-3)
+    assert summary["initial/head_24k/lsd_db"] == pytest.approx(db, abs=0.01)
+    assert summary["initial/head_24k/mel_distance"] == pytest.approx(np.log10(2), abs=1e-3)
+    assert summary["baseline/lsd_high_db"] > 40
+    assert summary["baseline_noise/lsd_high_db"] < 0.2 * summary["baseline/lsd_high_db"]
+    assert summary["head_48k/lsd_high_under_baseline"] == 1.0
+    assert summary["count/utterances"] == 3
+    assert summary["seconds/audio"] == pytest.approx(3 * NUM_SAMPLES / 24_000)
+    assert "head_24k/lsd_high_db" not in summary
+
+
+def test_keys_the_acceptance_reads() -> None:
+    summary = Setup().run(Model(1.0, BOTH), Model(0.5, BOTH), num_utterances=1)
+    metrics = {"l1", "stft_magnitude", "stft_complex", "mel_distance", "lsd_db", "si_sdr_db", "stoi"}
+    high = {"lsd_high_db", "lsd_high_all_db", "lsd_high_db_low95", "lsd_high_db_high95"}
+    under = {"lsd_high_under_baseline", "lsd_high_under_baseline_noise"}
+    expected = {f"{name}/{metric}" for name in ("head_24k", "initial/head_24k") for metric in metrics}
+    expected |= {
+        f"{name}/{metric}" for name in ("initial/head_48k", "baseline", "baseline_noise") for metric in metrics | high
+    }
+    expected |= {f"head_48k/{metric}" for metric in metrics | high | under}
+    assert set(summary) == expected | {"count/utterances", "seconds/audio", "seconds/evaluation"}
+    assert all(isinstance(value, float) for value in summary.values())
+
+
+def test_a_part_is_spread_over_the_whole() -> None:
+    assert _spread(10, None) == list(range(10))
+    assert _spread(10, 4) == [0, 2, 5, 7]
+    assert _spread(3, 200) == [0, 1, 2]
+
+
+def test_figures_repeat_and_follow_the_seed() -> None:
+    first, second = (Setup().run(Model(1.0, BOTH, noise=0.01), Model(0.5, BOTH)) for _ in range(2))
+    del first["seconds/evaluation"], second["seconds/evaluation"]
+    assert first == second
+    model = Model(1.0, BOTH)
+    Setup().run(model, Model(0.5, BOTH))
+    assert len(set(model.seeds)) == 3  # one per utterance
+
+
+def test_an_undefined_utterance_is_left_out_and_counted(tmp_path: Path) -> None:
+    whole = Setup().run(Model(0.5, BOTH), Model(0.5, BOTH))
+    summary = Setup(silent=frozenset({1})).run(Model(0.5, BOTH), Model(0.5, BOTH))
+    assert summary["count/undefined_lsd_high_db"] == 1
+    assert summary["count/utterances"] == 3
+    assert summary["head_48k/lsd_high_db"] == pytest.approx(whole["head_48k/lsd_high_db"], abs=1e-4)
+    write_summary(tmp_path, summary)
+
+
+def test_without_a_native_head_the_wide_output_is_narrowed() -> None:
+    rates = {"head_48k": 48_000}
+    both = Setup().run(Model(1.0, BOTH), Model(0.5, BOTH))
+    alone = Setup(rates).run(Model(1.0, rates), Model(0.5, rates))
+    assert alone["baseline/lsd_high_db"] == pytest.approx(both["baseline/lsd_high_db"], rel=0.05)
+
+
+def test_a_run_without_a_wide_head_has_no_baselines() -> None:
+    rates = {"head_24k": 24_000}
+    summary = Setup(rates).run(Model(1.0, rates), Model(0.5, rates))
+    assert not [name for name in summary if name.startswith("baseline") or "high" in name]
+
+
+def test_codes_shorter_than_the_audio_are_an_error() -> None:
+    with pytest.raises(DataError, match="does not belong to this audio"):
+        Setup().run(Model(1.0, BOTH, num_tokens=11), Model(1.0, BOTH))
+
+
+def test_summary_is_written_and_shown_at_80_columns(tmp_path: Path) -> None:
+    summary = Setup().run(Model(0.9, BOTH), Model(0.5, BOTH))
+    path = write_summary(tmp_path, summary)
+    assert path == tmp_path / "summary.json"
+    assert json.loads(path.read_text()) == summary
+    out = io.StringIO()
+    Console(file=out, width=80).print(summary_table(summary))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = {
+        line.split()[0]: line.split()[1:] for line in lines if len(line.split()) > 6 and line.split()[1][0].isdigit()
+    }
+    for name in ("head_48k", "baseline", "baseline_noise", "initial/head_48k"):
+        assert rows[name][0] == f"{summary[f'{name}/l1']:.4f}"
+        assert rows[name][5] == f"{summary[f'{name}/lsd_high_db']:.2f}"
+    assert len(rows["head_24k"]) == 7  # no high band
+    assert "99% under baseline" in out.getvalue()
+    assert "…" not in out.getvalue()
+
+
+def test_bootstrap_interval_covers_the_mean_of_a_normal_sample() -> None:
+    values = np.random.default_rng(0).normal(5.0, 2.0, size=400)
+    low, high = bootstrap_interval(values.tolist(), seed=0)
+    error = values.std(ddof=1) / 20
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.03)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.03)
+    assert (low, high) == bootstrap_interval(values.tolist(), seed=0)
+    assert bootstrap_interval([3.0], seed=0) == (3.0, 3.0)
