@@ -1,8 +1,8 @@
 """The one place that imports torchaudio.
 
 torchaudio's wheel links CUDA: beside a CPU-only torch its compiled extension cannot be loaded and `import torchaudio`
-raises OSError. What we use of it (resampling, mel filter banks) is plain PyTorch, so where the extension does not load a
-stand-in for `torchaudio._extension` takes its place, saying that no extension is available.
+raises OSError. What we use of it (resampling, mel filter banks) is plain PyTorch, so where the extension does not
+load a stand-in for `torchaudio._extension` takes its place, saying that no extension is available.
 Everything else in this package imports `functional` and `transforms` from here.
 """
 

@@ -19,7 +19,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def corpus_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `audio`, `prepared` and `prepared/codes_demo`: a minute of demo speech through the users' own verbs."""
+    """A folder with `audio`, `prepared` and `prepared/codes_demo`: demo speech through the users' own verbs."""
     from snac_exp import cli
     from snac_exp.data.demo_speech import write_demo_speech
 

@@ -5,48 +5,55 @@ autoencoder whose bottleneck has the quantizer's projections but no codebooks (n
 spherical k-means of those projections level by level, then training through the codebooks, which follow their members
 by exponential moving averages. The state file makes a killed training go on where it stopped.
 
-    python experiments/demo_codec/train_demo_codec.py --output snac_exp/assets/demo_codec --steps 4500
+    python experiments/demo_codec/train_demo_codec.py --output snac_exp/assets/demo_codec
 """
 
 import argparse
 import copy
-import json
 import math
 import time
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+from measure_demo_codec import (
+    HOP,
+    NUM_TRAIN_VOICES,
+    RATE,
+    codebook_usage,
+    mean_stoi,
+    noise_vocoder,
+    speech_24khz,
+    validation_speech,
+)
 from snac import SNAC
 from torch import Tensor, nn
-from torchmetrics.functional.audio import short_time_objective_intelligibility
 
-from snac_exp.config.seeding import derive_seed, generator
-from snac_exp.data.demo_speech import SAMPLE_RATE, synthesize_utterance, voices
-from snac_exp.files import atomic_path, write_json
+from snac_exp.codec.activations import use_fast_snake
+from snac_exp.codec.checkpoint import save_snac
+from snac_exp.config.seeding import generator
+from snac_exp.files import atomic_path
 from snac_exp.torchaudio_shim import functional as F_audio
 
 CONFIG: dict[str, Any] = {
     "sampling_rate": 24000,
     "encoder_dim": 8,
     "encoder_rates": [4, 8, 4, 4],
-    "decoder_dim": 176,
+    "decoder_dim": 160,
     "decoder_rates": [8, 4, 4, 4],
     "attn_window_size": None,
-    "codebook_size": 512,
+    "codebook_size": 1024,
     "codebook_dim": 8,
     "vq_strides": [4, 2, 1],
     "noise": True,
     "depthwise": True,
 }
-RATE, HOP = 24_000, 512
-NUM_TRAIN_VOICES = 48
 LOSS_WINDOWS = {2048: 80, 1024: 64, 512: 40, 256: 24}  # STFT window: mel bands
 BOTTLENECK_NOISE = 0.3  # about the error of 9 bits on a sphere in 8 dimensions, relative to the signal
 CODEBOOK_DECAY = 0.98
+INERTIA_TOKENS = 16 * 24  # k-means centres weigh as much as the tokens of a few steps
 
 
 def main() -> None:
@@ -58,7 +65,7 @@ def main() -> None:
     baseline = mean_stoi([noise_vocoder(reference) for reference in references], references)
     print(f"{len(speech) / RATE / 60:.1f} minutes of speech; noise vocoder STOI {baseline:.3f}", flush=True)
 
-    model = SNAC(**CONFIG)
+    model = use_fast_snake(SNAC(**CONFIG))
     standardise_layers(model, training_batch(speech, 64, args.segment_frames, args.seed, -1))
     averaged = copy.deepcopy(model).requires_grad_(False)
     trained = [p for name, p in model.named_parameters() if "codebook" not in name]
@@ -74,8 +81,8 @@ def main() -> None:
             start_codebooks(model, codebooks, speech, args.seed)
         set_learning_rate(optimizer, args.lr, step, args.steps)
         target = training_batch(speech, args.batch_size, args.segment_frames, args.seed, step)
-        latent, commitment = bottleneck(model, target, codebooks if step >= codes_from else None)
-        loss = losses(model.decoder(latent), target) + 0.25 * commitment
+        latent, commitment, unevenness = bottleneck(model, target, codebooks if step >= codes_from else None)
+        loss = losses(model.decoder(latent), target) + 0.25 * commitment + 0.1 * unevenness
         optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(trained, 1.0)
@@ -84,12 +91,21 @@ def main() -> None:
         optimizer.step()
         follow(averaged, model, min(0.999, (step + 1) / (step + 10)))
         if (step + 1) % args.report_every == 0 or step + 1 == args.steps:
-            report(step + 1, loss.item(), commitment.item(), averaged, references, step >= codes_from, started)
+            report(
+                step + 1,
+                loss.item(),
+                commitment.item(),
+                unevenness.item(),
+                averaged,
+                references,
+                step >= codes_from,
+                started,
+            )
             save_state(args.state, step + 1, model, averaged, optimizer, codebooks)
             if step >= codes_from:
-                export(averaged, args.output)
+                save_snac(averaged, args.output)
 
-    print(json.dumps(final_figures(averaged, baseline), indent=2))
+    print("measure_demo_codec.py gives the final figures")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -99,34 +115,21 @@ def parse_arguments() -> argparse.Namespace:
         "--state", type=Path, default=Path("outputs/demo_codec/state.pt"), help="resumed when it exists"
     )
     parser.add_argument("--minutes-of-speech", type=float, default=25.0)
-    parser.add_argument("--steps", type=int, default=4500)
-    parser.add_argument("--autoencoder-share", type=float, default=0.3, help="share of the steps before the codebooks")
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=3200)
+    parser.add_argument("--autoencoder-share", type=float, default=0.2, help="share of the steps before the codebooks")
+    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--segment-frames", type=int, default=24, help="frames of 512 samples, a multiple of 4")
     parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--report-every", type=int, default=100)
+    parser.add_argument("--report-every", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
-
-
-def speech_24khz(seed: int, voice_index: int, utterance: int, seconds: float, validation: bool) -> Tensor:
-    """One synthetic utterance at 24 kHz, (N,)."""
-    speakers = voices(NUM_TRAIN_VOICES, 4, 0)
-    voice = speakers[NUM_TRAIN_VOICES + voice_index] if validation else speakers[voice_index]
-    audio = synthesize_utterance(voice, derive_seed(seed, "codec_speech", utterance), seconds)
-    return F_audio.resample(torch.from_numpy(audio), SAMPLE_RATE, RATE)
 
 
 def training_speech(minutes: float, seed: int) -> Tensor:
     """All training speech in one row, (N,): 10 s utterances of every voice in turn."""
     num_utterances = math.ceil(minutes * 6)
     return torch.cat([speech_24khz(seed, i % NUM_TRAIN_VOICES, i, 10.0, False) for i in range(num_utterances)])
-
-
-def validation_speech(num_voices: int, per_voice: int, seconds: float) -> list[Tensor]:
-    """Utterances of voices that are not in training, each (N,)."""
-    return [speech_24khz(1, v, u, seconds, True) for v in range(num_voices) for u in range(per_voice)]
 
 
 def training_batch(speech: Tensor, batch_size: int, num_frames: int, seed: int, step: int) -> Tensor:
@@ -154,7 +157,7 @@ def standardise_layers(model: SNAC, audio: Tensor) -> None:
 
 
 def standardise(deviation: float, layer: nn.Module, _: Any, output: Tensor) -> Tensor:
-    """Rescale one weight-normed layer so that its output has this deviation and no mean; returns the corrected output."""
+    """Rescale one weight-normed layer to outputs of this deviation and no mean; returns the corrected output."""
     transposed = isinstance(layer, nn.ConvTranspose1d)  # its weight norm is per input channel: one scale for all
     factor = deviation / (output.std().expand(output.shape[1]) if transposed else output.std((0, 2)))
     layer.parametrizations.weight.original0.mul_(factor[0] if transposed else factor[:, None, None])
@@ -192,12 +195,23 @@ class CodebookAverage:
         self.weight.data.copy_(self.sums / self.counts[:, None])
 
 
-def bottleneck(model: SNAC, audio: Tensor, codebooks: list[CodebookAverage] | None) -> tuple[Tensor, Tensor]:
-    """Latent (B, C, T) after the residual levels, and the commitment loss; without codebooks, noise for rounding."""
+def uneven(projected: Tensor) -> Tensor:
+    """How unevenly directions fill the sphere: squared difference of their second moments from the identity, over 8.
+
+    Left alone, the projections fill two of the eight dimensions, and the codes spend their bits on these two.
+    """
+    points = projected.transpose(1, 2).flatten(0, 1)
+    moments = points.T @ points / len(points)
+    return (moments - torch.eye(len(moments))).square().sum() / len(moments)
+
+
+def bottleneck(model: SNAC, audio: Tensor, codebooks: list[CodebookAverage] | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Latent (B, C, T), commitment loss and unevenness of all levels; without codebooks, noise stands for rounding."""
     residual = model.encoder(audio)
-    latent, commitment = torch.zeros_like(residual), residual.new_zeros(())
+    latent, commitment, unevenness = torch.zeros_like(residual), residual.new_zeros(()), residual.new_zeros(())
     for level, quantizer in enumerate(model.quantizer.quantizers):
         projected = project(quantizer, residual)
+        unevenness = unevenness + uneven(projected)
         if codebooks is None:
             rounded = projected + BOTTLENECK_NOISE * torch.randn_like(projected)
         else:
@@ -207,7 +221,7 @@ def bottleneck(model: SNAC, audio: Tensor, codebooks: list[CodebookAverage] | No
             rounded = projected + (code - projected).detach()
         step = quantizer.out_proj(rounded).repeat_interleave(quantizer.stride, dim=-1)
         latent, residual = latent + step, residual - step
-    return latent, commitment
+    return latent, commitment, unevenness
 
 
 @torch.no_grad()
@@ -225,14 +239,18 @@ def start_codebooks(model: SNAC, codebooks: list[CodebookAverage], speech: Tenso
             means = torch.zeros_like(centres).index_add_(0, nearest, points) / counts.clamp(min=1)[:, None]
             centres = torch.where(counts[:, None] > 0, means, centres)
         codebook.weight.data.copy_(centres)
-        codebook.counts.copy_(counts.clamp(min=1) / counts.sum() * 16 * 24 / quantizer.stride)
+        codebook.counts.copy_(counts.clamp(min=1) / counts.sum() * INERTIA_TOKENS / quantizer.stride)
         codebook.sums.copy_(centres * codebook.counts[:, None])
         code, _ = quantizer.decode_latents(project(quantizer, residual))
         residual = residual - quantizer.out_proj(code).repeat_interleave(quantizer.stride, dim=-1)
 
 
 class SpectralLoss(nn.Module):
-    """Sum over windows of L1 in log mel bands and in STFT magnitude, and a little L1 of the waveform."""
+    """Mean over windows of two distances in mel bands, and a little L1 of the waveform.
+
+    mean |log M - log M'| + 0.5 mean_bands ||M - M'||_time / ||M'||_time, M the mel amplitudes: the first hears quiet
+    sounds, the second follows the loud envelopes, and every band counts the same in both.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -244,9 +262,9 @@ class SpectralLoss(nn.Module):
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         total = 2.0 * (prediction - target).abs().mean()
         for size, bank in self.banks.items():
-            ours, theirs = magnitude(prediction, size), magnitude(target, size)
-            mel, mel_target = (torch.log((x.transpose(1, 2) @ bank).clamp(min=1e-4)) for x in (ours, theirs))
-            total = total + (mel - mel_target).abs().mean() + 0.5 * (ours - theirs).norm() / theirs.norm()
+            ours, theirs = (magnitude(audio, size).transpose(1, 2) @ bank for audio in (prediction, target))
+            total = total + (ours.clamp(min=1e-4).log() - theirs.clamp(min=1e-4).log()).abs().mean()
+            total = total + 0.5 * ((ours - theirs).norm(dim=1) / theirs.norm(dim=1).clamp(min=1e-2)).mean()
         return total / len(self.banks)
 
 
@@ -271,56 +289,27 @@ def follow(averaged: nn.Module, model: nn.Module, decay: float) -> None:
 
 
 @torch.no_grad()
-def reconstruct(model: SNAC, audio: Tensor, with_codes: bool = True) -> Tensor:
+def reconstruct(model: SNAC, audio: Tensor, with_codes: bool) -> Tensor:
     """Audio (N,) through the codec; without codes, through the bare bottleneck."""
     padded = model.preprocess(audio[None, None])
     latent = model.quantizer(model.encoder(padded))[0] if with_codes else bottleneck(model, padded, None)[0]
     return model.decoder(latent)[0, 0, : len(audio)]
 
 
-def mean_stoi(estimates: list[Tensor], references: list[Tensor]) -> float:
-    """STOI (Taal et al. 2011) at its native 10 kHz, averaged over utterances."""
-    pairs = [[F_audio.resample(x, RATE, 10_000) for x in pair] for pair in zip(estimates, references, strict=True)]
-    return float(np.mean([short_time_objective_intelligibility(ours, theirs, 10_000) for ours, theirs in pairs]))
-
-
-def noise_vocoder(audio: Tensor, num_bands: int = 80, window: int = 1024) -> Tensor:
-    """White noise with the power of `audio` (N,) in mel bands, one frame per 512 samples as in the codec."""
-    hann = torch.hann_window(window)
-    bank = F_audio.melscale_fbanks(window // 2 + 1, 0.0, RATE / 2, num_bands, RATE)
-    power = torch.stft(audio, window, HOP, window=hann, return_complex=True).abs() ** 2
-    bands = (bank.T @ power) / bank.sum(0).clamp(min=1e-9)[:, None]
-    smooth = bank @ bands / bank.sum(1).clamp(min=1e-9)[:, None]
-    noise = torch.randn(audio.shape, generator=torch.Generator().manual_seed(0))
-    carrier = torch.stft(noise, window, HOP, window=hann, return_complex=True) / hann.square().sum().sqrt()
-    return torch.istft(carrier * smooth.sqrt(), window, HOP, window=hann, length=len(audio))
-
-
-def codebook_usage(model: SNAC, audio: list[Tensor]) -> list[float]:
-    """Share of each codebook that occurs in the codes of `audio`."""
-    codes = [model.encode(part[None, None]) for part in audio]
-    return [len(torch.cat(list(level), dim=1).unique()) / model.codebook_size for level in zip(*codes, strict=True)]
-
-
 def report(
-    step: int, loss: float, commitment: float, model: SNAC, references: list[Tensor], with_codes: bool, started: float
+    step: int,
+    loss: float,
+    commitment: float,
+    unevenness: float,
+    model: SNAC,
+    references: list[Tensor],
+    with_codes: bool,
+    started: float,
 ) -> None:
     stoi = mean_stoi([reconstruct(model, reference, with_codes) for reference in references], references)
     usage = codebook_usage(model, references) if with_codes else []
-    line = f"step {step}  loss {loss:.3f}  commitment {commitment:.3f}  stoi {stoi:.3f}"
+    line = f"step {step}  loss {loss:.3f}  commitment {commitment:.3f}  unevenness {unevenness:.2f}  stoi {stoi:.3f}"
     print(f"{line}  usage {[round(u, 2) for u in usage]}  {time.monotonic() - started:.0f} s", flush=True)
-
-
-def final_figures(model: SNAC, baseline: float) -> dict[str, Any]:
-    """The figures of the README: 24 held-out utterances for STOI, 5 minutes for the codebooks."""
-    references = validation_speech(4, 6, 4.0)
-    return {
-        "stoi": mean_stoi([reconstruct(model, reference) for reference in references], references),
-        "stoi_noise_vocoder": mean_stoi([noise_vocoder(reference) for reference in references], references),
-        "stoi_noise_vocoder_8_utterances": baseline,
-        "codebook_usage_5_minutes": codebook_usage(model, validation_speech(4, 15, 5.0)),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-    }
 
 
 def save_state(
@@ -350,13 +339,6 @@ def load_state(path: Path, model: SNAC, averaged: SNAC, optimizer: torch.optim.O
         codebook.counts, codebook.sums = stored["counts"], stored["sums"]
     torch.set_rng_state(state["random"])
     return int(state["step"])
-
-
-def export(model: SNAC, folder: Path) -> None:
-    """Write the codec in upstream's layout."""
-    write_json(folder / "config.json", CONFIG)
-    with atomic_path(folder / "pytorch_model.bin") as temporary:
-        torch.save(model.state_dict(), temporary)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """How the new layers of a wide head start. Every public function here is a choice of `init.name`.
 
-Each takes the head and the pretrained decoder, sets the head's effective weights (see `effective.py`) and returns what it
-set, by name, so that `start.py` can prove that it took. The source is the decoder's last block, which turns twice as many
-channels into the features that the heads see.
+Each takes the head and the pretrained decoder, sets the head's effective weights (see `effective.py`) and returns what
+it set, by name, so that `start.py` can prove that it took. The source is the decoder's last block, which turns twice as
+many channels into the features that the heads see.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,6 @@ from collections.abc import Callable
 import torch
 from snac.layers import Decoder, NoiseBlock
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from snac_exp.codec.effective import assign_effective, effective_weights
 from snac_exp.codec.heads import Head, ResidualHead, UpsampleHead
@@ -95,4 +94,4 @@ def _to_stride_two(kernel: Tensor) -> Tensor:
     Each output phase sums taps half a kernel apart; so its gain at DC is the mean of the old phases' gains in that half
     of a frame.
     """
-    return kernel.clone() if kernel.shape[-1] == _NEW_KERNEL else F.adaptive_avg_pool1d(kernel, _NEW_KERNEL)
+    return kernel.repeat_interleave(2, dim=-1).unflatten(-1, (_NEW_KERNEL, -1)).mean(dim=-1)  # type: ignore[no-untyped-call,no-any-return]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from snac_exp.codec import init
 from snac_exp.codec.checkpoint import LoadedCodec
-from snac_exp.codec.effective import assign_effective, effective_weights
+from snac_exp.codec.effective import effective_weights
 from snac_exp.codec.heads import Head, ResidualHead
 from snac_exp.codec.interpolation import interpolate2x
 from snac_exp.codec.multirate import MultiRateSnac
@@ -29,6 +29,7 @@ def initialise(model: MultiRateSnac, codec: LoadedCodec, init_name: str, seed: i
         _start_head(model.head(name), codec, init_name, derive_seed(seed, f"init/{name}"))
 
 
+@torch.no_grad()
 def start_promise(model: MultiRateSnac, codec: LoadedCodec, init_name: str, seed: int) -> list[str]:
     """Prove on the CPU that an untrained model starts where the recipe says; `seed` as given to `initialise`.
 

@@ -1,7 +1,7 @@
 """Command-line arguments `key=value` as Hydra overrides, with paths of any spelling.
 
-Hydra's grammar gives meaning to spaces, commas, `=`, quotes, brackets and `~`. A path may contain all of them, so values
-of keys that hold paths are quoted before the grammar sees them.
+Hydra's grammar gives meaning to spaces, commas, `=`, quotes, brackets and `~`. A path may contain all of them, so
+values of keys that hold paths are quoted before the grammar sees them.
 """
 
 import re

@@ -71,11 +71,13 @@ def compose_experiment(overrides: Sequence[str]) -> tuple[Experiment, dict[str, 
 def _explain(error: HydraException) -> str:
     """Hydra's own first line, or ours with the nearest right name where a key or a file was misspelt."""
     if isinstance(error, OverrideParseException):
-        return f"cannot read the override {error.override}: {str(error).splitlines()[0]}; quote values with special characters, key='…'"
+        reason = str(error).splitlines()[0]
+        return f"cannot read the override {error.override}: {reason}; quote values with special characters, key='…'"
     cause = error.__cause__
     parent = getattr(cause, "parent_node", None)
     if parent is not None:
-        return f"unknown key '{getattr(cause, 'full_key', '?')}'{nearest(str(getattr(cause, 'key', '')), map(str, parent.keys()))}"
+        close = nearest(str(getattr(cause, "key", "")), map(str, parent.keys()))
+        return f"unknown key '{getattr(cause, 'full_key', '?')}'{close}"
     text = next(line for line in str(error).splitlines() if line.strip())
     absent = re.search(r"Could not override '([^']+)'.*No match in the defaults list", text)
     if absent is not None and (config_dir() / absent[1]).is_dir():
@@ -84,4 +86,5 @@ def _explain(error: HydraException) -> str:
     if wanted is None:
         return text
     folder = config_dir() / Path(wanted[1]).parent
-    return f"there is no file conf/{wanted[1]}.yaml{nearest(Path(wanted[1]).name, (path.stem for path in folder.glob('*.yaml')))}"
+    close = nearest(Path(wanted[1]).name, (path.stem for path in folder.glob("*.yaml")))
+    return f"there is no file conf/{wanted[1]}.yaml{close}"

@@ -1,8 +1,8 @@
 """The choices of a recipe as frozen dataclasses, one per config group.
 
 `snac_exp.config.structure` turns the composed YAML into an `Experiment` and refuses whatever is no field here, so the
-rest of the package reads typed attributes and never a raw dictionary. Groups that users extend with classes of their own
-(heads, data) are `Component`s: there the signature of the class is the schema.
+rest of the package reads typed attributes and never a raw dictionary. Groups that users extend with classes of their
+own (heads, data) are `Component`s: there the signature of the class is the schema.
 Epoch numbers are 1-based and ranges are inclusive everywhere.
 """
 
@@ -30,11 +30,11 @@ class DeclaredGeometry:
 
 @dataclass(frozen=True)
 class Codec:
-    """Which SNAC checkpoint: bundled with the package, a directory in upstream's layout, or a hub id; first one set wins."""
+    """Which SNAC checkpoint: first of a directory in upstream's layout, one bundled with the package, or a hub id."""
 
     name: str
-    bundled: str | None
     path: str | None
+    bundled: str | None
     hub_id: str | None
     geometry: DeclaredGeometry | None
 

@@ -56,7 +56,7 @@ def _check_ranges(key: str, schedule: Ranges, other: Ranges) -> None:
         if start > expected:
             missing = f"epoch {expected}" if start == expected + 1 else f"epochs {expected} to {start - 1}"
             raise ConfigError(
-                f"{key}.{name}.epochs={list(item.epochs)} leaves a gap: {missing} belong to nothing; start at {expected}"
+                f"{key}.{name}.epochs={list(item.epochs)} leaves a gap: {missing} has no entry; start at {expected}"
             )
         if start < expected:
             raise ConfigError(f"{key}.{name}.epochs={list(item.epochs)} overlaps {key}.{previous}; start at {expected}")

@@ -7,7 +7,6 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,7 @@ from snac_exp.data.shards import (
 )
 from snac_exp.errors import DataError
 from snac_exp.files import atomic_path
+from snac_exp.machine import origin
 
 if TYPE_CHECKING:
     from snac_exp.codec.checkpoint import LoadedCodec
@@ -208,8 +208,7 @@ def _write_shard(
 ) -> list[Rejection]:
     """Write one shard atomically; returns its rejections."""
     rejected = tuple(result for result in results.values() if isinstance(result, Rejection))
-    versions = {package: version(package) for package in ("torch", "snac", "snac_exp")}
-    metadata = ShardMetadata(identity, len(rows), rejected, str(device), versions)
+    metadata = ShardMetadata(identity, len(rows), rejected, origin(device))
     cached = [(row, codes) for row in rows if not isinstance(codes := results[row.path], Rejection)]
     columns = _columns([row for row, _ in cached], [codes for _, codes in cached], identity)
     schema = shard_schema(len(identity.vq_strides)).with_metadata(metadata.encode())

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from snac_exp.data.shards import CacheIdentity, common_identity, list_shards
+from snac_exp.data.shards import CacheIdentity, common_identity, list_shards, read_metadata
 from snac_exp.errors import DataError
 
 UInt16Array = npt.NDArray[np.uint16]
@@ -22,7 +22,7 @@ class CodeTable:
     """The rows of a cache. All tokens of codebook i lie in `values[i]`, row r at offsets[i][r] to offsets[i][r + 1].
 
     num_samples (rows,): true length of each utterance at the codec's rate. Strings stay in Arrow: lists of Python
-    strings would be copied page by page into every worker.
+    strings would be copied page by page into every worker. origins: devices and versions that made the codes.
     """
 
     identity: CacheIdentity
@@ -32,6 +32,7 @@ class CodeTable:
     paths: Any
     splits: Any
     speakers: Any
+    origins: frozenset[tuple[str, ...]]
 
     @classmethod
     def open(cls, cache_dir: Path) -> "CodeTable":
@@ -48,6 +49,7 @@ class CodeTable:
             paths=table["path"],
             splits=table["split"],
             speakers=table["speaker"],
+            origins=frozenset(read_metadata(path).origin for path in shards),
         )
         codes._check_lengths(cache_dir)
         return codes

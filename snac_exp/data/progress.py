@@ -14,7 +14,7 @@ Advance = Callable[[int, str], None]
 
 @contextmanager
 def progress_display(description: str, total: int) -> Iterator[Advance]:
-    """Yield `advance(number of items done, note)`; the display goes to standard error."""
+    """Yield `advance(number of items done, note)`; the display goes to standard error; nothing to do shows nothing."""
     console = Console(stderr=True)
     if console.is_terminal:
         with _bar(console, description, total) as advance:
@@ -22,7 +22,8 @@ def progress_display(description: str, total: int) -> Iterator[Advance]:
     else:
         plain = _PlainLines(description, total)
         yield plain.advance
-        plain.say()
+        if total:
+            plain.say()
 
 
 @contextmanager

@@ -60,8 +60,7 @@ class ShardMetadata:
     identity: CacheIdentity
     num_manifest_rows: int
     rejected: tuple[Rejection, ...]
-    device: str
-    versions: dict[str, str]
+    origin: tuple[str, ...]
 
     def encode(self) -> dict[bytes, bytes]:
         """As Arrow schema metadata."""
@@ -146,6 +145,5 @@ def _decode_metadata(path: Path, value: dict[str, Any]) -> ShardMetadata:
         identity=CacheIdentity(**{**identity, "vq_strides": tuple(identity["vq_strides"])}),
         num_manifest_rows=value["num_manifest_rows"],
         rejected=tuple(Rejection(**row) for row in value["rejected"]),
-        device=value["device"],
-        versions=value["versions"],
+        origin=tuple(value["origin"]),
     )

@@ -83,7 +83,7 @@ class SignalPair:
             # A term that is only measured may ask first, without a graph; one that is trained needs the graph later.
             with torch.enable_grad():
                 both = _stft(torch.cat((self.prediction, self.target)), n_fft, window, normalized)
-            prediction, target = both.chunk(2)
+                prediction, target = both.chunk(2)
             self._spectra[key] = (prediction, target)
         return self._spectra[key]
 

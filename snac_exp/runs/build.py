@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
-
-from snac_exp.codec import init
 from snac_exp.codec.checkpoint import LoadedCodec, load_codec
 from snac_exp.codec.geometry import check_declared
 from snac_exp.codec.multirate import MultiRateSnac
+from snac_exp.codec.start import initialise
 from snac_exp.config.schema import Codec, Component, Experiment
-from snac_exp.config.seeding import derive_seed
 from snac_exp.data.cached_codes import Corpus
 from snac_exp.errors import ConfigError
 from snac_exp.training.groups import ParameterGroups, group_parameters
@@ -57,12 +54,7 @@ def build_model(experiment: Experiment, codec: LoadedCodec) -> MultiRateSnac:
     """The model at step 0: a function of config and checkpoint alone; torch's generator stays where it was."""
     factories = {name: partial(instantiate, part, f"heads.{name}") for name, part in experiment.heads.items()}
     model = MultiRateSnac.from_codec(codec, factories, experiment.seed)
-    start = getattr(init, experiment.init.name)
-    with torch.random.fork_rng(devices=[]):
-        for name, rate in model.rates.items():
-            if rate != codec.geometry.sampling_rate:
-                torch.manual_seed(derive_seed(experiment.seed, f"init/{name}"))
-                start(model.head(name), codec.model.decoder)
+    initialise(model, codec, experiment.init.name, experiment.seed)
     return model
 
 

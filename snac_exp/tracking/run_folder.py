@@ -100,7 +100,7 @@ class RunFolder:
             except BlockingIOError as error:
                 file.seek(0)
                 raise ConfigError(
-                    f"{self.path} is being written by {file.read().strip() or 'another process'}; wait for it or stop it first"
+                    f"{self.path} is being written by {file.read().strip() or 'another process'}; stop that first"
                 ) from error
             file.truncate(0)
             file.write(f"process {os.getpid()} on {socket.gethostname()}\n")

@@ -26,10 +26,12 @@ class Tracker:
     A value that is not finite is written as null, since JSON knows no NaN; stopping the run for it is the guards' task.
     """
 
-    def __init__(self, run_dir: Path, mirror: WandbMirror | None, num_lines: int) -> None:
+    def __init__(self, run_dir: Path, mirror: WandbMirror | None) -> None:
         self.path = Path(run_dir) / METRICS_FILE
         self._mirror = mirror
-        self._num_lines = num_lines
+        self._num_lines = 0
+        for line in read_metrics(self.path) if self.path.exists() else []:
+            self._mirrored(line)  # what W&B lost when the process was killed
         self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (open for the life of the run)
 
     @classmethod
@@ -49,7 +51,7 @@ class Tracker:
         """Start a run's record, or take it up again at byte `resume_at`, the `position()` in the checkpoint.
 
         What was written after that checkpoint is cut off, a half-written last line included: the steps are about to be
-        done and logged again. W&B skips them, because it has them already.
+        done and logged again. W&B gets every line once: those it has are passed over, those it lost are made up for.
 
         Raises:
             CheckpointError: the file is shorter than the checkpoint says, or was altered.
@@ -59,13 +61,12 @@ class Tracker:
         run_dir.mkdir(parents=True, exist_ok=True)
         if mode not in MODES:
             raise ConfigError(f"tracker.mode is one of {', '.join(MODES)}, not {mode!r}")
-        num_lines, num_seen = _rewind(run_dir / METRICS_FILE, resume_at)
+        _rewind(run_dir / METRICS_FILE, resume_at)
         mirror = None
         if mode != "off":
             mirror = WandbMirror.open(
                 run_dir,
                 online=mode == "online",
-                num_mirrored=num_seen,
                 project=project,
                 entity=entity,
                 name=run_name,
@@ -73,7 +74,7 @@ class Tracker:
                 tags=tags,
                 config=config or {},
             )
-        return cls(run_dir, mirror, num_lines)
+        return cls(run_dir, mirror)
 
     def log(self, values: Mapping[str, float], *, step: int, epoch: int, kind: str = "train") -> None:
         """Record flat named values, e.g. `{"train/head_48k/l1": 0.03}`, of a kind: train, validation, ..."""
@@ -109,6 +110,9 @@ class Tracker:
             raise ValueError(f"metrics may not be named {', '.join(sorted(taken))}: every line has that field")
         line = {"step": step, "epoch": epoch, "kind": kind, "time": round(time.time(), 3), **values}
         self._file.write(json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n")
+        self._mirrored(line)
+
+    def _mirrored(self, line: Mapping[str, Any]) -> None:
         self._num_lines += 1
         if self._mirror is not None:
             self._mirror.log(self._num_lines, line)
@@ -126,28 +130,26 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in complete.split(b"\n") if line]
 
 
-def _rewind(path: Path, resume_at: int | None) -> tuple[int, int]:
-    """Cut the file at `resume_at`; returns the number of complete lines (kept, before)."""
+def _rewind(path: Path, resume_at: int | None) -> None:
+    """Cut the file at `resume_at`, the end of a line; None: there must be nothing yet."""
     size = path.stat().st_size if path.exists() else 0
     if resume_at is None:
         if size:
             raise ConfigError(f"{path} has metrics already: resume that run, or give the new one a folder of its own")
-        return 0, 0
+        return
     if size < resume_at:
         raise CheckpointError(
             f"{path} has {size} bytes, but the checkpoint was written at byte {resume_at}: the file was cut or "
             f"replaced; restore it, or resume from an older checkpoint"
         )
     if not size:
-        return 0, 0
-    content = path.read_bytes()
-    if resume_at and content[resume_at - 1 : resume_at] != b"\n":
+        return
+    if resume_at and path.read_bytes()[resume_at - 1 : resume_at] != b"\n":
         raise CheckpointError(
             f"{path}: byte {resume_at}, where the checkpoint was written, is inside a line: the file was altered; "
             f"restore it, or resume from an older checkpoint"
         )
     os.truncate(path, resume_at)
-    return content[:resume_at].count(b"\n"), content.count(b"\n")
 
 
 def _number(value: float) -> float | None:

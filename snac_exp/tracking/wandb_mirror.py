@@ -9,17 +9,18 @@ from typing import Any
 from urllib.parse import urlparse
 
 from snac_exp.errors import ConfigError
-from snac_exp.files import read_json, write_json
+from snac_exp.files import write_text
+from snac_exp.tracking.wandb_file import history
 
-STATE_FILE = "wandb.json"
+ID_FILE = "wandb_id"
 _WAYS_OUT = "run `wandb login` (or set WANDB_API_KEY), or set tracker.mode=offline and upload later with `wandb sync`"
 
 
 class WandbMirror:
-    """Sends the lines of metrics.jsonl to W&B, each exactly once over any number of resumes.
+    """Sends the lines of metrics.jsonl to W&B, each exactly once over any number of kills and resumes.
 
-    RUN_DIR/wandb.json keeps the W&B run id and how many lines W&B has seen. After a resume the lines that are logged a
-    second time have numbers up to that count and are passed over.
+    RUN_DIR/wandb_id keeps the W&B run id. W&B's own `_step` of a row is the number of its line, so what W&B has already
+    is known from W&B itself: a killed process loses rows that W&B had not written yet, and repeats others.
     """
 
     def __init__(self, run: Any, run_dir: Path, num_mirrored: int) -> None:
@@ -33,7 +34,6 @@ class WandbMirror:
         run_dir: Path,
         *,
         online: bool,
-        num_mirrored: int,
         project: str,
         entity: str | None,
         name: str | None,
@@ -43,14 +43,12 @@ class WandbMirror:
     ) -> "WandbMirror":
         """Start or continue the W&B run of a run folder; offline nothing touches the network.
 
-        `num_mirrored`: complete lines of metrics.jsonl before it was cut for a resume.
-
         Raises:
             ConfigError: `online` without a key, or W&B refuses the run.
         """
         if online and not has_key():
             raise ConfigError(f"tracker.mode=online, but there is no W&B key on this machine: {_WAYS_OUT}")
-        run_id, num_mirrored = _continued_state(run_dir, num_mirrored)
+        run_id = _kept_id(run_dir)
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read at import: no crash reports over the network
         import wandb
 
@@ -73,7 +71,7 @@ class WandbMirror:
             raise ConfigError(f"W&B did not start the run ({error}): {_WAYS_OUT}") from error
         run.define_metric("step")
         run.define_metric("*", step_metric="step")
-        return cls(run, run_dir, num_mirrored)
+        return cls(run, run_dir, run.step - 1 if online else _last_offline_line(run_dir, run_id))
 
     def log(self, number: int, line: Mapping[str, Any]) -> None:
         """Mirror line `number` (from 1) of metrics.jsonl, unless W&B has it."""
@@ -82,11 +80,15 @@ class WandbMirror:
         values = {name: value for name, value in line.items() if name not in ("kind", "time", "directory")}
         if line["kind"] == "samples":
             values |= self._media(self._run_dir / line["directory"])
-        self._run.log(values)
+        self._run.log(values, step=number, commit=True)
 
     def close(self, failed: bool) -> None:
-        """Finish the W&B run, as failed or as done."""
-        self._run.finish(exit_code=1 if failed else 0)
+        """Finish the W&B run, as failed or as done, and wait until its file is complete."""
+        import wandb
+
+        exit_code = 1 if failed else 0
+        self._run.finish(exit_code=exit_code)
+        wandb.teardown(exit_code=exit_code)  # finish returns before W&B's own process has written an offline run
 
     @staticmethod
     def _media(folder: Path) -> dict[str, Any]:
@@ -109,10 +111,15 @@ def has_key() -> bool:
     return False
 
 
-def _continued_state(run_dir: Path, num_mirrored: int) -> tuple[str, int]:
-    """The run's W&B id and line count, as stored or new; the file is written before W&B starts."""
-    path = run_dir / STATE_FILE
-    state: dict[str, Any] = read_json(path) if path.exists() else {"id": secrets.token_hex(4), "num_mirrored": 0}
-    run_id, num_mirrored = str(state["id"]), max(num_mirrored, int(state["num_mirrored"]))
-    write_json(path, {"id": run_id, "num_mirrored": num_mirrored})
-    return run_id, num_mirrored
+def _kept_id(run_dir: Path) -> str:
+    """The run folder's W&B run id, made on first use and on disk before W&B starts."""
+    path = run_dir / ID_FILE
+    if not path.exists():
+        write_text(path, secrets.token_hex(4) + "\n")
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _last_offline_line(run_dir: Path, run_id: str) -> int:
+    """Number of the last line that offline files of this run hold; 0 if there are none."""
+    files = run_dir.glob(f"wandb/offline-run-*/run-{run_id}.wandb")
+    return max((row["_step"] for file in files for row in history(file)), default=0)

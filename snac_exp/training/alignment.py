@@ -33,10 +33,7 @@ def band_envelopes(waveform: Tensor, rate: int) -> Tensor:
     flat = waveform.reshape(-1, waveform.shape[-1]).float()
     power = torch.stft(flat, size, hop, window=window, center=True, return_complex=True).abs().square()
     frequencies = torch.fft.rfftfreq(size, 1 / rate).to(waveform.device)
-    bands = [
-        power[:, (frequencies >= low) & (frequencies < high)].sum(1)
-        for low, high in pairwise(BAND_EDGES_HZ)
-    ]
+    bands = [power[:, (frequencies >= low) & (frequencies < high)].sum(1) for low, high in pairwise(BAND_EDGES_HZ)]
     energy = torch.stack(bands, 1)
     floor = energy.amax((1, 2), keepdim=True) * 1e-6 + 1e-12  # 60 dB of range: digital silence must not dominate
     envelopes = torch.log(energy + floor)
@@ -44,9 +41,10 @@ def band_envelopes(waveform: Tensor, rate: int) -> Tensor:
 
 
 def lag(decoded: Tensor, decoded_rate: int, target: Tensor, target_rate: int) -> Lag:
-    """Lag of decoded audio (rows, N) behind its target (rows, M), from the mean normalised cross-correlation over rows and bands.
+    """Lag of decoded audio (rows, N) behind its target (rows, M): the peak of their envelopes' mean cross-correlation.
 
-    Correlations are unbiased over the overlap, so that short windows do not pull the peak towards zero.
+    The mean is over rows and bands. Correlations are unbiased over the overlap, so that short windows do not pull the
+    peak towards zero.
     """
     first, second = band_envelopes(decoded, decoded_rate), band_envelopes(target, target_rate)
     frames = min(first.shape[-1], second.shape[-1])
@@ -59,7 +57,7 @@ def lag(decoded: Tensor, decoded_rate: int, target: Tensor, target_rate: int) ->
 
 
 def _shift(envelopes: Tensor, by: int) -> Tensor:
-    """Frames that overlap when a signal is compared `by` frames later: drop the last `by` frames (the first if negative)."""
+    """Frames that overlap when compared `by` frames later: without the last `by` frames (the first if negative)."""
     frames = envelopes.shape[-1]
     return envelopes[..., : frames - by] if by >= 0 else envelopes[..., -by:]
 
@@ -79,12 +77,12 @@ def check_lag(measured: Lag, where: str, max_lag_seconds: float = 0.020, min_cor
     """
     if measured.correlation < min_correlation:
         raise PreflightError(
-            f"{where}: decoded codes and audio do not belong together (correlation of envelopes {measured.correlation:.2f}, "
-            f"at least {min_correlation} expected); cache the codes again from these files"
+            f"{where}: decoded codes and audio do not belong together (correlation of envelopes "
+            f"{measured.correlation:.2f}, at least {min_correlation} expected); cache the codes again from these files"
         )
     if abs(measured.seconds) > max_lag_seconds + 1e-9:
         raise PreflightError(
-            f"{where}: decoded codes lie {measured.seconds * 1000:+.0f} ms from the audio (at most {max_lag_seconds * 1000:.0f} ms allowed); "
-            "cache the codes again from these files, or make the targets again"
+            f"{where}: decoded codes lie {measured.seconds * 1000:+.0f} ms from the audio (at most "
+            f"{max_lag_seconds * 1000:.0f} ms allowed); cache the codes again, or make the targets again"
         )
     return f"{where}: lag {measured.seconds * 1000:+.0f} ms, correlation {measured.correlation:.2f}"

@@ -28,8 +28,8 @@ class Entry:
 class CheckpointStore:
     """The checkpoints of one run folder and their retention.
 
-    `latest.json` lists complete files, newest first. A file gets there only after it was written, synced and renamed, so
-    a process killed at any moment leaves the list true.
+    `latest.json` lists complete files, newest first. A file gets there only after it was written, synced and renamed,
+    so a process killed at any moment leaves the list true.
     """
 
     def __init__(self, directory: Path, keep_epochs: int | None, keep_intermediate: int) -> None:
@@ -71,7 +71,8 @@ class CheckpointStore:
             strays = sorted(path.name for path in self.directory.glob("*.pt"))
             if strays:
                 raise CheckpointError(
-                    f"{self.index} is missing but {', '.join(strays)} are there; restore it, or move these files away to begin again"
+                    f"{self.index} is missing but {', '.join(strays)} are there; "
+                    "restore it, or move these files away to begin again"
                 )
             return None
         entry, path = entries[0], self.directory / entries[0].file

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from snac_exp import __version__, torchaudio_shim
+from snac_exp.machine import cpu_name, device_name
 
 # Changes of these can change the last bits of a resumed run.
 BITWISE = ("torch", "torchaudio", "cpu", "device", "num_threads", "precision", "world_size")
@@ -14,7 +15,6 @@ BITWISE = ("torch", "torchaudio", "cpu", "device", "num_threads", "precision", "
 
 def environment(device: torch.device, precision: str, world_size: int) -> dict[str, Any]:
     """Plain values that describe where a run computes."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return {
         "snac_exp": __version__,
         "python": platform.python_version(),
@@ -22,9 +22,9 @@ def environment(device: torch.device, precision: str, world_size: int) -> dict[s
         "torchaudio": torchaudio_shim.__version__,
         "platform": platform.platform(),
         "host": platform.node(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "num_cores": os.cpu_count(),
-        "device": name,
+        "device": device_name(device),
         "num_threads": torch.get_num_threads(),
         "precision": precision,
         "world_size": world_size,
@@ -35,12 +35,3 @@ def environment_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str
     """The differences that may show in the last bits, in words."""
     return [f"{key} was {before.get(key)} and is {now[key]}" for key in BITWISE if before.get(key) != now[key]]
 
-
-def _cpu_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(
-                (line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), platform.processor()
-            )
-    except FileNotFoundError:  # not Linux
-        return platform.processor()

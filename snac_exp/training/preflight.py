@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from snac_exp.codec.checkpoint import LoadedCodec
-from snac_exp.codec.init import start_promise
+from snac_exp.codec.start import start_promise
 from snac_exp.config.seeding import generator
 from snac_exp.data.audio import read_mono
 from snac_exp.data.batch import collate
 from snac_exp.data.cached_codes import Corpus, SliceDataset
 from snac_exp.data.slices import SliceSpec, place
 from snac_exp.errors import PreflightError
+from snac_exp.machine import origin
 from snac_exp.training.alignment import Lag, check_lag, lag
 from snac_exp.training.task import DecoderTask
 
@@ -42,7 +43,7 @@ def preflight(
         lines.append(line)
         note(f"preflight: {line}")
 
-    for line in start_promise(task.model, codec, init):
+    for line in start_promise(task.model, codec, init, seed):
         holds(line)
     for line in check_alignment(task, codec, corpus.train, corpus.context_tokens, num_rows, seed):
         holds(line)
@@ -71,7 +72,7 @@ def check_alignment(
 def check_reencoding(codec: LoadedCodec, dataset: SliceDataset, seed: int) -> str:
     """Whole utterances re-encode to their cached tokens: exactly in the cache's own environment, else 99 %."""
     rows = _sample_rows(dataset, NUM_REENCODED_ROWS, seed)
-    exact = dataset.cached_here
+    exact = dataset.table.origins == {origin("cpu")}
     equal = total = 0
     for row in rows:
         cached = [tokens[0] for tokens in dataset.whole(row)[0]]
@@ -86,7 +87,8 @@ def check_reencoding(codec: LoadedCodec, dataset: SliceDataset, seed: int) -> st
     if share < (1.0 if exact else MIN_AGREEMENT):
         raise PreflightError(
             f"only {share:.2%} of the cached tokens of {len(rows)} rows come back when their audio is encoded again "
-            f"({'all' if exact else f'{MIN_AGREEMENT:.0%}'} expected); the audio or the codec changed since: cache the codes again"
+            f"({'all' if exact else f'{MIN_AGREEMENT:.0%}'} expected); the audio or the codec changed since: "
+            "cache the codes again"
         )
     return f"{len(rows)} rows re-encode to their cached tokens: {share:.2%} of {total}"
 
@@ -98,7 +100,8 @@ def _agreement(codes: Sequence[Tensor], cached: Sequence[Tensor], codec: LoadedC
     for index, (now, then) in enumerate(zip(codes, cached, strict=True)):
         if now.shape[-1] != then.shape[-1]:
             raise PreflightError(
-                f"a row has {then.shape[-1]} cached tokens in codebook {index} but encodes to {now.shape[-1]}; cache the codes again"
+                f"a row has {then.shape[-1]} cached tokens in codebook {index} but encodes to {now.shape[-1]}; "
+                "cache the codes again"
             )
         part = geometry.codebook_slice(index, 0, max(keep, 0))
         equal += int((now[0, part] == then[part]).sum())

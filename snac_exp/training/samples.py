@@ -14,7 +14,7 @@ from snac_exp.training.task import DecoderTask
 
 @torch.no_grad()
 def write_samples(task: DecoderTask, corpus: Corpus, experiment: Experiment, fabric: Fabric, directory: Path) -> None:
-    """Write reference and every head of the first clips as wav and one picture each; noise is drawn the same every time."""
+    """Write reference and heads of the first clips as wav and one picture each; noise is the same every time."""
     if not fabric.is_global_zero:
         return
     for index, spec in enumerate(corpus.validation_specs[: experiment.trainer.num_sample_clips]):

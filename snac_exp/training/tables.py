@@ -24,8 +24,10 @@ def epoch_table(plan: Plan) -> Table:
         trained = " ".join(sorted(epoch.trainable)) or "nothing"
         weights = " ".join(f"{head}={weight:g}" for head, weight in epoch.loss_weights.items())
         table.add_row(
-            str(epoch.epoch), epoch.stage, epoch.phase, f"{epoch.segment_seconds:g}", str(epoch.num_tokens), str(epoch.batch_size), epoch.schedule, trained, weights
-        )  # fmt: skip
+            *(str(epoch.epoch), epoch.stage, epoch.phase),
+            *(f"{epoch.segment_seconds:g}", str(epoch.num_tokens), str(epoch.batch_size)),
+            *(epoch.schedule, trained, weights),
+        )
     return table
 
 

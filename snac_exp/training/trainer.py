@@ -104,8 +104,8 @@ class Trainer:
         """
         if saved["codec"]["fingerprint"] != self.codec.fingerprint:
             raise CheckpointError(
-                f"{self.folder.path} was trained on codec {saved['codec']['fingerprint'][:12]}, not {self.codec.fingerprint[:12]}; "
-                "set codec.path in its config.yaml to the checkpoint that it was trained on"
+                f"{self.folder.path} was trained on codec {saved['codec']['fingerprint'][:12]}, "
+                f"not {self.codec.fingerprint[:12]}; set codec.path in its config.yaml to the codec of its training"
             )
         self.task.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -245,7 +245,8 @@ class Trainer:
         if self.state.epoch == epoch.epoch:
             self._save(epoch=epoch.epoch, finished_epoch=False)
         self.console.note(
-            f"{stop.signal_name}: saved at step {self.state.step}; go on with: python train.py resume={self.folder.path}"
+            f"{stop.signal_name}: saved at step {self.state.step}; "
+            f"go on with: python train.py resume={self.folder.path}"
         )
         return False
 

@@ -33,7 +33,7 @@ class Options:
     device: str
     rows_per_shard: int
     shard: Shard
-    max_batch_seconds: float
+    max_batch_seconds: float | None
     num_readers: int
     retry_rejected: bool
 

@@ -3,8 +3,8 @@
 usage: snac-exp check [the overrides of train.py]
 
 Loads codec and data, prints plan and parameter groups, and runs the preflight of training: the heads start where the
-recipe says, codes and audio line up at the start and at the end of utterances, cached codes come back when encoded again.
-Exit status 0 when every promise holds, 2 with the reason when one does not.
+recipe says, codes and audio line up at the start and at the end of utterances, cached codes come back when encoded
+again. Exit status 0 when every promise holds, 2 with the reason when one does not.
 """
 
 from collections.abc import Sequence

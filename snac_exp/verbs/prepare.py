@@ -2,7 +2,8 @@
 
 usage: snac-exp prepare input=FOLDER output=FOLDER [key=value …]
 
-Any path works: spaces, commas, quotes, non-Latin letters. Run it again after adding files: known ones are not read twice.
+Any path works: spaces, commas, quotes, non-Latin letters. Run it again after adding files: known ones are not read
+twice.
 """
 
 from collections.abc import Sequence

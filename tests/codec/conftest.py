@@ -1,6 +1,7 @@
 """Codecs with random weights: one of snac_24khz's real shape, small ones of every kind of geometry."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,8 +9,11 @@ import torch
 from snac import SNAC
 from snac.layers import Snake1d
 
-from snac_exp.codec.checkpoint import LoadedCodec, config_of, fingerprint
+from snac_exp.codec.checkpoint import LoadedCodec, config_of, fingerprint, load_codec
 from snac_exp.codec.geometry import Geometry
+from snac_exp.codec.heads import NativeHead, UpsampleHead
+from snac_exp.codec.multirate import MultiRateSnac, head_name
+from snac_exp.codec.start import initialise
 
 REAL: dict[str, Any] = {
     "sampling_rate": 24000,
@@ -86,3 +90,39 @@ def random_codes() -> Callable[..., list[torch.Tensor]]:
         return [torch.randint(codec.model.codebook_size, (batch, length), generator=generator) for length in lengths]
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def real(codecs: Callable[[str], LoadedCodec]) -> LoadedCodec:
+    """A codec of snac_24khz's shape."""
+    return codecs("real")
+
+
+@pytest.fixture(scope="session")
+def small(codecs: Callable[[str], LoadedCodec]) -> LoadedCodec:
+    """As snac_24khz, with fewer channels."""
+    return codecs("small")
+
+
+@pytest.fixture(scope="session", params=["real", "small", "stride_4", "plain", "attention", "demo"])
+def any_codec(request: pytest.FixtureRequest, codecs: Callable[[str], LoadedCodec]) -> LoadedCodec:
+    """Every shape in turn, and the bundled codec."""
+    if request.param != "demo":
+        return codecs(request.param)
+    return load_codec("demo", None, None, "demo_codec")
+
+
+@pytest.fixture(scope="session")
+def build_model() -> Callable[..., MultiRateSnac]:
+    """(codec, wide, init_name, noise) -> model with a native head and one of class `wide`, named by its rate."""
+
+    def build(
+        codec: LoadedCodec, wide: type[UpsampleHead] = UpsampleHead, init_name: str = "average", noise: bool = False
+    ) -> MultiRateSnac:
+        rate = codec.geometry.sampling_rate
+        heads = {head_name(rate): NativeHead, head_name(2 * rate): partial(wide, noise=noise)}
+        model = MultiRateSnac.from_codec(codec, heads)
+        initialise(model, codec, init_name, seed=0)
+        return model
+
+    return build

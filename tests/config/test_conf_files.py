@@ -75,7 +75,10 @@ def test_every_verb_has_help_and_a_main(name: str) -> None:
 
 
 def test_help_and_config_errors_do_not_import_torch() -> None:
-    program = "import sys; from snac_exp.runs.entry import main; code = main(sys.argv[1:]); assert 'torch' not in sys.modules; sys.exit(code)"
+    program = (
+        "import sys; from snac_exp.runs.entry import main; code = main(sys.argv[1:]); "
+        "assert 'torch' not in sys.modules; sys.exit(code)"
+    )
     for arguments, code in (
         (["--help"], 0),
         (["--cfg", "job"], 0),

@@ -60,7 +60,7 @@ def test_component_options_are_checked_against_the_signature_without_importing()
     target = "snac_exp.data.cached_codes.CachedCodes"
     assert "cache_dir" in parameters_of(target, "data")
     assert structure(Component, {"_target_": target, "limit": 3}, "data") == Component(target, {"limit": 3})
-    with pytest.raises(ConfigError, match="unknown key 'data.cachedir' for .*did you mean 'cache_dir'"):
+    with pytest.raises(ConfigError, match=r"unknown key 'data\.cachedir' for .*did you mean 'cache_dir'"):
         structure(Component, {"_target_": target, "cachedir": "x"}, "data")
 
 

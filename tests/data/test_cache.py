@@ -20,6 +20,7 @@ from snac_exp.data.manifest import Manifest
 from snac_exp.data.prepare import prepare
 from snac_exp.data.shards import read_metadata
 from snac_exp.errors import DataError
+from snac_exp.machine import origin
 
 
 def contents(folder: Path) -> dict[str, bytes]:

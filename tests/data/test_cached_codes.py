@@ -1,7 +1,9 @@
 """The data source: what it reads, what it refuses, and what it says about padding."""
 
 import builtins
+import os
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -218,3 +220,14 @@ def test_a_window_of_an_empty_context_is_the_slice(cache_dir: Path, codec: Loade
         dataset.table.codes(int(dataset.rows[14]), i)[2 * n : 5 * n].tolist() for i, n in enumerate((1, 2, 4))
     ]
     assert replace(spec, row=3) != spec
+
+
+def test_workers_leave_ctrl_c_to_the_parent(cache_dir: Path, codec: LoadedCodec) -> None:
+    """A SIGINT to the group must not kill a worker in the middle of the step the parent still finishes."""
+    dataset = CachedCodes(str(cache_dir), validation_seconds=0.5).open(codec, HEADS, seed=0).train
+    sampler = SliceSampler(dataset.coarse_lengths, dataset.geometry, 0, 1, 4, 0, epoch=1)
+    iterator = iter(make_loader(dataset, sampler, num_workers=1))
+    seen = len(next(iterator))
+    for worker in iterator._workers:
+        os.kill(worker.pid, signal.SIGINT)
+    assert seen + sum(len(batch) for batch in iterator) == 15

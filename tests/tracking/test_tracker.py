@@ -1,15 +1,20 @@
 import json
 import math
 import os
-import struct
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from snac_exp.errors import CheckpointError, ConfigError
+from snac_exp.tracking.panels import write_clips
 from snac_exp.tracking.tracker import Tracker, read_metrics
+from snac_exp.tracking.wandb_file import history
 
 
 def open_off(run_dir: Path, resume_at: int | None = None) -> Tracker:
@@ -131,9 +136,6 @@ def test_online_without_a_key_names_both_ways_out(tmp_path: Path, monkeypatch: p
 
 
 def test_wandb_is_imported_only_when_it_is_on(tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     code = (
         "import sys; from pathlib import Path; from snac_exp.tracking.tracker import Tracker\n"
         "Tracker.open(Path(sys.argv[1]), mode='off').close()\n"
@@ -165,22 +167,57 @@ def test_wandb_mirror_has_every_line_once_over_two_kills(tmp_path: Path, capfd: 
     assert (captured.out, captured.err) == ("", "")
 
 
-def history(path: Path) -> list[dict[str, Any]]:
-    """History rows of an offline W&B file: a 7-byte header, then LevelDB log records in blocks of 32 KiB."""
-    from wandb.proto.wandb_internal_pb2 import Record
+@pytest.mark.parametrize("removed", [1, 10, 40_000])
+def test_a_torn_wandb_file_is_read_up_to_the_tear(tmp_path: Path, removed: int) -> None:
+    with Tracker.open(tmp_path, mode="offline") as tracker:
+        for step in range(1, 41):  # long lines, so that records cross blocks of 32 KiB
+            tracker.log({f"train/value{index}": 0.1 for index in range(100)}, step=step, epoch=1)
+    [file] = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    assert [row["step"] for row in history(file)] == list(range(1, 41))
+    assert file.stat().st_size > 3 * 32_768
+    os.truncate(file, file.stat().st_size - removed)
+    steps = [row["step"] for row in history(file)]
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) < 41 if removed < 100 else 10 < len(steps) < 40
 
-    content, offset, parts, rows = path.read_bytes(), 7, b"", []
-    while offset + 7 <= len(content):
-        if 32768 - offset % 32768 < 7:
-            offset += 32768 - offset % 32768
-            continue
-        _, length, kind = struct.unpack_from("<IHB", content, offset)
-        parts += content[offset + 7 : offset + 7 + length]
-        offset += 7 + length
-        if kind in (1, 4):  # a full record, or the last part of one
-            record = Record.FromString(parts)
-            parts = b""
-            if record.WhichOneof("record_type") == "history":
-                items = record.history.item
-                rows.append({item.key or item.nested_key[0]: json.loads(item.value_json) for item in items})
-    return rows
+
+def test_samples_are_a_line_and_go_to_wandb_as_media(tmp_path: Path) -> None:
+    directory = tmp_path / "samples" / "epoch001"
+    write_clips(directory, "clip0", {"48k": (torch.zeros(4800), 48_000)})
+    with Tracker.open(tmp_path, mode="offline") as tracker:
+        tracker.log_media(step=4, epoch=1, directory=directory)
+    [line] = read_metrics(tmp_path)
+    assert (line["kind"], line["directory"]) == ("samples", "samples/epoch001")
+    [file] = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    [row] = list(history(file))
+    kinds = {name: row[f"{name}._type"] for name in ("samples/clip0_48k", "pictures/clip0")}
+    assert kinds == {"samples/clip0_48k": "audio-file", "pictures/clip0": "image-file"}
+    assert len(list(file.parent.glob("files/media/*/*/*"))) == 2
+
+
+def test_wandb_makes_up_for_what_a_killed_process_had_not_written(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from snac_exp.tracking.tracker import Tracker\n"
+        "tracker = Tracker.open(Path(sys.argv[1]), mode='offline')\n"
+        "for step in range(1, 51): tracker.log({'train/loss': step / 2}, step=step, epoch=1)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == -signal.SIGKILL
+    time.sleep(1.1)
+    lines = (tmp_path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(lines) == 50
+    with Tracker.open(tmp_path, mode="offline", resume_at=sum(map(len, lines[:30]))) as tracker:
+        log_steps(tracker, *range(31, 61))
+    files = sorted((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+    assert [row["step"] for file in files for row in history(file)] == list(range(1, 61)) == steps_of(tmp_path)
+
+
+def test_wandb_switched_on_at_a_resume_gets_the_whole_record(tmp_path: Path) -> None:
+    with open_off(tmp_path) as tracker:
+        log_steps(tracker, 1)
+        position = tracker.position()
+        log_steps(tracker, 2)
+    with Tracker.open(tmp_path, mode="offline", resume_at=position) as tracker:
+        log_steps(tracker, 2, 3)
+    [file] = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
+    assert [row["step"] for row in history(file)] == [1, 2, 3]

@@ -52,7 +52,7 @@ def test_an_altered_file_is_never_loaded_and_the_way_back_is_named(tmp_path: Pat
     with pytest.raises(CheckpointError, match=r"SHA-256 differs.*go on from checkpoint_epoch1\.pt \(step 1\)"):
         checkpoints.load_latest()
     newest.unlink()
-    with pytest.raises(CheckpointError, match="named by latest.json but missing"):
+    with pytest.raises(CheckpointError, match=r"named by latest\.json but missing"):
         checkpoints.load_latest()
 
 
@@ -60,7 +60,7 @@ def test_a_run_with_files_but_no_index_never_starts_from_scratch(tmp_path: Path)
     checkpoints = store(tmp_path)
     checkpoints.save(payload(1), epoch=1, step=1, finished_epoch=True)
     checkpoints.index.unlink()
-    with pytest.raises(CheckpointError, match="latest.json is missing but checkpoint_epoch1.pt"):
+    with pytest.raises(CheckpointError, match=r"latest\.json is missing but checkpoint_epoch1\.pt"):
         checkpoints.load_latest()
 
 

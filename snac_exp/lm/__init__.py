@@ -1,0 +1,1 @@
+"""Floor 1: language models over codec tokens."""

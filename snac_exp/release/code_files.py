@@ -1,0 +1,135 @@
+"""Codes on disk: .npz for one signal, Parquet for many. Both say whose codes they are; neither can run code."""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from snac_exp.errors import DataError
+from snac_exp.files import atomic_path
+from snac_exp.release.codes import Codes
+
+MAX_NPZ_BYTES = 2**31
+"""Largest unpacked size that is read: an hour of codes is about 1 MB, so more is no honest file."""
+
+METADATA_KEY = b"snac_exp_codes"
+_VERSION = 1
+_FACTS = ("num_samples", "sample_rate", "codebooks")
+_ROWS_READ_AT_ONCE = 16
+
+
+def write_npz(target: Path | IO[bytes], codes: Codes) -> None:
+    """Arrays codes_0 … (B, T_i), num_samples, sample_rate and codebooks; atomically if `target` is a path."""
+    arrays: dict[str, Any] = {f"codes_{i}": _narrow(tokens.numpy()) for i, tokens in enumerate(codes.tokens)}
+    arrays |= {"num_samples": np.int64(codes.num_samples), "sample_rate": np.int64(codes.sample_rate)}
+    arrays["codebooks"] = np.array(codes.codebooks)
+    if not isinstance(target, Path):
+        np.savez_compressed(target, **arrays)
+        return
+    with atomic_path(target) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read_npz(source: Path | bytes) -> Codes:
+    """Codes of `write_npz`, from a file or its bytes.
+
+    Raises:
+        DataError: not there, damaged, too large, holds anything but these arrays, or arrays of Python objects.
+    """
+    name = "the input" if isinstance(source, bytes) else str(source)
+    try:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source
+        _check_archive(file, name)
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except FileNotFoundError:
+        raise DataError(f"there is no {name}") from None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError) as error:
+        raise DataError(f"{name} holds no codes that can be read ({error}); encode again") from None
+    return _codes_of(arrays, name)
+
+
+@contextmanager
+def parquet_writer(path: Path, num_codebooks: int, codebooks: str) -> Iterator["ParquetCodes"]:
+    """A Parquet file (zstd) that appears under its name once all rows are written.
+
+    Columns: path, num_samples, sample_rate (of the source), codes_0 … as lists of uint16 or uint32.
+    """
+    facts = {"version": _VERSION, "codebooks": codebooks}
+    columns = [("path", pa.string()), ("num_samples", pa.int64()), ("sample_rate", pa.int64())]
+    columns += [(f"codes_{i}", pa.list_(pa.uint32())) for i in range(num_codebooks)]
+    schema = pa.schema(columns).with_metadata({METADATA_KEY: json.dumps(facts).encode()})
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        yield ParquetCodes(writer, schema)
+
+
+class ParquetCodes:
+    """Appends rows to a Parquet file of codes."""
+
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
+        self._writer, self._schema = writer, schema
+
+    def append(self, path: str, codes: Codes) -> None:
+        """One signal under its relative path."""
+        row: dict[str, Any] = {"path": path, "num_samples": codes.num_samples, "sample_rate": codes.sample_rate}
+        row |= {f"codes_{i}": tokens[0].numpy().astype(np.uint32) for i, tokens in enumerate(codes.tokens)}
+        self._writer.write_table(pa.Table.from_pylist([row], schema=self._schema))
+
+
+def read_parquet(path: Path) -> Iterator[tuple[str, Codes]]:
+    """Rows (relative path as stored, codes) of a Parquet file of `parquet_writer`, a few in memory at a time.
+
+    Raises:
+        DataError: not there, damaged, or not of this kind. The stored paths are not checked here.
+    """
+    try:
+        file = pq.ParquetFile(path)
+        facts = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
+        names = [name for name in file.schema_arrow.names if name.startswith("codes_")]
+        for batch in file.iter_batches(batch_size=_ROWS_READ_AT_ONCE):
+            for row in batch.to_pylist():
+                arrays = {name: np.asarray(row[name], dtype=np.int64) for name in names}
+                arrays |= {key: np.array(row[key]) for key in ("num_samples", "sample_rate")}
+                yield str(row["path"]), _codes_of(arrays | {"codebooks": np.array(facts["codebooks"])}, str(path))
+    except FileNotFoundError:
+        raise DataError(f"there is no {path}") from None
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is no Parquet file of snac-exp encode, or damaged ({error})") from None
+
+
+def _check_archive(file: Any, name: str) -> None:
+    """The list of contents, before anything is unpacked."""
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+    total = sum(member.file_size for member in members)
+    if total > MAX_NPZ_BYTES or len(members) > 64:
+        raise DataError(f"{name} would unpack to {len(members)} arrays of {total} bytes; that is no file of codes")
+    if hasattr(file, "seek"):
+        file.seek(0)
+
+
+def _codes_of(arrays: Mapping[str, Any], name: str) -> Codes:
+    num_codebooks = sum(key.startswith("codes_") for key in arrays)
+    tokens_keys = [f"codes_{i}" for i in range(num_codebooks)]
+    if not num_codebooks or set(arrays) != {*tokens_keys, *_FACTS}:
+        raise DataError(f"{name} holds {sorted(arrays)}; a file of codes holds codes_0 …, {', '.join(_FACTS)}")
+    tokens = [np.atleast_2d(arrays[key]) for key in tokens_keys]
+    facts = [arrays[key] for key in _FACTS[:2]]
+    whole = [item.dtype.kind in "iu" for item in (*tokens, *facts)]
+    if not all(whole) or any(item.ndim != 2 for item in tokens) or any(fact.ndim or fact < 1 for fact in facts):
+        raise DataError(f"{name}: tokens, num_samples and sample_rate must be whole numbers; encode again")
+    rows = tuple(torch.from_numpy(item.astype(np.int64)) for item in tokens)
+    return Codes(rows, int(facts[0]), int(facts[1]), str(arrays["codebooks"]))
+
+
+def _narrow(tokens: Any) -> Any:
+    """The smallest unsigned type that holds them."""
+    return tokens.astype(np.uint16 if tokens.max(initial=0) < 2**16 else np.uint32)

@@ -1,0 +1,338 @@
+"""A trained codec for people who never saw the repository: audio to codes, codes to audio at every rate it has."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snac_exp.codec.checkpoint import fingerprint
+from snac_exp.codec.multirate import MultiRateSnac
+from snac_exp.data.encoding import exact_float32
+from snac_exp.errors import CodecError, DataError
+from snac_exp.release.blueprint import Blueprint
+from snac_exp.release.codes import Codes, checked_tokens, codebooks_fingerprint
+from snac_exp.release.folding import fold
+from snac_exp.release.latent_decoder import LatentDecoder, Waveforms
+from snac_exp.release.positioned_noise import NoisePosition, PositionedNoiseBlock, position_noise, row_seeds
+from snac_exp.release.reach import Probe, Reach, measure_reach
+from snac_exp.release.stream import CodecStream
+from snac_exp.release.waveforms import Layout, mono_batch, resampled
+
+DEFAULT_CHUNK_SECONDS = 5.0
+
+Read = Callable[[int, int], Tensor]
+"""(start, num) in samples at the codec's rate -> (B, 1, num) float32; zero beyond the end."""
+
+
+class ReleasedCodec:
+    """Encoder, quantizer, and a decoder with one output per rate; made by `snac_exp.load_codec`.
+
+    Encoding is always float32 without TF32, since other precisions change most tokens; `dtype` is that of the decoder.
+    Long signals are worked through in chunks that see as much around them as matters, so the result is that of the
+    whole; memory depends on the chunk alone.
+
+    Attributes:
+        sampling_rate: of the codec, in Hz; sample_rates: of its outputs, lowest first.
+    """
+
+    def __init__(
+        self,
+        model: MultiRateSnac,
+        blueprint: Blueprint,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.blueprint, self.device, self.dtype = blueprint, torch.device(device), dtype
+        self.codebooks = codebooks_fingerprint(model.quantizer)
+        self.model = fold(model).to(self.device)
+        self.model.trunk.to(dtype)
+        self.model.heads.to(dtype)
+        self.geometry = model.geometry
+        self.sampling_rate = model.geometry.sampling_rate
+        self.heads = {rate: name for name, rate in sorted(model.rates.items(), key=lambda item: item[1])}
+        self.sample_rates = tuple(self.heads)
+        self._position = NoisePosition()
+        self._measure_noise_rates(position_noise(self.model, self._position))
+
+    @property
+    def name(self) -> str:
+        """Of the codec it was trained from."""
+        return self.blueprint.name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the weights of the inference form; the same from every file that holds this model."""
+        return fingerprint(self.model)
+
+    @property
+    def codebook_sizes(self) -> list[int]:
+        """Entries of each codebook, coarsest first."""
+        return [int(level.codebook.weight.shape[0]) for level in cast(Any, self.model.quantizer.quantizers)]
+
+    @property
+    def bitrate(self) -> float:
+        """Bits per second of the codes."""
+        rate = self.sampling_rate / self.geometry.hop_length
+        levels = zip(self.codebook_sizes, self.geometry.vq_strides, strict=True)
+        return sum(math.log2(size) * rate / stride for size, stride in levels)
+
+    def encode(
+        self,
+        audio: Any,
+        sample_rate: int,
+        *,
+        layout: Layout = "auto",
+        chunk_seconds: float | None = DEFAULT_CHUNK_SECONDS,
+    ) -> Codes:
+        """Audio -> codes; resampled to the codec's rate and mixed down to mono.
+
+        Args:
+            audio: array or tensor (N,), (channels, N), (N, channels) or (B, channels, N); see `waveforms.mono_batch`.
+            chunk_seconds: None encodes the whole at once, which needs memory in proportion to its length.
+
+        Raises:
+            DataError: the audio has another form, holds NaN, or its rate cannot be resampled.
+        """
+        mono = mono_batch(audio, layout)
+        native = resampled(mono, sample_rate, self.sampling_rate)
+
+        def read(start: int, num: int) -> Tensor:
+            part = native[..., start : start + num]
+            return torch.nn.functional.pad(part, (0, num - part.shape[-1]))
+
+        tokens = self.encode_from(read, native.shape[-1], chunk_seconds=chunk_seconds)
+        return Codes(tokens, mono.shape[-1], int(sample_rate), self.codebooks)
+
+    def encode_many(self, signals: Sequence[Any], sample_rate: int, *, layout: Layout = "auto") -> list[Codes]:
+        """Codes of signals of any lengths; those of equal length share a batch.
+
+        Padding to a longer neighbour would change tokens at the end, so unequal ones are never batched together.
+        """
+        mono = [mono_batch(signal, layout) for signal in signals]
+        if any(signal.shape[0] != 1 for signal in mono):
+            raise DataError("each signal must be a single one, not a batch; call encode for a batch")
+        groups: dict[int, list[int]] = {}
+        for index, signal in enumerate(mono):
+            groups.setdefault(signal.shape[-1], []).append(index)
+        found: dict[int, Codes] = {}
+        for indices in groups.values():
+            codes = self.encode(torch.cat([mono[index] for index in indices]), sample_rate)
+            found |= {index: codes.row(row) for row, index in enumerate(indices)}
+        return [found[index] for index in range(len(mono))]
+
+    def encode_from(
+        self, read: Read, num_samples: int, *, chunk_seconds: float | None = DEFAULT_CHUNK_SECONDS
+    ) -> tuple[Tensor, ...]:
+        """Tokens[i] (B, T_i) of a signal of `num_samples` at the codec's rate that `read` gives part by part."""
+        parts = list(self.encode_chunks(read, num_samples, chunk_seconds=chunk_seconds))
+        return tuple(torch.cat(tokens, dim=-1) for tokens in zip(*parts, strict=True))
+
+    def encode_chunks(
+        self, read: Read, num_samples: int, *, chunk_seconds: float | None = DEFAULT_CHUNK_SECONDS
+    ) -> Iterator[list[Tensor]]:
+        """As `encode_from`, one chunk after the other, on the CPU."""
+        if num_samples < 1:
+            raise DataError("there is no audio to encode: it has no samples")
+        num_frames = self.geometry.coarse_tokens_of(num_samples) * self.geometry.vq_strides[0]
+        size = self._chunk_frames(chunk_seconds, num_frames)
+        reach = self.encoder_reach if size < num_frames else Reach(0, 0)
+        for start in range(0, num_frames, size):
+            stop = min(start + size, num_frames)
+            begin, end = max(0, start - reach.before), min(stop + reach.after, num_frames)
+            hop = self.geometry.hop_length
+            yield self._encode(read(begin * hop, (end - begin) * hop), start - begin, stop - begin)
+
+    def decode(
+        self,
+        codes: Codes | Sequence[Any],
+        sample_rate: int | None = None,
+        *,
+        seed: int | Sequence[int] | None = None,
+        noise: bool = True,
+        chunk_seconds: float | None = DEFAULT_CHUNK_SECONDS,
+    ) -> Tensor:
+        """Codes -> waveform (B, 1, N) float32 on the codec's device, exactly as long as the source was.
+
+        Args:
+            codes: from `encode`, or bare tokens[i] (B, T_i) or (T_i,), which decode to whole tokens.
+            sample_rate: one of `sample_rates`; None is the highest.
+            seed: of the decoder's noise; the same seed gives the same samples, in whatever batch or chunks. None draws
+                one from torch's generator. A sequence gives one per row.
+            noise: False leaves the noise out.
+
+        Raises:
+            CodecError: no output has this rate, or the codes belong to other codebooks.
+            DataError: the tokens do not belong together.
+        """
+        rate = self.sample_rates[-1] if sample_rate is None else sample_rate
+        chunks = self.decode_chunks(codes, [rate], seed=seed, noise=noise, chunk_seconds=chunk_seconds)
+        return torch.cat([chunk[rate] for chunk in chunks], dim=-1)
+
+    def decode_chunks(
+        self,
+        codes: Codes | Sequence[Any],
+        sample_rates: Sequence[int],
+        *,
+        seed: int | Sequence[int] | None = None,
+        noise: bool = True,
+        chunk_seconds: float | None = DEFAULT_CHUNK_SECONDS,
+    ) -> Iterator[dict[int, Tensor]]:
+        """As `decode`, at several rates from one pass of the trunk, one chunk after the other: rate -> (B, 1, n)."""
+        heads = self._heads(sample_rates)
+        tokens = self.tokens_of(codes)
+        num_coarse = tokens[0].shape[-1]
+        num_frames = num_coarse * self.geometry.vq_strides[0]
+        left = {rate: self._decoded_samples(codes, num_coarse, rate) for rate in heads}
+        size = self._chunk_frames(chunk_seconds, num_frames) // self.geometry.vq_strides[0]
+        seeds = row_seeds(seed, tokens[0].shape[0]) if noise else None
+        decoder = self._decoder(list(heads.values()), seeds, whole=size >= num_coarse)
+        for start in [*range(0, num_coarse, size), None]:
+            waveforms = decoder.finish() if start is None else decoder.push(self._latent(tokens, start, size))
+            if waveforms is not None:
+                yield self._trimmed(waveforms, left)
+
+    def stream(
+        self,
+        sample_rate: int | None = None,
+        *,
+        seed: int | Sequence[int] | None = None,
+        noise: bool = True,
+        batch_size: int = 1,
+    ) -> CodecStream:
+        """A stream that takes codes as they arrive and gives the samples that `decode` would give.
+
+        Its `delay_seconds` is the algorithmic delay: how far the codes must run ahead of the audio.
+        """
+        rate = self.sample_rates[-1] if sample_rate is None else sample_rate
+        (head,) = self._heads([rate]).values()
+        seeds = row_seeds(seed, batch_size) if noise else None
+        decoder = self._decoder([head], seeds, whole=False)
+        return CodecStream(self, decoder, head, rate, batch_size)
+
+    def latent(self, tokens: Sequence[Tensor]) -> Tensor:
+        """Tokens[i] (B, T_i) on any device -> latent (B, C, frames) on the codec's device."""
+        with torch.inference_mode(), exact_float32():
+            return self.model.latent([row.to(self.device) for row in tokens])
+
+    def tokens_of(self, codes: Codes | Sequence[Any]) -> tuple[Tensor, ...]:
+        """Checked tokens[i] (B, T_i); CodecError if they index other codebooks than this codec's."""
+        if not isinstance(codes, Codes):
+            return checked_tokens(codes, self.geometry, self.codebook_sizes)
+        if codes.codebooks != self.codebooks:
+            raise CodecError(
+                f"these codes index codebooks {codes.codebooks[:12]}, this codec has {self.codebooks[:12]}; "
+                "decode them with the codec they were made with, or one trained from it with its quantizer frozen"
+            )
+        tokens = checked_tokens(codes.tokens, self.geometry, self.codebook_sizes)
+        needed = self.geometry.coarse_tokens_of(codes.samples_at(self.sampling_rate))
+        if tokens[0].shape[-1] != needed or codes.num_samples < 1:
+            raise DataError(
+                f"{codes.num_samples} samples at {codes.sample_rate} Hz are {needed} coarse tokens, "
+                f"not {tokens[0].shape[-1]}; the codes are cut off or belong to other audio"
+            )
+        return tokens
+
+    @cached_property
+    def encoder_reach(self) -> Reach:
+        """Frames around a frame that its tokens depend on."""
+        window = self.geometry.attn_window_size or 1
+        unit = window * self.geometry.hop_length
+        return measure_reach(Probe(self.model.encoder, 1, unit, window, window), self.device)
+
+    @cached_property
+    def decoder_reach(self) -> Reach:
+        """Frames around a frame that its samples depend on, over all outputs."""
+        window = self.geometry.attn_window_size or 1
+        reaches = []
+        for name in self.model.rates:
+            out = window * self.geometry.hop_length * self.model.head(name).multiple
+            probe = Probe(self._silent(name), self._num_channels, window, out, window)
+            reaches.append(measure_reach(probe, self.device, self.dtype))
+        return Reach(max(reach.before for reach in reaches), max(reach.after for reach in reaches))
+
+    @property
+    def _num_channels(self) -> int:
+        return int(cast(Any, self.model.quantizer.quantizers)[0].out_proj.weight.shape[0])
+
+    def _silent(self, head: str) -> Callable[[Tensor], Tensor]:
+        """The decoder of one output with its noise off."""
+
+        def run(latent: Tensor) -> Tensor:
+            self._position.seeds = None
+            return cast(Tensor, self.model(self.model.features(latent), [head])[head])
+
+        return run
+
+    @torch.inference_mode()
+    def _measure_noise_rates(self, blocks: list[PositionedNoiseBlock]) -> None:
+        """Samples per frame of every noise block, from the shapes of one short call."""
+        num_frames = self.geometry.coarse_step * self.geometry.vq_strides[0]
+        lengths: dict[str, int] = {}
+
+        def note(block: PositionedNoiseBlock, inputs: tuple[Tensor, ...]) -> None:
+            lengths[block.noise_name] = inputs[0].shape[-1]
+
+        hooks = [block.register_forward_pre_hook(note) for block in blocks]
+        silence = torch.zeros(1, self._num_channels, num_frames, device=self.device, dtype=self.dtype)
+        self.model(self.model.features(silence))
+        for hook in hooks:
+            hook.remove()
+        for block in blocks:
+            block.samples_per_frame = lengths[block.noise_name] // num_frames
+
+    def _decoder(self, heads: Sequence[str], seeds: tuple[int, ...] | None, *, whole: bool) -> LatentDecoder:
+        reach = Reach(0, 0) if whole else self.decoder_reach
+        return LatentDecoder(self.model, heads, reach, self._position, seeds, self.dtype)
+
+    def _latent(self, tokens: Sequence[Tensor], start: int, num_coarse: int) -> Tensor:
+        """Latent of the coarse tokens [start, start + num_coarse), or up to the end."""
+        slices = [self.geometry.codebook_slice(i, start, num_coarse) for i in range(len(tokens))]
+        return self.latent([row[:, part] for row, part in zip(tokens, slices, strict=True)])
+
+    @torch.inference_mode()
+    def _encode(self, audio: Tensor, start: int, stop: int) -> list[Tensor]:
+        """Tokens of frames [start, stop) of this audio, on the CPU."""
+        with exact_float32():
+            latent = self.model.encoder(audio.to(self.device))[..., start:stop]
+            return [tokens.cpu() for tokens in self.model.quantizer(latent)[1]]
+
+    def _chunk_frames(self, chunk_seconds: float | None, num_frames: int) -> int:
+        """Frames per chunk, in whole steps; all of them if there is to be one chunk."""
+        if chunk_seconds is None:
+            return num_frames
+        step = self.geometry.coarse_step * self.geometry.vq_strides[0]
+        frames = chunk_seconds * self.sampling_rate / self.geometry.hop_length
+        return max(step, int(frames) // step * step)
+
+    def _heads(self, sample_rates: Sequence[int]) -> dict[int, str]:
+        for rate in sample_rates:
+            if rate not in self.heads:
+                rates = ", ".join(map(str, self.sample_rates))
+                raise CodecError(f"this codec has no output at {rate} Hz, only {rates}; decode at one and resample")
+        if not sample_rates:
+            raise CodecError(f"no rate is asked for; this codec has {', '.join(map(str, self.sample_rates))}")
+        return {rate: self.heads[rate] for rate in sample_rates}
+
+    def _decoded_samples(self, codes: Codes | Sequence[Any], num_coarse: int, rate: int) -> int:
+        if isinstance(codes, Codes):
+            return codes.samples_at(rate)
+        return self.geometry.audio_samples(num_coarse, rate)
+
+    def _trimmed(self, waveforms: Waveforms, left: dict[int, int]) -> dict[int, Tensor]:
+        """Waveforms by rate, without the padding after the last sample; counts down what is left."""
+        chunk = {}
+        for name, waveform in waveforms.items():
+            rate = self.model.rates[name]
+            chunk[rate] = waveform[..., : left[rate]].float()
+            left[rate] -= chunk[rate].shape[-1]
+        return chunk
+
+
+def to_numpy(waveform: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The first row of a waveform (B, 1, N) as an array (N,)."""
+    return cast("np.ndarray[Any, np.dtype[np.float32]]", waveform[0, 0].float().cpu().numpy())

@@ -1,0 +1,96 @@
+"""The bundled demo codec: upstream's class loads it, it is small, it is intelligible, and its codebooks are alive."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from snac import SNAC
+from torch import Tensor
+
+import snac_exp
+from snac_exp.config.seeding import derive_seed
+from snac_exp.data.demo_speech import SAMPLE_RATE, synthesize_utterance, voices
+from snac_exp.evaluation.metrics import stoi
+from snac_exp.files import read_json
+from snac_exp.torchaudio_shim import functional as F_audio
+
+FOLDER = Path(snac_exp.__file__).parent / "assets" / "demo_codec"
+RATE, HOP = 24_000, 512
+
+
+@pytest.fixture(scope="module")
+def codec() -> SNAC:
+    return SNAC.from_pretrained(str(FOLDER))
+
+
+def _validation_speech(per_voice: int, seconds: float) -> list[Tensor]:
+    """Utterances of the demo's four validation voices at 24 kHz, each (N,)."""
+    speakers = voices(0, 4, 0)
+    audio = [
+        torch.from_numpy(synthesize_utterance(voice, derive_seed(7, "codec_test", number, index), seconds))
+        for number, voice in enumerate(speakers)
+        for index in range(per_voice)
+    ]
+    return [F_audio.resample(utterance, SAMPLE_RATE, RATE) for utterance in audio]
+
+
+def _noise_vocoder(audio: Tensor, num_bands: int = 80, window: int = 2048) -> Tensor:
+    """White noise with the power of `audio` (N,) in mel bands, at the codec's frame rate of 46.875 Hz."""
+    hann = torch.hann_window(window)
+    bank = F_audio.melscale_fbanks(window // 2 + 1, 0.0, RATE / 2, num_bands, RATE)
+    power = torch.stft(audio, window, HOP, window=hann, return_complex=True).abs() ** 2
+    bands = (bank.T @ power) / bank.sum(0).clamp(min=1e-9)[:, None]
+    smooth = bank @ bands / bank.sum(1).clamp(min=1e-9)[:, None]
+    noise = torch.randn(audio.shape, generator=torch.Generator().manual_seed(0))
+    carrier = torch.stft(noise, window, HOP, window=hann, return_complex=True) / hann.square().sum().sqrt()
+    return torch.istft(carrier * smooth.sqrt(), window, HOP, window=hann, length=len(audio))
+
+
+def _mean_stoi(references: list[Tensor], estimates: list[Tensor]) -> float:
+    scores = [stoi(reference, estimate, RATE) for reference, estimate in zip(references, estimates, strict=True)]
+    return sum(score for score in scores if score is not None) / len(scores)
+
+
+def test_geometry_is_snac_24khz_s() -> None:
+    config = read_json(FOLDER / "config.json")
+    assert config["sampling_rate"] == 24_000
+    assert torch.tensor(config["encoder_rates"]).prod() == torch.tensor(config["decoder_rates"]).prod() == HOP
+    assert config["vq_strides"] == [4, 2, 1]
+    assert config["attn_window_size"] is None
+    assert config["noise"] is True
+    assert config["depthwise"] is True
+
+
+def test_folder_is_at_most_two_megabytes() -> None:
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 2_000_000
+    assert {path.name for path in FOLDER.iterdir()} == {"config.json", "pytorch_model.bin", "README.md"}
+
+
+def test_weights_are_finite_and_the_codes_have_three_rates(codec: SNAC) -> None:
+    assert all(bool(tensor.isfinite().all()) for tensor in codec.state_dict().values())
+    with torch.no_grad():
+        codes = codec.encode(torch.zeros(1, 1, 2048 * 3))
+        assert [tuple(level.shape) for level in codes] == [(1, 3), (1, 6), (1, 12)]
+        assert codec.decode(codes).shape == (1, 1, 6144)
+
+
+def test_validation_voices_are_intelligible(codec: SNAC) -> None:
+    """STOI at least 0.65 (the README's figure is over more utterances), for no single utterance under 0.55."""
+    references = _validation_speech(1, 4.0)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        decoded = [codec(reference[None, None])[0][0, 0] for reference in references]
+    assert _mean_stoi(references, decoded) >= 0.65
+    assert (
+        min(stoi(reference, estimate, RATE) or 0 for reference, estimate in zip(references, decoded, strict=True))
+        > 0.55
+    )
+    assert _mean_stoi(references, decoded) > _mean_stoi(references, [_noise_vocoder(audio) for audio in references])
+
+
+def test_at_least_half_of_every_codebook_is_in_use(codec: SNAC) -> None:
+    """Over five minutes of the validation voices."""
+    with torch.no_grad():
+        codes = [codec.encode(audio[None, None]) for audio in _validation_speech(15, 5.0)]
+    for level in zip(*codes, strict=True):
+        assert len(torch.cat(level, dim=1).unique()) >= codec.codebook_size / 2

@@ -1,0 +1,146 @@
+"""Chunks, streams and batches give the samples and codes of the whole."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from snac_exp.codec.geometry import decoder_context_tokens
+from snac_exp.release.codec import ReleasedCodec
+from snac_exp.release.positioned_noise import noise_sequence
+from tests.release.conftest import speech_like
+
+TOLERANCE = 1e-6
+KINDS = [("small", "dual"), ("small", "residual"), ("attention", "dual")]
+
+
+@pytest.fixture(params=KINDS, ids="-".join, scope="module")
+def any_codec(request: pytest.FixtureRequest, codec_of: Callable[[str, str], ReleasedCodec]) -> ReleasedCodec:
+    return codec_of(*request.param)
+
+
+def random_tokens(codec: ReleasedCodec, num_coarse: int, batch: int = 1) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    lengths = [codec.geometry.codebook_length(i, num_coarse) for i in range(codec.geometry.num_codebooks)]
+    return [torch.randint(64, (batch, length), generator=generator) for length in lengths]
+
+
+def test_chunked_decoding_is_whole_decoding(any_codec: ReleasedCodec) -> None:
+    tokens = random_tokens(any_codec, 96)
+    for rate in any_codec.sample_rates:
+        whole = any_codec.decode(tokens, rate, seed=7, chunk_seconds=None)
+        for seconds in (0.0, 0.7, 2.0):
+            chunked = any_codec.decode(tokens, rate, seed=7, chunk_seconds=seconds)
+            assert chunked.shape == whole.shape
+            assert (chunked - whole).abs().max().item() <= TOLERANCE
+    silent = any_codec.decode(tokens, 24000, noise=False, chunk_seconds=None)
+    chunked = any_codec.decode(tokens, 24000, noise=False, chunk_seconds=1.0)
+    assert (chunked - silent).abs().max().item() <= TOLERANCE
+    noisy = any_codec.decode(tokens, 24000, seed=7)
+    assert (noisy - silent).abs().max().item() > 1e-3  # the noise is real, so its position mattered
+
+
+def test_chunked_encoding_gives_the_codes_of_the_whole(any_codec: ReleasedCodec) -> None:
+    audio = speech_like(24_000 * 9 + 123)
+    whole = any_codec.encode(audio, 24000, chunk_seconds=None)
+    upstream = any_codec.model.encode(torch.from_numpy(audio)[None, None])
+    for tokens, expected in zip(whole.tokens, upstream, strict=True):
+        assert torch.equal(tokens, expected)
+    for seconds in (0.0, 0.9, 4.0):
+        chunked = any_codec.encode(audio, 24000, chunk_seconds=seconds)
+        for tokens, expected in zip(chunked.tokens, whole.tokens, strict=True):
+            assert torch.equal(tokens, expected)
+    assert all(len(tokens.unique()) > 8 for tokens in whole.tokens)  # codes vary, so their equality says something
+
+
+def test_less_context_than_the_reach_is_heard(codec: ReleasedCodec, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reach is no larger than it must be: one frame less and the chunks differ from the whole."""
+    from snac_exp.release.reach import Reach
+
+    tokens = random_tokens(codec, 40)
+    whole = codec.decode(tokens, 48000, seed=7, chunk_seconds=None)
+    full = codec.decoder_reach
+    monkeypatch.setitem(codec.__dict__, "decoder_reach", Reach(full.before - 1, full.after))
+    assert not torch.equal(codec.decode(tokens, 48000, seed=7, chunk_seconds=0.5), whole)
+    monkeypatch.setitem(codec.__dict__, "decoder_reach", Reach(full.before - 3, full.after - 3))
+    assert (codec.decode(tokens, 48000, seed=7, chunk_seconds=0.5) - whole).abs().max().item() > 10 * TOLERANCE
+
+
+def test_measured_reach_agrees_with_the_arithmetic(any_codec: ReleasedCodec) -> None:
+    config = any_codec.blueprint.codec
+    geometry = any_codec.geometry
+    window = geometry.attn_window_size or 1
+    context = decoder_context_tokens(config) * geometry.vq_strides[0]  # rounded up to whole coarse tokens
+    for reach in (any_codec.decoder_reach.before, any_codec.decoder_reach.after):
+        assert context - geometry.vq_strides[0] < reach <= context + window  # a wide head sees a little further
+    assert any_codec.encoder_reach.before % window == 0
+
+
+@pytest.mark.parametrize("push", [1, 3, 17])
+def test_streamed_samples_are_the_offline_samples(any_codec: ReleasedCodec, push: int) -> None:
+    step = any_codec.geometry.coarse_step
+    num_coarse = 24 * step
+    tokens = random_tokens(any_codec, num_coarse)
+    for rate in any_codec.sample_rates:
+        expected = any_codec.decode(tokens, rate, seed=11, chunk_seconds=None)
+        stream = any_codec.stream(rate, seed=11)
+        given, parts = 0, []
+        for start in range(0, num_coarse, push):
+            slices = [any_codec.geometry.codebook_slice(i, start, push) for i in range(len(tokens))]
+            parts.append(stream.push([row[0, part] for row, part in zip(tokens, slices, strict=True)]))
+            given += parts[-1].shape[-1]
+            whole_steps = min(start + push, num_coarse) // step * step
+            assert given >= any_codec.geometry.audio_samples(whole_steps, rate) - stream.delay_samples
+        streamed = torch.cat([*parts, stream.finish()], dim=-1)
+        assert streamed.shape == expected.shape
+        assert (streamed - expected).abs().max().item() <= TOLERANCE
+        assert any(part.shape[-1] for part in parts)
+
+
+def test_delay_is_stated_and_true(codec: ReleasedCodec) -> None:
+    """10 frames of 512 samples: the reach of 4,757 samples in whole frames."""
+    stream = codec.stream(24000, seed=0)
+    assert stream.delay_samples == 10 * 512
+    assert stream.delay_seconds == pytest.approx(0.2133, abs=1e-4)
+    assert codec.stream(48000).delay_seconds == pytest.approx(stream.delay_seconds)
+
+
+def test_uneven_codebooks_wait(codec: ReleasedCodec) -> None:
+    tokens = random_tokens(codec, 6)
+    stream = codec.stream(24000, seed=1)
+    assert stream.push([tokens[0][0], tokens[1][0], tokens[2][0, :0]]).shape == (1, 1, 0)
+    parts = [stream.push([tokens[0][0, :0], tokens[1][0, :0], tokens[2][0]]), stream.finish()]
+    expected = codec.decode(tokens, 24000, seed=1)
+    assert (torch.cat(parts, -1) - expected).abs().max().item() <= TOLERANCE
+
+
+def test_rows_of_a_batch_sound_as_they_do_alone(codec: ReleasedCodec) -> None:
+    tokens = random_tokens(codec, 8, batch=3)
+    batch = codec.decode(tokens, 48000, seed=3)
+    for row in range(3):
+        alone = codec.decode([item[row] for item in tokens], 48000, seed=3)
+        assert (batch[row : row + 1] - alone).abs().max().item() <= TOLERANCE
+    own = codec.decode(tokens, 48000, seed=[3, 4, 5])
+    assert (own[0] - batch[0]).abs().max().item() <= TOLERANCE
+    assert (own[1] - batch[1]).abs().max().item() > 1e-3
+
+
+def test_seeds_decide_the_samples(codec: ReleasedCodec) -> None:
+    tokens = random_tokens(codec, 4)
+    assert torch.equal(codec.decode(tokens, 24000, seed=1), codec.decode(tokens, 24000, seed=1))
+    assert not torch.equal(codec.decode(tokens, 24000), codec.decode(tokens, 24000))
+    torch.manual_seed(9)
+    first = codec.decode(tokens, 24000)
+    torch.manual_seed(9)
+    assert torch.equal(codec.decode(tokens, 24000), first)
+
+
+def test_noise_is_a_function_of_position() -> None:
+    whole = noise_sequence(1, "trunk.2", 0, 20_000)
+    assert np.array_equal(noise_sequence(1, "trunk.2", 7_777, 5_000), whole[7_777:12_777])
+    assert abs(whole.mean()) < 0.03
+    assert abs(whole.std() - 1) < 0.02
+    assert abs(np.corrcoef(whole, noise_sequence(1, "trunk.3", 0, 20_000))[0, 1]) < 0.03
+    assert abs(np.corrcoef(whole[:-4096], whole[4096:])[0, 1]) < 0.03

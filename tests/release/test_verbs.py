@@ -1,0 +1,180 @@
+"""The verbs as users give them: files, folders, pipes, restarts, and what they refuse."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from snac_exp import cli
+from snac_exp.data.audio import read_mono
+from snac_exp.errors import CodecError, ConfigError, DataError
+from snac_exp.release.codec import ReleasedCodec
+from tests.release.conftest import speech_like
+
+ODD = "it's, a = \u0635\u0648\u062a"
+
+
+def wav(path: Path) -> tuple[np.ndarray, int]:
+    samples, rate = soundfile.read(path, dtype="int16")
+    return samples, rate
+
+
+def as_pcm(audio: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(audio, -1, 1) * 32767).astype(np.int16)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_reconstruct_folder_and_restart(audio_dir: Path, checkpoint: Path, codec: ReleasedCodec, tmp_path: Path) -> None:
+    output = tmp_path / "out, 'put'"
+    command = ["reconstruct", f"input={audio_dir}", f"output={output}", f"checkpoint={checkpoint}", "picture=true"]
+    assert cli.run(command) == 0
+    for name, num, rate in (("one", 40_000, 24_000), ("two", 70_001, 44_100), (f"{ODD}/three", 30_011, 48_000)):
+        for target in (24_000, 48_000):
+            samples, found = wav(output / f"{name}_{target // 1000}k.wav")
+            assert (found, len(samples)) == (target, -(-num * target // rate))
+        assert (output / f"{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    audio = read_mono(audio_dir / "two.flac", 24_000)
+    expected = codec.decode(codec.encode(audio, 24_000, chunk_seconds=None), 48_000, seed=0, chunk_seconds=None)[0, 0]
+    samples, _ = wav(output / "two_48k.wav")
+    assert np.abs(samples - as_pcm(expected.numpy())[: len(samples)]).max() <= 1  # of 16 bits: file = whole in memory
+
+    before = contents(output)
+    (output / "one_24k.wav").unlink()
+    lines = (output / "files.jsonl").read_text().splitlines()
+    (output / "files.jsonl").write_text("\n".join([lines[0], lines[1][:20]]))  # killed while writing the second line
+    stamps = {path: path.stat().st_mtime_ns for path in output.rglob("*_48k.wav")}
+    assert cli.run(command) == 0
+    after = contents(output)
+    assert {k: v for k, v in after.items() if k != "files.jsonl"} == {k: v for k, v in before.items() if k != "files.jsonl"}
+    unchanged = [path for path, stamp in stamps.items() if path.stat().st_mtime_ns == stamp]
+    assert len(unchanged) >= 1 or json.loads(lines[0])["name"] == "one.wav"
+
+
+def test_outputs_of_others_are_refused(audio_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    command = ["reconstruct", f"input={audio_dir / 'one.wav'}", f"output={tmp_path}", f"checkpoint={checkpoint}"]
+    with pytest.raises(ConfigError, match="holds something else"):
+        cli.run(command)
+    output = tmp_path / "job"
+    command[2] = f"output={output}"
+    assert cli.run(command) == 0
+    before = contents(output)
+    with pytest.raises(ConfigError, match="another job .other seed"):
+        cli.run([*command, "seed=1"])
+    assert contents(output) == before
+    assert list(tmp_path.iterdir()) != []
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_encode_then_decode_files(audio_dir: Path, checkpoint: Path, codec: ReleasedCodec, tmp_path: Path) -> None:
+    npz, out = tmp_path / "two.npz", tmp_path / "two.wav"
+    assert cli.run(["encode", f"input={audio_dir / 'two.flac'}", f"output={npz}", f"checkpoint={checkpoint}"]) == 0
+    with np.load(npz, allow_pickle=False) as archive:
+        assert (int(archive["num_samples"]), int(archive["sample_rate"])) == (70_001, 44_100)
+        assert archive["codes_2"].dtype == np.uint16
+    assert cli.run(["decode", f"input={npz}", f"output={out}", f"checkpoint={checkpoint}", "seed=4"]) == 0
+    samples, rate = wav(out)
+    assert (rate, len(samples)) == (48_000, -(-70_001 * 48_000 // 44_100))
+    with pytest.raises(ConfigError, match="not overwritten"):
+        cli.run(["decode", f"input={npz}", f"output={out}", f"checkpoint={checkpoint}"])
+    with pytest.raises(ConfigError, match="not overwritten"):
+        cli.run(["encode", f"input={audio_dir / 'one.wav'}", f"output={npz}", f"checkpoint={checkpoint}"])
+
+
+@pytest.mark.parametrize("kind", ["folder", "codes.parquet"])
+def test_encode_then_decode_a_folder(audio_dir: Path, checkpoint: Path, tmp_path: Path, kind: str) -> None:
+    codes, direct, decoded = tmp_path / kind, tmp_path / "direct", tmp_path / "decoded"
+    assert cli.run(["encode", f"input={audio_dir}", f"output={codes}", f"checkpoint={checkpoint}"]) == 0
+    assert cli.run(["decode", f"input={codes}", f"output={decoded}", f"checkpoint={checkpoint}"]) == 0
+    assert cli.run(["reconstruct", f"input={audio_dir}", f"output={direct}", f"checkpoint={checkpoint}"]) == 0
+    waves = {name: data for name, data in contents(direct).items() if name.endswith(".wav")}
+    assert len(waves) == 6
+    assert {name: data for name, data in contents(decoded).items() if name.endswith(".wav")} == waves
+
+
+def pipe(arguments: list[str], data: bytes) -> bytes:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "snac_exp.cli", *arguments], input=data, capture_output=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+def test_pipes_carry_raw_pcm(checkpoint: Path, codec: ReleasedCodec) -> None:
+    audio = as_pcm(speech_like(20_000))
+    out = pipe(["reconstruct", "input=-", "output=-", f"checkpoint={checkpoint}", "rates=[48000]"], audio.tobytes())
+    codes = codec.encode(audio, 24_000)
+    expected = as_pcm(codec.decode(codes, 48_000, seed=0)[0, 0].numpy())
+    samples = np.frombuffer(out, "<i2")
+    assert len(samples) == 40_000
+    assert np.abs(samples.astype(int) - expected).max() <= 1
+
+
+def test_encode_and_decode_through_pipes(
+    checkpoint: Path, codec: ReleasedCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pipe form in one process: PCM to an .npz, the .npz to PCM."""
+
+    class Standard:
+        def __init__(self, data: bytes = b"") -> None:
+            self.buffer = io.BytesIO(data)
+
+    audio = as_pcm(speech_like(12_345))
+    monkeypatch.setattr(sys, "stdin", Standard(audio.tobytes()))
+    monkeypatch.setattr(sys, "stdout", Standard())
+    assert cli.run(["encode", "input=-", "output=-", f"checkpoint={checkpoint}"]) == 0
+    npz = sys.stdout.buffer.getvalue()
+    monkeypatch.setattr(sys, "stdin", Standard(npz))
+    monkeypatch.setattr(sys, "stdout", Standard())
+    assert cli.run(["decode", "input=-", "output=-", f"checkpoint={checkpoint}", "rates=[24000]"]) == 0
+    assert len(sys.stdout.buffer.getvalue()) == 2 * 12_345
+    monkeypatch.setattr(sys, "stdin", Standard(audio.tobytes()[:-1]))
+    with pytest.raises(DataError, match="within a sample"):
+        cli.run(["encode", "input=-", "output=-", f"checkpoint={checkpoint}"])
+    monkeypatch.setattr(sys, "stdin", Standard(b""))
+    with pytest.raises(DataError, match="no PCM"):
+        cli.run(["encode", "input=-", "output=-", f"checkpoint={checkpoint}"])
+
+
+def test_a_broken_file_is_told_and_the_others_are_done(audio_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    data = (audio_dir / "two.flac").read_bytes()
+    (folder / "cut.flac").write_bytes(data[: len(data) // 2])
+    (folder / "noise.wav").write_bytes(b"RIFF\x00\x00\x00\x00WAVEjunk")
+    (folder / "good.wav").write_bytes((audio_dir / "one.wav").read_bytes())
+    output = tmp_path / "out"
+    with pytest.raises(DataError, match=r"2 files could not be done, all others were(.|\n)*cut\.flac"):
+        cli.run(["reconstruct", f"input={folder}", f"output={output}", f"checkpoint={checkpoint}"])
+    assert sorted(path.name for path in output.glob("*.wav")) == ["good_24k.wav", "good_48k.wav"]
+    assert not list(output.glob(".*"))  # no temporary file is left
+
+
+def test_files_of_one_stem_do_not_overwrite_each_other(audio_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    soundfile.write(folder / "a.wav", speech_like(9_000), 24_000)
+    soundfile.write(folder / "A.flac", speech_like(12_000), 24_000)
+    output = tmp_path / "out"
+    arguments = [f"input={folder}", f"output={output}", f"checkpoint={checkpoint}", "rates=[24000]"]
+    assert cli.run(["reconstruct", *arguments]) == 0
+    assert {path.name: len(wav(path)[0]) for path in output.glob("*.wav")} == {
+        "a_wav_24k.wav": 9_000,
+        "A_flac_24k.wav": 12_000,
+    }
+
+
+def test_a_rate_the_codec_has_not(audio_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
+    arguments = [f"input={audio_dir}", f"output={tmp_path / 'out'}", f"checkpoint={checkpoint}", "rates=[44100]"]
+    with pytest.raises(CodecError, match="no output at 44100 Hz, only 24000, 48000"):
+        cli.run(["reconstruct", *arguments])
