@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -101,7 +101,7 @@ class CachedTokens:
     rows: Int64Array
     frames: Literal["coarse", "repeated"] = "coarse"
 
-    @property
+    @cached_property
     def layout(self) -> FrameLayout:
         """Streams of a frame."""
         identity = self.table.identity
@@ -109,10 +109,10 @@ class CachedTokens:
         make = FrameLayout.coarse if self.frames == "coarse" else FrameLayout.repeated
         return make(identity.vq_strides, identity.codebook_size, coarse_rate)
 
-    @property
+    @cached_property
     def lengths(self) -> Int64Array:
         """Frames of each row (rows,)."""
-        lengths: Int64Array = self.table.coarse_lengths[self.rows] * self._frames_per_coarse
+        lengths: Int64Array = self.table.coarse_lengths[self.rows] * self.layout.alignment
         return lengths
 
     def name(self, file: int) -> str:
@@ -121,9 +121,11 @@ class CachedTokens:
 
     def read(self, file: int, start: int, num_frames: int) -> TokenArray:
         """Frames (num_frames, K); `start` and `num_frames` are whole coarse tokens."""
-        per_coarse = self._frames_per_coarse
+        per_coarse = self.layout.alignment
         if start % per_coarse or num_frames % per_coarse:
-            raise ValueError(f"frames [{start}, {start + num_frames}) are no whole coarse tokens of {per_coarse} frames")
+            raise ValueError(
+                f"frames [{start}, {start + num_frames}) are no whole coarse tokens of {per_coarse} frames"
+            )
         geometry, row = self.table.identity.geometry, int(self.rows[file])
         codes = [
             self.table.codes(row, i, geometry.codebook_slice(i, start // per_coarse, num_frames // per_coarse))
@@ -132,10 +134,6 @@ class CachedTokens:
         stack = stack_coarse if self.frames == "coarse" else repeat_streams
         frames: TokenArray = stack(codes, geometry.vq_strides)
         return frames
-
-    @property
-    def _frames_per_coarse(self) -> int:
-        return self.layout.alignment
 
 
 def find_npq(folder: Path) -> list[str]:
@@ -154,10 +152,10 @@ def common_layout(files: Sequence[tuple[str, NpqHeader]]) -> FrameLayout:
     """
     vocabularies = Counter(header.vocab_sizes for _, header in files)
     if len(vocabularies) > 1:
-        kinds = [
-            f"{_codebooks(vocab)} in {num} files ({_names(path for path, header in files if header.vocab_sizes == vocab)})"
-            for vocab, num in vocabularies.most_common()
-        ]
+        kinds = []
+        for vocab, num in vocabularies.most_common():
+            paths = [path for path, header in files if header.vocab_sizes == vocab]
+            kinds.append(f"{_codebooks(vocab)} in {num} files ({_names(paths)})")
         raise DataError(f"token files of different codecs: {'; '.join(kinds)}; keep each kind in a folder of its own")
     rates = sorted((header.frames_per_second, path) for path, header in files)
     (slowest, slow_path), (fastest, fast_path) = rates[0], rates[-1]
@@ -190,7 +188,6 @@ def _codebooks(vocab_sizes: tuple[int, ...]) -> str:
     return f"codebooks of {', '.join(map(str, vocab_sizes))}"
 
 
-def _names(paths: "Sequence[str] | object") -> str:
-    names = list(paths)  # type: ignore[call-overload]
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more
+def _names(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - NAMES_SHOWN} more" if len(paths) > NAMES_SHOWN else ""
+    return ", ".join(paths[:NAMES_SHOWN]) + more

@@ -1,12 +1,13 @@
 """Windows of frames: every batch of an epoch as a function of (seed, epoch, position) alone.
 
-Windows start every `step_frames`; the last one of a file ends with it, and a file shorter than a window is one padded
-window. Splits are drawn by file: overlapping windows of one file on both sides would leak.
+Windows start every `step_frames`; in training the last one of a file ends with it, and a file shorter than a window is
+one padded window. Splits are drawn by file: overlapping windows of one file on both sides would leak.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,18 +36,26 @@ class WindowSpec:
 class WindowIndex:
     """All windows of some files, numbered; found by arithmetic, so that millions of them cost nothing.
 
-    files (F,): numbers of the source's files. lengths (F,): their frames.
+    files (F,): numbers of the source's files. lengths (F,): their frames. With `pad_tail` the last window of a file
+    starts a step after the one before like all others and is padded, so that with a step of `num_frames` no frame comes
+    twice.
     """
 
     def __init__(
-        self, files: Int64Array, lengths: Int64Array, num_frames: int, step_frames: int, alignment: int = 1
+        self,
+        files: Int64Array,
+        lengths: Int64Array,
+        num_frames: int,
+        step_frames: int,
+        alignment: int = 1,
+        pad_tail: bool = False,
     ) -> None:
         if num_frames < alignment or num_frames % alignment or step_frames < alignment or step_frames % alignment:
             raise ConfigError(
                 f"windows of {num_frames} frames every {step_frames} must be multiples of {alignment} frames"
             )
         self.files, self.lengths = np.asarray(files, np.int64), np.asarray(lengths, np.int64)
-        self.num_frames, self.step_frames = num_frames, step_frames
+        self.num_frames, self.step_frames, self.pad_tail = num_frames, step_frames, pad_tail
         beyond = np.maximum(self.lengths - num_frames, 0)
         self._ends = np.cumsum(-(-beyond // step_frames) + 1)
 
@@ -58,7 +67,8 @@ class WindowIndex:
         place = np.searchsorted(self._ends, windows, side="right")
         first = np.concatenate([[0], self._ends])[place]
         starts = (np.asarray(windows) - first) * self.step_frames
-        starts = np.minimum(starts, np.maximum(self.lengths[place] - self.num_frames, 0))
+        if not self.pad_tail:
+            starts = np.minimum(starts, np.maximum(self.lengths[place] - self.num_frames, 0))
         pairs = zip(self.files[place].tolist(), starts.tolist(), strict=True)
         return [WindowSpec(file, start, self.num_frames) for file, start in pairs]
 
@@ -66,8 +76,8 @@ class WindowIndex:
 class WindowSampler:
     """The batches of one epoch, each window exactly once, as lists of WindowSpec; see `data.slices.SliceSampler`.
 
-    `batch_size` counts windows over all ranks and all micro-batches; the last batch may be smaller. `start_batch` begins
-    in the middle of the epoch: the result is the tail of the whole list.
+    `batch_size` counts windows over all ranks and all micro-batches; the last batch may be smaller. `start_batch`
+    begins in the middle of the epoch: the result is the tail of the whole list.
     """
 
     def __init__(
@@ -136,11 +146,10 @@ class TokenBatch:
         return self._map(lambda tensor: tensor.pin_memory())
 
     def micro_batches(self, size: int) -> "list[TokenBatch]":
-        """Consecutive parts of exactly `size` windows, the last one filled up with empty windows: shapes stay static."""
+        """Consecutive parts of exactly `size` windows, the last filled up with empty windows: shapes stay static."""
         missing = -len(self) % size
         padded = self._map(lambda tensor: torch.cat([tensor, tensor.new_zeros(missing, *tensor.shape[1:])]))
-        parts = zip(*(tensor.split(size) for tensor in (padded.frames, padded.valid_frames, padded.files)), strict=True)
-        return [TokenBatch(*part, self.frames_per_second) for part in parts]
+        return [padded._map(lambda tensor, i=i: tensor[i : i + size]) for i in range(0, len(padded), size)]  # type: ignore[misc]
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "TokenBatch":
         return replace(
@@ -158,10 +167,10 @@ class TokenWindows(Dataset[TokenBatch]):
         self.source, self.files = source, np.asarray(files, np.int64)
         self._lengths = source.lengths
 
-    def index(self, num_frames: int, step_frames: int) -> WindowIndex:
+    def index(self, num_frames: int, step_frames: int, pad_tail: bool = False) -> WindowIndex:
         """All windows of these files."""
         lengths = self._lengths[self.files]
-        return WindowIndex(self.files, lengths, num_frames, step_frames, self.source.layout.alignment)
+        return WindowIndex(self.files, lengths, num_frames, step_frames, self.source.layout.alignment, pad_tail)
 
     @property
     def num_seconds(self) -> float:
@@ -196,7 +205,7 @@ def make_window_loader(
     """A DataLoader that yields one TokenBatch per list of specs, in order; `prefetch` batches per worker."""
     return DataLoader(
         windows,
-        batch_sampler=batches,  # type: ignore[arg-type]
+        batch_sampler=batches,
         collate_fn=_as_it_is,
         num_workers=num_workers,
         pin_memory=pin_memory,
@@ -229,7 +238,9 @@ def split_files(
         chosen = _listed(names, val_list)
     validation = np.array([name in chosen for name in names])
     if validation.all() or not validation.any():
-        raise DataError(f"{val_list}: leaves no file to {'train' if validation.all() else 'validate'} on; change the list")
+        raise DataError(
+            f"{val_list}: leaves no file to {'train' if validation.all() else 'validate'} on; change the list"
+        )
     return np.flatnonzero(~validation), np.flatnonzero(validation)
 
 
@@ -250,5 +261,6 @@ def _listed(names: Sequence[str], val_list: Path) -> set[str]:
     return chosen
 
 
-def _as_it_is(batch: TokenBatch) -> TokenBatch:
+def _as_it_is(batch: Any) -> Any:
+    """What `TokenWindows` gives is a batch already."""
     return batch

@@ -60,7 +60,9 @@ def summarize(
     for row in rows:
         codes, references = corpus.validation.whole(row)
         targets = {head: audio[0, 0].to(device) for head, audio in references.items()}
-        for name, head, estimate in _candidates(model, initial_model, codes, noises, derive_seed(seed, "summary", row)):
+        for name, head, estimate in _candidates(
+            model, initial_model, codes, targets, noises, derive_seed(seed, "summary", row)
+        ):
             reference = targets[head]
             scored = _scored(reference, _cut(estimate, reference), model.rates[head], wide=head in noises)
             for metric, value in scored.items():
@@ -167,6 +169,7 @@ def _candidates(
     model: MultiRateSnac,
     initial_model: MultiRateSnac,
     codes: list[Tensor],
+    targets: Mapping[str, Tensor],
     noises: Mapping[str, MeanSpectrumNoise],
     seed: int,
 ) -> Iterator[tuple[str, str, Tensor]]:
@@ -180,7 +183,7 @@ def _candidates(
         suffix = "" if len(noises) == 1 else f"/{head}"
         wide = _interpolated_native(model, outputs, head)
         yield f"baseline{suffix}", head, wide
-        yield f"baseline_noise{suffix}", head, noise.added_to(wide, seed)
+        yield f"baseline_noise{suffix}", head, noise.added_to(wide, targets[head], seed)
 
 
 def _decoded(model: MultiRateSnac, codes: list[Tensor], seed: int) -> dict[str, Tensor]:

@@ -127,6 +127,11 @@ class TokenFigures:
             self._sums[1, codebook] += (right == targets)[:, :, stream][mask].sum().cpu()
             self._sums[2, codebook] += mask.sum().cpu()
 
+    @property
+    def num_tokens(self) -> list[int]:
+        """Scored tokens of each codebook so far."""
+        return [int(num) for num in self._sums[2]]
+
     def result(self) -> dict[str, float]:
         """Figures by name.
 

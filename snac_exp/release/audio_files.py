@@ -119,14 +119,14 @@ def decode_to_files(
             for rate, waveform in chunk.items():
                 samples = waveform[0, 0].cpu().numpy()
                 num_clipped += int(np.count_nonzero(np.abs(samples) > 1.0))
-                files[rate].write(np.clip(samples, -1.0, 1.0))
+                files[rate].write(pcm(samples))
             advance(samples.shape[-1] / rate)
     return num_clipped
 
 
-def pcm_bytes(samples: npt.NDArray[np.float32]) -> bytes:
-    """Samples as signed 16-bit little-endian PCM, clipped at full scale."""
-    return np.rint(np.clip(samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
+def pcm(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    """Samples rounded to signed 16 bit, little-endian, clipped at full scale."""
+    return np.rint(np.clip(samples, -1.0, 1.0) * 32767).astype("<i2")
 
 
 def first_seconds(path: Path, seconds: float) -> tuple[Tensor, int]:

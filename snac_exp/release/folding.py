@@ -4,7 +4,8 @@ Both are exact: the folded weight is the tensor that weight norm would compute a
 the same operations in the same order. So outputs stay equal bit for bit.
 """
 
-from typing import TypeVar
+import sys
+from typing import TypeVar, cast
 
 from snac.layers import Snake1d
 from torch import Tensor, nn
@@ -29,6 +30,24 @@ def fold(module: ModuleT) -> ModuleT:
     for child in module.modules():
         if isinstance(child, Snake1d):
             child.__class__ = InferenceSnake
-        for name in list(getattr(child, "parametrizations", {})):
-            parametrize.remove_parametrizations(child, name, leave_parametrized=True)
+        if parametrize.is_parametrized(child):
+            _store_effective(child)
     return module.eval().requires_grad_(False)
+
+
+def _store_effective(layer: nn.Module) -> None:
+    """Replace parametrized tensors by their values and the layer's class by the one it had before.
+
+    torch's own `remove_parametrizations` deletes the property from the layer's class, which copies of the layer share.
+    """
+    values = {name: getattr(layer, name).detach().clone() for name in cast(nn.ModuleDict, layer.parametrizations)}
+    layer.__class__ = _named_class(layer)
+    del layer.parametrizations
+    for name, value in values.items():
+        layer.register_parameter(name, nn.Parameter(value))
+
+
+def _named_class(layer: nn.Module) -> type[nn.Module]:
+    """The layer's class without the ones made on the fly for it: the first that its module knows by name."""
+    kinds = [kind for kind in type(layer).__mro__ if issubclass(kind, nn.Module)]
+    return next(kind for kind in kinds if getattr(sys.modules[kind.__module__], kind.__name__, None) is kind)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import IO
 
 from snac_exp.errors import ConfigError
-from snac_exp.release.audio_files import decode_to_files, encode_source, open_pcm, open_source, pcm_bytes
+from snac_exp.release.audio_files import decode_to_files, encode_source, open_pcm, open_source, pcm
 from snac_exp.release.code_files import MAX_NPZ_BYTES, read_npz, write_npz
 from snac_exp.release.codec import ReleasedCodec, to_numpy
 from snac_exp.release.codes import Codes
@@ -59,7 +59,7 @@ def write_pcm(codec: ReleasedCodec, codes: Codes, target: IO[bytes], settings: S
         codes, [rate], seed=settings.seed, noise=settings.noise, chunk_seconds=settings.chunk_seconds
     )
     for chunk in chunks:
-        target.write(pcm_bytes(to_numpy(chunk[rate])))
+        target.write(pcm(to_numpy(chunk[rate])).tobytes())
         target.flush()
 
 

@@ -1,6 +1,7 @@
 """Checkpoints: atomic, checksummed, loaded without executing anything."""
 
 import pickle
+import re
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -101,10 +102,26 @@ class CheckpointStore:
 
 
 def write_checkpoint(path: Path, payload: dict[str, Any]) -> str:
-    """Write one file atomically and return its SHA-256."""
+    """Write one file atomically and return its SHA-256.
+
+    Raises:
+        TypeError: the payload holds more than tensors and plain values, so it could not be loaded safely.
+    """
+    _check_plain(payload, "checkpoint")
     with atomic_path(path) as temporary:
         torch.save({"format": FORMAT, **payload}, temporary)
         return sha256_of_file(temporary)
+
+
+def _check_plain(value: Any, where: str) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_plain(item, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _check_plain(item, f"{where}[{index}]")
+    elif type(value) not in (torch.Tensor, torch.nn.Parameter, str, int, float, bool, type(None)):
+        raise TypeError(f"{where} is a {type(value).__name__}; checkpoints hold tensors and plain values only")
 
 
 def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -118,8 +135,10 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     try:
         payload = torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it holds {found[1]}" if found else "it is damaged, or something else"
         raise CheckpointError(
-            f"{path} is no checkpoint of tensors and plain values ({str(error).splitlines()[0]}); use another file"
+            f"{path} is no checkpoint of tensors and plain values: {reason}; use another file"
         ) from error
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no checkpoint of this program (format {FORMAT}); was it made by another one?")

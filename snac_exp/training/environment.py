@@ -18,8 +18,8 @@ def environment(device: torch.device, precision: str, world_size: int) -> dict[s
     return {
         "snac_exp": __version__,
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchaudio": torchaudio_shim.__version__,
+        "torch": str(torch.__version__),
+        "torchaudio": str(torchaudio_shim.__version__),
         "platform": platform.platform(),
         "host": platform.node(),
         "cpu": cpu_name(),
@@ -34,4 +34,3 @@ def environment(device: torch.device, precision: str, world_size: int) -> dict[s
 def environment_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """The differences that may show in the last bits, in words."""
     return [f"{key} was {before.get(key)} and is {now[key]}" for key in BITWISE if before.get(key) != now[key]]
-

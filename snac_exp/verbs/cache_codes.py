@@ -5,6 +5,7 @@ usage: snac-exp cache-codes data=PREPARED codec=CODEC [codec.path=DIR] [output=F
 Can be stopped and started again: finished shards are kept. Several processes: shard.index=0 shard.count=4, and so on.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class Options:
     """The keys of conf/cache_codes.yaml."""
 
     codec: Codec
-    data: str
+    prepared: str
     output: str | None
     device: str
     rows_per_shard: int
@@ -40,13 +41,16 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     """Encode this process's share of the shards."""
-    overrides = hydra_overrides(arguments, path_keys=("data",))
+    named = [f"prepared={item.removeprefix('data=')}" if item.startswith("data=") else item for item in arguments]
+    overrides = hydra_overrides(
+        named, path_keys=("prepared",)
+    )  # data is a group of recipes, so Hydra wants another key
     options = structure(Options, resolved(compose_config("cache_codes", overrides)))
     from snac_exp.data.cache import cache_codes
     from snac_exp.data.manifest import Manifest
     from snac_exp.runs.build import open_codec
 
-    prepared = Path(options.data).expanduser()
+    prepared = Path(options.prepared).expanduser()
     output = Path(options.output).expanduser() if options.output else prepared / f"codes_{options.codec.name}"
     summary = cache_codes(
         Manifest.read(prepared),
@@ -61,5 +65,6 @@ def main(arguments: Sequence[str]) -> int:
         retry_rejected=options.retry_rejected,
     )
     print("\n".join(summary.lines))
-    print(f"next: python train.py +experiment=phase12_dual_head codec={options.codec.name} data.cache_dir={output}")
+    cache = shlex.quote(f"data.cache_dir={output}")
+    print(f"next: python train.py +experiment=phase12_dual_head codec={options.codec.name} {cache}")
     return 0

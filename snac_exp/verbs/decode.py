@@ -2,18 +2,17 @@
 
 usage: snac-exp decode input=FILE.npz|FILE.parquet|FOLDER|- output=FILE.wav|FOLDER|- checkpoint=CODEC [key=value …]
 
-One .npz goes into FILE.wav (one rate) or into a folder; a folder of .npz files or a Parquet file goes into a folder, and can
-be stopped and started again. `-` reads an .npz from standard input and writes raw PCM (signed 16 bit, little-endian, mono)
-to standard output. Existing files are never overwritten, and no stored name leads out of the output folder.
+One .npz goes into FILE.wav, at one rate; a folder of .npz files or a Parquet file goes into a folder, and can be
+stopped and started again. `-` reads an .npz from standard input and writes raw PCM (signed 16 bit, little-endian,
+mono) to standard output. Existing files are never overwritten, and no stored name leads out of the output folder.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from snac_exp.config.arguments import hydra_overrides
-from snac_exp.config.compose import compose_config, resolved
 from snac_exp.config.structure import structure
+from snac_exp.release.arguments import verb_values
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     """Decode a file, a folder or a pipe."""
-    options = structure(Options, resolved(compose_config("decode", hydra_overrides(arguments))))
+    options = structure(Options, verb_values("decode", arguments))
     source, output = Path(options.input).expanduser(), Path(options.output).expanduser()
     from snac_exp.release import folders, pipes
     from snac_exp.release.job import refuse_existing

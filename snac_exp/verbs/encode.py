@@ -2,19 +2,18 @@
 
 usage: snac-exp encode input=FILE|FOLDER|- output=FILE.npz|FILE.parquet|FOLDER|- checkpoint=CODEC [key=value …]
 
-A folder of audio goes into a folder of .npz files (can be stopped and started again) or into one .parquet file with a row
-per file. `-` reads raw PCM (signed 16 bit, little-endian, mono, at `pcm_rate`) and writes an .npz to standard output.
-Existing files are never overwritten.
+A folder of audio goes into a folder of .npz files, which can be stopped and started again, or into one .parquet file
+with a row per file. `-` reads raw PCM (signed 16 bit, little-endian, mono, at `pcm_rate`) and writes an .npz to
+standard output. Existing files are never overwritten.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from snac_exp.config.arguments import hydra_overrides
-from snac_exp.config.compose import compose_config, resolved
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
+from snac_exp.release.arguments import verb_values
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     """Encode a file, a folder or a pipe."""
-    options = structure(Options, resolved(compose_config("encode", hydra_overrides(arguments))))
+    options = structure(Options, verb_values("encode", arguments))
     source, output = Path(options.input).expanduser(), Path(options.output).expanduser()
     from snac_exp.release.job import refuse_existing
 

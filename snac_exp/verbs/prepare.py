@@ -6,6 +6,7 @@ Any path works: spaces, commas, quotes, non-Latin letters. Run it again after ad
 twice.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -39,5 +40,5 @@ def main(arguments: Sequence[str]) -> int:
     settings = asdict(options)
     summary = prepare(settings.pop("input"), settings.pop("output"), **settings)
     print("\n".join(summary.lines))
-    print(f"next: snac-exp cache-codes data={options.output} codec=CODEC")
+    print(f"next: snac-exp cache-codes {shlex.quote(f'data={options.output}')} codec=CODEC")
     return 0

@@ -4,7 +4,7 @@ usage: snac-exp reconstruct input=FILE|FOLDER output=FOLDER checkpoint=RUN|FILE|
        snac-exp reconstruct input=- output=- checkpoint=… rates=[48000]      raw PCM through a pipe
 
 Files of any length in bounded memory. Can be stopped and started again: finished files are kept. An output folder with
-other contents is refused. Raw PCM is signed 16 bit, little-endian, mono: in at `pcm_rate`, out at the one rate of `rates`.
+other contents is refused. Raw PCM is signed 16 bit, little-endian, mono: in at `pcm_rate`, out at the rate in `rates`.
 """
 
 import sys
@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from snac_exp.config.arguments import hydra_overrides
-from snac_exp.config.compose import compose_config, resolved
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
+from snac_exp.release.arguments import verb_values
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     """Reconstruct a file, a folder or a pipe."""
-    options = structure(Options, resolved(compose_config("reconstruct", hydra_overrides(arguments))))
+    options = structure(Options, verb_values("reconstruct", arguments))
     if (options.input == "-") != (options.output == "-"):
         raise ConfigError("a pipe goes through: give input=- and output=- together, or neither")
     from snac_exp.release.folders import Settings, reconstruct

@@ -87,7 +87,7 @@ def test_killed_training_resumes_exactly(program: ModuleType, tmp_path: Path, mo
 
         monkeypatch.setattr(program, "training_batch", batch)
         sizes = [
-            "--minutes-of-speech=0.4",
+            "--minutes-of-speech=0.15",
             "--steps=6",
             "--autoencoder-share=0.5",
             "--batch-size=2",
@@ -104,3 +104,18 @@ def test_killed_training_resumes_exactly(program: ModuleType, tmp_path: Path, mo
     run("killed", None)
     whole, resumed = (torch.load(tmp_path / name / "pytorch_model.bin") for name in ("whole", "killed"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_envelope_correlation_ignores_level_and_hears_other_envelopes(program: ModuleType) -> None:
+    steady = torch.randn(2, 1, 24_000)
+    pulsed = steady * (1 + 0.9 * torch.sin(torch.arange(24_000) * (2 * torch.pi * 6 / 24_000)))
+    assert program.envelope_correlation(0.5 * pulsed, pulsed).item() > 0.98
+    assert program.envelope_correlation(torch.randn(2, 1, 24_000), pulsed).item() < 0.2
+
+
+def test_uneven_is_zero_on_a_full_sphere_and_seven_on_a_line(program: ModuleType) -> None:
+    """All of the power in one of eight dimensions: ((8 - 1)^2 + 7 * 1) / 8 = 7."""
+    line = torch.zeros(1, 8, 64)
+    line[:, 0] = 8**0.5
+    assert program.uneven(line).item() == pytest.approx(7.0)
+    assert program.uneven(torch.randn(1, 8, 20_000)).item() < 0.01

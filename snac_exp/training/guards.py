@@ -1,0 +1,146 @@
+"""What stands between a bad batch and the weights: skip outliers, roll back after values that are not finite.
+
+Both are pure bookkeeping over numbers. A trainer asks them what to do and does it; their states are plain values that
+belong in a checkpoint.
+"""
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from snac_exp.errors import ConfigError, DivergenceError
+
+
+@dataclass
+class GuardState:
+    """What a guard remembers; base class for its conversion to and from a checkpoint."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The state of a checkpoint; a field it lacks is an error, never a default."""
+        return cls(**{item.name: values[item.name] for item in fields(cls)})
+
+
+@dataclass
+class OutlierState(GuardState):
+    """Running mean of the admitted losses and the counts."""
+
+    mean: float = 0.0
+    num_admitted: int = 0
+    num_in_row: int = 0
+    num_skipped: int = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to do with a step. `reason` is empty or a sentence for the log."""
+
+    admitted: bool
+    reason: str = ""
+
+
+class OutlierGuard:
+    """Skips a step whose loss exceeds `ratio` times the running mean of the losses admitted before it.
+
+    A loss is tested before it is averaged in, and a skipped one never is. After `max_in_row` skipped steps the next one
+    is admitted whatever its loss: then it is the level that has changed, not the batch. The first `warmup_steps` are
+    always admitted. The mean decays by `decay` a step and is corrected for its start at zero (as Adam's moments are).
+    """
+
+    def __init__(
+        self,
+        ratio: float = 3.0,
+        warmup_steps: int = 100,
+        decay: float = 0.99,
+        max_in_row: int = 5,
+        state: OutlierState | None = None,
+    ) -> None:
+        if not ratio > 1 or not 0 <= decay < 1 or warmup_steps < 1 or max_in_row < 1:
+            raise ConfigError(
+                f"outlier guard: ratio={ratio} must exceed 1, 0 <= decay={decay} < 1, "
+                f"warmup_steps={warmup_steps} and max_in_row={max_in_row} be at least 1"
+            )
+        self.ratio, self.warmup_steps, self.decay, self.max_in_row = ratio, warmup_steps, decay, max_in_row
+        self.state = state or OutlierState()
+
+    @property
+    def level(self) -> float:
+        """Running mean of the admitted losses; not a number before the first."""
+        num = self.state.num_admitted
+        return self.state.mean / (1 - self.decay**num) if num else math.nan
+
+    def judge(self, loss: float) -> Verdict:
+        """Admit the step of this loss, or skip it.
+
+        Raises:
+            ValueError: the loss is not finite, which is no outlier but a failure; see `RollbackPolicy`.
+        """
+        if not math.isfinite(loss):
+            raise ValueError(f"a loss of {loss} is not for the outlier guard")
+        state, level = self.state, self.level
+        if state.num_admitted < self.warmup_steps or not loss > self.ratio * level:
+            self._admit(loss)
+            return Verdict(True)
+        figures = f"loss {loss:.4g} is {loss / level:.1f} times the running mean {level:.4g}"
+        if state.num_in_row >= self.max_in_row:
+            self._admit(loss)
+            return Verdict(True, f"{figures}, but {self.max_in_row} steps in a row were skipped: admitted")
+        state.num_in_row += 1
+        state.num_skipped += 1
+        return Verdict(False, f"{figures}: step skipped ({state.num_in_row} in a row, {state.num_skipped} in all)")
+
+    def _admit(self, loss: float) -> None:
+        self.state.mean = self.decay * self.state.mean + (1 - self.decay) * loss
+        self.state.num_admitted += 1
+        self.state.num_in_row = 0
+
+
+@dataclass
+class RollbackState(GuardState):
+    """How often a run was rolled back, and the factor on all its learning rates since then."""
+
+    num_rollbacks: int = 0
+    rate_factor: float = 1.0
+
+
+class RollbackPolicy:
+    """After a value that is not finite: back to the last good checkpoint with lower learning rates, a few times.
+
+    The state is not part of what is rolled back: it must be written over the restored one, or every attempt would be
+    the first.
+    """
+
+    def __init__(self, max_rollbacks: int = 3, haircut: float = 0.5, state: RollbackState | None = None) -> None:
+        if max_rollbacks < 0 or not 0 < haircut < 1:
+            raise ConfigError(
+                f"rollback: max_rollbacks={max_rollbacks} must not be negative, 0 < haircut={haircut} < 1"
+            )
+        self.max_rollbacks, self.haircut = max_rollbacks, haircut
+        self.state = state or RollbackState()
+
+    def after_failure(self, what: str, step: int, snapshot: str) -> str:
+        """Count a failure and lower the rates; returns a sentence for the log.
+
+        Raises:
+            DivergenceError: there were `max_rollbacks` already.
+        """
+        state = self.state
+        if state.num_rollbacks >= self.max_rollbacks:
+            raise DivergenceError(
+                f"step {step}: {what} not finite after {state.num_rollbacks} rollbacks, learning rates at "
+                f"{state.rate_factor:g} of the plan. Snapshot: {snapshot}. Lower lr.phases, or look at its batch"
+            )
+        state.num_rollbacks += 1
+        state.rate_factor *= self.haircut
+        return (
+            f"step {step}: {what} not finite; rollback {state.num_rollbacks} of {self.max_rollbacks} to the last good "
+            f"checkpoint, learning rates now {state.rate_factor:g} of the plan. Snapshot: {snapshot}"
+        )
+
+    def rates(self, planned: dict[str, float]) -> dict[str, float]:
+        """Planned learning rates with the haircuts so far."""
+        return {name: rate * self.state.rate_factor for name, rate in planned.items()}
