@@ -93,4 +93,4 @@ def test_at_least_half_of_every_codebook_is_in_use(codec: SNAC) -> None:
     with torch.no_grad():
         codes = [codec.encode(audio[None, None]) for audio in _validation_speech(15, 5.0)]
     for level in zip(*codes, strict=True):
-        assert len(torch.cat(level, dim=1).unique()) >= codec.codebook_size / 2
+        assert len({code for part in level for code in part.flatten().tolist()}) >= codec.codebook_size / 2

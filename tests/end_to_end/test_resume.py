@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from recipe import recipe, run_dir
 
 from snac_exp.tracking.tracker import read_metrics
 from snac_exp.training.checkpoints import read_checkpoint
@@ -16,32 +17,10 @@ from snac_exp.training.checkpoints import read_checkpoint
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")
 
-# Four epochs of 4 steps in three stages; the warm-up ends with epoch 1.
-# Epoch 1 = steps 1-4, 2 = 5-8, 3 = 9-12, 4 = 13-16.
-RECIPE = [
-    "+experiment=phase12_dual_head", "codec=demo", "name=small", "tracker.mode=off", "loss.n_ffts.head_24k=[256,512]",
-    "loss.n_ffts.head_48k=[256,512]", "trainer.accelerator=cpu", "trainer.num_threads=1", "trainer.num_workers=0",
-    "trainer.batch_size=2", "trainer.max_steps_per_epoch=4", "trainer.log_every_steps=1", "trainer.num_sample_clips=1",
-    "trainer.summary_utterances=1", "data.validation_slices=2", "data.validation_seconds=0.5",
-    "checkpoint.every_steps=3",
-    "curriculum.stages={a: {epochs: [1, 2], segment_seconds: 0.3, batch_multiplier: 2.0}, "
-    "b: {epochs: [3, 3], segment_seconds: 0.5}, c: {epochs: [4, 4], segment_seconds: 0.6, batch_multiplier: 0.5}}",
-    "~curriculum.stages.d", "lr.phases.main.epochs=[2,4]", "lr.phases.main.groups.trunk=1e-3",
-]  # fmt: skip
-
-
-def recipe(corpus_dir: Path, output: Path) -> list[str]:
-    return [*RECIPE, f"data.cache_dir={corpus_dir / 'prepared' / 'codes_demo'}", f"output_dir={output}"]
-
 
 def train(*arguments: str, accident: str | None = None) -> subprocess.CompletedProcess[str]:
     program = ["train.py"] if accident is None else [str(DRIVER), accident]
     return subprocess.run([sys.executable, *program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)
-
-
-def run_dir(output: Path) -> Path:
-    (found,) = (output / "small").iterdir()
-    return found
 
 
 def outcome(folder: Path) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def recomputed_logits(model: TokenTransformer, frames: Tensor, step: int, stream
     frame = step // per_frame - (stream if model.pattern.name == "delay" else 0)
     first = 0 if model.rotary else window_start(step // per_frame, model.settings.ctx_frames)
     known = frames[:, first : step // per_frame + 1].clamp(min=0)  # unknown ones become 0: causality keeps them unseen
-    return model(known)[:, frame - first, stream, : model.layout.vocab_sizes[stream]]
+    return model(known)[stream][:, frame - first]
 
 
 @torch.inference_mode()

@@ -14,11 +14,13 @@ from snac_exp.losses.tokens import TokenFigures, TokenObjective, codebook_weight
 PLAIN = FrameLayout.plain((5, 5, 5), 50.0)
 
 
-def batch(layout: FrameLayout, num_frames: int = 6, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def batch(
+    layout: FrameLayout, num_frames: int = 6, seed: int = 0
+) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    logits = 2 * torch.randn(
-        3, num_frames, layout.num_streams, max(layout.vocab_sizes), generator=generator, dtype=torch.float64
-    )
+    logits = [
+        2 * torch.randn(3, num_frames, size, generator=generator, dtype=torch.float64) for size in layout.vocab_sizes
+    ]
     targets = torch.stack([torch.randint(size, (3, num_frames), generator=generator) for size in layout.vocab_sizes], 2)
     return logits, targets, torch.tensor([num_frames, num_frames - 2, 1])
 
@@ -27,9 +29,9 @@ def batch(layout: FrameLayout, num_frames: int = 6, seed: int = 0) -> tuple[torc
 @settings(deadline=None, max_examples=20)
 def test_cross_entropy_is_the_textbook_sum(sizes: tuple[int, ...], smoothing: float) -> None:
     logits, targets, _ = batch(FrameLayout.plain(sizes, 50.0))
-    measured = token_cross_entropy(logits, targets, sizes, smoothing)
+    measured = token_cross_entropy(logits, targets, smoothing)
     for b, t, k in [(0, 0, 0), (1, 5, len(sizes) - 1), (2, 3, 0)]:
-        scores = [math.exp(float(item)) for item in logits[b, t, k, : sizes[k]]]
+        scores = [math.exp(float(item)) for item in logits[k][b, t]]
         log_p = [math.log(score / sum(scores)) for score in scores]
         expected = -(1 - smoothing) * log_p[int(targets[b, t, k])] - smoothing * sum(log_p) / sizes[k]
         assert float(measured[b, t, k]) == pytest.approx(expected, rel=1e-12)
@@ -46,7 +48,7 @@ def test_auto_weights_are_those_of_the_recipe() -> None:
 
 def test_the_objective_is_the_weighted_mean_of_codebook_means_when_nothing_is_padded() -> None:
     logits, targets, _ = batch(PLAIN)
-    losses = token_cross_entropy(logits, targets, PLAIN.vocab_sizes, 0.05)
+    losses = token_cross_entropy(logits, targets, 0.05)
     weights = torch.tensor(codebook_weights("auto", 3, 0.5), dtype=torch.float64)
     expected = (losses.mean((0, 1)) * weights).sum() / weights.sum()
     objective = TokenObjective(PLAIN, "auto", 0.5, 0.05)
@@ -55,11 +57,14 @@ def test_the_objective_is_the_weighted_mean_of_codebook_means_when_nothing_is_pa
 
 def test_padding_carries_no_loss_and_no_gradient() -> None:
     logits, targets, valid = batch(PLAIN)
-    logits.requires_grad_()
+    for scores in logits:
+        scores.requires_grad_()
     objective = TokenObjective(PLAIN, "auto")
     loss = objective(logits, targets, valid)
     loss.backward()
-    assert torch.count_nonzero(logits.grad[1, 4:]) == torch.count_nonzero(logits.grad[2, 1:]) == 0
+    for scores in logits:
+        assert torch.count_nonzero(scores.grad[0]) == scores[0].numel()
+        assert torch.count_nonzero(scores.grad[1, 4:]) == torch.count_nonzero(scores.grad[2, 1:]) == 0
     changed = targets.clone()
     changed[1, 4:], changed[2, 1:] = 0, 0
     assert torch.equal(objective(logits, changed, valid), loss)
@@ -67,12 +72,13 @@ def test_padding_carries_no_loss_and_no_gradient() -> None:
 
 def test_a_window_of_padding_alone_is_zero_and_not_nan() -> None:
     logits, targets, _ = batch(PLAIN)
-    logits.requires_grad_()
+    for scores in logits:
+        scores.requires_grad_()
     objective = TokenObjective(PLAIN)
     loss = objective(logits, targets, torch.zeros(3, dtype=torch.int64))
     loss.backward()
     assert loss.item() == 0 == objective.weight(torch.zeros(3, dtype=torch.int64), 6)
-    assert torch.count_nonzero(logits.grad) == 0
+    assert all(torch.count_nonzero(scores.grad) == 0 for scores in logits)
 
 
 def test_repeated_tokens_are_scored_once() -> None:
@@ -91,7 +97,7 @@ def test_figures_are_means_over_scored_tokens_without_smoothing(layout: FrameLay
         logits, targets, valid = batch(layout, seed=seed)
         figures.add(logits, targets, valid)
         for b, t, k in scored_tokens(valid, 6, layout).nonzero().tolist():
-            log_p = logits[b, t, k, : layout.vocab_sizes[k]].log_softmax(-1)
+            log_p = logits[k][b, t].log_softmax(-1)
             right = int(log_p.argmax()) == int(targets[b, t, k])
             sums[layout.codebooks[k]] += torch.tensor([-float(log_p[targets[b, t, k]]), right, 1], dtype=torch.float64)
     values = figures.result()
@@ -108,7 +114,7 @@ def test_figures_are_means_over_scored_tokens_without_smoothing(layout: FrameLay
 def test_uniform_logits_cost_the_bits_of_the_codec() -> None:
     layout = FrameLayout.plain((1024,) * 9, 86.1328125)
     figures = TokenFigures(layout)
-    figures.add(torch.zeros(1, 4, 9, 1024), torch.zeros(1, 4, 9, dtype=torch.int64), torch.tensor([4]))
+    figures.add([torch.zeros(1, 4, 1024)] * 9, torch.zeros(1, 4, 9, dtype=torch.int64), torch.tensor([4]))
     values = figures.result()
     assert values["bits_per_frame"] == pytest.approx(90.0, rel=1e-6)
     assert values["bits_per_second"] == pytest.approx(7751.953125, rel=1e-6)
@@ -116,4 +122,4 @@ def test_uniform_logits_cost_the_bits_of_the_codec() -> None:
 
 def test_half_precision_logits_are_scored_in_float32() -> None:
     logits, targets, valid = batch(PLAIN)
-    assert TokenObjective(PLAIN)(logits.bfloat16(), targets, valid).dtype == torch.float32
+    assert TokenObjective(PLAIN)([scores.bfloat16() for scores in logits], targets, valid).dtype == torch.float32

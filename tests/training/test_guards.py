@@ -32,7 +32,7 @@ def test_s13_accumulation_is_the_mean_over_the_whole_batch(valid: list[int], siz
     objective, lengths = TokenObjective(LAYOUT, "auto"), torch.tensor(valid)
 
     def measure(part: slice) -> dict[str, Tensor]:
-        loss = objective(head(features[part]), frames[part], lengths[part])
+        loss = objective(head(features[part]).unbind(2), frames[part], lengths[part])
         return {"cross_entropy": loss, "twice": 2 * loss}
 
     def total(terms: Mapping[str, Tensor]) -> Tensor:

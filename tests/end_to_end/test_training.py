@@ -1,0 +1,129 @@
+"""One small run in this process: what moved, what stayed, what was written, what was refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+from recipe import recipe, run_dir
+
+from snac_exp.losses.objective import Objective
+from snac_exp.runs.entry import main
+from snac_exp.tracking.tracker import read_metrics
+from snac_exp.training.checkpoints import read_checkpoint
+
+
+@pytest.fixture(scope="module")
+def finished(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("training")
+    assert main(recipe(corpus_dir, output)) == 0
+    return run_dir(output)
+
+
+def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    return dict(read_checkpoint(folder / "checkpoints" / name)["model"])
+
+
+def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    """Parts of the model (first two components of names) in which any tensor changed by a bit."""
+    return {".".join(name.split(".")[:2]) for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_frozen_parts_stay_bit_equal_and_the_others_move(finished: Path) -> None:
+    start, warm = weights(finished, "checkpoint_epoch0.pt"), weights(finished, "checkpoint_epoch1.pt")
+    end = weights(finished, "checkpoint_epoch4.pt")
+    assert moved(start, warm) == {"heads.head_48k"}
+    parts = moved(warm, end)
+    assert {"heads.head_48k", "heads.head_24k"} < parts
+    assert all(part.split(".")[0] in ("trunk", "heads") for part in parts)
+    assert {name.split(".")[0] for name in start} == {"encoder", "quantizer", "trunk", "heads"}
+
+
+def test_s12_both_stft_kinds_are_logged_at_every_validation(finished: Path) -> None:
+    validations = [line for line in read_metrics(finished) if line["kind"] == "validation"]
+    assert [line["epoch"] for line in validations] == [0, 1, 2, 3, 4]
+    for line in validations:
+        for head in ("head_24k", "head_48k"):
+            assert line[f"val/{head}/stft_complex"] > 0
+            assert line[f"val/{head}/stft_magnitude"] > 0
+        weighted = 0.3 * line["val/head_24k/objective"] + line["val/head_48k/objective"]
+        assert line["val/objective"] == pytest.approx(weighted, rel=1e-5)
+
+
+def test_the_best_models_are_those_of_the_lowest_objectives(finished: Path) -> None:
+    lines = [line for line in read_metrics(finished) if line["kind"] == "validation"]
+    for file, key in (
+        ("best_model", "objective"),
+        ("best_model_24k", "head_24k/objective"),
+        ("best_model_48k", "head_48k/objective"),
+    ):
+        best = read_checkpoint(finished / "checkpoints" / f"{file}.pt")
+        assert best["objective"] == min(line[f"val/{key}"] for line in lines)
+        assert "optimizer" not in best
+
+
+def test_learning_rates_in_the_log_are_those_of_the_plan(finished: Path) -> None:
+    steps = [line for line in read_metrics(finished) if line["kind"] == "train"]
+    assert [set(name for name in line if name.startswith("lr/")) for line in steps[:4]] == [{"lr/head_48k"}] * 4
+    assert [line["lr/head_48k"] for line in steps[:4]] == [2e-4] * 4
+    main_phase = steps[4:]
+    assert all(line["lr/trunk"] == pytest.approx(100 * line["lr/head_24k"]) for line in main_phase)
+    assert main_phase[0]["lr/trunk"] == pytest.approx(1e-3 / 25)
+    assert main_phase[-1]["lr/trunk"] == pytest.approx(1e-3 / 25 / 1e4)
+
+
+def test_samples_have_the_lengths_and_rates_they_claim(finished: Path) -> None:
+    folder = finished / "samples" / "epoch004"
+    sounds = {path.name: soundfile.info(path) for path in folder.glob("*.wav")}
+    assert {name: info.samplerate for name, info in sounds.items()} == {
+        "clip0_reference_48k.wav": 48_000,
+        "clip0_48k.wav": 48_000,
+        "clip0_24k.wav": 24_000,
+    }
+    assert (
+        sounds["clip0_48k.wav"].frames == sounds["clip0_reference_48k.wav"].frames == 2 * sounds["clip0_24k.wav"].frames
+    )
+    assert (folder / "clip0.png").stat().st_size > 10_000
+
+
+def test_the_run_folder_tells_the_whole_story(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert {"config.yaml", "overrides.yaml", "plan.json", "environment.json", "status.json", "summary.json"} <= names
+    assert {"train.log", "metrics.jsonl", "checkpoints", "samples"} <= names
+    summary = json.loads((finished / "summary.json").read_text())
+    for key in ("head_48k/lsd_high_db", "baseline/lsd_high_db", "baseline_noise/lsd_high_db", "head_24k/mel_distance"):
+        assert summary[key] > 0
+    assert json.loads((finished / "plan.json").read_text())["num_steps"] == 16
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update(
+    corpus_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    total, calls = Objective.total, []
+
+    def poisoned(self: Objective, *arguments: object) -> torch.Tensor:
+        loss = total(self, *arguments)  # type: ignore[arg-type]
+        if loss.requires_grad:
+            calls.append(loss)
+        return loss * float("nan") if loss.requires_grad and len(calls) == 7 else loss
+
+    monkeypatch.setattr(Objective, "total", poisoned)
+    assert main(recipe(corpus_dir, tmp_path)) == 2
+    folder = run_dir(tmp_path)
+    said = capsys.readouterr().err
+    assert "step 6 of epoch 2: loss, grad_norm not finite; nothing was updated" in said
+    snapshot = folder / "checkpoints" / "nonfinite_step6.pt"
+    assert str(snapshot) in said
+    assert moved(weights(folder, "checkpoint_epoch2_iter6.pt"), weights(folder, snapshot.name)) == set()
+    status = json.loads((folder / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert "DivergenceError" in status["error"]
+
+
+def test_two_processes_cannot_write_one_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from snac_exp.tracking.run_folder import RunFolder
+
+    with RunFolder.open(finished).locked():
+        assert main([f"resume={finished}"]) == 2
+    assert "is being written by process" in capsys.readouterr().err

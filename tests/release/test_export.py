@@ -1,0 +1,256 @@
+"""Exported folders: upstream's package loads them, every form gives the same samples, the card says it all, pushing."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from snac import SNAC
+
+from snac_exp import cli
+from snac_exp.errors import CheckpointError, ConfigError
+from snac_exp.release.codec import ReleasedCodec
+from snac_exp.release.positioned_noise import noise_sequence
+from snac_exp.release.sources import load_codec, open_model
+from snac_exp.training.checkpoints import write_checkpoint
+from tests.release.conftest import payload_of, random_model, speech_like
+
+
+@pytest.fixture(scope="module")
+def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "a codec, 'tuned'"
+    assert cli.run(["export", f"checkpoint={run_dir}", f"output={folder}"]) == 0
+    return folder
+
+
+def tokens_of(codec: ReleasedCodec, num_coarse: int = 8) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    return [torch.randint(64, (2, num_coarse * num), generator=generator) for num in (1, 2, 4)]
+
+
+def test_the_package_snac_decodes_the_same_samples(exported: Path, checkpoint: Path, tmp_path: Path) -> None:
+    """In a process that has nothing of ours: SNAC.from_pretrained(DIR), same seed, same samples."""
+    model = open_model(checkpoint).model
+    codes = tokens_of(load_codec(checkpoint))
+    torch.save(codes, tmp_path / "codes.pt")
+    program = (
+        "import sys, torch\nfrom snac import SNAC\n"
+        "model = SNAC.from_pretrained(sys.argv[1])\ncodes = torch.load(sys.argv[2])\ntorch.manual_seed(5)\n"
+        "with torch.inference_mode(): torch.save(model.decode(codes), sys.argv[3])\n"
+        "assert not any(name.startswith('snac_exp') for name in sys.modules)\n"
+    )
+    arguments = [str(exported), str(tmp_path / "codes.pt"), str(tmp_path / "audio.pt")]
+    threads = f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
+    subprocess.run([sys.executable, "-c", threads + program, *arguments], check=True)
+    torch.manual_seed(5)
+    expected = model.decode(codes, ["head_24k"])["head_24k"]
+    found = torch.load(tmp_path / "audio.pt")
+    assert (found - expected).abs().max().item() <= 1e-6
+    assert expected.abs().max().item() > 0.01
+
+
+def test_upstream_model_has_trained_weights_bit_for_bit(exported: Path, checkpoint: Path) -> None:
+    model, reference = open_model(checkpoint).model, SNAC.from_pretrained(str(exported))
+    codes = tokens_of(load_codec(checkpoint))
+    with torch.inference_mode():
+        torch.manual_seed(1)
+        expected = model.decode(codes, ["head_24k"])["head_24k"]
+        torch.manual_seed(1)
+        assert torch.equal(reference.decode(codes), expected)
+    assert sum(item.numel() for item in reference.parameters()) < sum(item.numel() for item in model.parameters())
+
+
+def test_every_form_is_the_same_codec(exported: Path, codec: ReleasedCodec) -> None:
+    codes = tokens_of(codec)
+    for folder in (exported, exported / "fused"):
+        again = load_codec(folder)
+        for rate in (24_000, 48_000):
+            assert torch.equal(again.decode(codes, rate, seed=3), codec.decode(codes, rate, seed=3))
+
+
+def test_fused_form_has_no_weight_norm_and_exports_no_further(exported: Path, tmp_path: Path) -> None:
+    names = list(open_model(exported / "fused").model.state_dict())
+    assert not any("parametrizations" in name for name in names)
+    with pytest.raises(CheckpointError, match="its weights are folded"):
+        cli.run(["export", f"checkpoint={exported / 'fused'}", f"output={tmp_path / 'again'}"])
+    assert list(tmp_path.iterdir()) == []  # nothing half done is left
+    assert cli.run(["export", f"checkpoint={exported / 'fused'}", f"output={tmp_path / 'f'}", "formats=[fused]"]) == 0
+
+
+def test_the_card(exported: Path) -> None:
+    card = (exported / "README.md").read_text(encoding="utf-8")
+    front = yaml.safe_load(card.split("---")[1])
+    assert (front["license"], front["library_name"]) == ("other", "snac_exp")
+    assert "| head_48k | 0.04 | 6.5 |  |" in card
+    assert "12 whole validation utterances" in card
+    assert "/home/someone" not in card
+    assert "somewhere" not in card  # the host it was trained on
+    assert "snac_exp.codec.heads.UpsampleHead" in card
+    assert "optimiser steps | 120" in card
+    assert "SNAC.from_pretrained(\"a codec, 'tuned'\")" in card
+
+
+def test_names_in_a_checkpoint_cannot_break_the_card(tmp_path: Path) -> None:
+    payload = payload_of(random_model())
+    payload["codec"]["name"] = "x\n---\n<script>alert(1)</script> | [a](http://evil)"
+    payload["config"]["name"] = "{{ 7 * 7 }}"
+    write_checkpoint(tmp_path / "model.pt", payload)
+    assert (
+        cli.run(["export", f"checkpoint={tmp_path / 'model.pt'}", f"output={tmp_path / 'out'}", "formats=[fused]"]) == 0
+    )
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "<script>" not in card
+    assert "](http" not in card
+    assert "{{ 7 * 7 }}" in card  # text, not a template
+    assert card.count("\n---\n") == 1
+
+
+def test_a_model_without_native_output_has_no_upstream_layout(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "model.pt", payload_of(random_model("small", "wideband"), "small", "wideband"))
+    command = ["export", f"checkpoint={tmp_path / 'model.pt'}", f"output={tmp_path / 'out'}"]
+    with pytest.raises(CheckpointError, match=r"nothing in upstream's layout; leave snac out of formats"):
+        cli.run(command)
+    assert cli.run([*command, "formats=[multirate]"]) == 0
+
+
+def test_other_folders_and_wrong_forms_are_refused(run_dir: Path, exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="holds something else"):
+        cli.run(["export", f"checkpoint={run_dir}", f"output={tmp_path}"])
+    with pytest.raises(ConfigError, match="holds something else"):
+        cli.run(["export", f"checkpoint={run_dir}", f"output={exported}", "licence=mit"])
+    with pytest.raises(ConfigError, match=r"\['tflite'\] is no form of export"):
+        cli.run(["export", f"checkpoint={run_dir}", f"output={tmp_path / 'x'}", "formats=[tflite]"])
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+class RecordedHub:
+    """Stands in for the hub's client and keeps what it is asked."""
+
+    calls: list[tuple[str, dict[str, Any]]]
+
+    def __init__(self) -> None:
+        self.calls = []
+
+    def __call__(self) -> "RecordedHub":
+        return self
+
+    def create_repo(self, repo_id: str, **arguments: Any) -> None:
+        self.calls.append(("create_repo", {"repo_id": repo_id, **arguments}))
+
+    def upload_folder(self, **arguments: Any) -> str:
+        self.calls.append(("upload_folder", arguments))
+        return "https://hub/commit"
+
+
+def test_push_is_a_dry_run_unless_told_otherwise(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub = RecordedHub()
+    monkeypatch.setattr("huggingface_hub.HfApi", hub)
+    output = tmp_path / "out"
+    command = ["export", f"checkpoint={run_dir}", f"output={output}", "push=someone/codec"]
+    with pytest.raises(ConfigError, match="push= needs a licence"):
+        cli.run(command)
+    assert cli.run([*command, "licence=mit"]) == 0
+    printed = capsys.readouterr().out
+    assert "dry run: would upload to public repository someone/codec" in printed
+    assert "model.safetensors" in printed
+    assert hub.calls == []
+    assert cli.run([*command, "licence=mit", "dry_run=false", "private=true"]) == 0
+    assert "holds this export already, unchanged" in capsys.readouterr().out
+    (made, create), (uploaded, upload) = hub.calls
+    assert (made, create["repo_id"], create["private"], create["exist_ok"]) == (
+        "create_repo",
+        "someone/codec",
+        True,
+        True,
+    )
+    assert (uploaded, upload["folder_path"]) == ("upload_folder", str(output))
+    assert sorted(upload["allow_patterns"]) == sorted(
+        ["README.md", "config.json", "pytorch_model.bin", "snac_exp.json", "model.safetensors"]
+        + ["fused/snac_exp.json", "fused/model.safetensors"]
+    )
+    assert 'load_codec("someone/codec")' in (output / "README.md").read_text()
+
+
+def test_what_was_changed_after_the_export_is_not_pushed(
+    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = RecordedHub()
+    monkeypatch.setattr("huggingface_hub.HfApi", hub)
+    command = [
+        "export",
+        f"checkpoint={run_dir}",
+        f"output={tmp_path / 'o'}",
+        "push=a/b",
+        "licence=mit",
+        "formats=[fused]",
+    ]
+    assert cli.run(command) == 0
+    (tmp_path / "o" / "README.md").write_text("something else")
+    with pytest.raises(ConfigError, match="is not the file that was exported"):
+        cli.run([*command, "dry_run=false"])
+    assert hub.calls == []
+
+
+@pytest.mark.parametrize("name", ["codec", "../x/y", "a/b/c", "https://hub/a/b", "a/..b"])
+def test_names_that_are_no_repository(name: str, run_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no repository of the hub"):
+        cli.run(["export", f"checkpoint={run_dir}", f"output={tmp_path / 'o'}", f"push='{name}'", "licence=mit"])
+
+
+def test_a_hub_that_refuses(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing(RecordedHub):
+        def create_repo(self, repo_id: str, **arguments: Any) -> None:
+            raise OSError("403 forbidden")
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Refusing())
+    command = [
+        "export",
+        f"checkpoint={run_dir}",
+        f"output={tmp_path / 'o'}",
+        "push=a/b",
+        "licence=mit",
+        "formats=[fused]",
+    ]
+    with pytest.raises(CheckpointError, match=r"403 forbidden.*hf auth login"):
+        cli.run([*command, "dry_run=false"])
+
+
+def test_onnx_graphs_compute_what_the_codec_computes(checkpoint: Path, codec: ReleasedCodec, tmp_path: Path) -> None:
+    """Run as a stranger would: onnxruntime, the files, onnx.json; noise from our sequences, other length and batch."""
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package, reason="the optional extra [onnx] is not installed")
+    import onnxruntime
+
+    output = tmp_path / "out"
+    assert cli.run(["export", f"checkpoint={checkpoint}", f"output={output}", "formats=[onnx]"]) == 0
+    facts = json.loads((output / "onnx" / "onnx.json").read_text())
+    audio = speech_like(3 * facts["samples_per_step"])
+    encoder = onnxruntime.InferenceSession(output / "onnx" / "encoder.onnx")
+    codes = encoder.run(None, {"audio": audio[None, None]})
+    expected = codec.encode(audio, 24_000)
+    assert np.mean([np.mean(a == b.numpy()) for a, b in zip(codes, expected.tokens, strict=True)]) >= 0.99
+    for rate, label in ((24_000, "24k"), (48_000, "48k")):
+        graph = facts["graphs"][f"decoder_{label}.onnx"]
+        feed = dict(zip(("codes_0", "codes_1", "codes_2"), (tokens.numpy() for tokens in expected.tokens), strict=True))
+        for name, text in graph["inputs"].items():
+            if name.startswith("noise_"):
+                samples, block = int(text.split("*")[1].split(")")[0]), text.split(": ")[1]
+                feed[name] = noise_sequence(9, block, 0, 12 * samples)[None, None]
+        decoder = onnxruntime.InferenceSession(output / "onnx" / f"decoder_{label}.onnx")
+        difference = np.abs(decoder.run(None, feed)[0] - codec.decode(expected, rate, seed=9).numpy()).max()
+        assert difference <= 1e-4
+        assert graph["max_difference"] <= 1e-4
+
+
+def test_onnx_without_its_packages(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ConfigError, match=r"pip install 'snac_exp\[onnx\]'"):
+        cli.run(["export", f"checkpoint={run_dir}", f"output={tmp_path / 'o'}", "formats=[onnx]"])

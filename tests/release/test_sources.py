@@ -1,0 +1,286 @@
+"""What load_codec opens, and what it refuses without running or overwriting anything."""
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from snac import SNAC
+
+import snac_exp
+from snac_exp.codec.checkpoint import save_snac
+from snac_exp.errors import CheckpointError, CodecError
+from snac_exp.release import sources
+from snac_exp.release.codec import ReleasedCodec
+from snac_exp.release.layouts import write_fused, write_multirate
+from snac_exp.release.sources import load_codec, open_model
+from snac_exp.training.checkpoints import write_checkpoint
+from tests.release.conftest import HEADS, payload_of, random_codec, random_model, speech_like
+
+
+class Bomb:
+    """Pickled, it makes a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (open, (self.path, "w"))
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    opened = open_model(checkpoint)
+    write_multirate(opened, folder)
+    write_fused(opened, folder)
+    return folder
+
+
+def same(one: ReleasedCodec, other: ReleasedCodec) -> bool:
+    audio = speech_like(9_000)
+    codes = one.encode(audio, 24_000)
+    again = other.encode(audio, 24_000)
+    equal = [torch.equal(a, b) for a, b in zip(codes.tokens, again.tokens, strict=True)]
+    rates = [torch.equal(one.decode(codes, rate, seed=1), other.decode(again, rate, seed=1)) for rate in one.heads]
+    return all([*equal, *rates])
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    code = "import sys, snac_exp; print('torch' in sys.modules, snac_exp.load_codec.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "load_codec"]
+    with pytest.raises(AttributeError, match="no attribute 'load_codecs'"):
+        _ = snac_exp.load_codecs
+
+
+def test_run_checkpoint_and_exported_folders_are_one_codec(
+    run_dir: Path, checkpoint: Path, exported: Path, codec: ReleasedCodec
+) -> None:
+    for source in (run_dir, checkpoint, str(exported), exported / "fused"):
+        assert same(load_codec(source), codec)
+    assert load_codec(exported / "fused").fingerprint == codec.fingerprint
+
+
+def test_upstream_layout_has_its_own_output_only(tmp_path: Path) -> None:
+    original = random_codec()
+    save_snac(original.model, tmp_path / "snac_small")
+    codec = load_codec(tmp_path / "snac_small")
+    assert (codec.sample_rates, codec.name) == ((24_000,), "snac_small")
+    codes = codec.encode(speech_like(9_000), 24_000)
+    with torch.no_grad():
+        reference = SNAC.from_pretrained(str(tmp_path / "snac_small"))
+        expected = reference.encode(torch.from_numpy(speech_like(9_000))[None, None])
+        assert all(torch.equal(a, b) for a, b in zip(codes.tokens, expected, strict=True))
+        from snac_exp.codec.noise import noise_off
+
+        with noise_off(reference):
+            audio = reference.decode(expected)[..., :9_000]
+    assert torch.equal(codec.decode(codes, noise=False), audio)
+
+
+def test_noise_blocks_get_the_noise_that_upstream_would_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given the noise of our sequences, upstream's own decoder gives our samples."""
+    from snac.layers import NoiseBlock
+
+    from snac_exp.release.positioned_noise import noise_sequence
+
+    save_snac(random_codec().model, tmp_path)
+    codec, reference = load_codec(tmp_path), SNAC.from_pretrained(str(tmp_path))
+    names = iter([f"trunk.{i}.block.2" for i in (2, 3, 4, 5)])
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        noise = torch.from_numpy(noise_sequence(3, next(names), 0, x.shape[-1]))
+        return x + noise * self.linear(x)
+
+    monkeypatch.setattr(NoiseBlock, "forward", forward)
+    codes = codec.encode(speech_like(9_000), 24_000)
+    with torch.no_grad():
+        expected = reference.decode(list(codes.tokens))[..., :9_000]
+    assert (codec.decode(codes, seed=3) - expected).abs().max().item() <= 1e-6
+
+
+def test_hub_ids_are_downloaded_by_the_hubs_client(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def download(**arguments: Any) -> str:
+        calls.append(arguments)
+        return str(exported / arguments["filename"])
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    assert same(load_codec("someone/a-codec"), load_codec(exported))
+    assert calls == [
+        {"repo_id": "someone/a-codec", "filename": "snac_exp.json"},
+        {"repo_id": "someone/a-codec", "filename": "model.safetensors"},
+    ]
+
+
+def test_a_hub_repository_in_upstreams_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.errors import EntryNotFoundError
+
+    save_snac(random_codec().model, tmp_path)
+
+    def download(**arguments: Any) -> str:
+        if not (tmp_path / arguments["filename"]).is_file():
+            raise EntryNotFoundError("404")
+        return str(tmp_path / arguments["filename"])
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    codec = load_codec("hubertsiuzdak/snac_24khz")
+    assert (codec.name, codec.sample_rates) == ("snac_24khz", (24_000,))
+
+
+def test_a_hub_out_of_reach_gives_both_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(**arguments: Any) -> str:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    with pytest.raises(CheckpointError, match=r"no route to host.*hf download someone/codec --local-dir DIR"):
+        load_codec("someone/codec")
+
+
+def test_places_with_nothing_usable(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no .*nowhere"):
+        load_codec(tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="holds no codec"):
+        load_codec(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(CheckpointError, match=r"no best_model\.pt yet"):
+        load_codec(tmp_path)
+
+
+def test_pickles_with_code_are_refused_and_not_run(tmp_path: Path) -> None:
+    victim = tmp_path / "made by the file"
+    bare = tmp_path / "bare.pt"
+    bare.write_bytes(pickle.dumps(Bomb(victim)))
+    zipped = tmp_path / "zipped.pt"
+    torch.save(payload_of(random_model()) | {"format": 1, "state": Bomb(victim)}, zipped)
+    upstream = tmp_path / "upstream"
+    save_snac(random_codec().model, upstream)
+    torch.save({"encoder": Bomb(victim)}, upstream / "pytorch_model.bin")
+    for source in (bare, zipped):
+        with pytest.raises(CheckpointError, match="is no checkpoint of"):
+            load_codec(source)
+    with pytest.raises(CodecError, match="would run code, which is refused"):
+        load_codec(upstream)
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize("target", ["os.system", "subprocess.Popen", "builtins.exec", "tests.release.victim.Head"])
+def test_heads_from_elsewhere_are_not_imported(target: str, tmp_path: Path) -> None:
+    payload = payload_of(random_model())
+    payload["config"]["heads"] = {"head_24k": {"_target_": target, "args": "touch /tmp/x"}}
+    write_checkpoint(tmp_path / "model.pt", payload)
+    with pytest.raises(CheckpointError, match=f"wants to run {target}"):
+        load_codec(tmp_path / "model.pt")
+    assert "tests.release.victim" not in sys.modules
+
+
+@pytest.mark.parametrize("target", ["snac_exp.codec.checkpoint.load_directory", "snac_exp.codec.nothing.Head"])
+def test_our_own_functions_are_no_heads(target: str, tmp_path: Path) -> None:
+    payload = payload_of(random_model())
+    payload["config"]["heads"] = {"head_24k": {"_target_": target}}
+    write_checkpoint(tmp_path / "model.pt", payload)
+    with pytest.raises(CheckpointError, match="describes no model that can be built"):
+        load_codec(tmp_path / "model.pt")
+
+
+def broken(change: str) -> dict[str, Any]:
+    payload = payload_of(random_model())
+    model, config = payload["model"], payload["codec"]["config"]
+    name = next(name for name in model if name.startswith("trunk."))
+    if change == "missing":
+        del model[name]
+    elif change == "shape":
+        model[name] = torch.zeros(3)
+    elif change == "nan":
+        model[name] = torch.full_like(model[name], torch.nan)
+    elif change == "extra":
+        model["trunk.99.weight"] = torch.zeros(1)
+    elif change == "huge":
+        config["decoder_dim"] = 2**22
+    elif change == "word":
+        config["encoder_dim"] = "48; rm -rf /"
+    elif change == "unknown":
+        config["callback"] = 1
+    elif change == "no model":
+        del payload["model"]
+    elif change == "no heads":
+        payload["config"]["heads"] = {}
+    return payload
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("missing", "lacks weights"),
+        ("shape", "has shape"),
+        ("nan", "holds NaN or infinity"),
+        ("extra", r"also holds.*trunk\.99\.weight"),
+        ("huge", "has shape"),
+        ("word", "'encoder_dim' of the codec's config"),
+        ("unknown", "'callback' of the codec's config"),
+        ("no model", "lacks the model"),
+        ("no heads", "lacks the codec's config or the heads"),
+    ],
+)
+def test_malformed_checkpoints(change: str, message: str, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "model.pt", broken(change))
+    with pytest.raises(CheckpointError, match=message):
+        load_codec(tmp_path / "model.pt")
+
+
+def test_damaged_files(checkpoint: Path, exported: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.pt"
+    cut.write_bytes(checkpoint.read_bytes()[:20_000])
+    with pytest.raises(CheckpointError, match=r"cut\.pt is no checkpoint"):
+        load_codec(cut)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "snac_exp.json").write_bytes((exported / "snac_exp.json").read_bytes())
+    (folder / "model.safetensors").write_bytes((exported / "model.safetensors").read_bytes()[:5_000])
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
+        load_codec(folder)
+    (folder / "model.safetensors").write_bytes(b"\xff" * 64)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
+        load_codec(folder)
+    description = json.loads((exported / "snac_exp.json").read_text())
+    for change, message in (
+        ({"version": 9}, "has version 9"),
+        ({"format": "x"}, "not written by"),
+        ({"heads": 1}, "lacks"),
+    ):
+        (folder / "snac_exp.json").write_text(json.dumps(description | change))
+        with pytest.raises(CheckpointError, match=message):
+            load_codec(folder)
+    (folder / "snac_exp.json").write_text("{")
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_codec(folder)
+
+
+def test_weights_that_do_not_fit_their_description(exported: Path, tmp_path: Path) -> None:
+    weights = load_file(exported / "model.safetensors")
+    save_file(dict(list(weights.items())[1:]), tmp_path / "model.safetensors")
+    (tmp_path / "snac_exp.json").write_bytes((exported / "snac_exp.json").read_bytes())
+    with pytest.raises(CheckpointError, match="lacks weights"):
+        load_codec(tmp_path)
+
+
+def test_building_moves_no_random_draws(checkpoint: Path) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    load_codec(checkpoint)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_descriptions_survive_a_round_trip(checkpoint: Path, exported: Path) -> None:
+    blueprint = open_model(checkpoint).blueprint
+    assert blueprint.heads == HEADS["dual"]
+    assert open_model(exported).blueprint == blueprint
+    assert sources.describe_folder(blueprint, folded=True)["weight_norm_folded"] is True

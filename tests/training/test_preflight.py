@@ -1,0 +1,112 @@
+"""A recipe that lies does not start: shifted caches, drifting geometry, foreign codes, trained heads."""
+
+import dataclasses
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from snac_exp.codec.geometry import Geometry
+from snac_exp.config.arguments import quoted
+from snac_exp.config.compose import compose_experiment
+from snac_exp.config.schema import Experiment
+from snac_exp.data.code_table import CodeTable
+from snac_exp.errors import PreflightError
+from snac_exp.runs.build import Parts, build
+from snac_exp.training.preflight import check_alignment, check_reencoding, preflight
+
+ROWS = 24
+
+
+@pytest.fixture(scope="module")
+def experiment(corpus_dir: Path) -> Experiment:
+    cache = corpus_dir / "prepared" / "codes_demo"
+    return compose_experiment(["+experiment=phase12_dual_head", "codec=demo", f"data.cache_dir={quoted(str(cache))}"])[
+        0
+    ]
+
+
+@pytest.fixture
+def parts(experiment: Experiment) -> Parts:
+    return build(experiment)
+
+
+def with_codes(parts: Parts, change: Callable[[np.ndarray, int], np.ndarray]) -> Parts:
+    """The same parts, with the tokens of every row and codebook changed; `change` gets the codebook's stride too."""
+    table = parts.corpus.train.table
+    values = []
+    for codes, offsets, stride in zip(table.values, table.offsets, parts.codec.geometry.vq_strides, strict=True):
+        rows = [change(codes[first:stop], stride) for first, stop in pairwise(offsets)]
+        values.append(np.concatenate(rows))
+    parts.corpus.train.table = dataclasses.replace(table, values=values)
+    return parts
+
+
+def align(parts: Parts) -> list[str]:
+    return check_alignment(parts.task, parts.codec, parts.corpus.train, 0, ROWS, seed=0)
+
+
+def test_a_true_corpus_passes_and_says_what_was_proved(experiment: Experiment, parts: Parts) -> None:
+    said: list[str] = []
+    lines = preflight(parts.task, parts.codec, parts.corpus, "average", ROWS, experiment.seed, said.append)
+    assert said == [f"preflight: {line}" for line in lines]
+    assert "head_24k equals the pretrained decoder bit for bit" in lines
+    assert sum("lag" in line for line in lines) == 4  # two heads, start and end of utterances
+    assert any("100.00%" in line for line in lines)
+
+
+@pytest.mark.parametrize("tokens", [1, -1, 2])
+def test_a_cache_shifted_by_coarse_tokens_is_refused(parts: Parts, tokens: int) -> None:
+    shifted = with_codes(parts, lambda codes, stride: np.roll(codes, tokens * 4 // stride))
+    with pytest.raises(PreflightError, match=r"\+\d+ ms from" if tokens > 0 else r"-\d+ ms from"):
+        align(shifted)
+
+
+def test_s01_the_first_generation_s_geometry_is_refused(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Audio cut as for hop 441 and strides 8, 4, 2: right at the start of utterances, wrong at their end."""
+
+    def first_generation(self: Geometry, start: int, num_coarse: int, rate: int) -> slice:
+        scale = rate / 24_000
+        begin = round(start * 441 * 8 * scale)
+        return slice(begin, begin + round(num_coarse * 512 * 4 * scale))
+
+    monkeypatch.setattr(Geometry, "audio_slice", first_generation)
+    with pytest.raises(PreflightError, match="at the end of"):
+        align(parts)
+
+
+def test_codes_of_other_audio_are_refused(parts: Parts) -> None:
+    generator = np.random.default_rng(0)
+    with pytest.raises(PreflightError, match=r"do not belong together|ms from the audio"):
+        align(with_codes(parts, lambda codes, _: generator.permutation(codes)))
+
+
+def test_tokens_that_do_not_come_back_are_refused(parts: Parts) -> None:
+    def with_one_wrong(codes: np.ndarray, _: int) -> np.ndarray:
+        changed = codes.copy()
+        changed[0] = (changed[0] + 1) % 512
+        return changed
+
+    with pytest.raises(PreflightError, match=r"of the cached tokens of 4 rows come back"):
+        check_reencoding(with_codes(parts, with_one_wrong).codec, parts.corpus.train, seed=0)
+
+
+def test_codes_of_another_machine_may_differ_in_one_percent(parts: Parts) -> None:
+    def rarely_wrong(codes: np.ndarray, _: int) -> np.ndarray:
+        changed = codes.copy()
+        changed[::400] = (changed[::400] + 1) % 512
+        return changed
+
+    table: CodeTable = with_codes(parts, rarely_wrong).corpus.train.table
+    parts.corpus.train.table = dataclasses.replace(table, origins=frozenset({("another machine",)}))
+    assert "re-encode to their cached tokens: 9" in check_reencoding(parts.codec, parts.corpus.train, seed=0)
+
+
+def test_a_trained_head_is_no_start(experiment: Experiment, parts: Parts) -> None:
+    with torch.no_grad():
+        parts.task.model.head("head_24k").conv.bias += 1e-3  # type: ignore[operator, union-attr]
+    with pytest.raises(PreflightError, match="head_24k does not start as the pretrained decoder"):
+        preflight(parts.task, parts.codec, parts.corpus, "average", ROWS, experiment.seed, lambda _: None)
