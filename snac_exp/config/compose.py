@@ -44,10 +44,10 @@ def refuse_launcher(overrides: Sequence[str]) -> None:
             )
 
 
-def resolved(config: DictConfig) -> dict[str, Any]:
-    """Plain dictionaries with all interpolations resolved; a value still `???` is named."""
+def resolved(config: DictConfig, *, complete: bool = True) -> dict[str, Any]:
+    """Plain dictionaries with all interpolations resolved; if `complete`, a value still `???` is an error that names it."""
     try:
-        container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        container = OmegaConf.to_container(config, resolve=True, throw_on_missing=complete)
     except OmegaConfBaseException as error:
         key = str(getattr(error, "full_key", "") or "?")
         raise ConfigError(f"{key} has no value: {str(error).splitlines()[0]}; set it with {key}=VALUE") from error
@@ -62,9 +62,12 @@ def experiment_of(values: dict[str, Any]) -> Experiment:
     return experiment
 
 
-def compose_experiment(overrides: Sequence[str]) -> tuple[Experiment, dict[str, Any]]:
-    """Compose conf/train.yaml with overrides: the checked experiment and the resolved values to store with the run."""
-    values = resolved(compose_config("train", overrides))
+def compose_experiment(overrides: Sequence[str], *, complete: bool = True) -> tuple[Experiment, dict[str, Any]]:
+    """Compose conf/train.yaml with overrides: the checked experiment and the resolved values to store with the run.
+
+    A plan needs no data, so it may be made of a recipe that is not `complete`.
+    """
+    values = resolved(compose_config("train", overrides), complete=complete)
     return experiment_of(values), values
 
 

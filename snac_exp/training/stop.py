@@ -1,18 +1,34 @@
 """Asking a run to stop: a signal sets a flag, the loop finishes its step, saves and leaves."""
 
+import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: stopped on request, saved, try again
+# SIGUSR2 is what submitit has SLURM send before a time limit and at preemption.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+
+
+class Stopped(BaseException):
+    """A signal came while nothing was unsaved: the run leaves at once."""
 
 
 class StopRequest:
-    """Context manager that turns SIGINT and SIGTERM into a flag; a second SIGINT interrupts at once."""
+    """Context manager that turns signals into a flag; a second SIGINT interrupts at once.
+
+    Inside `finishing_steps` a signal only sets the flag. Elsewhere (loading before the first step, summing up after the
+    last checkpoint) there is nothing to save, and the handler raises `Stopped`.
+    """
 
     def __init__(self) -> None:
         self.signal_name: str | None = None
         self._previous: dict[int, object] = {}
+        self._process = os.getpid()
+        self._entered = False
+        self._finishing_steps = False
 
     @property
     def requested(self) -> bool:
@@ -20,8 +36,9 @@ class StopRequest:
         return self.signal_name is not None
 
     def __enter__(self) -> "StopRequest":
+        self._entered = True
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in SIGNALS:
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -30,8 +47,27 @@ class StopRequest:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        self._previous.clear()
+        self._entered = False
+
+    @contextmanager
+    def finishing_steps(self) -> Iterator["StopRequest"]:
+        """While the loop runs: it asks `requested` after each step. Usable alone, or inside the context manager."""
+        if not self._entered:
+            with self, self.finishing_steps():
+                yield self
+            return
+        self._finishing_steps = True
+        try:
+            yield self
+        finally:
+            self._finishing_steps = False
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            return  # a data worker, forked from this process: its parent stops it
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal_name = signal.Signals(number).name
+        if not self._finishing_steps:
+            raise Stopped(self.signal_name)

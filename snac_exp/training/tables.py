@@ -1,7 +1,8 @@
 """The plan as tables for people."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from snac_exp.config.schema import Experiment
@@ -11,29 +12,38 @@ if TYPE_CHECKING:  # groups need torch, a plan does not
     from snac_exp.training.groups import NamedParameters, ParameterGroups
 
 
+_TIGHT: dict[str, Any] = {"padding": (0, 1), "pad_edge": False, "collapse_padding": True}  # 80 columns are enough
+
+
 def epoch_table(plan: Plan) -> Table:
-    """One row per epoch: segment, batch, trainable groups, peak rates, loss weights."""
-    table = Table(title="epochs", title_justify="left")
+    """One row per epoch: segment, batch, peak rate of each group (- is frozen) and loss weight of each head."""
+    first = plan.epochs[0]
+    heads = "/".join(head.removeprefix("head_") for head in first.loss_weights)
+    table = Table(
+        title="epochs (peak learning rate per group, - is frozen)", title_justify="left", box=SIMPLE_HEAD, **_TIGHT
+    )
     for column in ("epoch", "stage", "phase"):
         table.add_column(column)
-    for column in ("segment s", "tokens", "batch"):
+    for column in ("sec", "tokens", "batch"):
         table.add_column(column, justify="right")
-    for column in ("schedule", "trainable", "loss weights"):
-        table.add_column(column, overflow="fold")
+    for group in first.peak_rates:
+        table.add_column(group, justify="right")
+    table.add_column(f"loss {heads}", justify="right")
     for epoch in plan.epochs:
-        trained = " ".join(sorted(epoch.trainable)) or "nothing"
-        weights = " ".join(f"{head}={weight:g}" for head, weight in epoch.loss_weights.items())
         table.add_row(
             *(str(epoch.epoch), epoch.stage, epoch.phase),
             *(f"{epoch.segment_seconds:g}", str(epoch.num_tokens), str(epoch.batch_size)),
-            *(epoch.schedule, trained, weights),
+            *("-" if rate is None else _compact(rate) for rate in epoch.peak_rates.values()),
+            "/".join(f"{weight:g}" for weight in epoch.loss_weights.values()),
         )
     return table
 
 
 def group_table(experiment: Experiment, groups: "ParameterGroups | None" = None) -> Table:
     """One row per group: pattern, peak rate per phase (or frozen), and with a model tensors and parameters."""
-    table = Table(title="parameter groups (peak learning rate per phase)", title_justify="left")
+    table = Table(
+        title="parameter groups (peak learning rate per phase)", title_justify="left", box=SIMPLE_HEAD, **_TIGHT
+    )
     table.add_column("group")
     table.add_column("pattern", overflow="fold")
     if groups is not None:
@@ -46,10 +56,16 @@ def group_table(experiment: Experiment, groups: "ParameterGroups | None" = None)
             continue
         rates = [item.groups[name] for item in experiment.lr.phases.values()]
         counts = [] if groups is None else _counts(groups.groups[name])
-        table.add_row(name, pattern, *counts, *("frozen" if rate is None else f"{rate:g}" for rate in rates))
+        table.add_row(name, pattern, *counts, *("frozen" if rate is None else _compact(rate) for rate in rates))
     if groups is not None and groups.frozen:
         table.add_row("(frozen)", "by task", *_counts(groups.frozen), *("frozen" for _ in experiment.lr.phases))
     return table
+
+
+def _compact(rate: float) -> str:
+    """5e-05 -> 5e-5, 0.0002 -> 2e-4: the form that recipes use."""
+    digits, _, exponent = f"{rate:e}".partition("e")
+    return f"{float(digits):g}e{int(exponent)}"
 
 
 def _counts(parameters: "NamedParameters") -> list[str]:

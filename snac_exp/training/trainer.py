@@ -55,6 +55,7 @@ class Trainer:
     store: CheckpointStore
     codec: LoadedCodec
     state: TrainState = field(default_factory=TrainState)
+    stop: StopRequest = field(default_factory=StopRequest)
 
     def __post_init__(self) -> None:
         settings = self.experiment.trainer
@@ -79,7 +80,7 @@ class Trainer:
         Raises:
             DivergenceError: a loss or gradient was not finite; nothing was updated with it and a snapshot was written.
         """
-        with StopRequest() as stop:
+        with self.stop.finishing_steps() as stop:
             if self.state.step == 0 and self.state.epoch == 1:
                 self._begin()
             for epoch in self.plan.epochs[self.state.epoch - 1 :]:
@@ -88,11 +89,11 @@ class Trainer:
                     values = self._step(epoch, batch)
                     self._log(epoch, values)
                     self._save_if_due(epoch)
-                    if stop.requested:
+                    if self._asked_to_stop():
                         return self._pause(epoch, stop)
                 self._validate(epoch.epoch)
                 self._finish(epoch)
-                if stop.requested:
+                if self._asked_to_stop():
                     return self._pause(epoch, stop)
         return True
 
@@ -226,6 +227,8 @@ class Trainer:
             value = values[f"{head}/objective" if head else "objective"]
             if value < self.state.best.get(head or "weighted", math.inf):
                 self.state.best[head or "weighted"] = value
+                if not self.fabric.is_global_zero:
+                    continue
                 payload = self._payload()
                 del payload["optimizer"]
                 write_checkpoint(self.store.directory / name, payload | {"objective": value})
@@ -241,11 +244,18 @@ class Trainer:
         if by_time or self.state.step % settings.every_steps == 0:
             self._save(epoch=epoch.epoch, finished_epoch=False, by_time=by_time)
 
+    def _asked_to_stop(self) -> bool:
+        """Whether any rank was asked: a signal reaches the ranks in different steps, and all must leave after the same."""
+        if self.fabric.world_size == 1:
+            return self.stop.requested
+        asked = torch.tensor(float(self.stop.requested), device=self.fabric.device)
+        return bool(self.fabric.all_reduce(asked, reduce_op="sum"))
+
     def _pause(self, epoch: EpochPlan, stop: StopRequest) -> bool:
         if self.state.epoch == epoch.epoch:
             self._save(epoch=epoch.epoch, finished_epoch=False)
         self.console.note(
-            f"{stop.signal_name}: saved at step {self.state.step}; "
+            f"{stop.signal_name or 'another rank was asked to stop'}: saved at step {self.state.step}; "
             f"go on with: python train.py resume={self.folder.path}"
         )
         return False

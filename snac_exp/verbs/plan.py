@@ -19,7 +19,8 @@ def main(arguments: Sequence[str]) -> int:
     style = next((item.split("=", 1)[1] for item in arguments if item.startswith("format=")), "table")
     if style not in ("table", "json"):
         raise ConfigError(f"format={style} is not possible; there is: table, json")
-    experiment, _ = compose_experiment(hydra_overrides([item for item in arguments if not item.startswith("format=")]))
+    overrides = hydra_overrides([item for item in arguments if not item.startswith("format=")])
+    experiment, _ = compose_experiment(overrides, complete=False)
     from snac_exp.training.plan import declared_geometry, unroll
     from snac_exp.training.tables import epoch_table, group_table
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from snac_exp.data.npq import NpqError, write_npq
 from snac_exp.data.shards import CacheIdentity
 from snac_exp.data.token_corpus import NpqTokens
+from snac_exp.data.token_encoding import export_cache
 from snac_exp.data.token_files import CachedTokens, NpqFiles
 from snac_exp.data.token_windows import (
     TokenWindows,
@@ -275,3 +276,15 @@ def test_sources_can_be_sent_to_workers(tmp_path: Path) -> None:
     for source in (NpqFiles.open(tmp_path), CachedTokens(Rows((3,)), np.array([0]))):
         again = pickle.loads(pickle.dumps(source))
         assert np.array_equal(again.read(0, 0, 2), source.read(0, 0, 2))
+
+
+def test_a_code_cache_is_exported_with_its_split(tmp_path: Path) -> None:
+    tokens = CachedTokens(Rows((3, 7, 1)), np.arange(3))
+    summary = export_cache(tokens, {1}, tmp_path)
+    assert (summary.num_made, summary.num_kept) == (3, 0)
+    files = NpqFiles.open(tmp_path, min_frames=1)
+    assert files.layout.vocab_sizes == tokens.layout.vocab_sizes
+    assert np.array_equal(files.read(1, 0, 7), tokens.read(1, 0, 7))
+    train, validation = split_files(files.paths, files.lengths, 0.5, 0, tmp_path / "val_list.txt")
+    assert (train.tolist(), validation.tolist()) == ([0, 2], [1])
+    assert export_cache(tokens, {1}, tmp_path).num_kept == 3

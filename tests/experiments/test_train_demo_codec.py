@@ -76,7 +76,7 @@ def test_loss_is_zero_for_equal_signals_and_counts_log_mel(program: ModuleType) 
 
 def test_killed_training_resumes_exactly(program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "report", lambda *_: None)
-    monkeypatch.setattr(program, "validation_speech", lambda *_: [program.speech_24khz(1, 0, 0, 1.0, True)])
+    monkeypatch.setattr(program, "validation_speech", lambda *_: [program.training_speech(0.1, 1)[:24_000]])
     draw = program.training_batch
 
     def run(folder: str, killed_at: int | None) -> None:

@@ -39,6 +39,7 @@ SHAPES = {
     | {"attn_window_size": 8, "encoder_dim": 16, "encoder_rates": [2, 4, 4], "decoder_dim": 64}
     | {"decoder_rates": [4, 4, 2]},
 }
+SHAPES["shallow"] = SMALL | {"encoder_rates": [2, 4], "decoder_rates": [4, 2], "vq_strides": [2, 1], "encoder_dim": 16}
 HEADS = {
     "dual": {
         "head_24k": {"_target_": "snac_exp.codec.heads.NativeHead"},

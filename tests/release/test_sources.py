@@ -145,7 +145,7 @@ def test_a_hub_out_of_reach_gives_both_ways_out(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_places_with_nothing_usable(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is no .*nowhere"):
+    with pytest.raises(CheckpointError, match=r"there is no .*nowhere"):
         load_codec(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match="holds no codec"):
         load_codec(tmp_path)

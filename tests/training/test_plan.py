@@ -99,7 +99,6 @@ def test_json_plan_has_a_row_per_epoch() -> None:
         "snac_exp.cli",
         "plan",
         "+experiment=phase12_dual_head",
-        "data.cache_dir=x",
         "format=json",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

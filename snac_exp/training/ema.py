@@ -1,0 +1,60 @@
+"""An exponential moving average of the weights, to validate and to sample with."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snac_exp.errors import CheckpointError
+
+
+class WeightAverage:
+    """averaged = decay * averaged + (1 - decay) * weight after every optimiser step, in float32 on the weights' device.
+
+    Buffers are not averaged. Source: Polyak & Juditsky, Acceleration of stochastic approximation by averaging, 1992.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.averaged = {name: weight.detach().float().clone() for name, weight in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take in the weights after a step."""
+        weights = dict(model.named_parameters())
+        torch._foreach_lerp_(
+            list(self.averaged.values()), [weights[name].float() for name in self.averaged], 1 - self.decay
+        )
+
+    @contextmanager
+    def applied(self, model: nn.Module) -> Iterator[None]:
+        """Within the block the model has the averaged weights; afterwards its own again, bit for bit."""
+        own = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+        _assign(model, self.averaged)
+        try:
+            yield
+        finally:
+            _assign(model, own)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The averaged weights, for a checkpoint."""
+        return self.averaged
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Take up the weights of a checkpoint.
+
+        Raises:
+            CheckpointError: it averaged other parameters.
+        """
+        if {name: item.shape for name, item in saved.items()} != {k: v.shape for k, v in self.averaged.items()}:
+            raise CheckpointError("the checkpoint's averaged weights are of another model; resume with its own config")
+        for name, weight in saved.items():
+            self.averaged[name].copy_(weight)
+
+
+@torch.no_grad()
+def _assign(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    for name, weight in model.named_parameters():
+        weight.copy_(weights[name])
