@@ -5,6 +5,7 @@ the loaded codec as first argument. Another head is another subclass of `Head` a
 """
 
 import copy
+from abc import ABC, abstractmethod
 
 from snac import SNAC
 from snac.layers import DecoderBlock, NoiseBlock, Snake1d, WNConv1d
@@ -16,15 +17,15 @@ from snac_exp.codec.noise import SeededNoiseBlock
 from snac_exp.errors import CodecError
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """What every head has: `multiple` (output rate over the codec's rate) and whether it needs the native waveform."""
 
     multiple: int
     needs_native = False
 
+    @abstractmethod
     def forward(self, features: Tensor, native: Tensor | None = None) -> Tensor:
         """features (B, C, T), native (B, 1, T) if `needs_native` -> waveform (B, 1, T * multiple)."""
-        raise NotImplementedError
 
     def seed_noise(self, seed: int) -> None:
         """Make this head's noise in the next calls a function of `seed` alone."""
