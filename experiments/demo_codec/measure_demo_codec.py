@@ -4,6 +4,7 @@ python experiments/demo_codec/measure_demo_codec.py snac_exp/assets/demo_codec
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -46,7 +47,14 @@ def speech_24khz(seed: int, voice_index: int, utterance: int, seconds: float, va
     speakers = voices(NUM_TRAIN_VOICES, 4, 0)
     voice = speakers[NUM_TRAIN_VOICES + voice_index] if validation else speakers[voice_index]
     audio = synthesize_utterance(voice, derive_seed(seed, "codec_speech", utterance), seconds)
-    return F_audio.resample(torch.from_numpy(audio), SAMPLE_RATE, RATE)
+    resampled: Tensor = F_audio.resample(torch.from_numpy(audio), SAMPLE_RATE, RATE)
+    return resampled
+
+
+def training_speech(minutes: float, seed: int) -> Tensor:
+    """All training speech in one row, (N,): 10 s utterances of every voice in turn."""
+    num_utterances = math.ceil(minutes * 6)
+    return torch.cat([speech_24khz(seed, i % NUM_TRAIN_VOICES, i, 10.0, False) for i in range(num_utterances)])
 
 
 def validation_speech(num_voices: int, per_voice: int, seconds: float) -> list[Tensor]:
@@ -75,7 +83,8 @@ def noise_vocoder(audio: Tensor, num_bands: int = 80, window: int = 1024) -> Ten
 def codebook_usage(model: SNAC, audio: list[Tensor]) -> list[float]:
     """Share of each codebook that occurs in the codes of `audio`."""
     codes = [model.encode(part[None, None]) for part in audio]
-    return [len(torch.cat(list(level), dim=1).unique()) / model.codebook_size for level in zip(*codes, strict=True)]
+    used = [{code for part in level for code in part.flatten().tolist()} for level in zip(*codes, strict=True)]
+    return [len(level) / model.codebook_size for level in used]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ autoencoder whose bottleneck has the quantizer's projections but no codebooks (n
 spherical k-means of those projections level by level, then training through the codebooks, which follow their members
 by exponential moving averages. The state file makes a killed training go on where it stopped.
 
-    python experiments/demo_codec/train_demo_codec.py --output snac_exp/assets/demo_codec
+    python experiments/demo_codec/train_demo_codec.py --output outputs/demo_codec/codec
 """
 
 import argparse
@@ -18,16 +18,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from measure_demo_codec import (
-    HOP,
-    NUM_TRAIN_VOICES,
-    RATE,
-    codebook_usage,
-    mean_stoi,
-    noise_vocoder,
-    speech_24khz,
-    validation_speech,
-)
+from demo_codec_losses import SpectralLoss, envelope_correlation
+from measure_demo_codec import HOP, RATE, codebook_usage, mean_stoi, noise_vocoder, training_speech, validation_speech
 from snac import SNAC
 from torch import Tensor, nn
 
@@ -35,7 +27,6 @@ from snac_exp.codec.activations import use_fast_snake
 from snac_exp.codec.checkpoint import save_snac
 from snac_exp.config.seeding import generator
 from snac_exp.files import atomic_path
-from snac_exp.torchaudio_shim import functional as F_audio
 
 CONFIG: dict[str, Any] = {
     "sampling_rate": 24000,
@@ -50,7 +41,6 @@ CONFIG: dict[str, Any] = {
     "noise": True,
     "depthwise": True,
 }
-LOSS_WINDOWS = {2048: 80, 1024: 64, 512: 40, 256: 24}  # STFT window: mel bands
 BOTTLENECK_NOISE = 0.3  # about the error of 9 bits on a sphere in 8 dimensions, relative to the signal
 CODEBOOK_DECAY = 0.98
 INERTIA_TOKENS = 16 * 24  # k-means centres weigh as much as the tokens of a few steps
@@ -94,16 +84,8 @@ def main() -> None:
         optimizer.step()
         follow(averaged, model, min(0.999, (step + 1) / (step + 10)))
         if (step + 1) % args.report_every == 0 or step + 1 == args.steps:
-            report(
-                step + 1,
-                loss.item(),
-                commitment.item(),
-                unevenness.item(),
-                averaged,
-                references,
-                step >= codes_from,
-                started,
-            )
+            terms = {"loss": loss, "commitment": commitment, "unevenness": unevenness}
+            report(step + 1, terms, averaged, references, step >= codes_from, started)
             save_state(args.state, step + 1, model, averaged, optimizer, codebooks)
             if step >= codes_from:
                 save_snac(averaged, args.output)
@@ -130,12 +112,6 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def training_speech(minutes: float, seed: int) -> Tensor:
-    """All training speech in one row, (N,): 10 s utterances of every voice in turn."""
-    num_utterances = math.ceil(minutes * 6)
-    return torch.cat([speech_24khz(seed, i % NUM_TRAIN_VOICES, i, 10.0, False) for i in range(num_utterances)])
-
-
 def training_batch(speech: Tensor, batch_size: int, num_frames: int, seed: int, step: int) -> Tensor:
     """Random segments at random levels, (B, 1, num_frames * 512)."""
     rng = generator(seed, "codec_batch", step)
@@ -160,7 +136,7 @@ def standardise_layers(model: SNAC, audio: Tensor) -> None:
         module._forward_hooks.clear()
 
 
-def standardise(deviation: float, layer: nn.Module, _: Any, output: Tensor) -> Tensor:
+def standardise(deviation: float, layer: Any, _: Any, output: Tensor) -> Tensor:
     """Rescale one weight-normed layer to outputs of this deviation and no mean; returns the corrected output."""
     transposed = isinstance(layer, nn.ConvTranspose1d)  # its weight norm is per input channel: one scale for all
     factor = deviation / (output.std().expand(output.shape[1]) if transposed else output.std((0, 2)))
@@ -169,10 +145,11 @@ def standardise(deviation: float, layer: nn.Module, _: Any, output: Tensor) -> T
         return output * factor[:, None]
     mean = output.mean((0, 2))
     layer.bias.copy_((layer.bias - mean) * factor)
-    return (output - mean[:, None]) * factor[:, None]
+    corrected: Tensor = (output - mean[:, None]) * factor[:, None]
+    return corrected
 
 
-def project(quantizer: nn.Module, residual: Tensor) -> Tensor:
+def project(quantizer: Any, residual: Tensor) -> Tensor:
     """Directions in codebook space, (B, 8, T / stride), of length sqrt(8); SNAC picks codes by direction alone."""
     pooled = F.avg_pool1d(residual, quantizer.stride, quantizer.stride)
     return F.normalize(quantizer.in_proj(pooled), dim=1) * math.sqrt(CONFIG["codebook_dim"])
@@ -232,8 +209,8 @@ def bottleneck(model: SNAC, audio: Tensor, codebooks: list[CodebookAverage] | No
 @torch.no_grad()
 def start_codebooks(model: SNAC, codebooks: list[CodebookAverage], speech: Tensor, seed: int) -> None:
     """K-means on the sphere, level by level: each level sees the residual that the levels before it leave."""
-    rows = torch.stack(speech[: len(speech) // (64 * HOP) * 64 * HOP].split(64 * HOP))[:, None]
-    residual = torch.cat([model.encoder(part) for part in rows.split(16)])
+    rows = speech[: len(speech) // (64 * HOP) * 64 * HOP].view(-1, 1, 64 * HOP)
+    residual = torch.cat([model.encoder(part) for part in rows.chunk(math.ceil(len(rows) / 16))])
     for quantizer, codebook in zip(model.quantizer.quantizers, codebooks, strict=True):
         points = project(quantizer, residual).transpose(1, 2).flatten(0, 1)
         rng = generator(seed, "codec_kmeans", quantizer.stride)
@@ -248,51 +225,6 @@ def start_codebooks(model: SNAC, codebooks: list[CodebookAverage], speech: Tenso
         codebook.sums.copy_(centres * codebook.counts[:, None])
         code, _ = quantizer.decode_latents(project(quantizer, residual))
         residual = residual - quantizer.out_proj(code).repeat_interleave(quantizer.stride, dim=-1)
-
-
-class SpectralLoss(nn.Module):
-    """Mean over windows of two distances in mel bands, and a little L1 of the waveform.
-
-    mean |log M - log M'| + 0.5 mean_bands ||M - M'||_time / ||M'||_time, M the mel amplitudes: the first hears quiet
-    sounds, the second follows the loud envelopes, and every band counts the same in both.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.banks = {
-            size: F_audio.melscale_fbanks(size // 2 + 1, 0.0, RATE / 2, bands, RATE)
-            for size, bands in LOSS_WINDOWS.items()
-        }
-
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        total = 2.0 * (prediction - target).abs().mean()
-        for size, bank in self.banks.items():
-            ours, theirs = (magnitude(audio, size).transpose(1, 2) @ bank for audio in (prediction, target))
-            total = total + (ours.clamp(min=1e-4).log() - theirs.clamp(min=1e-4).log()).abs().mean()
-            total = total + 0.5 * ((ours - theirs).norm(dim=1) / theirs.norm(dim=1).clamp(min=1e-2)).mean()
-        return total / len(self.banks)
-
-
-def magnitude(audio: Tensor, size: int) -> Tensor:
-    """STFT magnitude of (B, 1, N), Hann, 75 % overlap, where a full-scale sine reads 1; (B, bins, frames)."""
-    window = torch.hann_window(size)
-    spectrum = torch.stft(audio[:, 0], size, size // 4, window=window, return_complex=True)
-    return spectrum.abs() * (2 / window.sum())
-
-
-def envelope_correlation(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean correlation of third-octave envelopes, 150 Hz to 4.3 kHz, over 384 ms; a smooth cousin of STOI."""
-    edges = 150 * 2 ** ((torch.arange(16) - 0.5) / 3)
-    bins = torch.linspace(0, RATE / 2, 513)
-    bands = ((bins[:, None] >= edges[:-1]) & (bins[:, None] < edges[1:])).float()
-    pair = []
-    for audio in (prediction, target):
-        window = torch.hann_window(614)
-        spectrum = torch.stft(audio[:, 0], 1024, 307, 614, window=window, return_complex=True) * (2 / window.sum())
-        envelope = (spectrum.abs().square().transpose(1, 2) @ bands + 1e-10).sqrt().unfold(1, 30, 1)
-        centred = envelope - envelope.mean(-1, keepdim=True)
-        pair.append(centred / (centred.norm(dim=-1, keepdim=True) + 1e-3))  # silence correlates with nothing
-    return (pair[0] * pair[1]).sum(-1).mean()
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, peak: float, step: int, num_steps: int) -> None:
@@ -313,36 +245,27 @@ def reconstruct(model: SNAC, audio: Tensor, with_codes: bool) -> Tensor:
     """Audio (N,) through the codec; without codes, through the bare bottleneck."""
     padded = model.preprocess(audio[None, None])
     latent = model.quantizer(model.encoder(padded))[0] if with_codes else bottleneck(model, padded, None)[0]
-    return model.decoder(latent)[0, 0, : len(audio)]
+    decoded: Tensor = model.decoder(latent)
+    return decoded[0, 0, : len(audio)]
 
 
 def report(
-    step: int,
-    loss: float,
-    commitment: float,
-    unevenness: float,
-    model: SNAC,
-    references: list[Tensor],
-    with_codes: bool,
-    started: float,
+    step: int, terms: dict[str, Tensor], model: SNAC, references: list[Tensor], with_codes: bool, started: float
 ) -> None:
     stoi = mean_stoi([reconstruct(model, reference, with_codes) for reference in references], references)
-    usage = codebook_usage(model, references) if with_codes else []
-    line = f"step {step}  loss {loss:.3f}  commitment {commitment:.3f}  unevenness {unevenness:.2f}  stoi {stoi:.3f}"
-    print(f"{line}  usage {[round(u, 2) for u in usage]}  {time.monotonic() - started:.0f} s", flush=True)
+    usage = [round(share, 2) for share in codebook_usage(model, references)] if with_codes else []
+    line = "  ".join(f"{name} {value.item():.3f}" for name, value in terms.items())
+    print(f"step {step}  {line}  stoi {stoi:.3f}  usage {usage}  {time.monotonic() - started:.0f} s", flush=True)
 
 
 def save_state(
     path: Path, step: int, model: SNAC, averaged: SNAC, optimizer: torch.optim.Optimizer, codebooks: list[Any]
 ) -> None:
     state = {
-        "step": step,
-        "model": model.state_dict(),
-        "averaged": averaged.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        name: part.state_dict() for name, part in (("model", model), ("averaged", averaged), ("optimizer", optimizer))
     }
     state["codebooks"] = [{"counts": codebook.counts, "sums": codebook.sums} for codebook in codebooks]
-    state["random"] = torch.get_rng_state()
+    state |= {"step": step, "random": torch.get_rng_state()}
     with atomic_path(path) as temporary:
         torch.save(state, temporary)
 

@@ -83,7 +83,8 @@ def test_killed_training_resumes_exactly(program: ModuleType, tmp_path: Path, mo
         def batch(*args: object) -> torch.Tensor:
             if args[-1] == killed_at:
                 raise KeyboardInterrupt
-            return draw(*args)
+            drawn: torch.Tensor = draw(*args)
+            return drawn
 
         monkeypatch.setattr(program, "training_batch", batch)
         sizes = [
