@@ -32,7 +32,7 @@ def _override(argument: str, path_keys: Sequence[str]) -> str:
     name = key.lstrip("+").rsplit(".", 1)[-1]
     if not (name in path_keys or name.endswith(PATH_ENDINGS)) or value in ("", "null"):
         return argument
-    if value[:1] in "'\"" and value[-1:] == value[:1] and len(value) > 1:
+    if unquoted(value) != value:
         return argument  # quoted for Hydra already
     return f"{key}={quoted(value)}"
 
@@ -44,3 +44,8 @@ def quoted(path: str) -> str:
     path = re.sub(r"(\\*)\$\{", r"\1\1\\${", path)  # an interpolation is meant as the letters it has
     path = re.sub(r"(\\*)'", r"\1\1\'", path)
     return "'" + re.sub(r"(\\+)$", r"\1\1", path) + "'"
+
+
+def unquoted(value: str) -> str:
+    """A value without the quotes that somebody put around it for Hydra."""
+    return value[1:-1] if len(value) > 1 and value[0] in "'\"" and value[-1] == value[0] else value

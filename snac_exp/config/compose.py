@@ -11,6 +11,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from snac_exp.config.arguments import hydra_overrides, unquoted
 from snac_exp.config.schema import Experiment
 from snac_exp.config.structure import nearest, structure
 from snac_exp.config.validate import validate
@@ -32,7 +33,23 @@ def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             return compose(config_name, overrides=list(overrides))
     except HydraException as error:
-        raise ConfigError(_explain(error)) from error
+        raise ConfigError(explain(error)) from error
+
+
+def verb_values(verb: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """The resolved values of conf/VERB.yaml with `key=value` arguments.
+
+    Where a verb has a key of its own that is also the name of a group (`data`, `checkpoint`), Hydra would take the
+    argument for a choice of that group; so it is set here.
+    """
+    keys = OmegaConf.load(config_dir() / f"{verb}.yaml")
+    own = {str(key) for key in keys if (config_dir() / str(key)).is_dir() and isinstance(keys, DictConfig)}
+    given = dict(item.split("=", 1) for item in arguments if item.split("=", 1)[0] in own)
+    others = [item for item in arguments if item.split("=", 1)[0] not in own]
+    config = compose_config(verb, hydra_overrides(others))
+    for key, value in given.items():
+        config[key] = unquoted(value).replace("${", "\\${")  # an interpolation is meant as the letters it has
+    return resolved(config)
 
 
 def refuse_launcher(overrides: Sequence[str]) -> None:
@@ -45,7 +62,7 @@ def refuse_launcher(overrides: Sequence[str]) -> None:
 
 
 def resolved(config: DictConfig, *, complete: bool = True) -> dict[str, Any]:
-    """Plain dictionaries with all interpolations resolved; if `complete`, a value still `???` is an error that names it."""
+    """Plain dictionaries with all interpolations resolved; if `complete`, a value still `???` is an error."""
     try:
         container = OmegaConf.to_container(config, resolve=True, throw_on_missing=complete)
     except OmegaConfBaseException as error:
@@ -71,7 +88,7 @@ def compose_experiment(overrides: Sequence[str], *, complete: bool = True) -> tu
     return experiment_of(values), values
 
 
-def _explain(error: HydraException) -> str:
+def explain(error: HydraException) -> str:
     """Hydra's own first line, or ours with the nearest right name where a key or a file was misspelt."""
     if isinstance(error, OverrideParseException):
         reason = str(error).splitlines()[0]

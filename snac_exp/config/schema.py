@@ -105,6 +105,13 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Augment:
+    """Random changes of training slices; gain_db = lowest and highest gain in dB, null = none."""
+
+    gain_db: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Task:
     """What is trained: which parts of the codec stay as they are."""
 
@@ -173,3 +180,4 @@ class Experiment:
     trainer: Trainer
     checkpoint: Checkpoint
     tracker: Tracker
+    augment: Augment = Augment()

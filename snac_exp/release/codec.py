@@ -17,7 +17,7 @@ from snac_exp.release.blueprint import Blueprint
 from snac_exp.release.codes import Codes, checked_tokens, codebooks_fingerprint
 from snac_exp.release.folding import fold
 from snac_exp.release.latent_decoder import LatentDecoder, Waveforms
-from snac_exp.release.positioned_noise import NoisePosition, PositionedNoiseBlock, position_noise, row_seeds
+from snac_exp.release.positioned_noise import NoisePosition, measure_noise_rates, position_noise, row_seeds
 from snac_exp.release.reach import Probe, Reach, measure_reach
 from snac_exp.release.stream import CodecStream
 from snac_exp.release.waveforms import Layout, mono_batch, resampled
@@ -57,7 +57,10 @@ class ReleasedCodec:
         self.heads = {rate: name for name, rate in sorted(model.rates.items(), key=lambda item: item[1])}
         self.sample_rates = tuple(self.heads)
         self._position = NoisePosition()
-        self._measure_noise_rates(position_noise(self.model, self._position))
+        num_frames = self.geometry.coarse_step * self.geometry.vq_strides[0]
+        silence = torch.zeros(1, self._num_channels, num_frames, device=self.device, dtype=dtype)
+        blocks = position_noise(self.model, self._position)
+        measure_noise_rates(blocks, lambda: self.model(self.model.features(silence)), num_frames)
 
     @property
     def name(self) -> str:
@@ -267,23 +270,6 @@ class ReleasedCodec:
             return cast(Tensor, self.model(self.model.features(latent), [head])[head])
 
         return run
-
-    @torch.inference_mode()
-    def _measure_noise_rates(self, blocks: list[PositionedNoiseBlock]) -> None:
-        """Samples per frame of every noise block, from the shapes of one short call."""
-        num_frames = self.geometry.coarse_step * self.geometry.vq_strides[0]
-        lengths: dict[str, int] = {}
-
-        def note(block: PositionedNoiseBlock, inputs: tuple[Tensor, ...]) -> None:
-            lengths[block.noise_name] = inputs[0].shape[-1]
-
-        hooks = [block.register_forward_pre_hook(note) for block in blocks]
-        silence = torch.zeros(1, self._num_channels, num_frames, device=self.device, dtype=self.dtype)
-        self.model(self.model.features(silence))
-        for hook in hooks:
-            hook.remove()
-        for block in blocks:
-            block.samples_per_frame = lengths[block.noise_name] // num_frames
 
     def _decoder(self, heads: Sequence[str], seeds: tuple[int, ...] | None, *, whole: bool) -> LatentDecoder:
         reach = Reach(0, 0) if whole else self.decoder_reach

@@ -49,5 +49,9 @@ def _store_effective(layer: nn.Module) -> None:
 
 def _named_class(layer: nn.Module) -> type[nn.Module]:
     """The layer's class without the ones made on the fly for it: the first that its module knows by name."""
-    kinds = [kind for kind in type(layer).__mro__ if issubclass(kind, nn.Module)]
-    return next(kind for kind in kinds if getattr(sys.modules[kind.__module__], kind.__name__, None) is kind)
+    kinds: list[type[nn.Module]] = [kind for kind in type(layer).__mro__ if issubclass(kind, nn.Module)]
+    return next(kind for kind in kinds if _is_named(kind))
+
+
+def _is_named(kind: type[nn.Module]) -> bool:
+    return vars(sys.modules[kind.__module__]).get(kind.__name__) is kind

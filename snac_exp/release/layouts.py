@@ -4,6 +4,7 @@ Each form is opened again after it was written and must decode to the samples of
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -107,7 +108,11 @@ def _check_again(opened: Opened, directory: Path) -> None:
     """Open what was written and decode with it."""
     again = open_model(directory, opened.blueprint.allowed_heads).model
     for name in opened.model.rates:
-        _require_equal(opened.model, name, lambda codes, name=name: again.decode(codes, [name])[name], str(directory))
+        _require_equal(opened.model, name, partial(_decode_one, again, name), str(directory))
+
+
+def _decode_one(model: MultiRateSnac, head: str, codes: list[Tensor]) -> Tensor:
+    return model.decode(codes, [head])[head]
 
 
 @torch.no_grad()

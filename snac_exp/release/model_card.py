@@ -74,7 +74,6 @@ def model_card(opened: Opened, codec: ReleasedCodec, texts: CardTexts, repo_id: 
         has_snac="pytorch_model.bin" in files,
         files=[(name, _FILES[name]) for name in files if name in _FILES],
         data_summary=_data_summary(opened, texts),
-        metrics=_METRICS,
         evaluation=_evaluation(summary),
         num_utterances=round(summary.get("count/utterances", 0)),
         recipe=recipe_yaml(_config(opened)),
@@ -105,10 +104,15 @@ def _summary(opened: Opened) -> dict[str, float]:
         raise CheckpointError(f"{path} is damaged ({error}); evaluate the run again or move the file away") from None
 
 
-def _evaluation(summary: Mapping[str, float]) -> list[tuple[str, list[str]]]:
-    """A row per candidate of the summary, a cell per metric."""
-    names = dict.fromkeys(key.rpartition("/")[0] for key in summary if key.rpartition("/")[2] in _METRICS)
-    return [(name, [_number(summary.get(f"{name}/{metric}")) for metric in _METRICS]) for name in names]
+def _evaluation(summary: Mapping[str, float]) -> str:
+    """A Markdown table: a row per candidate of the summary, a column per metric that it has."""
+    metrics = [metric for metric in _METRICS if any(key.endswith(f"/{metric}") for key in summary)]
+    names = dict.fromkeys(key.rpartition("/")[0] for key in summary if key.rpartition("/")[2] in metrics)
+    if not names:
+        return ""
+    rows = [["", *metrics], ["---"] * (len(metrics) + 1)]
+    rows += [[_cell(name), *(_number(summary.get(f"{name}/{metric}")) for metric in metrics)] for name in names]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _facts(opened: Opened, codec: ReleasedCodec) -> list[tuple[str, str]]:

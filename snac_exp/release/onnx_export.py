@@ -6,8 +6,11 @@ attention has to be whole windows, as everywhere.
 """
 
 import copy
+import importlib
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,7 @@ _CHECK_STEPS = (6, 9)  # the graphs are traced with one length and checked with 
 
 
 class NoiseSupply:
-    """Noise of the call under way by name of the block; an object of its own, since the exporter restores dictionaries."""
+    """Noise of the call under way by name of the block; an object, since the exporter restores dictionaries."""
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
@@ -170,10 +173,12 @@ def _export_decoder(model: MultiRateSnac, codec: ReleasedCodec, head: str, path:
         difference = max(difference, float(np.abs(_run(path, feed)[0] - expected).max()))
     if not difference <= TOLERANCE:
         raise CheckpointError(f"{path.name} differs from PyTorch by {difference:.1e}; leave onnx out of formats")
+    inputs = dict.fromkeys(code_names, "(B, T) int64")
+    inputs |= dict.fromkeys(noise_names, "(B, 1, frames * samples_per_frame) float32, standard normal or zeros")
     blocks = zip(noise_names, rates.items(), strict=True)
-    inputs = {name: "(B, T) int64" for name in code_names}
-    inputs |= {name: f"(B, 1, frames * {rate}) float32: {block}" for name, (block, rate) in blocks}
-    return {"inputs": inputs, "outputs": ["audio"], "sample_rate": model.rates[head], "max_difference": difference}
+    noise = {name: {"sequence": block, "samples_per_frame": rate} for name, (block, rate) in blocks}
+    facts = {"inputs": inputs, "noise": noise, "outputs": ["audio"], "sample_rate": model.rates[head]}
+    return facts | {"max_difference": difference}
 
 
 def _export(
@@ -184,8 +189,7 @@ def _export(
     outputs: list[str],
     shapes: tuple[Any, ...],
 ) -> None:
-    with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad(), atomic_path(path) as temporary:
-        warnings.simplefilter("ignore")  # the exporter's own advice to itself
+    with _quiet(), torch.inference_mode(False), torch.no_grad(), atomic_path(path) as temporary:
         program = torch.onnx.export(
             graph,
             example,
@@ -195,8 +199,24 @@ def _export(
             dynamic_shapes=shapes,
             opset_version=OPSET,
             verbose=False,
+            optimize=False,
         )
+        assert program is not None  # it is one whenever dynamo=True
         program.save(str(temporary), external_data=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's advice to its own developers; errors still come."""
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _noise_rates(model: MultiRateSnac, head: str) -> dict[str, int]:
@@ -226,8 +246,7 @@ def _test_codes(
 
 
 def _run(path: Path, feed: dict[str, Any]) -> list[Any]:
-    import onnxruntime
-
+    onnxruntime: Any = importlib.import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = torch.get_num_threads()
@@ -247,12 +266,9 @@ def _verdict(graph: dict[str, Any]) -> str:
 
 
 def _require_packages() -> None:
-    try:
-        import onnx
-        import onnxruntime
-        import onnxscript
-    except ImportError as error:
-        raise ConfigError(
-            f"formats=[onnx] needs {error.name}: pip install 'snac_exp[onnx]', or leave onnx out"
-        ) from None
-    del onnx, onnxruntime, onnxscript
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            text = f"formats=[onnx] needs {error.name}: pip install 'snac_exp[onnx]', or leave onnx out"
+            raise ConfigError(text) from None

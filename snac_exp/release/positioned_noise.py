@@ -5,9 +5,10 @@ the same part of the whole. Here a noise block adds samples of an endless sequen
 (seed, name of the block, n) alone. Chunks, streams, batches and whole files therefore add the very same numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +65,19 @@ def position_noise(module: nn.Module, position: NoisePosition) -> list[Positione
             child.noise_name, child.position, child.samples_per_frame = name, position, 1
             blocks.append(child)
     return blocks
+
+
+@torch.inference_mode()
+def measure_noise_rates(blocks: Sequence[PositionedNoiseBlock], run: Callable[[], object], num_frames: int) -> None:
+    """Tell every block its samples per frame, from the shapes that it meets while `run` decodes `num_frames` frames."""
+
+    def note(block: Any, inputs: tuple[Tensor, ...]) -> None:
+        block.samples_per_frame = inputs[0].shape[-1] // num_frames
+
+    hooks = [block.register_forward_pre_hook(note) for block in blocks]
+    run()
+    for hook in hooks:
+        hook.remove()
 
 
 def noise_sequence(seed: int, name: str, start: int, num_samples: int) -> npt.NDArray[np.float32]:

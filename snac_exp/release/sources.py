@@ -108,7 +108,10 @@ def _open_directory(path: Path, allow_heads: Collection[str]) -> Opened:
 
 
 def _open_checkpoint(path: Path, allow_heads: Collection[str]) -> Opened:
-    payload = read_checkpoint(path)
+    try:
+        payload = read_checkpoint(path)
+    except (OSError, KeyError) as error:  # torch's reader of cut-off archives
+        raise CheckpointError(f"{path} is no checkpoint that can be read ({error}); copy it again") from None
     weights = payload.pop("model", None)
     payload.pop("optimizer", None)
     codec, config = payload.get("codec"), payload.get("config")

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from snac_exp.config.compose import verb_values
 from snac_exp.config.structure import structure
-from snac_exp.release.arguments import verb_values
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Turn a checkpoint into a folder that works without this repository, and publish it.
 
-usage: snac-exp export checkpoint=RUN|FILE|FOLDER|OWNER/NAME output=FOLDER [formats=[snac,multirate,fused,onnx]] [key=value …]
+usage: snac-exp export checkpoint=RUN|FILE|FOLDER|OWNER/NAME output=FOLDER [formats=[snac,fused,…]] [key=value …]
        snac-exp export checkpoint=… output=FOLDER push=USER/REPO licence=mit dry_run=false
 
 Forms: snac (upstream's layout, for the package snac), multirate (safetensors, for load_codec), fused (the same for
@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from snac_exp.config.compose import verb_values
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
-from snac_exp.release.arguments import verb_values
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """One small run in this process: what moved, what stayed, what was written, what was refused."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,14 @@ def test_two_processes_cannot_write_one_run(finished: Path, capsys: pytest.Captu
     with RunFolder.open(finished).locked():
         assert main([f"resume={finished}"]) == 2
     assert "is being written by process" in capsys.readouterr().err
+
+
+def test_checkpoints_by_the_clock_are_kept_like_the_others(corpus_dir: Path, tmp_path: Path) -> None:
+    hasty = ["checkpoint.every_minutes=1e-9", "checkpoint.keep_intermediate=3", "trainer.max_steps_per_epoch=1"]
+    assert main([*recipe(corpus_dir, tmp_path), *hasty]) == 0
+    folder = run_dir(tmp_path) / "checkpoints"
+    names = [item["file"] for item in json.loads((folder / "latest.json").read_text())["checkpoints"]]
+    by_time = [name for name in names if re.fullmatch(r"checkpoint_epoch[1-4]_time_\d{8}_\d{6}\.pt", name)]
+    assert 2 <= len(by_time) <= 3
+    assert sorted(names) == sorted(path.name for path in folder.glob("checkpoint_*.pt"))
+    assert read_checkpoint(folder / by_time[0])["state"]["batch"] == 1
