@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Several test processes share the cores; a pool of threads in each makes every operation wait for a busy core.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 ROOT = Path(__file__).parents[1]
 
 
