@@ -27,5 +27,6 @@ def versions() -> dict[str, str]:
 
 
 def origin(device: torch.device | str) -> tuple[str, ...]:
-    """Device and versions; codes of one origin are equal token for token."""
-    return (device_name(device), *(f"{package} {number}" for package, number in sorted(versions().items())))
+    """Device, CPU threads and versions; codes of one origin are equal token for token."""
+    threads = f"{torch.get_num_threads()} threads"
+    return (device_name(device), threads, *(f"{package} {number}" for package, number in sorted(versions().items())))

@@ -26,7 +26,7 @@ class DepthwiseFunction(torch.autograd.Function):
         return y if bias is None else y.add_(bias[:, None])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x (correlation with the reversed taps), weight and bias, each only where it is asked for."""
         x, weight = ctx.saved_tensors
@@ -37,7 +37,7 @@ class DepthwiseFunction(torch.autograd.Function):
 
 
 def _correlate(x: Tensor, taps: Tensor, dilation: int) -> Tensor:
-    """sum_k taps[:, k] * x shifted by (k - K // 2) * dilation, zeros beyond the ends; (B, C, T), (C, K) -> (B, C, T)."""
+    """sum_k taps[:, k] * x shifted by (k - K // 2) * dilation, zeros beyond; (B, C, T), (C, K) -> (B, C, T)."""
     num_taps, length = taps.shape[1], x.shape[-1]
     reach = num_taps // 2 * dilation
     padded = F.pad(x, (reach, reach))
@@ -67,7 +67,7 @@ class _FastOnCpu:
 
     def _conv_forward(self: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if x.device.type == "cpu" and torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
-            y: Tensor = DepthwiseFunction.apply(x, weight, bias, self.dilation[0])
+            y: Tensor = DepthwiseFunction.apply(x, weight, bias, self.dilation[0])  # type: ignore[no-untyped-call]
             return y
         library: Tensor = nn.Conv1d._conv_forward(self, x, weight, bias)
         return library

@@ -22,7 +22,12 @@ def hydra_overrides(arguments: Sequence[str], path_keys: Sequence[str] = ()) -> 
     Raises:
         ConfigError: an argument is no `key=value` (nor `~key`, which removes a key).
     """
-    return [_override(argument, (*PATH_KEYS, *path_keys)) for argument in arguments]
+    return [_override(argument, path_keys) for argument in arguments]
+
+
+def is_path_key(name: str) -> bool:
+    """Whether the values of keys of this name are paths."""
+    return name in PATH_KEYS or name.endswith(PATH_ENDINGS)
 
 
 def _override(argument: str, path_keys: Sequence[str]) -> str:
@@ -30,7 +35,7 @@ def _override(argument: str, path_keys: Sequence[str]) -> str:
     if not equals and not argument.startswith("~"):
         raise ConfigError(f"'{argument}' is no key=value; write key={argument}, with the key it is meant for")
     name = key.lstrip("+").rsplit(".", 1)[-1]
-    if not (name in path_keys or name.endswith(PATH_ENDINGS)) or value in ("", "null"):
+    if not (name in path_keys or is_path_key(name)) or value in ("", "null"):
         return argument
     if unquoted(value) != value:
         return argument  # quoted for Hydra already

@@ -11,7 +11,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from snac_exp.config.arguments import hydra_overrides, unquoted
+from snac_exp.config.arguments import hydra_overrides, is_path_key, unquoted
 from snac_exp.config.schema import Experiment
 from snac_exp.config.structure import nearest, structure
 from snac_exp.config.validate import validate
@@ -85,7 +85,21 @@ def compose_experiment(overrides: Sequence[str], *, complete: bool = True) -> tu
     A plan needs no data, so it may be made of a recipe that is not `complete`.
     """
     values = resolved(compose_config("train", overrides), complete=complete)
+    values = with_absolute_paths(values)
     return experiment_of(values), values
+
+
+def with_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
+    """Relative paths of data and codec made absolute, so that a run resumes from wherever one stands."""
+    changed: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            changed[key] = with_absolute_paths(value)
+        elif isinstance(value, str) and value != "???" and is_path_key(key) and key != "output_dir":
+            changed[key] = str(Path(value).expanduser().absolute())
+        else:
+            changed[key] = value
+    return changed
 
 
 def explain(error: HydraException) -> str:

@@ -128,9 +128,9 @@ class Trainer:
     weight_decay: float
     betas: tuple[float, float]
     grad_clip: float
-    accelerator: str
+    accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps"]
     devices: int
-    precision: str
+    precision: Literal["32-true", "bf16-mixed"]
     num_threads: int | None
     num_workers: int
     log_every_steps: int

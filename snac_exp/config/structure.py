@@ -98,11 +98,22 @@ def _component(value: Any, path: str) -> Component:
     for name in options:
         if name not in known:
             raise ConfigError(f"unknown key '{_join(path, name)}' for {target}{nearest(name, known)}")
-    return Component(target, options)
+    return Component(target, {name: _option(known[name], value, _join(path, name)) for name, value in options.items()})
 
 
-def parameters_of(target: str, path: str) -> list[str]:
-    """Names of the arguments of a class or function, read from its source without importing its module."""
+PLAIN_TYPES = {"int": int, "float": float, "str": str, "bool": bool}
+
+
+def _option(annotation: str, value: Any, path: str) -> Any:
+    """Check one option against a plain annotation of its argument; other annotations are left to the class."""
+    name = annotation.removesuffix(" | None")
+    if name not in PLAIN_TYPES or (value is None and name != annotation) or value == "???":
+        return value
+    return _scalar(PLAIN_TYPES[name], value, path)
+
+
+def parameters_of(target: str, path: str) -> dict[str, str]:
+    """Arguments of a class or function with their annotations, read from its source without importing its module."""
     module, _, name = target.rpartition(".")
     found = [node for node in definitions_of(module, path) if node.name == name]
     if not found:
@@ -111,14 +122,15 @@ def parameters_of(target: str, path: str) -> list[str]:
     if isinstance(node, ast.ClassDef):
         inits = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
         if not inits:  # a dataclass: its annotated fields are its arguments
-            return [
-                item.target.id
+            return {
+                item.target.id: ast.unparse(item.annotation)
                 for item in node.body
                 if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
-            ]
+            }
         node = inits[0]
     arguments = node.args
-    return [item.arg for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs) if item.arg != "self"]
+    every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+    return {item.arg: ast.unparse(item.annotation) if item.annotation else "" for item in every if item.arg != "self"}
 
 
 def definitions_of(module: str, path: str) -> list[ast.ClassDef | ast.FunctionDef]:

@@ -31,6 +31,7 @@ def validate(experiment: Experiment) -> None:
     _check_groups(experiment)
     _check_objective(experiment)
     _check_init(experiment)
+    _check_task(experiment)
 
 
 def num_epochs(*schedules: Ranges) -> int:
@@ -127,6 +128,8 @@ def _check_groups(experiment: Experiment) -> None:
                     f"lr.phases.{phase}.groups lacks '{name}'; give it a learning rate, or null to freeze it"
                 )
     shape = experiment.lr.one_cycle
+    if shape.div_factor <= 0 or shape.final_div_factor <= 0:
+        raise ConfigError("lr.one_cycle.div_factor and final_div_factor must be greater than 0")
     if not 0 < shape.pct_start < 1:
         raise ConfigError(f"lr.one_cycle.pct_start={shape.pct_start} must lie between 0 and 1")
 
@@ -139,6 +142,12 @@ def _check_objective(experiment: Experiment) -> None:
         if phase not in experiment.lr.phases:
             raise ConfigError(f"loss.phases.{phase} is no phase of lr.phases{nearest(phase, experiment.lr.phases)}")
         _known(f"loss.phases.{phase}", weights, heads, absent)
+    _not_negative("loss.weights", loss.weights)
+    for phase, weights in loss.phases.items():
+        _not_negative(f"loss.phases.{phase}", weights)
+    for head, sizes in loss.n_ffts.items():
+        if not sizes or any(size < 4 for size in sizes):
+            raise ConfigError(f"loss.n_ffts.{head}={sizes} must list STFT sizes in samples, like [1024, 2048, 4096]")
     _known("loss.n_ffts", loss.n_ffts, heads, absent)
     _known("loss.head_terms", loss.head_terms, heads, absent)
     for head in heads:
@@ -162,6 +171,12 @@ def loss_terms() -> list[str]:
     return [name for name in names if not name.startswith("_") and name.islower()]
 
 
+def _not_negative(key: str, weights: Mapping[str, float | None]) -> None:
+    for head, weight in weights.items():
+        if weight is not None and weight < 0:
+            raise ConfigError(f"{key}.{head}={weight} must not be negative")
+
+
 def _same_heads(key: str, given: set[str], heads: set[str]) -> None:
     for name in given - heads:
         raise ConfigError(f"{key}.{name} has no head; add the head, or set {key}.{name}=null{nearest(name, heads)}")
@@ -173,6 +188,19 @@ def _known(key: str, names: Mapping[str, object], heads: Mapping[str, object], a
     for name in names:
         if name not in heads and name not in absent:
             raise ConfigError(f"{key}.{name} has no head{nearest(name, heads)}")
+
+
+def _check_task(experiment: Experiment) -> None:
+    """Every phase must train something, and the encoder and the codebooks cannot be trained."""
+    for key, frozen in (("encoder", experiment.task.freeze_encoder), ("vq", experiment.task.freeze_vq)):
+        if not frozen:
+            raise ConfigError(f"task.freeze_{key}=false: only the decoder and its heads can be trained; set it to true")
+    for phase, item in experiment.lr.phases.items():
+        weights = experiment.loss.weights | experiment.loss.phases.get(phase, {})
+        if not any(rate is not None and experiment.lr.groups[name] is not None for name, rate in item.groups.items()):
+            raise ConfigError(f"lr.phases.{phase}.groups are all null: the phase would train nothing; give one a rate")
+        if not any(weights[head] for head in experiment.heads):
+            raise ConfigError(f"every head has weight 0 in phase {phase}: set loss.weights or loss.phases.{phase}")
 
 
 def _check_init(experiment: Experiment) -> None:

@@ -7,7 +7,7 @@ its middle lacks the bit reservoir of the frames before, so an MP3 is decoded fr
 import functools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,23 @@ def read_mono(
     return padded
 
 
+def audio_blocks(path: Path | str, block_samples: int = 2**20) -> Iterator[Float32Array]:
+    """The whole file at its own rate as mono blocks; errors as read_mono."""
+    path = Path(path)
+    with _open(path) as file:
+        info = _info(file)
+        for start in range(0, info.num_samples, block_samples):
+            yield _decode(file, path, info, start, min(start + block_samples, info.num_samples))
+
+
+def read_channels(path: Path | str) -> tuple[Float32Array, int]:
+    """The whole file as (num, channels) and its rate in Hz; errors as read_mono."""
+    path = Path(path)
+    with _open(path) as file:
+        info = _info(file)
+        return _decode_channels(file, path, info, 0, info.num_samples), info.rate
+
+
 def resample(samples: Float32Array, source_rate: int, rate: int) -> Float32Array:
     """Resample a whole signal (num,) to (ceil(num * rate / source_rate),), as torchaudio does by default."""
     if source_rate == rate or len(samples) == 0:
@@ -123,6 +140,11 @@ def _resampled_blocks(source: Float32Array, source_rate: int, rate: int, num: in
 
 def _decode(file: Any, path: Path, info: AudioInfo, start: int, stop: int) -> Float32Array:
     """Mean of the channels of source samples [start, stop)."""
+    return np.asarray(_decode_channels(file, path, info, start, stop).mean(axis=1, dtype=np.float32))
+
+
+def _decode_channels(file: Any, path: Path, info: AudioInfo, start: int, stop: int) -> Float32Array:
+    """Source samples [start, stop) of all channels."""
     begin = 0 if file.format in ("MP3", "MPEG") else start
     try:
         file.seek(begin)
@@ -136,10 +158,10 @@ def _decode(file: Any, path: Path, info: AudioInfo, start: int, stop: int) -> Fl
             f"{path}: ends after {begin + len(samples)} of the {info.num_samples} samples its header promises;"
             " replace the file or take it out of the manifest"
         )
-    mono: Float32Array = samples[start - begin :].mean(axis=1, dtype=np.float32)
-    if not np.isfinite(mono).all():
+    wanted: Float32Array = samples[start - begin :]
+    if not np.isfinite(wanted).all():
         raise DataError(f"{path}: holds NaN or infinity; clean the file or take it out of the manifest")
-    return mono
+    return wanted
 
 
 def _open(path: Path) -> Any:

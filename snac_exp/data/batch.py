@@ -18,13 +18,16 @@ class Sample:
     valid_samples: int
     row: int
     seconds: float
+    source: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Aligned slices of equal length.
 
-    codes[i] (B, T_i) int64: tokens of codebook i over the decoded window, zero beyond the end of the utterance.
+    codes[i] (B, T_i) int64: tokens of codebook i over the decoded window, zero beyond the end of the utterance; an
+    empty list where they are to be encoded from `source`.
+    source (B, 1, N) float32: audio of the window at the codec's rate, zero beyond the end; None where there are codes.
     audio[head] (B, 1, N_head) float32: target of each head over the scored slice, zero beyond the end.
     window_tokens_valid (B,): coarse tokens of the window that are real; token 0 is a real code too, so the latent of
     the others has to be zeroed by whoever decodes.
@@ -40,6 +43,7 @@ class Batch:
     valid_samples: Tensor
     rows: Tensor
     slice_seconds: float
+    source: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -66,6 +70,7 @@ class Batch:
             slice_offset=function(self.slice_offset),
             valid_samples=function(self.valid_samples),
             rows=function(self.rows),
+            source=None if self.source is None else function(self.source),
         )
 
 
@@ -80,4 +85,10 @@ def collate(samples: Sequence[Sample]) -> Batch:
         valid_samples=torch.tensor([sample.valid_samples for sample in samples]),
         rows=torch.tensor([sample.row for sample in samples]),
         slice_seconds=first.seconds,
+        source=None if first.source is None else torch.stack([_source_of(sample) for sample in samples])[:, None],
     )
+
+
+def _source_of(sample: Sample) -> Tensor:
+    assert sample.source is not None
+    return sample.source

@@ -5,7 +5,7 @@ Finished shards are kept, so an interrupted run continues, and several processes
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from snac_exp.codec.geometry import Geometry
 from snac_exp.data.audio import resampled_length
 from snac_exp.data.encoding import Codes, Work, encode_all, exact_float32, num_coarse_of
 from snac_exp.data.manifest import REJECTED_SCHEMA, Manifest, ManifestRow
-from snac_exp.data.progress import progress_display
+from snac_exp.data.progress import Display, progress_display
 from snac_exp.data.shards import (
     SHARD_NAME,
     CacheIdentity,
@@ -77,6 +77,7 @@ def cache_codes(
     max_batch_seconds: float | None = None,
     num_readers: int = 4,
     retry_rejected: bool = False,
+    display: Display = progress_display,
 ) -> CacheSummary:
     """Write the codes of all rows of a manifest to `output_dir`; process `shard_index` of `shard_count` does its share.
 
@@ -90,19 +91,21 @@ def cache_codes(
     if not 0 <= shard_index < shard_count:
         raise DataError(f"shard.index={shard_index} must lie between 0 and shard.count - 1 = {shard_count - 1}")
     started, output_dir = time.monotonic(), Path(output_dir)
-    geometry, identity = codec.geometry, _identity(manifest, codec)
+    geometry, identity = codec.geometry, cache_identity(manifest, codec)
     shards = _plan_shards(manifest, geometry, rows_per_shard)
-    _refuse_foreign(output_dir, identity, len(shards))
+    refuse_foreign(output_dir, identity, len(shards))
     mine = {i: rows for i, rows in enumerate(shards) if i % shard_count == shard_index}
     todo = {i: rows for i, rows in mine.items() if not _finished(output_dir, i, shards, retry_rejected)}
     max_seconds = max_batch_seconds or MAX_BATCH_SECONDS.get(torch.device(device).type, 120.0)
     work = [batch for i, rows in todo.items() for batch in _batches(i, rows, geometry, max_seconds)]
     rejected: list[Rejection] = []
-    with exact_float32(), progress_display("cache-codes", sum(map(len, todo.values()))) as advance:
+    with exact_float32(), display("cache-codes", sum(map(len, todo.values()))) as advance:
         done = encode_all(work, manifest, codec, torch.device(device), num_readers, advance)
         for i, results in itertools.groupby(done, key=lambda result: result[0].shard):
-            rejected += _write_shard(output_dir, i, len(shards), identity, dict(_by_path(results)), todo[i], device)
-    _write_rejected(output_dir)
+            rejected += write_shard(
+                output_dir, i, len(shards), identity, dict(_by_path(results)), todo[i], origin(device)
+            )
+    write_rejected(output_dir)
     rejected_paths = {row.path for row in rejected}
     cached = [row for rows in todo.values() for row in rows if row.path not in rejected_paths]
     return CacheSummary(
@@ -113,6 +116,19 @@ def cache_codes(
         num_rejected=len(rejected),
         audio_seconds=sum(row.seconds for row in cached),
         wall_seconds=time.monotonic() - started,
+    )
+
+
+def joined(summaries: Sequence[CacheSummary]) -> CacheSummary:
+    """The summary of shares that were made at the same time."""
+    return CacheSummary(
+        output_dir=summaries[0].output_dir,
+        num_shards=sum(item.num_shards for item in summaries),
+        num_shards_kept=sum(item.num_shards_kept for item in summaries),
+        num_cached=sum(item.num_cached for item in summaries),
+        num_rejected=sum(item.num_rejected for item in summaries),
+        audio_seconds=sum(item.audio_seconds for item in summaries),
+        wall_seconds=max(item.wall_seconds for item in summaries),
     )
 
 
@@ -134,7 +150,8 @@ def verify_cache(manifest: Manifest, cache_dir: Path | str) -> dict[str, int]:
     return {"cached": len(cached), "rejected": len(rejected)}
 
 
-def _identity(manifest: Manifest, codec: "LoadedCodec") -> CacheIdentity:
+def cache_identity(manifest: Manifest, codec: "LoadedCodec") -> CacheIdentity:
+    """What all shards of this manifest's cache have in common; DataError if its tokens need more than 16 bits."""
     codebook_size = int(codec.model.codebook_size)
     if codebook_size > 2**16:
         raise DataError(f"{codec.name}: codebooks of {codebook_size} entries do not fit the cache's 16-bit tokens")
@@ -166,7 +183,7 @@ def _batches(shard: int, rows: list[ManifestRow], geometry: Geometry, max_second
             yield Work(shard, found[first : first + per_batch], num_coarse)
 
 
-def _refuse_foreign(output_dir: Path, identity: CacheIdentity, count: int) -> None:
+def refuse_foreign(output_dir: Path, identity: CacheIdentity, count: int) -> None:
     """Whatever shards lie there must belong to this cache, down to their number."""
     for path in sorted(output_dir.glob("codes-*.parquet")):
         name = SHARD_NAME.fullmatch(path.name)
@@ -197,18 +214,18 @@ def _by_path(results: Iterable[tuple[Work, list[Codes | Rejection]]]) -> Iterato
         yield from zip((row.path for row in batch.rows), codes, strict=True)
 
 
-def _write_shard(
+def write_shard(
     output_dir: Path,
     index: int,
     count: int,
     identity: CacheIdentity,
     results: dict[str, Codes | Rejection],
     rows: list[ManifestRow],
-    device: torch.device | str,
+    made_on: tuple[str, ...],
 ) -> list[Rejection]:
-    """Write one shard atomically; returns its rejections."""
+    """Write one shard atomically: codes, or the rejection, of each row by its path. Returns the rejections."""
     rejected = tuple(result for result in results.values() if isinstance(result, Rejection))
-    metadata = ShardMetadata(identity, len(rows), rejected, origin(device))
+    metadata = ShardMetadata(identity, len(rows), rejected, made_on)
     cached = [(row, codes) for row in rows if not isinstance(codes := results[row.path], Rejection)]
     columns = _columns([row for row, _ in cached], [codes for _, codes in cached], identity)
     schema = shard_schema(len(identity.vq_strides)).with_metadata(metadata.encode())
@@ -229,7 +246,7 @@ def _columns(rows: list[ManifestRow], codes: list[Codes], identity: CacheIdentit
     return columns
 
 
-def _write_rejected(output_dir: Path) -> None:
+def write_rejected(output_dir: Path) -> None:
     """List the rejections of all shards that are there; the shards themselves are what counts."""
     shards = sorted(path for path in output_dir.glob("codes-*.parquet") if SHARD_NAME.fullmatch(path.name))
     rejected = [vars(row) for shard in shards for row in read_metadata(shard).rejected]

@@ -36,7 +36,7 @@ class DemoSpeech:
     seed: int = 0
     target_dir: str | None = None
     limit: int | None = None
-    context_tokens: int = 0
+    context_tokens: int | None = 0
     validation_seconds: float = 2.0
     validation_slices: int = 16
 

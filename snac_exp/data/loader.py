@@ -1,25 +1,28 @@
 """From specs to batches on the way to the device, in this process or in workers."""
 
+import os
 import signal
+import threading
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from snac_exp.data.batch import Batch, collate
-from snac_exp.data.slice_dataset import SliceDataset
+from snac_exp.data.slice_dataset import AlignedDataset
 from snac_exp.data.slices import SliceSpec
 
 
 def make_loader(
-    dataset: SliceDataset, batches: Iterable[list[SliceSpec]], num_workers: int = 0, pin_memory: bool = False
+    dataset: AlignedDataset, batches: Iterable[list[SliceSpec]], num_workers: int = 0, pin_memory: bool = False
 ) -> "DataLoader[Batch]":
     """A DataLoader that yields one Batch per list of specs, in order.
 
     Workers hold no state and draw nothing. The loader has a generator of its own: the default one would take a number
     from torch's global generator for every epoch, and a resumed run would not.
     """
-    return DataLoader(
+    return QuietStart(
         dataset,  # type: ignore[arg-type]
         batch_sampler=batches,
         collate_fn=collate,
@@ -30,7 +33,33 @@ def make_loader(
     )
 
 
+class QuietStart(DataLoader[Batch]):
+    """A DataLoader whose workers are born deaf to SIGTERM: one that comes before they are ready must not end them."""
+
+    def __iter__(self) -> Any:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _leave_signals_to_the_parent(_worker: int) -> None:
-    """Ctrl-C reaches the whole process group: the parent finishes its step, then it stops the workers."""
+    """Ctrl-C and a cluster's signals reach every process of a job: the parent finishes its step, then ends its workers.
+
+    Only the parent's own SIGTERM ends a worker; anybody else's would make the parent fail before it has saved.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if not hasattr(signal, "sigwaitinfo"):  # it tells the sender; macOS has none
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    else:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_obey, args=(os.getppid(),), daemon=True).start()
+
+
+def _obey(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)

@@ -59,24 +59,7 @@ class Manifest:
     @classmethod
     def read(cls, path: Path | str) -> "Manifest":
         """Read a manifest.parquet, or the one in a prepared folder; DataError if it is absent, foreign or unsafe."""
-        path = Path(path)
-        path = path / MANIFEST_NAME if path.is_dir() else path
-        if not path.exists():
-            raise DataError(
-                f"{path}: no manifest there; make one with: snac-exp prepare input=FOLDER output={path.parent}"
-            )
-        try:
-            table = pq.read_table(path)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path}: not a readable manifest ({error}); run snac-exp prepare again") from error
-        metadata = (table.schema.metadata or {}).get(METADATA_KEY)
-        if metadata is None or table.schema.names != SCHEMA.names:
-            raise DataError(f"{path}: not written by snac-exp prepare; run it on the folder of audio")
-        header = json.loads(metadata)
-        if header["version"] != FORMAT_VERSION:
-            raise DataError(
-                f"{path}: manifest format {header['version']}, this version reads {FORMAT_VERSION}; prepare again"
-            )
+        table, header = read_manifest_table(path)
         rows = [
             ManifestRow(*values) for values in zip(*(table[name].to_pylist() for name in SCHEMA.names), strict=True)
         ]
@@ -102,6 +85,27 @@ class Manifest:
     def file(self, row: ManifestRow) -> Path:
         """The audio file of a row."""
         return safe_join(self.input_dir, row.path)
+
+
+def read_manifest_table(path: Path | str) -> tuple[pa.Table, dict[str, Any]]:
+    """The rows as a table of SCHEMA, and the header (input_dir, settings); errors as Manifest.read, paths unchecked."""
+    path = Path(path)
+    path = path / MANIFEST_NAME if path.is_dir() else path
+    if not path.exists():
+        raise DataError(f"{path}: no manifest there; make one with: snac-exp prepare input=FOLDER output={path.parent}")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a readable manifest ({error}); run snac-exp prepare again") from error
+    metadata = (table.schema.metadata or {}).get(METADATA_KEY)
+    if metadata is None or table.schema.names != SCHEMA.names:
+        raise DataError(f"{path}: not written by snac-exp prepare; run it on the folder of audio")
+    header = json.loads(metadata)
+    if header["version"] != FORMAT_VERSION:
+        raise DataError(
+            f"{path}: manifest format {header['version']}, this version reads {FORMAT_VERSION}; prepare again"
+        )
+    return table, header
 
 
 def safe_join(folder: Path, relative: str) -> Path:

@@ -89,9 +89,14 @@ def shard_schema(num_codebooks: int) -> pa.Schema:
 def read_metadata(path: Path) -> ShardMetadata:
     """Metadata of one shard; DataError if the file is no shard of a code cache of this format."""
     try:
-        encoded = (pq.read_schema(path).metadata or {}).get(METADATA_KEY)
+        return metadata_of(pq.read_schema(path), path)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a readable code shard ({error}); delete it and run cache-codes again") from error
+
+
+def metadata_of(schema: pa.Schema, path: Path) -> ShardMetadata:
+    """The same from a schema that was read already."""
+    encoded = (schema.metadata or {}).get(METADATA_KEY)
     if encoded is None:
         raise DataError(f"{path}: not written by snac-exp cache-codes; make the cache with it in a folder of its own")
     return _decode_metadata(path, json.loads(encoded))
@@ -135,14 +140,18 @@ def differences(one: CacheIdentity, other: CacheIdentity) -> str:
     )
 
 
+def identity_of(value: dict[str, Any]) -> CacheIdentity:
+    """An identity as JSON gives it."""
+    return CacheIdentity(**{**value, "vq_strides": tuple(value["vq_strides"])})
+
+
 def _decode_metadata(path: Path, value: dict[str, Any]) -> ShardMetadata:
     if value.get("version") != FORMAT_VERSION:
         raise DataError(
             f"{path}: cache format {value.get('version')}, this version reads {FORMAT_VERSION}; cache again"
         )
-    identity = value["identity"]
     return ShardMetadata(
-        identity=CacheIdentity(**{**identity, "vq_strides": tuple(identity["vq_strides"])}),
+        identity=identity_of(value["identity"]),
         num_manifest_rows=value["num_manifest_rows"],
         rejected=tuple(Rejection(**row) for row in value["rejected"]),
         origin=tuple(value["origin"]),

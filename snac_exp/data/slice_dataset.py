@@ -1,12 +1,16 @@
 """Slices of codes from memory and of audio from the files: reads what a SliceSpec says and decides nothing."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -33,7 +37,20 @@ class AudioFolders:
     targets: Path | None
 
 
-class SliceDataset(Dataset[Sample]):
+class RowTable(Protocol):
+    """Rows of utterances: lengths in samples at the codec's rate and in coarse tokens, paths, speakers."""
+
+    @property
+    def num_samples(self) -> Int64Array: ...
+    @property
+    def coarse_lengths(self) -> Int64Array: ...
+    @property
+    def paths(self) -> Any: ...
+    def path(self, row: int) -> str: ...
+    def speaker(self, row: int) -> str: ...
+
+
+class AlignedDataset(Dataset[Sample], ABC):
     """The rows of one split; an item is asked for by SliceSpec, whose `row` counts from 0 within this dataset.
 
     A head at the codec's own rate is trained towards the source audio; the others towards the file of the same relative
@@ -41,9 +58,9 @@ class SliceDataset(Dataset[Sample]):
     """
 
     def __init__(
-        self, table: CodeTable, rows: Int64Array, geometry: Geometry, heads: dict[str, int], folders: AudioFolders
+        self, table: RowTable, rows: Int64Array, geometry: Geometry, heads: dict[str, int], folders: AudioFolders
     ) -> None:
-        self.table, self.rows, self.geometry, self.heads, self.folders = table, rows, geometry, heads, folders
+        self.row_table, self.rows, self.geometry, self.heads, self.folders = table, rows, geometry, heads, folders
         self.coarse_lengths: Int64Array = table.coarse_lengths[rows]
         self.num_samples: Int64Array = table.num_samples[rows]
 
@@ -54,16 +71,18 @@ class SliceDataset(Dataset[Sample]):
         geometry = self.geometry
         start = spec.start * geometry.coarse_hop
         length = spec.num_tokens * geometry.coarse_hop
-        targets = {head: self._target(spec, rate) for head, rate in self.heads.items()}
+        codes, source = self._input(spec)
+        targets = {head: self._target(spec, rate, source) for head, rate in self.heads.items()}
         end = min([int(self.num_samples[spec.row]), *(end for _, end in targets.values())])
         return Sample(
-            codes=[self._codes(spec, i) for i in range(geometry.num_codebooks)],
-            audio={head: audio for head, (audio, _) in targets.items()},
+            codes=codes,
+            audio={head: _amplified(audio, spec) for head, (audio, _) in targets.items()},
             window_tokens_valid=min(int(self.coarse_lengths[spec.row]) - spec.window_start, spec.window_tokens),
             slice_offset=spec.offset,
             valid_samples=min(max(end - start, 0), length),
             row=spec.row,
             seconds=length / geometry.sampling_rate,
+            source=None if source is None else _amplified(source, spec),
         )
 
     def __getitems__(self, specs: Sequence[SliceSpec]) -> list[Sample]:
@@ -71,21 +90,26 @@ class SliceDataset(Dataset[Sample]):
 
     def path(self, row: int) -> str:
         """Path of the source file, relative to the audio root."""
-        return self.table.path(int(self.rows[row]))
+        return self.row_table.path(int(self.rows[row]))
 
     def speaker(self, row: int) -> str:
         """Speaker of the row."""
-        return self.table.speaker(int(self.rows[row]))
+        return self.row_table.speaker(int(self.rows[row]))
 
     def source_file(self, row: int) -> Path:
         """The source audio file."""
-        return safe_join(self.folders.source, self.path(row))
+        return safe_join(self.folders_of(row).source, self.path(row))
+
+    def folders_of(self, row: int) -> AudioFolders:
+        """Where the row's files lie."""
+        return self.folders
 
     def target_file(self, row: int, rate: int) -> Path:
         """The file a head of `rate` Hz is trained towards; DataError if there is none."""
-        if rate == self.geometry.sampling_rate or self.folders.targets is None:
+        targets = self.folders_of(row).targets
+        if rate == self.geometry.sampling_rate or targets is None:
             return self.source_file(row)
-        wanted = safe_join(self.folders.targets, self.path(row))
+        wanted = safe_join(targets, self.path(row))
         for candidate in (wanted, *(wanted.with_suffix(suffix) for suffix in TARGET_SUFFIXES)):
             if candidate.exists():
                 return candidate
@@ -96,43 +120,39 @@ class SliceDataset(Dataset[Sample]):
 
     def whole(self, row: int) -> tuple[list[Tensor], dict[str, Tensor]]:
         """A whole utterance: codes[i] (1, T_i) int64 and audio[head] (1, 1, N_head), N_head its true length."""
-        table_row = int(self.rows[row])
-        codes = [
-            torch.from_numpy(self.table.codes(table_row, i).astype(np.int64)) for i in range(len(self.table.values))
-        ]
         audio = {}
         for head, rate in self.heads.items():
             num = resampled_length(int(self.num_samples[row]), self.geometry.sampling_rate, rate)
             audio[head] = self._read(row, rate, 0, num)[0][None, None]
-        return [tokens[None] for tokens in codes], audio
+        return [tokens[None] for tokens in self.whole_codes(row)], audio
+
+    @abstractmethod
+    def whole_codes(self, row: int) -> list[Tensor]:
+        """Codes[i] (T_i,) int64 of a whole utterance."""
 
     def check_targets(self) -> None:
         """Every row has a target file: one listing per folder, no file is opened. DataError counts the missing ones."""
-        if self.folders.targets is None or all(rate == self.geometry.sampling_rate for rate in self.heads.values()):
+        if all(rate == self.geometry.sampling_rate for rate in self.heads.values()):
             return
-        listings: dict[PurePosixPath, set[str]] = {}
-        missing = []
-        for row in range(len(self)):
-            path = PurePosixPath(self.path(row))
-            if path.parent not in listings:
-                listings[path.parent] = _names(safe_join(self.folders.targets, str(path)).parent)
-            if listings[path.parent].isdisjoint({path.name, *(path.stem + suffix for suffix in TARGET_SUFFIXES)}):
-                missing.append(str(path))
-        if missing:
-            raise DataError(
-                f"{self.folders.targets}: no target for {len(missing)} of {len(self)} files (first: {missing[0]});"
-                " make them with snac-exp targets"
-            )
+        for folders, rows in self.rows_by_folders():
+            paths = self.row_table.paths.take(pa.array(rows))
+            missing = [] if folders.targets is None else paths_without_target(paths, folders.targets)
+            if missing:
+                raise DataError(
+                    f"{folders.targets}: no target for {len(missing)} of {len(rows)} files (first: {missing[0]});"
+                    " make them with snac-exp targets"
+                )
 
-    def _codes(self, spec: SliceSpec, codebook: int) -> Tensor:
-        """Tokens (T_i,) of one codebook over the window, padded with zeros beyond the end of the utterance."""
-        wanted = self.geometry.codebook_slice(codebook, spec.window_start, spec.window_tokens)
-        padded = np.zeros(wanted.stop - wanted.start, dtype=np.int64)
-        tokens = self.table.codes(int(self.rows[spec.row]), codebook, wanted)
-        padded[: len(tokens)] = tokens
-        return torch.from_numpy(padded)
+    def rows_by_folders(self) -> list[tuple[AudioFolders, Int64Array]]:
+        """The rows of the table, together with where the files of each part of them lie."""
+        return [(self.folders, self.rows)]
 
-    def _target(self, spec: SliceSpec, rate: int) -> tuple[Tensor, int]:
+    @abstractmethod
+    def _input(self, spec: SliceSpec) -> tuple[list[Tensor], Tensor | None]:
+        """What the decoder starts from, over the window: codes, or audio (num,) at the codec's rate to be encoded."""
+
+    def _target(self, spec: SliceSpec, rate: int, source: Tensor | None) -> tuple[Tensor, int]:
+        """Target (num,) over the slice and where its file ends, in samples at the codec's rate."""
         wanted = self.geometry.audio_slice(spec.start, spec.num_tokens, rate)
         return self._read(spec.row, rate, wanted.start, wanted.stop - wanted.start)
 
@@ -148,7 +168,7 @@ class SliceDataset(Dataset[Sample]):
                     f"{path}: {info.rate} Hz has no target for a head of {rate} Hz;"
                     f" set data.target_dir to a folder of {rate} Hz targets, or leave this head out"
                 )
-            ends.append(int(info.seconds * self.geometry.sampling_rate))
+            ends.append(info.num_samples * self.geometry.sampling_rate // info.rate)
 
         samples = read_mono(path, rate, start, num, check=check)
         return torch.from_numpy(samples), ends[0]
@@ -160,6 +180,52 @@ class SliceDataset(Dataset[Sample]):
                 f"{path}: {info.seconds:.3f} s, but its codes cover {seconds:.3f} s;"
                 " the file has changed or belongs to another utterance: prepare, cache (and make targets) again"
             )
+
+
+class SliceDataset(AlignedDataset):
+    """The rows of one split of a code cache."""
+
+    def __init__(
+        self, table: CodeTable, rows: Int64Array, geometry: Geometry, heads: dict[str, int], folders: AudioFolders
+    ) -> None:
+        super().__init__(table, rows, geometry, heads, folders)
+        self.table = table
+
+    def whole_codes(self, row: int) -> list[Tensor]:
+        """Codes[i] (T_i,) int64 of a whole utterance."""
+        found = (self.table.codes(int(self.rows[row]), i) for i in range(self.geometry.num_codebooks))
+        return [torch.from_numpy(tokens.astype(np.int64)) for tokens in found]
+
+    def _input(self, spec: SliceSpec) -> tuple[list[Tensor], Tensor | None]:
+        return [self._codes(spec, i) for i in range(self.geometry.num_codebooks)], None
+
+    def _codes(self, spec: SliceSpec, codebook: int) -> Tensor:
+        """Tokens (T_i,) of one codebook over the window, padded with zeros beyond the end of the utterance."""
+        wanted = self.geometry.codebook_slice(codebook, spec.window_start, spec.window_tokens)
+        padded = np.zeros(wanted.stop - wanted.start, dtype=np.int64)
+        tokens = self.table.codes(int(self.rows[spec.row]), codebook, wanted)
+        padded[: len(tokens)] = tokens
+        return torch.from_numpy(padded)
+
+
+def _amplified(audio: Tensor, spec: SliceSpec) -> Tensor:
+    return audio * 10 ** (spec.gain_db / 20) if spec.gain_db else audio
+
+
+def paths_without_target(paths: Any, folder: Path) -> list[str]:
+    """Those of the relative paths (an Arrow array) that have no target below a folder; millions take seconds."""
+    parents = pc.replace_substring_regex(paths, "[^/]*$", "")
+    names, stems = [], []
+    for parent in pc.unique(parents).to_pylist():
+        for name in _names(safe_join(folder, parent) if parent else folder):
+            names.append(parent + name)
+            stem, suffix = os.path.splitext(name)
+            if suffix in TARGET_SUFFIXES:
+                stems.append(parent + stem)
+    without_suffix = pc.replace_substring_regex(paths, r"\.[^./]*$", "")
+    found = pc.or_(pc.is_in(paths, pa.array(names, paths.type)), pc.is_in(without_suffix, pa.array(stems, paths.type)))
+    missing: list[str] = paths.filter(pc.invert(found)).to_pylist()
+    return missing
 
 
 def _names(folder: Path) -> set[str]:

@@ -5,7 +5,7 @@ for the rest of its epoch and gets exactly the slices it would have had.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,15 @@ Int64Array = npt.NDArray[np.int64]
 @dataclass(frozen=True, slots=True)
 class SliceSpec:
     """One slice of one row: the decoded window [window_start, window_start + window_tokens) holds the scored slice
-    [start, start + num_tokens). The window may reach beyond the end of the utterance, which is padded then."""
+    [start, start + num_tokens). The window may reach beyond the end of the utterance, which is padded then.
+    gain_db: change of level, of input and targets alike."""
 
     row: int
     window_start: int
     window_tokens: int
     start: int
     num_tokens: int
+    gain_db: float = 0.0
 
     @property
     def offset(self) -> int:
@@ -54,14 +56,15 @@ class SliceSampler:
         start_batch: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        gain_db: tuple[float, float] | None = None,
     ) -> None:
         self.lengths = np.asarray(coarse_lengths, dtype=np.int64)
         _check_batching(len(self.lengths), batch_size, rank, world_size)
         _check_steps(geometry, num_tokens, self.lengths)
         self.geometry, self.seed, self.epoch = geometry, seed, epoch
         self.batch_size, self.start_batch, self.rank, self.world_size = batch_size, start_batch, rank, world_size
-        self.num_tokens, self.context_tokens = num_tokens, context_tokens
-        self.num_batches = _num_batches(len(self.lengths), batch_size, world_size)
+        self.num_tokens, self.context_tokens, self.gain_db = num_tokens, context_tokens, gain_db
+        self.num_batches = num_batches_of(len(self.lengths), batch_size, world_size)
 
     def __len__(self) -> int:
         return max(self.num_batches - self.start_batch, 0)
@@ -71,11 +74,23 @@ class SliceSampler:
         order = generator(self.seed, "shuffle", self.epoch).permutation(num_rows)
         # One draw per position in [0, 1): the same whatever the batch size, the rank and the slice length.
         draws = generator(self.seed, "slice", self.epoch).random(num_rows)
+        gains = self._gains(num_rows)
         for batch in range(self.start_batch, self.num_batches):
             first, stop = self._positions(batch)
             rows = order[first:stop]
             starts = draw_starts(self.lengths[rows], draws[first:stop], self.num_tokens, self.geometry.coarse_step)
-            yield [self._spec(int(row), int(start)) for row, start in zip(rows, starts, strict=True)]
+            specs = [self._spec(int(row), int(start)) for row, start in zip(rows, starts, strict=True)]
+            yield (
+                specs
+                if gains is None
+                else [replace(spec, gain_db=float(gain)) for spec, gain in zip(specs, gains[first:stop], strict=True)]
+            )
+
+    def _gains(self, num_rows: int) -> npt.NDArray[np.float64] | None:
+        """Gain in dB at every position, evenly distributed; None for no augmentation."""
+        if self.gain_db is None:
+            return None
+        return generator(self.seed, "augment/gain", self.epoch).uniform(*self.gain_db, num_rows)
 
     def _positions(self, batch: int) -> tuple[int, int]:
         """Positions [first, stop) of this rank's part of a batch in the epoch's order."""
@@ -135,7 +150,8 @@ def place(row: int, start: int, length: int, num_tokens: int, context_tokens: in
     return SliceSpec(row, window_start, window_tokens, start, num_tokens)
 
 
-def _num_batches(num_rows: int, batch_size: int, world_size: int) -> int:
+def num_batches_of(num_rows: int, batch_size: int, world_size: int) -> int:
+    """Batches of an epoch; a rest of fewer slices than there are ranks is joined to the last batch."""
     whole, rest = divmod(num_rows, batch_size)
     return whole if whole and rest < world_size else whole + (rest > 0)
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from snac_exp.data.cached_codes import open_table
 from snac_exp.data.shards import Rejection
+from snac_exp.data.token_batch import TokenWindows
 from snac_exp.data.token_files import CachedTokens, Int64Array, NpqFiles, TokenSource
-from snac_exp.data.token_windows import TokenWindows, WindowIndex, WindowSpec, split_files, validation_windows
+from snac_exp.data.token_windows import WindowIndex, WindowSpec, split_files, validation_windows
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.lm.frames import FrameLayout
 

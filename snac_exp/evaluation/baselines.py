@@ -32,9 +32,9 @@ class MeanSpectrumNoise:
 
     `levels_db`: (32,) mean level of each band of `lsd_high_db`, in dB relative to the utterance's peak below 12 kHz.
 
-    The mean is taken of levels in dB over the frames that the measure counts (a band exceeds the floor), clamped 80 dB
-    below the peak as the measure clamps them: no other constant spectrum fares better there. A mean of powers follows the loudest fricatives and does worse than plain
-    interpolation on real speech (11.7 against 9.1 dB), so beating it would prove nothing.
+    The mean is taken of levels in dB over active frames (a band exceeds the floor), clamped 80 dB below the peak, much
+    as the measure does: hardly any other constant spectrum fares better there. A mean of powers follows the loudest
+    fricatives and does worse than plain interpolation on real speech (11.7 against 9.1 dB): no use as a yardstick.
     """
 
     levels_db: Tensor
@@ -57,7 +57,7 @@ class MeanSpectrumNoise:
                 num_frames += int(active.sum())
         if num_frames == 0:
             raise DataError(
-                "no mean spectrum: the training set has no audio above 12 kHz; check the manifest, or make wide-band targets"
+                "no mean spectrum: no audio above 12 kHz in the training set; check the manifest, or make targets"
             )
         return cls((total / num_frames).float())
 

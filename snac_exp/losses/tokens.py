@@ -1,7 +1,7 @@
 """Cross-entropy of token logits: per token, as the trained objective, and as the figures of a validation.
 
-Shapes: B windows, T frames, K streams of a frame, V entries. Which tokens count is a mask (B, T, K): padding beyond the
-end of a file and repeated tokens of slower codebooks do not.
+Shapes: B windows, T frames, K streams of a frame, V_k entries of stream k; logits are a list of (B, T, V_k). Which
+tokens count is a mask (B, T, K): padding beyond the end of a file and repeated tokens of slower codebooks do not.
 """
 
 import math
@@ -15,25 +15,21 @@ from snac_exp.errors import ConfigError
 from snac_exp.lm.frames import FrameLayout
 
 
-def token_cross_entropy(
-    logits: Tensor, targets: Tensor, vocab_sizes: Sequence[int], label_smoothing: float = 0.0
-) -> Tensor:
-    """Cross-entropy (B, T, K) in nats of logits (B, T, K, V) against targets (B, T, K), in float32 at least.
+def token_cross_entropy(logits: Sequence[Tensor], targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy (B, T, K) in nats of logits, (B, T, V_k) per stream, against targets (B, T, K); float32 at least.
 
     (1 - s) * -log p[target] + s * mean over the V_k entries of -log p, with s = `label_smoothing`
     (Szegedy et al., Rethinking the Inception Architecture, section 7).
     """
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    if len(set(vocab_sizes)) == 1:
-        flat = logits[..., : vocab_sizes[0]].flatten(0, -2)
-        return F.cross_entropy(flat, targets.flatten(), reduction="none", label_smoothing=label_smoothing).view_as(
-            targets
+    columns = []
+    for k, scores in enumerate(logits):
+        precise = scores if scores.dtype == torch.float64 else scores.float()
+        target = targets[:, :, k]
+        losses = F.cross_entropy(
+            precise.flatten(0, 1), target.flatten(), reduction="none", label_smoothing=label_smoothing
         )
-    columns = [
-        token_cross_entropy(logits[:, :, k : k + 1], targets[:, :, k : k + 1], [size], label_smoothing)
-        for k, size in enumerate(vocab_sizes)
-    ]
-    return torch.cat(columns, dim=2)
+        columns.append(losses.view_as(target))
+    return torch.stack(columns, dim=2)
 
 
 def codebook_weights(weights: str | Sequence[float], num_codebooks: int, alpha: float) -> list[float]:
@@ -95,9 +91,9 @@ class TokenObjective:
         """Summed weight of the scored tokens of a batch."""
         return float(self._token_weights(valid_frames, num_frames).double().sum())
 
-    def __call__(self, logits: Tensor, targets: Tensor, valid_frames: Tensor) -> Tensor:
+    def __call__(self, logits: Sequence[Tensor], targets: Tensor, valid_frames: Tensor) -> Tensor:
         """The weighted mean over a batch, a scalar; zero where nothing is scored."""
-        losses = token_cross_entropy(logits, targets, self.layout.vocab_sizes, self.label_smoothing)
+        losses = token_cross_entropy(logits, targets, self.label_smoothing)
         weights = self._token_weights(valid_frames, targets.shape[1]).to(losses.dtype)
         return (losses * weights).sum() / weights.sum().clamp(min=torch.finfo(losses.dtype).tiny)
 
@@ -114,13 +110,11 @@ class TokenFigures:
         self._sums = torch.zeros(3, layout.num_codebooks, dtype=torch.float64)  # nats, right ones, tokens
 
     @torch.no_grad()
-    def add(self, logits: Tensor, targets: Tensor, valid_frames: Tensor) -> None:
-        """Count a batch: logits (B, T, K, V), targets (B, T, K), real frames (B,)."""
+    def add(self, logits: Sequence[Tensor], targets: Tensor, valid_frames: Tensor) -> None:
+        """Count a batch: logits of each stream, targets (B, T, K), real frames (B,)."""
         scored = scored_tokens(valid_frames, targets.shape[1], self.layout)
-        nats = token_cross_entropy(logits, targets, self.layout.vocab_sizes)
-        right = torch.stack(
-            [logits[:, :, k, :size].argmax(-1) for k, size in enumerate(self.layout.vocab_sizes)], dim=2
-        )
+        nats = token_cross_entropy(logits, targets)
+        right = torch.stack([scores.argmax(-1) for scores in logits], dim=2)
         for stream, codebook in enumerate(self.layout.codebooks):
             mask = scored[:, :, stream]
             self._sums[0, codebook] += nats[:, :, stream][mask].double().sum().cpu()

@@ -1,10 +1,7 @@
 """The folder of one run: made once, never overwritten, complete enough to resume from itself alone."""
 
-import fcntl
 import hashlib
 import json
-import os
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +13,8 @@ from omegaconf import OmegaConf
 
 from snac_exp.errors import ConfigError
 from snac_exp.files import read_json, write_json, write_text
+from snac_exp.tracking import lock
+from snac_exp.tracking.owner import Owner
 
 # Keys that change where or how fast a run happens, not what it computes.
 NOT_MEANING = (
@@ -23,7 +22,9 @@ NOT_MEANING = (
     "output_dir",
     "tracker",
     "checkpoint",
+    "trainer.accelerator",
     "trainer.num_workers",
+    "trainer.num_threads",
     "trainer.log_every_steps",
     "trainer.num_sample_clips",
 )
@@ -58,11 +59,17 @@ class RunFolder:
         self._beat = 0.0
 
     @classmethod
-    def create(cls, values: Mapping[str, Any], overrides: list[str]) -> "RunFolder":
-        """A new folder `output_dir/name/TIME-HASH` with the resolved config and the overrides in it."""
-        parent = Path(str(values["output_dir"])) / str(values["name"])
-        stem = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{meaning_hash(values)}"
-        folder = cls(_exclusive(parent, stem))
+    def create(cls, values: Mapping[str, Any], overrides: list[str], path: Path | None = None) -> "RunFolder":
+        """A new folder with the resolved config and the overrides in it: `path`, or `output_dir/name/TIME-HASH`.
+
+        Raises:
+            FileExistsError: `path` is there already.
+        """
+        if path is None:
+            path = exclusive_folder(Path(str(values["output_dir"])) / str(values["name"]), meaning_hash(values))
+        else:
+            path.mkdir(parents=True, exist_ok=False)
+        folder = cls(path)
         write_text(
             folder.config,
             "# The resolved config of this run; resume reads this file and nothing else.\n"
@@ -93,27 +100,19 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder: two processes can never write one run. The kernel frees the lock when its owner dies."""
-        with open(self.path / ".lock", "a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                raise ConfigError(
-                    f"{self.path} is being written by {file.read().strip() or 'another process'}; stop that first"
-                ) from error
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
+        """Hold the folder: two processes can never write one run."""
+        with lock.locked(self.path):
             yield
 
+    def begin(self) -> None:
+        """Say that this process runs it; counts the attempts."""
+        known = self.status() or {}
+        self.set_status("running", error=None, stopped_by=None, attempts=int(known.get("attempts", 0)) + 1)
+
     def set_status(self, state: str, **facts: Any) -> None:
-        """Write status.json: state is running, finished, failed or preempted."""
-        known = read_json(self._status) if self._status.exists() else {}
-        job = os.environ.get("SLURM_JOB_ID")
-        known.update(
-            state=state, pid=os.getpid(), host=socket.gethostname(), slurm_job_id=job, heartbeat=time.time(), **facts
-        )
+        """Write status.json: state is queued, running, finished, failed or preempted."""
+        known = self.status() or {}
+        known.update(state=state, **Owner.me().facts(), heartbeat=time.time(), **facts)
         write_json(self._status, known)
         self._beat = time.monotonic()
 
@@ -122,15 +121,33 @@ class RunFolder:
         if time.monotonic() - self._beat >= every_seconds:
             self.set_status("running", **facts)
 
-    def status(self) -> dict[str, Any]:
-        """What the run last said of itself."""
+    def status(self) -> dict[str, Any] | None:
+        """What the run last said of itself; None before it was ever begun."""
+        if not self._status.exists():
+            return None
         value = read_json(self._status)
         assert isinstance(value, dict)
         return value
 
 
-def _exclusive(parent: Path, stem: str) -> Path:
-    """Make a folder that nobody else has: two launches in one second get two."""
+class SilentRunFolder(RunFolder):
+    """The folder as ranks other than 0 see it: they read it and write nothing."""
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Rank 0 holds it."""
+        yield
+
+    def set_status(self, state: str, **facts: Any) -> None:
+        """Rank 0 says how it goes."""
+
+    def heartbeat(self, every_seconds: float = 10.0, **facts: Any) -> None:
+        """Rank 0 says that the run is alive."""
+
+
+def exclusive_folder(parent: Path, digest: str) -> Path:
+    """Make a folder `TIME-HASH` that nobody else has: two launches in one second get two."""
+    stem = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{digest}"
     number = 1
     while True:
         path = parent / (stem if number == 1 else f"{stem}-{number}")

@@ -4,6 +4,7 @@ import pickle
 import re
 import time
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,10 @@ class CheckpointStore:
         stem = f"checkpoint_epoch{epoch}"
         if not finished_epoch:
             stem += f"_time_{time.strftime('%Y%m%d_%H%M%S')}" if by_time else f"_iter{step}"
-        path = self.directory / f"{stem}.pt"
+        path = self._unused(stem)
         digest = write_checkpoint(path, payload)
         entry = Entry(path.name, digest, epoch, step, finished_epoch)
-        kept, dropped = self._retain([entry, *(item for item in self.entries() if item.file != path.name)])
+        kept, dropped = self._retain([entry, *self.entries()])
         write_json(self.index, {"checkpoints": [asdict(item) for item in kept]})
         for item in dropped:
             (self.directory / item.file).unlink(missing_ok=True)
@@ -89,6 +90,18 @@ class CheckpointStore:
                 f"{path} is not the file that was written: its SHA-256 differs from latest.json{older}"
             )
         return read_checkpoint(path, device)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process left half-written; only the holder of the run's lock may ask for it."""
+        for path in self.directory.glob(".*.tmp"):
+            path.unlink()
+
+    def _unused(self, stem: str) -> Path:
+        """A name that latest.json does not list: a listed file is never written again, or a kill between the file and
+        the list would leave the list false."""
+        listed = {item.file for item in self.entries()}
+        names = (f"{stem}.pt" if number == 1 else f"{stem}-{number}.pt" for number in count(1))
+        return self.directory / next(name for name in names if name not in listed)
 
     def _retain(self, entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
         """Newest first: which stay and which go. The newest always stays."""

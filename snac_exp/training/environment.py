@@ -2,6 +2,7 @@
 
 import os
 import platform
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -10,7 +11,10 @@ from snac_exp import __version__, torchaudio_shim
 from snac_exp.machine import cpu_name, device_name
 
 # Changes of these can change the last bits of a resumed run.
-BITWISE = ("torch", "torchaudio", "cpu", "device", "num_threads", "precision", "world_size")
+BITWISE = (
+    *("snac_exp", "torch", "torchaudio", "snac", "numpy", "soundfile", "lightning-fabric"),
+    *("cpu", "device", "num_threads", "precision", "world_size", "compile"),
+)
 
 
 def environment(device: torch.device, precision: str, world_size: int) -> dict[str, Any]:
@@ -20,6 +24,8 @@ def environment(device: torch.device, precision: str, world_size: int) -> dict[s
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "torchaudio": str(torchaudio_shim.__version__),
+        **{package: version(package) for package in ("snac", "numpy", "soundfile", "lightning-fabric")},
+        "compile": "none",
         "platform": platform.platform(),
         "host": platform.node(),
         "cpu": cpu_name(),

@@ -12,6 +12,7 @@ from typing import Any
 from snac_exp.codec.geometry import Geometry, geometry_of_directory
 from snac_exp.config.schema import Codec, Experiment, OneCycle
 from snac_exp.config.validate import Ranges, num_epochs
+from snac_exp.data.slices import num_batches_of
 from snac_exp.errors import CodecError
 from snac_exp.training.schedules import learning_rate
 
@@ -44,10 +45,11 @@ class Plan:
     one_cycle: OneCycle
     cosine_final_ratio: float
     max_steps_per_epoch: int | None
+    world_size: int = 1
 
     def num_batches(self, epoch: EpochPlan, num_rows: int) -> int:
         """Optimiser steps of an epoch over `num_rows` rows; the last batch may be smaller, no row is left out."""
-        batches = math.ceil(num_rows / epoch.batch_size)
+        batches = num_batches_of(num_rows, epoch.batch_size, self.world_size)
         return batches if self.max_steps_per_epoch is None else min(batches, self.max_steps_per_epoch)
 
     def num_steps(self, num_rows: int) -> int:
@@ -76,8 +78,8 @@ class Plan:
         return {"epochs": [asdict(epoch) | {"trainable": sorted(epoch.trainable)} for epoch in self.epochs]}
 
 
-def unroll(experiment: Experiment, geometry: Geometry) -> Plan:
-    """The plan of an experiment.
+def unroll(experiment: Experiment, geometry: Geometry, world_size: int = 1) -> Plan:
+    """The plan of an experiment on `world_size` devices.
 
     Raises:
         CodecError: if a segment is shorter than one coarse token of the codec.
@@ -88,7 +90,11 @@ def unroll(experiment: Experiment, geometry: Geometry) -> Plan:
         _epoch(number, experiment, geometry, _at(stages, number), _at(phases, number)) for number in range(1, last + 1)
     )
     return Plan(
-        epochs, experiment.lr.one_cycle, experiment.lr.cosine_final_ratio, experiment.trainer.max_steps_per_epoch
+        epochs,
+        experiment.lr.one_cycle,
+        experiment.lr.cosine_final_ratio,
+        experiment.trainer.max_steps_per_epoch,
+        world_size,
     )
 
 

@@ -10,7 +10,7 @@ from snac_exp.codec.start import start_promise
 from snac_exp.config.seeding import generator
 from snac_exp.data.audio import read_mono
 from snac_exp.data.batch import collate
-from snac_exp.data.cached_codes import Corpus, SliceDataset
+from snac_exp.data.cached_codes import AlignedDataset, Corpus, SliceDataset
 from snac_exp.data.slices import SliceSpec, place
 from snac_exp.errors import PreflightError
 from snac_exp.machine import origin
@@ -47,12 +47,13 @@ def preflight(
         holds(line)
     for line in check_alignment(task, codec, corpus.train, corpus.context_tokens, num_rows, seed):
         holds(line)
-    holds(check_reencoding(codec, corpus.train, seed))
+    if isinstance(corpus.train, SliceDataset):
+        holds(check_reencoding(codec, corpus.train, seed))
     return lines
 
 
 def check_alignment(
-    task: DecoderTask, codec: LoadedCodec, dataset: SliceDataset, context_tokens: int, num_rows: int, seed: int
+    task: DecoderTask, codec: LoadedCodec, dataset: AlignedDataset, context_tokens: int, num_rows: int, seed: int
 ) -> list[str]:
     """Lag of decoded codes against every head's target, at the start and at the end of utterances apart.
 
@@ -109,7 +110,7 @@ def _agreement(codes: Sequence[Tensor], cached: Sequence[Tensor], codec: LoadedC
     return equal, total
 
 
-def _sample_rows(dataset: SliceDataset, count: int, seed: int) -> list[int]:
+def _sample_rows(dataset: AlignedDataset, count: int, seed: int) -> list[int]:
     """Rows drawn without replacement, preferring those that hold a whole window."""
     order = generator(seed, "preflight").permutation(len(dataset))
     needed = dataset.geometry.coarse_tokens_in(WINDOW_SECONDS)
@@ -117,7 +118,7 @@ def _sample_rows(dataset: SliceDataset, count: int, seed: int) -> list[int]:
     return long_first[:count]
 
 
-def _window(dataset: SliceDataset, row: int, context_tokens: int, *, at_end: bool) -> SliceSpec:
+def _window(dataset: AlignedDataset, row: int, context_tokens: int, *, at_end: bool) -> SliceSpec:
     length = int(dataset.coarse_lengths[row])
     tokens = dataset.geometry.coarse_tokens_in(WINDOW_SECONDS)
     start = max(0, length - tokens) if at_end else 0
@@ -125,10 +126,11 @@ def _window(dataset: SliceDataset, row: int, context_tokens: int, *, at_end: boo
 
 
 @torch.no_grad()
-def _lag_of(codec: LoadedCodec, dataset: SliceDataset, specs: Sequence[SliceSpec], head: str, rate: int) -> Lag:
+def _lag_of(codec: LoadedCodec, dataset: AlignedDataset, specs: Sequence[SliceSpec], head: str, rate: int) -> Lag:
     batch = collate(dataset.__getitems__(specs))
     torch.manual_seed(0)
-    decoded = codec.model.decode(batch.codes)[:, 0]
+    codes = batch.codes if batch.source is None else codec.model.encode(batch.source)
+    decoded = codec.model.decode(codes)[:, 0]
     hop = codec.geometry.coarse_hop
     length = specs[0].num_tokens * hop
     starts = (batch.slice_offset * hop).tolist()

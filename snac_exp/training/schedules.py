@@ -34,7 +34,7 @@ def one_cycle_rate(peak: float, step: int, num_steps: int, shape: OneCycle) -> f
     end = start / shape.final_div_factor
     top = shape.pct_start * num_steps - 1.0
     last = num_steps - 1.0
-    if step <= top:
+    if step < top:
         return _anneal(start, peak, step / top)
     return _anneal(peak, end, (step - top) / max(last - top, 1.0))
 

@@ -12,7 +12,7 @@ class TrainState:
         epoch: the epoch under way, 1-based; one past the last when training is over.
         batch: batches of that epoch already trained.
         step: optimiser steps over the whole run.
-        audio_seconds: seconds of audio trained on.
+        audio_seconds: seconds of audio trained on, padding included.
         elapsed_seconds: wall-clock seconds of training over all attempts.
         best: lowest validation objective so far, per head and `weighted`.
         metrics_position: bytes of metrics.jsonl that belong to this state.

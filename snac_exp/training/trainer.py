@@ -69,6 +69,7 @@ class Trainer:
         self.num_rows = len(self.corpus.train)
         self.num_steps = self.plan.num_steps(self.num_rows)
         self._started = self._last_save = time.monotonic()
+        self._saved: tuple[int, int] | None = None
         self._elapsed_before = 0.0
 
     def fit(self) -> bool:
@@ -117,7 +118,8 @@ class Trainer:
 
     def _begin(self) -> None:
         """Step 0: a checkpoint to come back to, and the figures before training."""
-        self._save(epoch=0, finished_epoch=True)
+        if not self.store.entries():
+            self._save(epoch=0, finished_epoch=True)
         self._validate(0)
 
     def _enter(self, epoch: EpochPlan) -> None:
@@ -141,6 +143,7 @@ class Trainer:
             start_batch=self.state.batch,
             rank=self.fabric.global_rank,
             world_size=self.fabric.world_size,
+            gain_db=self.experiment.augment.gain_db,
         )
         loader = make_loader(data, sampler, self.experiment.trainer.num_workers, self.fabric.device.type == "cuda")
         batches = iter(loader)
@@ -173,7 +176,7 @@ class Trainer:
         self.times.compute = time.perf_counter() - started
         return (
             {f"train/{name}": value for name, value in values.items()}
-            | {f"lr/{name}": rate for name, rate in rates.items()}
+            | {f"lr/{group['name']}": group["lr"] for group in self.optimizer.param_groups if group["name"] in rates}
             | self._speed(batch)
         )
 
@@ -189,7 +192,8 @@ class Trainer:
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         if not bad:
             return
-        path = self.store.directory / f"nonfinite_step{self.state.step}.pt"
+        rank = f"_rank{self.fabric.global_rank}" if self.fabric.global_rank else ""
+        path = self.store.directory / f"nonfinite_step{self.state.step}{rank}.pt"
         write_checkpoint(path, self._payload() | {"figures": values, "rows": batch.rows.cpu()})
         files = ", ".join(self.corpus.train.path(int(row)) for row in batch.rows[:3])
         raise DivergenceError(
@@ -240,20 +244,24 @@ class Trainer:
 
     def _save_if_due(self, epoch: EpochPlan) -> None:
         settings = self.experiment.checkpoint
-        by_time = time.monotonic() - self._last_save >= settings.every_minutes * 60
+        by_time = self._any_rank(time.monotonic() - self._last_save >= settings.every_minutes * 60)
         if by_time or self.state.step % settings.every_steps == 0:
             self._save(epoch=epoch.epoch, finished_epoch=False, by_time=by_time)
 
     def _asked_to_stop(self) -> bool:
-        """Whether any rank was asked: a signal reaches the ranks in different steps, and all must leave after the same."""
+        """Whether any rank was asked: signals reach ranks in different steps, and all must leave after the same."""
+        return self._any_rank(self.stop.requested)
+
+    def _any_rank(self, flag: bool) -> bool:
+        """Whether a flag is up on any rank; all ranks must ask at the same point."""
         if self.fabric.world_size == 1:
-            return self.stop.requested
-        asked = torch.tensor(float(self.stop.requested), device=self.fabric.device)
-        return bool(self.fabric.all_reduce(asked, reduce_op="sum"))
+            return flag
+        raised: Any = self.fabric.all_reduce(torch.tensor(float(flag), device=self.fabric.device), reduce_op="sum")
+        return bool(raised > 0)
 
     def _pause(self, epoch: EpochPlan, stop: StopRequest) -> bool:
-        if self.state.epoch == epoch.epoch:
-            self._save(epoch=epoch.epoch, finished_epoch=False)
+        if self._saved != (self.state.epoch, self.state.step):
+            self._save(epoch=epoch.epoch, finished_epoch=self.state.epoch > epoch.epoch)
         self.console.note(
             f"{stop.signal_name or 'another rank was asked to stop'}: saved at step {self.state.step}; "
             f"go on with: python train.py resume={self.folder.path}"
@@ -268,7 +276,7 @@ class Trainer:
                 self._payload(), epoch=epoch, step=self.state.step, finished_epoch=finished_epoch, by_time=by_time
             )
         self.fabric.barrier()
-        self._last_save = time.monotonic()
+        self._last_save, self._saved = time.monotonic(), (self.state.epoch, self.state.step)
 
     def _payload(self) -> dict[str, Any]:
         return {

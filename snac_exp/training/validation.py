@@ -21,7 +21,7 @@ def validate(task: DecoderTask, corpus: Corpus, experiment: Experiment, fabric: 
     """
     weights = {head: float(experiment.loss.weights[head] or 0.0) for head in task.model.rates}
     sums: dict[str, float] = {}
-    seconds = 0.0
+    total = 0
     for index, batch in enumerate(validation_batches(corpus, experiment.trainer.validation_batch_size)):
         task.seed_noise(experiment.seed, "validation", index)
         with fabric.autocast():
@@ -29,10 +29,11 @@ def validate(task: DecoderTask, corpus: Corpus, experiment: Experiment, fabric: 
         for head in weights:
             measured[f"{head}/objective"] = task.objective.total(measured, {head: 1.0})
         measured["objective"] = task.objective.total(measured, weights)
-        seconds += batch.audio_seconds
+        weight = int(batch.valid_samples.sum())
+        total += weight
         for name, value in measured.items():
-            sums[name] = sums.get(name, 0.0) + float(value) * batch.audio_seconds
-    return {name: value / seconds for name, value in sums.items()}
+            sums[name] = sums.get(name, 0.0) + float(value) * weight
+    return {name: value / total for name, value in sums.items()}
 
 
 def validation_batches(corpus: Corpus, batch_size: int) -> Iterator[Batch]:

@@ -49,7 +49,8 @@ def test_every_init_is_a_function_and_has_a_file():
 @pytest.mark.parametrize("choice", ["dual", "wideband", "native", "dual_residual"])
 def test_every_choice_of_heads_composes_and_builds(choice, small):
     init_name = "residual" if choice == "dual_residual" else "average"
-    experiment, _ = compose_experiment([f"heads={choice}", f"init={init_name}"])
+    alone = ["lr.phases.warmup.groups.head_24k=1e-5", "loss.phases.warmup.head_24k=1.0"] if choice == "native" else []
+    experiment, _ = compose_experiment([f"heads={choice}", f"init={init_name}", *alone])
     factories = {}
     for name, part in experiment.heads.items():
         module, _, class_name = part.target.rpartition(".")

@@ -42,7 +42,11 @@ def test_every_choice_composes_with_the_recipe_it_is_made_for(group: str, choice
         if group != "data" and choice != "demo"
         else ["+data.cache_dir=x"] * (choice == "cached_codes")
     )
-    partner = {"residual": ["heads=dual_residual"], "dual_residual": ["init=residual"]}.get(choice, [])
+    partner = {
+        "native": ["lr.phases.warmup.groups.head_24k=1e-5", "loss.phases.warmup.head_24k=1.0"],
+        "residual": ["heads=dual_residual"],
+        "dual_residual": ["init=residual"],
+    }.get(choice, [])
     experiment, values = compose_experiment([*recipe, f"{group}={choice}", *partner])
     assert set(values) == set(Experiment.__dataclass_fields__)
     assert experiment.heads

@@ -14,7 +14,7 @@ import soundfile
 import torch
 
 from snac_exp.codec.checkpoint import LoadedCodec
-from snac_exp.data import audio, code_table
+from snac_exp.data import audio, mapped_codes
 from snac_exp.data.batch import Batch
 from snac_exp.data.cached_codes import CachedCodes
 from snac_exp.data.loader import make_loader
@@ -52,9 +52,10 @@ def test_s07_codes_are_not_read_from_a_file_per_row(
 ) -> None:
     mine = tmp_path / "codes"
     shutil.copytree(cache_dir, mine)
+    (mine / "codes.arrow").unlink(missing_ok=True)
     reads: list[str] = []
-    read_table = pq.read_table
-    monkeypatch.setattr(code_table.pq, "read_table", lambda path: reads.append(str(path)) or read_table(path))
+    open_shard = pq.ParquetFile
+    monkeypatch.setattr(mapped_codes.pq, "ParquetFile", lambda path: reads.append(str(path)) or open_shard(path))
     corpus = CachedCodes(str(mine), validation_seconds=0.5).open(codec, HEADS, seed=0)
     assert len(reads) == 3  # one per shard
     shutil.rmtree(mine)  # whoever needs the shards again fails from here on

@@ -122,9 +122,7 @@ def test_s08_targets_that_cannot_be_made_are_listed_and_stay_listed(
     assert resample_targets(moved, tmp_path / "targets", retry_rejected=True).num_rejected == 0
 
 
-def test_two_rows_with_one_target_file_are_refused_and_clipping_is_counted(
-    manifest: Manifest, tmp_path: Path
-) -> None:
+def test_two_rows_with_one_target_file_are_refused_and_clipping_is_counted(manifest: Manifest, tmp_path: Path) -> None:
     (tmp_path / "audio").mkdir()
     soundfile.write(tmp_path / "audio" / "a.wav", 1.2 * np.ones(48000), RATE, subtype="FLOAT")
     soundfile.write(tmp_path / "audio" / "b.wav", 0.5 * np.ones(48000), RATE)
@@ -138,12 +136,14 @@ def test_two_rows_with_one_target_file_are_refused_and_clipping_is_counted(
         resample_targets(shared, tmp_path / "targets")
 
 
-def test_the_verb_checks_and_makes_targets(corpus_dir: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_verb_checks_and_makes_targets(
+    corpus_dir: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     data = f"data={corpus_dir / 'prepared'}"
     assert cli.run(["targets", data, "kind=native", f"output={tmp_path / 'report, 1'}"]) == 0
     listed = len(pq.read_table(tmp_path / "report, 1" / "not_wide_band.parquet"))
     assert f"{20 - listed} of 20 files are wide-band" in capsys.readouterr().out
-    assert 0 < 20 - listed
+    assert 20 - listed > 0
     assert cli.run(["targets", data, "kind=resample", "rate=32000", f"output={tmp_path / 'targets'}"]) == 0
     said = capsys.readouterr().out
     assert "20 targets made, 0 there already" in said

@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 
 from snac_exp.data.npq import NpqError, write_npq
 from snac_exp.data.shards import CacheIdentity
+from snac_exp.data.token_batch import TokenWindows, make_window_loader
 from snac_exp.data.token_corpus import NpqTokens
 from snac_exp.data.token_encoding import export_cache
 from snac_exp.data.token_files import CachedTokens, NpqFiles
 from snac_exp.data.token_windows import (
-    TokenWindows,
     WindowIndex,
     WindowSampler,
-    make_window_loader,
     split_files,
     validation_windows,
 )

@@ -1,5 +1,6 @@
 """One small run in this process: what moved, what stayed, what was written, what was refused."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -7,12 +8,18 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
+from lightning_fabric import Fabric
 from recipe import recipe, run_dir
 
+from snac_exp.codec.noise import noise_off
+from snac_exp.config.compose import experiment_of
 from snac_exp.losses.objective import Objective
+from snac_exp.runs.build import build
 from snac_exp.runs.entry import main
+from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.tracker import read_metrics
 from snac_exp.training.checkpoints import read_checkpoint
+from snac_exp.training.validation import validate
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +79,32 @@ def test_learning_rates_in_the_log_are_those_of_the_plan(finished: Path) -> None
     assert all(line["lr/trunk"] == pytest.approx(100 * line["lr/head_24k"]) for line in main_phase)
     assert main_phase[0]["lr/trunk"] == pytest.approx(1e-3 / 25)
     assert main_phase[-1]["lr/trunk"] == pytest.approx(1e-3 / 25 / 1e4)
+
+
+def test_s04_s05_the_optimizer_lives_through_phases_and_gives_each_group_its_own_rate(finished: Path) -> None:
+    optimizer = read_checkpoint(finished / "checkpoints" / "checkpoint_epoch4.pt")["optimizer"]
+    steps = {
+        group["name"]: {
+            int(optimizer["state"][index]["step"]) for index in group["params"] if index in optimizer["state"]
+        }
+        for group in optimizer["param_groups"]
+    }
+    assert steps == {"trunk": {12}, "head_48k": {16}, "head_24k": {12}}
+    rates = {group["name"]: group["lr"] for group in optimizer["param_groups"]}
+    assert rates["trunk"] == pytest.approx(100 * rates["head_24k"])
+    assert rates["head_48k"] == pytest.approx(5 * rates["head_24k"])
+
+
+def test_validation_means_do_not_depend_on_the_batch_size(finished: Path) -> None:
+    experiment = experiment_of(RunFolder.open(finished).values())
+    parts = build(experiment)
+    fabric = Fabric(accelerator="cpu")
+    values = []
+    for size in (1, 2):
+        trainer = dataclasses.replace(experiment.trainer, validation_batch_size=size)
+        with noise_off(parts.task):
+            values.append(validate(parts.task, parts.corpus, dataclasses.replace(experiment, trainer=trainer), fabric))
+    assert values[0]["head_24k/l1"] == pytest.approx(values[1]["head_24k/l1"], rel=1e-5)
 
 
 def test_samples_have_the_lengths_and_rates_they_claim(finished: Path) -> None:

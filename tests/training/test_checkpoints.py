@@ -83,6 +83,31 @@ def test_a_save_that_dies_half_way_leaves_the_old_checkpoint_the_newest(
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_kill_between_the_file_and_the_list_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = store(tmp_path)
+    checkpoints.save(payload(0), epoch=0, step=0, finished_epoch=True)
+
+    def dies(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("snac_exp.training.checkpoints.write_json", dies)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(payload(9), epoch=0, step=0, finished_epoch=True)
+    loaded = checkpoints.load_latest()
+    assert loaded is not None
+    assert loaded["state"] == {"step": 0}
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    checkpoints = store(tmp_path)
+    checkpoints.save(payload(0), epoch=0, step=0, finished_epoch=True)
+    (tmp_path / ".checkpoint_epoch1.pt.abc.tmp").write_bytes(b"half")
+    checkpoints.remove_leftovers()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint_epoch0.pt", "latest.json"]
+
+
 class Bomb:
     """Unpickling this would run code."""
 

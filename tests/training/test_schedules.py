@@ -42,6 +42,14 @@ def test_cosine_equals_pytorch_and_ends_at_its_ratio() -> None:
     assert learning_rate("cosine", 2e-5, 50, 50, SHAPE, 0.1) == pytest.approx(2e-6)
 
 
+@pytest.mark.parametrize(("pct_start", "num_steps"), [(0.25, 4), (0.1, 10), (0.5, 2), (0.3, 1), (0.9, 1)])
+def test_a_rise_of_a_single_step_is_its_peak(pct_start: float, num_steps: int) -> None:
+    shape = OneCycle(pct_start=pct_start)
+    rates = [learning_rate("one_cycle", 1e-3, step, num_steps, shape, 0.1) for step in range(num_steps)]
+    assert max(rates) <= 1e-3
+    assert num_steps == 1 or rates[0] == 1e-3
+
+
 def test_one_step_phases_are_finite() -> None:
     assert 0 < learning_rate("one_cycle", 1e-3, 0, 1, SHAPE, 0.1) <= 1e-3
     assert learning_rate("constant", 1e-3, 0, 1, SHAPE, 0.1) == 1e-3

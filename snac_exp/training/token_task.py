@@ -1,0 +1,95 @@
+"""The token task: windows of frames in, cross-entropies out; what validates and samples a token model."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from snac_exp.config.seeding import derive_seed
+from snac_exp.data.token_batch import TokenBatch
+from snac_exp.data.token_codecs import TokenCodec
+from snac_exp.data.token_corpus import TokenCorpus
+from snac_exp.data.token_windows import WindowSpec
+from snac_exp.lm.sampling import Sampling, generate
+from snac_exp.lm.transformer import TokenTransformer
+from snac_exp.losses.tokens import TokenFigures, TokenObjective
+from snac_exp.tracking.panels import write_clips
+
+LOSS = "tokens/cross_entropy"
+
+Autocast = Callable[[], AbstractContextManager[None]]
+
+
+class TokenTask(nn.Module):
+    """A token transformer and its objective."""
+
+    def __init__(self, model: TokenTransformer, objective: TokenObjective) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, batch: TokenBatch) -> dict[str, Tensor]:
+        """The one term of a batch: the weighted, smoothed mean over its scored tokens."""
+        return {LOSS: self.objective(self.model(batch.frames), batch.frames, batch.valid_frames)}
+
+    def weight(self, batch: TokenBatch) -> float:
+        """How much a batch scores: the weight of its mean among micro-batches, see `training.accumulation`."""
+        return self.objective.weight(batch.valid_frames, batch.frames.shape[1])
+
+    def seed_noise(self, seed: int, purpose: str, *position: int) -> None:
+        """Make every dropout draw of the next call a function of (seed, purpose, position)."""
+        torch.manual_seed(derive_seed(seed, purpose, *position))
+
+
+@torch.no_grad()
+def validate_tokens(
+    model: TokenTransformer,
+    corpus: TokenCorpus,
+    specs: Sequence[WindowSpec],
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    autocast: Autocast = nullcontext,
+) -> dict[str, float]:
+    """Figures over fixed windows, without smoothing, weights or dropout; see `TokenFigures.result`.
+
+    Every batch has `batch_size` windows, the last one filled up with empty ones. The model's mode is put back.
+    """
+    was_training = model.training
+    model.eval()
+    figures = TokenFigures(corpus.layout)
+    for first in range(0, len(specs), batch_size):
+        (batch,) = corpus.validation.batch(specs[first : first + batch_size]).micro_batches(batch_size)
+        batch = batch.to(device)
+        with autocast():
+            logits = model(batch.frames)
+        figures.add(logits, batch.frames, batch.valid_frames)
+    model.train(was_training)
+    return figures.result()
+
+
+def write_token_samples(
+    model: TokenTransformer,
+    codec: TokenCodec,
+    prompts: Sequence[Tensor],
+    num_frames: int,
+    sampling: Sampling,
+    directory: Path,
+) -> None:
+    """Write what the model goes on with after each prompt (P, K), and the prompt alone, as wav and one picture each.
+
+    An empty prompt (0, K) is a sample from nothing. The codec decodes where it lies, on the CPU or not.
+    """
+    was_training = model.training
+    model.eval()
+    for index, prompt in enumerate(prompts):
+        frames = generate(model, num_frames, sampling, prompt[None])[0]
+        frames = frames[: len(frames) // model.layout.alignment * model.layout.alignment]
+        torch.manual_seed(derive_seed(sampling.seed, "samples", index))
+        signals = {"prompt": prompt} if len(prompt) else {}
+        decoded = {
+            label: (codec.decode(tokens.cpu().numpy()).float(), codec.sampling_rate)
+            for label, tokens in (signals | {"generated": frames}).items()
+        }
+        write_clips(directory, f"sample{index}", decoded)
+    model.train(was_training)
