@@ -49,6 +49,5 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     for channels, length in SHAPES:
         for dilation in DILATIONS:
-            print(
-                f"{channels:3} channels, {length} samples, dilation {dilation}: {ratio(channels, length, dilation):.1f}x"
-            )
+            measured = ratio(channels, length, dilation)
+            print(f"{channels:3} channels, {length} samples, dilation {dilation}: {measured:.1f}x")

@@ -90,12 +90,16 @@ def main() -> None:
     steps = [stepper(plain, frames), stepper(ours, frames)]
     for step in steps:
         step()
-    pairs = [tuple(step() for step in steps) for _ in range(args.pairs)]
+    pairs = []
+    for i in range(args.pairs):  # whoever comes first changes from pair to pair
+        order = steps if i % 2 else steps[::-1]
+        seconds = [step() for step in order]
+        pairs.append(tuple(seconds if i % 2 else seconds[::-1]))
     ratios = [slow / fast for slow, fast in pairs]
     slow, fast = (statistics.median(item) for item in zip(*pairs, strict=True))
     print(
-        f"{args.layers} layers of {args.d_model}, {args.batch_size} x {args.ctx} frames of {args.codebooks}, {args.device}: "
-        f"plain {slow:.3f} s/step, ours {fast:.3f} s/step, ratio {statistics.median(ratios):.2f}x "
+        f"{args.layers} layers of {args.d_model}, {args.batch_size} x {args.ctx} frames of {args.codebooks}, "
+        f"{args.device}: plain {slow:.3f} s/step, ours {fast:.3f} s/step, ratio {statistics.median(ratios):.2f}x "
         f"({min(ratios):.2f} to {max(ratios):.2f} over {len(ratios)} pairs)"
     )
 

@@ -3,7 +3,7 @@
     python experiments/rvq_lm/compare.py --data FOLDER --codec snac_exp/assets/demo_codec --output outputs/rvq_lm
 
 Every arm sees the same windows of the same files in the same order and is scored on the same validation tokens, each
-once. The MLPs are sized so that all arms have the parameters of `parallel` within 2 %. Finished runs are kept in
+once. The MLPs are sized so that all arms have the same number of parameters within 2 %. Finished runs are kept in
 OUTPUT/results.json, so a killed comparison goes on where it stopped.
 """
 
@@ -48,15 +48,18 @@ class Arm:
 
 
 def arms_of(d_model: int, num_layers: int) -> dict[str, Arm]:
-    """The arms; `depth` gives two of its layers' worth to a model of the same width inside the frame."""
-    unused = Depth(d_model, 1, 4)
+    """The arms. Those over `repeated` frames have 4 frames per coarse token, those over `coarse` frames one.
+
+    The depth arms give two of their layers to the model inside the frame.
+    """
+    unused, depth = Depth(d_model, 1, 4), Depth(d_model, 2, 4)
     return {
-        "parallel": Arm("parallel", "coarse", num_layers, unused),
-        "parallel_fine": Arm("parallel", "repeated", num_layers, unused),
-        "delay": Arm("delay", "coarse", num_layers, unused),
-        "delay_fine": Arm("delay", "repeated", num_layers, unused),
+        "parallel": Arm("parallel", "repeated", num_layers, unused),
+        "delay": Arm("delay", "repeated", num_layers, unused),
         "flatten": Arm("flatten", "coarse", num_layers, unused),
-        "depth": Arm("depth", "coarse", max(num_layers - 2, 1), Depth(d_model, 2, 4)),
+        "depth": Arm("depth", "coarse", max(num_layers - 2, 1), depth),
+        "depth_repeated": Arm("depth", "repeated", max(num_layers - 2, 1), depth),
+        "parallel_coarse": Arm("parallel", "coarse", num_layers, unused),
     }
 
 
@@ -65,9 +68,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     codec = load_directory("compared", args.codec)
     cache_dir = tokens_of(args.data, codec, args.output / "tokens")
-    arms = {name: arm for name, arm in arms_of(args.d_model, args.layers).items() if name in args.arms}
-    corpora = {arm.frames: CodeCacheTokens(str(cache_dir), arm.frames).open(codec, 0) for arm in arms.values()}
-    target = num_parameters(arms_of(args.d_model, args.layers)["parallel"], 4.0, corpora["coarse"].layout, args)
+    every = arms_of(args.d_model, args.layers)
+    arms = {name: every[name] for name in every if name in args.arms}
+    corpora = {frames: CodeCacheTokens(str(cache_dir), frames).open(codec, 0) for frames in ("coarse", "repeated")}
+    # The coarse frames have a table and a head for each of their 7 streams, so they set what all must have.
+    target = num_parameters(every["parallel_coarse"], 4.0, corpora["coarse"].layout, args)
     results_path = args.output / "results.json"
     results: dict[str, Any] = read_json(results_path) if results_path.exists() else {}
     results["setting"] = describe(args, codec, corpora["coarse"])
@@ -180,7 +185,7 @@ def gflops(model: TokenTransformer, args: argparse.Namespace) -> float:
     """Floating-point operations of one training step, in 1e9, counted in the matrix products."""
     frames = torch.zeros(args.batch_size, model.settings.ctx_frames, model.layout.num_streams, dtype=torch.int64)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(frames).float().sum().backward()
+        sum(logits.sum() for logits in model(frames)).backward()
     model.zero_grad()
     return counter.get_total_flops() / 1e9
 
@@ -220,7 +225,7 @@ def describe(args: argparse.Namespace, codec: LoadedCodec, corpus: TokenCorpus) 
 
 
 def table(results: dict[str, Any], arms: list[str], num_seeds: int) -> list[str]:
-    """Markdown: means over the seeds with 95 % intervals, differences to `parallel` paired by seed."""
+    """Markdown: means over the seeds with 95 % intervals, differences to the first arm paired by seed."""
     names = [f"codebook_{k}/cross_entropy" for k in range(3)]
     lines = [
         "| arm | bits/s | difference to parallel | CE codebook 0 | 1 | 2 | parameters | GFLOP/step | s/run |",
@@ -228,9 +233,9 @@ def table(results: dict[str, Any], arms: list[str], num_seeds: int) -> list[str]
     ]
     for arm in arms:
         runs = [results[f"{arm}/seed{seed}"] for seed in range(num_seeds)]
-        base = [results[f"parallel/seed{seed}"] for seed in range(num_seeds)]
-        paired = [one["bits_per_second"] - other["bits_per_second"] for one, other in zip(runs, base, strict=True)]
-        cells = [interval([item["bits_per_second"] for item in runs], 1), interval(paired, 1)]
+        bits = [item["bits_per_second"] for item in runs]
+        base = [results[f"{arms[0]}/seed{seed}"]["bits_per_second"] for seed in range(num_seeds)]
+        cells = [interval(bits, 1), interval([one - other for one, other in zip(bits, base, strict=True)], 1)]
         cells += [interval([item[name] for item in runs], 3) for name in names]
         cells += [
             f"{runs[0]['parameters']:,}",
@@ -260,14 +265,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--codec", type=Path, required=True, help="SNAC checkpoint directory")
     parser.add_argument("--output", type=Path, required=True, help="folder for tokens and results.json")
     parser.add_argument("--arms", nargs="+", default=list(arms_of(64, 1)), help="arms to run")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--batch-size", type=int, default=16, help="windows per step")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... of every arm")
+    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--batch-size", type=int, default=8, help="windows per step")
     parser.add_argument("--context-seconds", type=float, default=4.0)
-    parser.add_argument("--d-model", type=int, default=128)
+    parser.add_argument("--d-model", type=int, default=96)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--dropout", type=float, default=0.1)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 

@@ -28,7 +28,7 @@ def make_loader(
         collate_fn=collate,
         num_workers=num_workers,
         pin_memory=pin_memory,
-        worker_init_fn=_leave_signals_to_the_parent if num_workers else None,
+        worker_init_fn=leave_signals_to_the_parent if num_workers else None,
         generator=torch.Generator(),
     )
 
@@ -44,7 +44,7 @@ class QuietStart(DataLoader[Batch]):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _leave_signals_to_the_parent(_worker: int) -> None:
+def leave_signals_to_the_parent(_worker: int) -> None:
     """Ctrl-C and a cluster's signals reach every process of a job: the parent finishes its step, then ends its workers.
 
     Only the parent's own SIGTERM ends a worker; anybody else's would make the parent fail before it has saved.

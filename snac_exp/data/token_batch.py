@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from snac_exp.data.loader import _leave_signals_to_the_parent
+from snac_exp.data.loader import leave_signals_to_the_parent
 from snac_exp.data.token_files import TokenSource
 from snac_exp.data.token_windows import WindowIndex, WindowSpec
 
@@ -111,7 +111,7 @@ def make_window_loader(
         num_workers=num_workers,
         pin_memory=pin_memory,
         prefetch_factor=prefetch if num_workers else None,
-        worker_init_fn=_leave_signals_to_the_parent if num_workers else None,
+        worker_init_fn=leave_signals_to_the_parent if num_workers else None,
         generator=torch.Generator(),
     )
 

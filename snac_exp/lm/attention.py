@@ -128,8 +128,9 @@ class CausalStack(nn.Module):
 
 def rotary_angles(first: int, num_steps: int, head_size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """cos and sin (2, num_steps, head_size / 2) of positions first, first + 1, ... (Su et al., RoFormer)."""
-    frequency = ROTARY_BASE ** (-torch.arange(0, head_size, 2, device=device, dtype=torch.float64) / head_size)
-    position = torch.arange(first, first + num_steps, device=device, dtype=torch.float64)
+    precise = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
+    frequency = ROTARY_BASE ** (-torch.arange(0, head_size, 2, device=device, dtype=precise) / head_size)
+    position = torch.arange(first, first + num_steps, device=device, dtype=precise)
     angle = torch.outer(position, frequency)
     return torch.stack([angle.cos(), angle.sin()]).to(dtype)
 

@@ -51,6 +51,13 @@ class Pattern:
         lag = self.num_streams - 1 if self.name == "delay" else 0
         return num_frames * self.steps_per_frame + lag
 
+    def steps_of(self, stream: int, num_frames: int) -> slice:
+        """The steps at which the tokens of one stream stand, one per frame."""
+        if self.name == "flatten":
+            return slice(stream, num_frames * self.num_streams, self.num_streams)
+        lag = stream if self.name == "delay" else 0
+        return slice(lag, lag + num_frames)
+
     def lay_out(self, frames: Tensor) -> Tensor:
         """Frames (B, T, K) as layout (B, S, W)."""
         if self.name == "flatten":
@@ -60,18 +67,14 @@ class Pattern:
         batch, num_frames, num_streams = frames.shape
         layout = frames.new_full((batch, self.num_steps(num_frames), num_streams), ABSENT)
         for k in range(num_streams):
-            layout[:, k : k + num_frames, k] = frames[:, :, k]
+            layout[:, self.steps_of(k, num_frames), k] = frames[:, :, k]
         return layout
 
     def frames_of(self, layout: Tensor) -> Tensor:
-        """Inverse of `lay_out`: layout (B, S, W, ...) to frames (B, T, K, ...); trailing dimensions come along."""
-        if self.name == "flatten":
-            batch, num_steps, _, *rest = layout.shape
-            return layout.reshape(batch, num_steps // self.num_streams, self.num_streams, *rest)
-        if self.name != "delay":
-            return layout
-        num_frames = layout.shape[1] - (self.num_streams - 1)
-        columns = [layout[:, k : k + num_frames, k] for k in range(self.num_streams)]
+        """Inverse of `lay_out`: layout (B, S, W) to frames (B, T, K)."""
+        lag = self.num_streams - 1 if self.name == "delay" else 0
+        num_frames = (layout.shape[1] - lag) // self.steps_per_frame
+        columns = [layout[:, self.steps_of(k, num_frames), k if self.width > 1 else 0] for k in range(self.num_streams)]
         return torch.stack(columns, dim=2)
 
     def window(self, layout: Tensor, first_frame: int) -> Tensor:

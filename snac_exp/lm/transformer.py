@@ -31,13 +31,16 @@ class TokenTransformer(nn.Module):
             settings.d_model, settings.num_layers, settings.num_heads, hidden, settings.dropout, settings.checkpointing
         )
         self.embedding = nn.Embedding(num_rows + layout.num_streams, settings.d_model)
-        self.position = None if self.rotary else nn.Embedding(self._num_positions(), settings.d_model)
+        self.position = None if self.rotary else nn.Embedding(self._num_positions, settings.d_model)
+        # In `flatten` a step would have to read off the token before which stream it writes.
+        self.stream = nn.Embedding(layout.num_streams, settings.d_model) if settings.pattern == "flatten" else None
         self.depth = DepthTransformer(settings, layout.num_streams) if settings.pattern == "depth" else None
         self.head = nn.Linear(settings.d_model if self.depth is None else settings.depth.d_model, num_rows)
-        for module in (self.embedding, self.position, self.head):
+        for module in (self.embedding, self.position, self.stream, self.head):
             if module is not None:
                 nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
+        self._stream_rows: Tensor
         self.register_buffer("_stream_rows", torch.arange(layout.num_streams) * self.vocab_size, persistent=False)
 
     @property
@@ -55,23 +58,29 @@ class TokenTransformer(nn.Module):
         """Trainable numbers."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Logits (B, T, K, V) of frames (B, T, K) int64; [b, t, k] is the prediction of frames[b, t, k].
+    def forward(self, frames: Tensor) -> list[Tensor]:
+        """Logits of frames (B, T, K) int64: for stream k (B, T, V_k), [b, t] being the prediction of frames[b, t, k].
 
-        Rows of V beyond a stream's own vocabulary mean nothing. Windows longer than `ctx_frames` need rotary positions
-        and attend to the last `max_steps` steps.
+        Windows longer than `ctx_frames` need rotary positions; each step then attends to the last `max_steps` steps.
         """
+        if frames.shape[1] > self.settings.ctx_frames and not self.rotary:
+            raise ValueError(f"{frames.shape[1]} frames exceed the {self.settings.ctx_frames} learned positions")
         layout = self.pattern.lay_out(frames)
         before = torch.cat([torch.full_like(layout[:, :1], ABSENT), layout[:, :-1]], dim=1)
         hidden = self.stack(self.embed(before), rotary=self.rotary, window=self.max_steps)
         if self.depth is not None:
-            hidden = self.depth(hidden, self._rows(frames), self.embedding)
-        elif self.pattern.width > 1:
-            logits = self.head(hidden).unflatten(-1, (self.layout.num_streams, self.vocab_size))
-            return self.pattern.frames_of(logits)
+            states = self.depth(hidden, frames + self._stream_rows, self.embedding).unbind(2)
         else:
-            hidden = self.pattern.frames_of(hidden[:, :, None])
-        return self.stream_logits(hidden)
+            num_frames = frames.shape[1]
+            states = [hidden[:, self.pattern.steps_of(k, num_frames)] for k in range(frames.shape[2])]
+        # One matrix, but a product per stream: together the logits would outgrow every cache.
+        num_streams, sizes = self.layout.num_streams, self.layout.vocab_sizes
+        weights = self.head.weight.view(num_streams, self.vocab_size, -1).unbind(0)
+        biases = self.head.bias.view(num_streams, self.vocab_size).unbind(0)
+        return [
+            F.linear(state, weight[:size], bias[:size])
+            for state, weight, bias, size in zip(states, weights, biases, sizes, strict=True)
+        ]
 
     def embed(self, before: Tensor, first_step: int = 0) -> Tensor:
         """Inputs (B, n, D) of the steps from `first_step` on; `before` (B, n, W) is the layout one step earlier."""
@@ -86,14 +95,9 @@ class TokenTransformer(nn.Module):
         x: Tensor = self.embedding(rows[..., 0]) if rows.shape[-1] == 1 else self._sum_of_rows(rows)
         if self.position is not None:
             x = x + self.position(step // self.pattern.steps_per_frame)
+        if self.stream is not None:
+            x = x + self.stream(step % num_streams)
         return F.dropout(x, self.settings.dropout, self.training) if self.settings.dropout else x
-
-    def stream_logits(self, hidden: Tensor) -> Tensor:
-        """Logits (..., K, V) of hidden states (..., K, D), each stream through its own rows of the head."""
-        num_streams = self.layout.num_streams
-        weight = self.head.weight.view(num_streams, self.vocab_size, -1)
-        logits = torch.einsum("...kd,kvd->...kv", hidden, weight)
-        return logits + self.head.bias.view(num_streams, self.vocab_size).to(logits.dtype)
 
     def logits_of_stream(self, hidden: Tensor, stream: int) -> Tensor:
         """Logits (..., V_k) of one stream from hidden states (..., D)."""
@@ -106,10 +110,7 @@ class TokenTransformer(nn.Module):
         summed = F.embedding_bag(rows.flatten(0, 1), self.embedding.weight, mode="sum")
         return summed.view(*rows.shape[:2], -1)
 
-    def _rows(self, frames: Tensor) -> Tensor:
-        rows: Tensor = frames + self._stream_rows  # type: ignore[operator]
-        return rows
-
+    @property
     def _num_positions(self) -> int:
         return self.max_steps // self.pattern.steps_per_frame
 
@@ -126,6 +127,8 @@ class DepthTransformer(nn.Module):
         depth = settings.depth
         hidden = round(depth.d_model * settings.mlp_ratio)
         self.from_frame = nn.Linear(settings.d_model, depth.d_model)
+        # Without a norm the embeddings of tokens would begin fifty times smaller than the hidden state beside them.
+        self.token_norm = nn.LayerNorm(settings.d_model)
         self.from_token = nn.Linear(settings.d_model, depth.d_model, bias=False)
         self.position = nn.Embedding(num_streams, depth.d_model)
         self.stack = CausalStack(depth.d_model, depth.num_layers, depth.num_heads, hidden, settings.dropout)
@@ -135,7 +138,7 @@ class DepthTransformer(nn.Module):
     def forward(self, hidden: Tensor, rows: Tensor, embedding: nn.Embedding) -> Tensor:
         """Hidden states (B, T, K, D_depth) from those of the frames (B, T, D) and their tokens' embedding rows."""
         num_streams = rows.shape[-1]
-        tokens = self.from_token(embedding(rows[..., :-1]))
+        tokens = self.from_token(self.token_norm(embedding(rows[..., :-1])))
         x = self.from_frame(hidden)[:, :, None] + self.position.weight
         x = x + F.pad(tokens, (0, 0, 1, 0))  # stream 0 sees no token of its frame
         flat: Tensor = self.stack(x.flatten(0, 1))
@@ -145,7 +148,7 @@ class DepthTransformer(nn.Module):
         """Hidden state (B, D_depth) of the next stream; `rows` (B,): the stream before, None at the first."""
         x = self.from_frame(hidden) + self.position.weight[cache.position]
         if rows is not None:
-            x = x + self.from_token(embedding(rows))
+            x = x + self.from_token(self.token_norm(embedding(rows)))
         out: Tensor = self.stack(x[:, None], cache=cache)
         return out[:, 0]
 

@@ -90,6 +90,19 @@ def test_the_model_is_one_static_graph(pattern: str) -> None:
             assert all(torch.equal(one, other) for one, other in pairs)
 
 
+def test_at_its_start_the_depth_model_hears_tokens_as_loudly_as_the_frame() -> None:
+    model = model_of("depth", d_model=96, depth=Depth(96, 2, 2))
+    hidden = torch.nn.functional.layer_norm(torch.randn(64, 96), (96,))
+    frame = model.depth.from_frame(hidden)
+    token = model.depth.from_token(model.depth.token_norm(model.embedding.weight[:33]))
+    assert 0.5 < (frame.std() / token.std()).item() < 2
+
+
+def test_more_frames_than_learned_positions_are_refused() -> None:
+    with pytest.raises(ValueError, match="9 frames exceed the 8 learned positions"):
+        model_of()(random_frames(9))
+
+
 def test_sizes_of_the_recipe() -> None:
     """run1_base: 12 layers of 512, 9 codebooks of 1024, ctx 1280."""
     layout = FrameLayout.plain((1024,) * 9, 86.1328125)
