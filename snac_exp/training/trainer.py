@@ -113,12 +113,13 @@ class Trainer:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.state = TrainState.from_dict(saved["state"])
         self._elapsed_before = self.state.elapsed_seconds
+        self._saved = (self.state.epoch, self.state.step)
         for change in environment_changes(saved["environment"], self._environment()):
             self.console.note(f"resumed in another environment, so figures may differ in the last bits: {change}")
 
     def _begin(self) -> None:
         """Step 0: a checkpoint to come back to, and the figures before training."""
-        if not self.store.entries():
+        if self._saved is None:  # not a resume from this very checkpoint
             self._save(epoch=0, finished_epoch=True)
         self._validate(0)
 
