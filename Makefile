@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test lint types format clean
+.PHONY: help demo test test-slurm lint types format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -13,6 +13,10 @@ demo: $(INSTALLED)  ## train phase 12 in small on synthetic speech (about 5 minu
 
 test: lint types  ## everything CI checks: lint, format, types, tests
 	$(BIN)/python -m pytest
+
+test-slurm: $(INSTALLED)  ## the SLURM scenarios on a real SLURM set up on this machine (Debian, root)
+	tests/slurm/start_slurm.sh
+	SNAC_EXP_TEST_SLURM=1 $(BIN)/python -m pytest -n0 tests/slurm; status=$$?; tests/slurm/stop_slurm.sh; exit $$status
 
 lint: $(INSTALLED)  ## ruff: rules and formatting
 	$(BIN)/ruff check .

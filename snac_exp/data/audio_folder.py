@@ -59,7 +59,7 @@ class AudioDataset(AlignedDataset):
         """Codes[i] (T_i,) int64 of a whole utterance, encoded here and now on the CPU."""
         rate = self.geometry.sampling_rate
         audio = self._read(row, rate, 0, int(self.num_samples[row]))[0]
-        with torch.inference_mode(), exact_float32():
+        with torch.no_grad(), exact_float32():
             codes = self.codec.model.encode(audio[None, None].to(next(self.codec.model.parameters()).device))
         return [tokens[0].cpu().clone() for tokens in codes]
 

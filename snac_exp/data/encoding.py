@@ -97,7 +97,7 @@ def _encode(model: Any, audio: list[Float32Array], padded_samples: int) -> list[
     for i, samples in enumerate(audio):
         padded[i, 0, : len(samples)] = samples
     device = next(model.parameters()).device
-    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
         codes = model.encode(torch.from_numpy(padded).to(device))
     arrays = [tokens.cpu().numpy().astype(np.uint16) for tokens in codes]
     return [[tokens[i] for tokens in arrays] for i in range(len(audio))]

@@ -57,7 +57,7 @@ class Sidon:
     max_batch_chunks: int = 4
     restore_level: bool = False
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def restore(self, files: Sequence[tuple[Float32Array, int]]) -> list[Float32Array]:
         """Files as (signal (num, channels), rate in Hz) -> 48 kHz mono, round(num * 48000 / rate) samples each.
 

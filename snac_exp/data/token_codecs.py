@@ -56,7 +56,7 @@ class SnacTokens:
         self.granule_frames = geometry.coarse_step * self.layout.alignment
         self.model, self.device = codec.model.to(device).eval(), torch.device(device)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, audio: Tensor) -> Int64Array:
         """Frames (T, K) of mono audio (N,)."""
         codes = self.model.encode(audio.to(self.device)[None, None])
@@ -64,7 +64,7 @@ class SnacTokens:
         frames: Int64Array = (stack_coarse if self.kind == "coarse" else repeat_streams)(tokens, self.strides)
         return frames
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, frames: Int64Array) -> Tensor:
         """Audio (N,) of frames (T, K); a noise block draws from torch's generator."""
         tokens = (unstack_coarse if self.kind == "coarse" else take_streams)(frames, self.strides)
@@ -85,14 +85,14 @@ class DacTokens:
         vocab_sizes = (int(config.codebook_size),) * int(config.n_codebooks)
         self.layout = FrameLayout.plain(vocab_sizes, self.sampling_rate / self.granule_samples)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, audio: Tensor) -> Int64Array:
         """Frames (T, K) of mono audio (N,)."""
         codes = self.model.encode(audio.to(self.device)[None, None]).audio_codes
         frames: Int64Array = codes[0].T.cpu().numpy().astype(np.int64)
         return frames
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, frames: Int64Array) -> Tensor:
         """Audio (N,) of frames (T, K)."""
         codes = torch.from_numpy(np.ascontiguousarray(frames.T)).to(self.device, torch.int64)[None]

@@ -275,7 +275,7 @@ def _check_codec(
         if isinstance(old, Rejection):
             continue
         audio = torch.from_numpy(read_mono(manifest.file(wanted), codec.geometry.sampling_rate))
-        with torch.inference_mode(), exact_float32():
+        with torch.no_grad(), exact_float32():
             codes = codec.model.encode(audio[None, None])
         for i, (then, now) in enumerate(zip(old, codes, strict=True)):
             kept = codec.geometry.codebook_length(i, max(len(old[0]) - TAIL_TOKENS, 0))

@@ -38,7 +38,7 @@ class Sampling:
             raise ConfigError(f"top_p={self.top_p} must lie between 0 and 1, or be null")
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def generate(
     model: TokenTransformer, num_frames: int, sampling: Sampling, prompt: Tensor | None = None, batch_size: int = 1
 ) -> Tensor:

@@ -219,7 +219,7 @@ class ReleasedCodec:
 
     def latent(self, tokens: Sequence[Tensor]) -> Tensor:
         """Tokens[i] (B, T_i) on any device -> latent (B, C, frames) on the codec's device."""
-        with torch.inference_mode(), exact_float32():
+        with torch.no_grad(), exact_float32():
             return self.model.latent([row.to(self.device) for row in tokens])
 
     def tokens_of(self, codes: Codes | Sequence[Any]) -> tuple[Tensor, ...]:
@@ -280,7 +280,7 @@ class ReleasedCodec:
         slices = [self.geometry.codebook_slice(i, start, num_coarse) for i in range(len(tokens))]
         return self.latent([row[:, part] for row, part in zip(tokens, slices, strict=True)])
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _encode(self, audio: Tensor, start: int, stop: int) -> list[Tensor]:
         """Tokens of frames [start, stop) of this audio, on the CPU."""
         with exact_float32():

@@ -69,7 +69,7 @@ class LatentDecoder:
             for multiple in (self.model.head(name).multiple,)
         }
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _decode(self, latent: Tensor, start_frame: int) -> Waveforms:
         self.position.seeds, self.position.start_frame = self.seeds, start_frame
         with exact_float32():

@@ -67,7 +67,7 @@ def position_noise(module: nn.Module, position: NoisePosition) -> list[Positione
     return blocks
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def measure_noise_rates(blocks: Sequence[PositionedNoiseBlock], run: Callable[[], object], num_frames: int) -> None:
     """Tell every block its samples per frame, from the shapes that it meets while `run` decodes `num_frames` frames."""
 

@@ -33,7 +33,7 @@ class Probe:
     frames_per_unit: int
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def measure_reach(probe: Probe, device: torch.device, dtype: torch.dtype = torch.float32) -> Reach:
     """Put NaN into one unit and see which units of the output it reaches.
 

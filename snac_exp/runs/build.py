@@ -10,7 +10,7 @@ from snac_exp.codec.geometry import check_declared
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.codec.start import initialise
 from snac_exp.config.schema import Codec, Component, Experiment
-from snac_exp.data.cached_codes import Corpus
+from snac_exp.data.cached_codes import Corpus, SliceDataset
 from snac_exp.errors import ConfigError
 from snac_exp.training.groups import ParameterGroups, group_parameters
 from snac_exp.training.task import DecoderTask
@@ -39,6 +39,11 @@ def build(experiment: Experiment) -> Parts:
         task.model, experiment.lr.groups, tuple(prefix for prefix, is_frozen in frozen if is_frozen)
     )
     corpus = instantiate(experiment.data, "data").open(codec, task.model.rates, experiment.seed)
+    if experiment.augment.gain_db is not None and isinstance(corpus.train, SliceDataset):
+        raise ConfigError(
+            "augment.gain_db changes input and target alike, and cached codes have the level they were cached at; "
+            "choose augment=none or data=audio_folder"
+        )
     return Parts(codec, corpus, task, groups)
 
 

@@ -13,6 +13,8 @@ from snac_exp.errors import ConfigError, SnacExpError
 EXIT_USER_ERROR = 2
 HELP = """\
 usage: python train.py [GROUP=CHOICE | KEY=VALUE | +experiment=NAME | +debug=fast]…
+       python train.py … background=true          detach; look with snac-exp status, end with snac-exp stop
+       python train.py -m KEY=VALUE,VALUE… [+sweep=NAME] [hydra/launcher=local_processes|slurm] [dry_run=true]
        python train.py resume=RUN_DIR
        python train.py --cfg job [OVERRIDES]      print the composed config, run nothing
 
@@ -38,8 +40,13 @@ def _main(arguments: list[str]) -> int:
     if any(item in ("-h", "--help") for item in arguments):
         print(HELP + _groups())
         return 0
-    if arguments[:1] == ["--cfg"]:
-        return _print_config(arguments[1:])
+    if "--cfg" in arguments:
+        place = arguments.index("--cfg")
+        return _print_config(arguments[place + 1 :] + arguments[:place])
+    if any(item in ("-m", "--multirun") for item in arguments):
+        from snac_exp.runs.multirun import multirun
+
+        return multirun(arguments)
     flags = [item for item in arguments if item.startswith("-")]
     if flags:
         raise ConfigError(f"{flags[0]} is no option of train.py; see python train.py --help")
@@ -52,8 +59,13 @@ def _main(arguments: list[str]) -> int:
 def _start(arguments: list[str]) -> int:
     from snac_exp.config.compose import compose_experiment
 
-    overrides = hydra_overrides(arguments)
+    detached = "background=true" in arguments
+    overrides = hydra_overrides([item for item in arguments if item not in ("background=true", "background=false")])
     experiment, values = compose_experiment(overrides)
+    if detached:
+        from snac_exp.runs.background import start_detached
+
+        return start_detached(values, overrides)
     from snac_exp.runs.run import start
 
     return start(experiment, values, overrides)
@@ -63,6 +75,15 @@ def _resume(arguments: list[str], run_dir: Path) -> int:
     if len(arguments) != 1:
         others = [item for item in arguments if not item.startswith("resume=")]
         raise ConfigError(f"resume= goes alone: a run goes on as it was begun; leave out {' '.join(others)}")
+    return resume_run(run_dir)
+
+
+def resume_run(run_dir: Path) -> int:
+    """Begin or go on with the run in a folder, from what lies there alone; returns the exit status."""
+    if (run_dir / "task.json").exists():
+        from snac_exp.runs.shards import run_share
+
+        return run_share(run_dir)
     from snac_exp.config.compose import experiment_of
     from snac_exp.tracking.run_folder import RunFolder
 
@@ -90,7 +111,13 @@ def _groups() -> str:
     from snac_exp.config.compose import config_dir
 
     lines = ["groups:"]
-    for folder in sorted(path for path in config_dir().iterdir() if path.is_dir() and path.name != "local"):
+    for folder in sorted(
+        path for path in config_dir().iterdir() if path.is_dir() and path.name not in ("local", "hydra")
+    ):
         choices = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
         lines.append(f"  {'+' if folder.name in ('experiment', 'debug') else ''}{folder.name}: {choices}")
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

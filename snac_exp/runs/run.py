@@ -1,6 +1,7 @@
 """One run from its first to its last line: build, prove, train, sum up, and say truthfully how it went."""
 
 import traceback
+import warnings
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
@@ -13,15 +14,17 @@ from rich.console import Console as RichConsole
 from snac_exp.config.schema import Experiment
 from snac_exp.evaluation.summary import summarize, summary_table, write_summary
 from snac_exp.files import write_json
+from snac_exp.runs import ranks
 from snac_exp.runs.build import Parts, build, build_model
 from snac_exp.tracking.console import Console
-from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.tracking.run_folder import RunFolder, SilentRunFolder
+from snac_exp.tracking.silent import SilentConsole, SilentTracker
 from snac_exp.tracking.tracker import Tracker
 from snac_exp.training.checkpoints import CheckpointStore
 from snac_exp.training.environment import environment
 from snac_exp.training.plan import unroll
 from snac_exp.training.preflight import preflight
-from snac_exp.training.stop import EXIT_PREEMPTED
+from snac_exp.training.stop import EXIT_PREEMPTED, Stopped, StopRequest
 from snac_exp.training.tables import epoch_table, group_table
 from snac_exp.training.trainer import Trainer
 
@@ -38,31 +41,52 @@ def resume(experiment: Experiment, folder: RunFolder) -> int:
 
 
 def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
-    with folder.locked():
-        folder.set_status("running", error=None)
+    devices = experiment.trainer.devices
+    if ranks.global_rank(devices) > 0:
+        folder = SilentRunFolder(folder.path)
+    with StopRequest() as stop, folder.locked():
+        folder.begin()
         try:
-            finished = _train(experiment, folder, resuming=resuming)
+            with ranks.companions(folder.path, devices, lambda why: folder.set_status("failed", error=why)):
+                finished = _train(experiment, folder, stop, resuming=resuming)
+        except Stopped as stopped:
+            print(f"{stopped}: left at once, nothing was unsaved; go on with: python train.py resume={folder.path}")
+            finished = False
         except BaseException as error:
             folder.set_status("failed", error="".join(traceback.format_exception(error)))
             raise
-        folder.set_status("finished" if finished else "preempted")
+        folder.set_status("finished" if finished else "preempted", stopped_by=stop.signal_name)
     return 0 if finished else EXIT_PREEMPTED
 
 
-def _train(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> bool:
+def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resuming: bool) -> bool:
     if experiment.trainer.num_threads is not None:
         torch.set_num_threads(experiment.trainer.num_threads)
     settings = experiment.trainer
-    fabric = Fabric(accelerator=settings.accelerator, devices=settings.devices, precision=settings.precision)  # type: ignore[arg-type]
-    parts = build(experiment)
-    plan = unroll(experiment, parts.codec.geometry)
+    warnings.filterwarnings("ignore", message="The `srun` command is available")  # a machine with SLURM, a run without
+    fabric = Fabric(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=ranks.num_nodes(),
+        precision=settings.precision,
+    )
+    if fabric.world_size > 1:
+        fabric.launch()
+    with fabric.rank_zero_first():  # data that is made on first use is made once
+        parts = build(experiment)
+    plan = unroll(experiment, parts.codec.geometry, fabric.world_size)
     store = CheckpointStore(
         folder.checkpoints, experiment.checkpoint.keep_epochs, experiment.checkpoint.keep_intermediate
     )
+    if resuming and fabric.is_global_zero:
+        store.remove_leftovers()
     saved = store.load_latest(fabric.device) if resuming else None
-    console = Console(folder.path, num_epochs=len(plan.epochs), num_steps=plan.num_steps(len(parts.corpus.train)))
+    fabric.barrier()  # all ranks have looked for a checkpoint before rank 0 writes the first one
+    console = (Console if fabric.is_global_zero else SilentConsole)(
+        folder.path, num_epochs=len(plan.epochs), num_steps=plan.num_steps(len(parts.corpus.train))
+    )
     try:
-        with _tracker(experiment, folder, saved, resuming=resuming) as tracker:
+        with _tracker(experiment, folder, saved, resuming=resuming, silent=not fabric.is_global_zero) as tracker:
             trainer = Trainer(
                 experiment,
                 plan,
@@ -75,6 +99,7 @@ def _train(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> bool
                 console,
                 store,
                 parts.codec,
+                stop=stop,
             )
             _announce(trainer, parts)
             preflight(
@@ -99,8 +124,12 @@ def _train(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> bool
         console.end()
 
 
-def _tracker(experiment: Experiment, folder: RunFolder, saved: dict[str, Any] | None, *, resuming: bool) -> Tracker:
+def _tracker(
+    experiment: Experiment, folder: RunFolder, saved: dict[str, Any] | None, *, resuming: bool, silent: bool
+) -> Tracker:
     """metrics.jsonl, cut back to the checkpoint when resuming so that no step is missing or doubled."""
+    if silent:
+        return SilentTracker()
     begun = 0 if saved is None else int(saved["state"]["metrics_position"])
     settings = experiment.tracker
     return Tracker.open(
@@ -118,6 +147,8 @@ def _tracker(experiment: Experiment, folder: RunFolder, saved: dict[str, Any] | 
 def _announce(trainer: Trainer, parts: Parts) -> None:
     """Store and show what is about to happen."""
     num_rows, settings = len(parts.corpus.train), trainer.experiment.trainer
+    if not trainer.fabric.is_global_zero:
+        return
     write_json(trainer.folder.plan, trainer.plan.to_json() | {"num_rows": num_rows, "num_steps": trainer.num_steps})
     facts = environment(trainer.fabric.device, settings.precision, trainer.fabric.world_size)
     write_json(
@@ -143,12 +174,12 @@ def _sum_up(trainer: Trainer, parts: Parts) -> None:
     path = write_summary(folder.path, summary)
     text = StringIO()
     RichConsole(file=text, width=120).print(summary_table(summary))
-    clips = sorted(folder.samples.iterdir())[-1]
+    clips = sorted(folder.samples.glob("epoch*"))[-1:]  # none where trainer.num_sample_clips is 0
     for line in (text.getvalue(), *_results(path, trainer.store, clips)):
         trainer.console.note(line)
 
 
-def _results(summary: Path, store: CheckpointStore, clips: Path) -> list[str]:
+def _results(summary: Path, store: CheckpointStore, clips: list[Path]) -> list[str]:
     lines = [f"summary:    {summary}", f"checkpoint: {store.directory / 'best_model.pt'}"]
-    lines += [f"listen:     {path}" for path in sorted(clips.glob("*.wav"))]
-    return lines + [f"look:       {path}" for path in sorted(clips.glob("*.png"))]
+    lines += [f"listen:     {path}" for folder in clips for path in sorted(folder.glob("*.wav"))]
+    return lines + [f"look:       {path}" for folder in clips for path in sorted(folder.glob("*.png"))]

@@ -1,0 +1,50 @@
+"""Sweepers: every combination of the listed values, or random draws."""
+
+import random
+from collections.abc import Sequence
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.errors import HydraException
+
+
+class GridSweeper(BasicSweeper):
+    """Hydra's own expansion, without its check of the jobs: our launchers check more, and name the job."""
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """See snac_exp.runs.jobs.JobChecker."""
+
+
+class RandomSweeper(GridSweeper):
+    """`num_jobs` draws from choice(…), range(…) and interval(low, high); tag(log, interval(…)) draws in the log."""
+
+    def __init__(self, num_jobs: int, seed: int, params: dict[str, str] | None = None) -> None:
+        super().__init__(max_batch_size=None, params=params)
+        self.num_jobs, self.seed = num_jobs, seed
+
+    def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:  # type: ignore[override]
+        """One batch of `num_jobs` jobs, the same for the same seed; overrides that do not vary are in all of them."""
+        generator = random.Random(self.seed)
+        return [[[_drawn(item, generator) for item in overrides] for _ in range(self.num_jobs)]]
+
+
+def _drawn(override: Override, generator: random.Random) -> str:
+    key, value = override.get_key_element(), override.value()
+    if isinstance(value, IntervalSweep):
+        return f"{key}={_between(value, generator)}"
+    if isinstance(value, ChoiceSweep | RangeSweep):
+        return f"{key}={generator.choice(list(override.sweep_string_iterator()))}"
+    if override.is_sweep_override():
+        raise HydraException(f"{key}: draw from choice(…), range(…) or interval(low, high)")
+    return f"{key}={override.get_value_element_as_str()}"
+
+
+def _between(interval: IntervalSweep, generator: random.Random) -> float | int:
+    low, high = interval.start, interval.end
+    if low is None or high is None:
+        raise HydraException("interval needs both ends: interval(low, high)")
+    if "log" in interval.tags:
+        return float(low * (high / low) ** generator.random())
+    if isinstance(low, int) and isinstance(high, int):
+        return generator.randint(low, high)
+    return generator.uniform(low, high)

@@ -1,0 +1,23 @@
+"""A run that outlives the terminal it was started from: no nohup, its log in the run folder."""
+
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+from snac_exp.runs.command import resume_command
+from snac_exp.runs.pool import LOG_FILE
+from snac_exp.tracking.run_folder import RunFolder
+
+
+def start_detached(values: Mapping[str, Any], overrides: list[str]) -> int:
+    """Make the run folder, start its process in a session of its own and return."""
+    folder = RunFolder.create(values, overrides)
+    command, environment = resume_command(folder.path)
+    folder.set_status("queued")
+    with open(folder.path / LOG_FILE, "ab") as log:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    print(f"process {process.pid} trains in {folder.path}")
+    print(f"look: snac-exp status {folder.path}\nend:  snac-exp stop {folder.path}\nlog:  {folder.path / LOG_FILE}")
+    return 0

@@ -1,0 +1,33 @@
+"""Arguments of verbs about a folder: `VERB DIR key=value …`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from snac_exp.config.structure import nearest
+from snac_exp.errors import ConfigError
+
+
+def folder_and_options(
+    verb: str, arguments: Sequence[str], defaults: Mapping[str, str], folder: Path | None, key: str = "directory"
+) -> tuple[Path, dict[str, str]]:
+    """The folder, given as DIR or as `key=DIR` (None: it must be given), and the options with their defaults.
+
+    Raises:
+        ConfigError: no folder, one that is not there, or an unknown key.
+    """
+    options = dict(defaults)
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if equals and name in defaults:
+            options[name] = value
+        elif equals and name == key:
+            folder = Path(value).expanduser()
+        elif not equals or Path(argument).expanduser().exists():
+            folder = Path(argument).expanduser()
+        else:
+            raise ConfigError(f"snac-exp {verb} knows no {name}={nearest(name, [*defaults, key])}")
+    if folder is None:
+        raise ConfigError(f"snac-exp {verb} needs a folder: snac-exp {verb} {key}=DIR")
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder {folder}")
+    return folder, options

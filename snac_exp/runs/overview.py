@@ -1,0 +1,190 @@
+"""All runs and sweeps below a folder, one line each, as they really are."""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from snac_exp.files import read_json
+from snac_exp.runs.ledger import Row
+from snac_exp.runs.sweep import SWEEP_FILE, Question, Sweep, best_of
+from snac_exp.runs.truth import Truth, queue_states, status_of, truth
+
+TAIL_BYTES = 1 << 16  # of metrics.jsonl: the last training lines
+NOT_RUNS = frozenset({"code", "checkpoints", "samples", "wandb", "slurm"})
+COLUMNS = ("run", "state", "epoch", "step", "loss", "best", "audio-s/s", "left", "heard", "SLURM", "last error")
+STYLES = {"running": "green", "finished": "blue", "failed": "red", "lost": "red", "cancelled": "yellow"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One run. Seconds, audio-seconds per second; None where it is not known (yet)."""
+
+    run: str
+    sweep: str | None
+    state: str
+    epoch: int | None
+    num_epochs: int | None
+    step: int | None
+    num_steps: int | None
+    loss: float | None
+    best: float | None
+    metric: str
+    audio_seconds_per_second: float | None
+    eta_seconds: float | None
+    heartbeat_seconds: float | None
+    attempts: int
+    host: str | None
+    slurm_id: str | None
+    slurm_state: str | None
+    error: str | None
+
+
+def overview(folder: Path) -> list[Line]:
+    """A line for every run below a folder, newest last; ledgers of sweeps on the way are brought up to date."""
+    found = list(_runs(folder))
+    jobs = {job: cluster for job, cluster in (_job(run_dir, row) for run_dir, _, row in found) if job is not None}
+    queue = queue_states(jobs)
+    return [_line(folder, run_dir, sweep, row, queue) for run_dir, sweep, row in found]
+
+
+def _runs(folder: Path) -> Iterator[tuple[Path, Sweep | None, Row | None]]:
+    """Run folders, with their sweep and their row in its ledger if they belong to one."""
+    for name, folders, files in os.walk(folder):
+        path = Path(name)
+        if SWEEP_FILE in files:
+            sweep = Sweep(path)
+            for row in sweep.refresh():
+                yield sweep.run_dir(row), sweep, row
+            folders.clear()
+        elif "config.yaml" in files and "overrides.yaml" in files:
+            yield path, *_sweep_around(path)
+            folders.clear()
+        else:
+            folders[:] = sorted(item for item in folders if item not in NOT_RUNS)
+
+
+def _sweep_around(run_dir: Path) -> tuple[Sweep | None, Row | None]:
+    parent = run_dir.resolve().parent
+    if not (parent / SWEEP_FILE).is_file():
+        return None, None
+    sweep = Sweep(parent)
+    return sweep, next((row for row in sweep.refresh() if row.run_dir == run_dir.resolve().name), None)
+
+
+def _job(run_dir: Path, row: Row | None) -> tuple[str | None, str]:
+    """The job of a run in the queue, and the kind of queue."""
+    if row is not None:
+        return row.slurm_id, row.cluster or ""
+    return (status_of(run_dir) or {}).get("slurm_job_id"), "slurm"
+
+
+def _line(folder: Path, run_dir: Path, sweep: Sweep | None, row: Row | None, queue: dict[str, str]) -> Line:
+    status = status_of(run_dir) or {}
+    job, _ = _job(run_dir, row)
+    in_queue = queue.get(job) if job else None
+    found = Truth(row.state, row.error) if row is not None else truth(status or None, in_queue)
+    question = sweep.question if sweep is not None else Question()
+    last = _last_training_lines(run_dir / "metrics.jsonl")
+    newest = last[-1] if last else {}
+    step, num_steps = newest.get("step", status.get("step")), status.get("num_steps")
+    plan = read_json(run_dir / "plan.json") if (run_dir / "plan.json").exists() else {}
+    return Line(
+        run=os.path.relpath(run_dir.resolve(), folder.resolve()),
+        sweep=None if sweep is None else str(sweep.path),
+        state=found.state,
+        epoch=newest.get("epoch", status.get("epoch")),
+        num_epochs=len(plan["epochs"]) if "epochs" in plan else None,
+        step=step,
+        num_steps=num_steps or plan.get("num_steps"),
+        loss=newest.get("train/loss"),
+        best=best_of(run_dir, question),
+        metric=question.metric,
+        audio_seconds_per_second=newest.get("speed/audio_seconds_per_second"),
+        eta_seconds=_eta(last, step, num_steps or plan.get("num_steps")) if found.state == "running" else None,
+        heartbeat_seconds=max(0.0, time.time() - status["heartbeat"]) if "heartbeat" in status else None,
+        attempts=int(status.get("attempts", 0)),
+        host=status.get("host"),
+        slurm_id=job,
+        slurm_state=in_queue,
+        error=found.error,
+    )
+
+
+def _last_training_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        text = file.read()
+    begun = text.partition(b"\n")[2] if len(text) == TAIL_BYTES else text
+    complete = begun.rpartition(b"\n")[0].split(b"\n")
+    return [json.loads(line) for line in complete if b'"kind": "train"' in line]
+
+
+def _eta(lines: Sequence[Mapping[str, Any]], step: int | None, num_steps: int | None) -> float | None:
+    """Seconds left at the mean pace of the last training lines."""
+    paces = [line["speed/step_seconds"] for line in lines if line.get("speed/step_seconds") is not None]
+    if not paces or step is None or num_steps is None:
+        return None
+    return float((num_steps - step) * sum(paces) / len(paces))
+
+
+def as_json(lines: Sequence[Line]) -> str:
+    """The same lines for machines."""
+    return json.dumps([asdict(line) for line in lines], indent=2, ensure_ascii=False)
+
+
+def as_table(lines: Sequence[Line], title: str) -> Table:
+    """The same lines for people; columns that would be empty are left out."""
+    columns: dict[str, list[str]] = {name: [cells[name] for cells in map(_cells, lines)] for name in COLUMNS}
+    shown = [name for name, cells in columns.items() if any(cells) or name in ("run", "state")]
+    table = Table(title=title)
+    for name in shown:
+        wide = name in ("run", "last error")
+        left = wide or name in ("state", "SLURM")
+        table.add_column(
+            name, justify="left" if left else "right", overflow="fold", no_wrap=not wide, min_width=20 if wide else None
+        )
+    for cells in zip(*(columns[name] for name in shown), strict=True):
+        table.add_row(*cells)
+    return table
+
+
+def _cells(line: Line) -> dict[str, str]:
+    speed, style = line.audio_seconds_per_second, STYLES.get(line.state, "default")
+    return {
+        "run": _escaped(line.run),
+        "state": f"[{style}]{line.state}[/]",
+        "epoch": _of(line.epoch, line.num_epochs),
+        "step": _of(line.step, line.num_steps),
+        "loss": _figure(line.loss),
+        "best": _figure(line.best),
+        "audio-s/s": "" if speed is None else f"{speed:.1f}",
+        "left": _duration(line.eta_seconds),
+        "heard": _duration(line.heartbeat_seconds),
+        "SLURM": " ".join(filter(None, (line.slurm_id, line.slurm_state))),
+        "last error": _escaped(line.error or ""),
+    }
+
+
+def _of(done: int | None, total: int | None) -> str:
+    return "" if done is None else f"{done}/{'?' if total is None else total}"
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _duration(seconds: float | None) -> str:
+    return "" if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")

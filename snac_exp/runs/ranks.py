@@ -1,0 +1,96 @@
+"""The processes of one run with several devices: who is rank 0, and starting the others.
+
+Under SLURM srun starts all ranks and Fabric reads SLURM's environment. Elsewhere rank 0 starts the others itself, as
+`resume=RUN_DIR`, since the command line that began the run may be a whole sweep.
+"""
+
+import os
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from snac_exp.runs.command import resume_command
+
+NOTICE_SECONDS = 15.0
+LEAVE_SECONDS = 60.0  # for the other ranks once rank 0 is done
+
+
+def started_by_slurm() -> bool:
+    """Whether srun started this process as one of several tasks."""
+    return int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
+
+
+def global_rank(devices: int) -> int:
+    """The rank of this process; a run on one device has none but 0, whatever the surrounding job exports."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return int(os.environ["RANK"])
+    return int(os.environ["SLURM_PROCID"]) if started_by_slurm() and devices * num_nodes() > 1 else 0
+
+
+def num_nodes() -> int:
+    """Machines that SLURM gave to this run; one without SLURM."""
+    return int(os.environ.get("SLURM_JOB_NUM_NODES", "1")) if started_by_slurm() else 1
+
+
+@contextmanager
+def companions(run_dir: Path, devices: int, failed: Callable[[str], None]) -> Iterator[None]:
+    """Start ranks 1 to devices - 1 of a run that nobody else started, and see them end with this process, rank 0.
+
+    A rank that dies leaves rank 0 waiting for it inside a collective, deaf to signals: then `failed` is told why and
+    this process ends with status 1.
+
+    Raises:
+        RuntimeError: a rank failed although rank 0 did not.
+    """
+    if devices == 1 or started_by_slurm() or "TORCHELASTIC_RUN_ID" in os.environ:
+        yield
+        return
+    before = dict(os.environ)
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(devices)}
+    shared |= {"LOCAL_WORLD_SIZE": str(devices), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": str(os.getpid())}
+    others = [_start(run_dir, shared, rank) for rank in range(1, devices)]
+    os.environ.update(shared, RANK="0", LOCAL_RANK="0")
+    done = threading.Event()
+    threading.Thread(target=_watch, args=(others, done, failed), daemon=True).start()
+    try:
+        yield
+        done.set()
+        codes = {rank: process.wait(LEAVE_SECONDS) for rank, process in enumerate(others, start=1)}
+        bad = {rank: code for rank, code in codes.items() if code not in (0, 75)}
+        if bad:
+            raise RuntimeError(f"ranks failed: {bad} (rank: exit status); their messages are above")
+    finally:
+        done.set()
+        for process in others:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _watch(others: "list[subprocess.Popen[bytes]]", done: threading.Event, failed: Callable[[str], None]) -> None:
+    """Wait for a rank that ends badly; rank 0 has some seconds to notice by itself, with a better message."""
+    while not done.wait(1.0):
+        bad = {rank: item.poll() for rank, item in enumerate(others, start=1) if item.poll() not in (None, 0, 75)}
+        if bad and not done.wait(NOTICE_SECONDS):
+            failed(f"ranks ended without rank 0: {bad} (rank: exit status); their messages are above")
+            for item in others:
+                item.kill()
+            os._exit(1)
+
+
+def _start(run_dir: Path, shared: dict[str, str], rank: int) -> "subprocess.Popen[bytes]":
+    command, environment = resume_command(run_dir)
+    ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    return subprocess.Popen(command, env=environment | shared | ranks)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

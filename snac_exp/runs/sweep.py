@@ -1,0 +1,193 @@
+"""The folder of a sweep: its jobs, its ledger, the snapshot they run from, and how it all goes.
+
+output_dir/sweeps/NAME/TIME-HASH/
+    sweep.json ledger.jsonl commit.txt uncommitted.diff code/ HASH_OF_JOB/ HASH_OF_JOB/ …
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from snac_exp.config.structure import structure
+from snac_exp.errors import ConfigError
+from snac_exp.files import read_json, write_json
+from snac_exp.runs.jobs import sweep_hash
+from snac_exp.runs.ledger import LEDGER_FILE, Row, read_ledger, update_ledger
+from snac_exp.runs.snapshot import take_snapshot
+from snac_exp.runs.truth import FINAL, queue_states, status_of, truth
+from snac_exp.tracking.run_folder import RunFolder, exclusive_folder
+from snac_exp.tracking.slurm_queue import ACTIVE
+
+SWEEP_FILE = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a sweep asks: the node `sweep` of conf/sweep/NAME.yaml, or this default for a free-form one."""
+
+    name: str | None = None
+    metric: str = "val/objective"
+    goal: Literal["minimize", "maximize"] = "minimize"
+    question: str | None = None
+
+
+class AnyJob(Protocol):
+    """What a sweep must know of a job to make its folder."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def overrides(self) -> list[str]: ...
+    @property
+    def varied(self) -> list[str]: ...
+    @property
+    def values(self) -> dict[str, Any]: ...
+    @property
+    def hash(self) -> str: ...
+
+
+class Sweep:
+    """A sweep on disk. All that is needed to go on with it lies in its folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        facts = read_json(path / SWEEP_FILE)
+        self.question = structure(Question, facts["question"])
+        self.backend: dict[str, Any] = facts["backend"]
+        self.directory = Path(facts["directory"])
+        self.code = path / "code"
+
+    @classmethod
+    def open(cls, path: Path) -> "Sweep":
+        """An existing sweep.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if not (path / SWEEP_FILE).is_file():
+            raise ConfigError(f"{path} is no sweep: it has no {SWEEP_FILE}; give the folder that the sweep printed")
+        return cls(path.resolve())
+
+    @classmethod
+    def create(
+        cls, jobs: Sequence[AnyJob], question: Question, backend: dict[str, Any], command: list[str], *, again: bool
+    ) -> "Sweep":
+        """A new folder with the snapshot in it; jobs follow with `add`.
+
+        Raises:
+            ConfigError: the very same sweep is there already and `again` is not set.
+        """
+        values = jobs[0].values
+        name = question.name or str(values["name"])
+        parent, digest = Path(str(values["output_dir"])) / "sweeps" / name, sweep_hash([job.hash for job in jobs])
+        earlier = sorted(path for path in parent.glob(f"*-{digest}*") if (path / SWEEP_FILE).is_file())
+        if earlier and not again:
+            raise ConfigError(
+                f"the same sweep is there already: {earlier[-1]}. Go on with it: snac-exp sweep resume={earlier[-1]}; "
+                "or add again=true to run all of it a second time"
+            )
+        path = exclusive_folder(parent, digest).resolve()
+        take_snapshot(path)
+        facts = {"question": asdict(question), "backend": backend, "directory": str(Path.cwd()), "command": command}
+        write_json(path / SWEEP_FILE, facts | {"created": time.time()})
+        return cls(path)
+
+    def add(self, jobs: Sequence[AnyJob]) -> list[Row]:
+        """Make folders and ledger rows of jobs, or find those that are there already; returns the rows."""
+        for job in jobs:
+            if not (self.path / job.hash).exists():
+                RunFolder.create(job.values, job.overrides, self.path / job.hash)
+        new = [Row(job.index, job.hash, job.varied, job.hash) for job in jobs]
+
+        def extended(rows: list[Row]) -> list[Row]:
+            known = {row.hash for row in rows}
+            return rows + [row for row in new if row.hash not in known]
+
+        hashes = {job.hash for job in jobs}
+        return [row for row in update_ledger(self.path, extended) if row.hash in hashes]
+
+    def run_dir(self, row: Row) -> Path:
+        """The run folder of a job."""
+        return self.path / row.run_dir
+
+    def rows(self) -> list[Row]:
+        """The ledger as it was last written."""
+        return read_ledger(self.path)
+
+    def refresh(self) -> list[Row]:
+        """Bring the ledger up to the truth and return it."""
+        queue = self.queue()
+        return update_ledger(self.path, lambda rows: [self._refreshed(row, queue) for row in rows])
+
+    def queue(self) -> dict[str, str]:
+        """What the queue says of the jobs that were submitted and are not known to be finished, by their ids."""
+        rows = [row for row in self.rows() if row.state != "finished"]
+        return queue_states({row.slurm_id: row.cluster or "" for row in rows if row.slurm_id is not None})
+
+    def submitted(self, ids: dict[str, str], cluster: str) -> None:
+        """Note the queue's ids of jobs (hash -> id)."""
+
+        def noted(rows: list[Row]) -> list[Row]:
+            for row in rows:
+                if row.hash in ids:
+                    row.slurm_id, row.cluster, row.submitted, row.state = ids[row.hash], cluster, time.time(), "queued"
+            return rows
+
+        update_ledger(self.path, noted)
+
+    def to_run(self) -> list[Row]:
+        """Jobs that are missing or failed: all but the finished, the running and those that a queue holds."""
+        queue = self.queue()
+        return [
+            row
+            for row in self.refresh()
+            if row.state not in ("finished", "running") and queue.get(row.slurm_id or "") not in ACTIVE
+        ]
+
+    def is_at_rest(self) -> bool:
+        """Whether nothing more happens by itself; a job that has saved is at rest once the queue lets go of it."""
+        return all(row.state in FINAL for row in self.refresh()) and not ACTIVE.intersection(self.queue().values())
+
+    def _refreshed(self, row: Row, queue: dict[str, str]) -> Row:
+        status = status_of(self.run_dir(row))
+        attempts = int((status or {}).get("attempts", 0))
+        if status is not None and row.submitted is not None and status["heartbeat"] < row.submitted:
+            status = None  # from before it was submitted again
+        found = truth(status, queue.get(row.slurm_id) if row.slurm_id else None)
+        row.state, row.error, row.attempts = found.state, found.error, attempts
+        row.best = best_of(self.run_dir(row), self.question)
+        return row
+
+
+def best_of(run_dir: Path, question: Question) -> float | None:
+    """The best value of the sweep's metric that a run has logged so far; None if it logged none."""
+    path = run_dir / "metrics.jsonl"
+    if not path.exists():
+        return None
+    complete = path.read_bytes().rpartition(b"\n")[0].split(b"\n")
+    lines = [json.loads(line) for line in complete if b'"validation"' in line]
+    values = [line[question.metric] for line in lines if line.get(question.metric) is not None]
+    if not values:
+        return None
+    return float(min(values) if question.goal == "minimize" else max(values))
+
+
+def outcome(sweep: Sweep) -> tuple[int, str]:
+    """Exit status and last words: 0 when all jobs are finished, else 1 with each of the others named."""
+    rows = sweep.refresh()
+    unfinished = [row for row in rows if row.state != "finished"]
+    lines = [f"{len(rows) - len(unfinished)} of {len(rows)} jobs finished: {sweep.path / LEDGER_FILE}"]
+    lines += [f"{row.title} {row.state}: {row.error or 'no error'}; see {sweep.run_dir(row)}" for row in unfinished]
+    if unfinished:
+        lines.append(f"run what is missing or failed: snac-exp sweep resume={sweep.path}")
+    measured = [row for row in rows if row.best is not None]
+    if measured:
+        sign = 1 if sweep.question.goal == "minimize" else -1
+        best = min(measured, key=lambda row: sign * (row.best or 0.0))
+        lines.append(f"best {sweep.question.metric}: {best.best:.6g} by {best.title}")
+    elif any((sweep.run_dir(row) / "metrics.jsonl").exists() for row in rows) and not unfinished:
+        lines.append(f"no run has logged {sweep.question.metric}; the next sweep needs another sweep.metric")
+    return (1 if unfinished else 0), "\n".join(lines)

@@ -1,0 +1,74 @@
+"""A run in the background outlives its terminal, and can be looked at and stopped; verbs run in shares."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from snac_exp import cli
+from snac_exp.data.manifest import Manifest
+from snac_exp.errors import ConfigError
+from snac_exp.runs import background
+from snac_exp.runs.entry import main
+from snac_exp.runs.truth import status_of
+
+
+def wait_for_state(run_dir: Path, state: str) -> None:
+    end = time.monotonic() + 20
+    while (status_of(run_dir) or {}).get("state") != state:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_background_status_and_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub = Path(__file__).with_name("stub_job.py")
+    command = [sys.executable, str(stub)]
+    monkeypatch.setattr(background, "resume_command", lambda run_dir: ([*command, str(run_dir)], None))
+    assert main([f"output_dir={tmp_path}", "tracker.tags=[sleep]", "name=back", "background=true"]) == 0
+    (run_dir,) = (tmp_path / "back").iterdir()
+    assert f"snac-exp stop {run_dir}" in capsys.readouterr().out
+    wait_for_state(run_dir, "running")
+    time.sleep(0.2)
+    assert cli.run(["status", str(tmp_path), "format=json"]) == 0
+    (line,) = json.loads(capsys.readouterr().out)
+    assert (line["state"], line["run"]) == ("running", str(run_dir.relative_to(tmp_path)))
+    assert cli.run(["stop", str(run_dir), "wait_seconds=20"]) == 0
+    assert "preempted" in capsys.readouterr().out
+    assert (run_dir / "job.log").exists()
+
+
+def test_verbs_about_folders_name_what_is_wrong(tmp_path: Path) -> None:
+    for arguments, message in (
+        (["status", str(tmp_path / "nowhere")], "there is no folder"),
+        (["status", str(tmp_path), "fromat=json"], "did you mean 'format'"),
+        (["status", str(tmp_path), "format=xml"], "there is: table, json"),
+        (["stop"], "needs a folder"),
+        (["stop", str(tmp_path)], "there is no run in"),
+        (["sweep", f"resume={tmp_path}"], "is no sweep"),
+        (["sweep", "cache-codes"], "shard.count=N"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            cli.run(arguments)
+
+
+def test_codes_are_cached_in_shares(corpus_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cached = tmp_path / "codes"
+    shares = [f"data={corpus_dir / 'prepared'}", f"output={cached}", "codec=demo", "rows_per_shard=10", "shard.count=2"]
+    places = [f"output_dir={tmp_path}", "hydra/launcher=local_processes", "hydra.launcher.processes=2"]
+    assert cli.run(["sweep", "cache-codes", *shares, *places, "dry_run=true"]) == 0
+    assert capsys.readouterr().out.count("shard.count=2") == 2
+    assert not cached.exists()
+    done = subprocess.run(
+        [sys.executable, "-m", "snac_exp.cli", "sweep", "cache-codes", *shares, *places],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 of 2 jobs finished" in done.stdout
+    num_rows = sum(pq.read_metadata(path).num_rows for path in cached.glob("codes-*.parquet"))
+    assert num_rows == len(Manifest.read(corpus_dir / "prepared").rows)

@@ -1,0 +1,133 @@
+"""`train.py -m`: every job is composed and proved before anything is submitted."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snac_exp.errors import ConfigError
+from snac_exp.runs import pool
+from snac_exp.runs.entry import main
+from snac_exp.runs.ledger import Row
+from snac_exp.runs.multirun import multirun
+from snac_exp.runs.sweep import Sweep
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def submissions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sweep, list[Row]]]:
+    """What the backend was given; nothing runs."""
+    seen: list[tuple[Sweep, list[Row]]] = []
+
+    def submit(self: pool.Pool, sweep: Sweep, rows: Sequence[Row], *, wait: bool) -> None:
+        seen.append((sweep, list(rows)))
+
+    monkeypatch.setattr(pool.Pool, "submit", submit)
+    return seen
+
+
+Submissions = list[tuple[Sweep, list[Row]]]
+
+
+def test_a_dry_run_prints_the_jobs_and_makes_nothing(
+    tiny: list[str], submissions: Submissions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert multirun(["-m", *tiny, "+sweep=lr", "dry_run=true"]) == 0
+    text = capsys.readouterr().out
+    assert "lr.phases.main.groups.trunk=2e-05" in text
+    # 6 jobs of 2 epochs of 3 steps of 4 x 0.2 s
+    assert "│ all │" in text
+    assert " 36 │" in text
+    assert f"{6 * 2 * 3 * 4 * 0.2 / 3600:.3g}" in text
+    assert submissions == []
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_folders_ledger_and_snapshot_are_there_before_anything_is_submitted(
+    tiny: list[str], submissions: Submissions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert multirun(["-m", *tiny, "seed=1,2"]) == 1  # nothing ran, so nothing finished
+    assert "0 of 2 jobs finished" in capsys.readouterr().out
+    (sweep, rows), *others = submissions
+    assert not others
+    assert sweep.path.parent == tmp_path / "outputs/sweeps/tiny"
+    assert [row.overrides for row in rows] == [["seed=1"], ["seed=2"]]
+    for row, seed in zip(rows, (1, 2), strict=True):
+        text = (sweep.run_dir(row) / "config.yaml").read_text()
+        assert f"\nseed: {seed}\n" in text
+        assert sweep.run_dir(row).name == row.hash
+    assert (sweep.code / "conf/train.yaml").read_bytes() == (ROOT / "conf/train.yaml").read_bytes()
+    assert (sweep.code / "snac_exp/runs/entry.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["seed=1,2", "lr=phase12,phase13"], r"job 1 \(seed=1 lr=phase13\): there is no file conf/lr/phase13.yaml"),
+        (["trainer.grad_clip=1.0,-1.0"], r"job 1 \(trainer.grad_clip=-1.0\): .* must be greater than 0"),
+        (["data.limit=5,6", "data.cache_dir=/nowhere"], r"job 0 \(data.limit=5\): .*/nowhere"),
+        (["trainer.num_threads=1,2"], "job 0 .* and job 1 .* mean the same"),
+        (["seed=1,2", "hydra/launcher=submitit_slurm"], "none of this program's.*slurm"),
+        (["seed=1,2", "hydra.launcher.processes=many"], "hydra.launcher.processes='many' must be of type int"),
+        (["seed=1,2", "dry_run=maybe"], "dry_run=true, dry_run=false"),
+    ],
+)
+def test_one_bad_job_stops_the_sweep(
+    extra: list[str], message: str, tiny: list[str], submissions: Submissions, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        multirun(["-m", *tiny, *extra])
+    assert submissions == []
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_launcher_without_m_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["hydra/launcher=slurm"]) == 2
+    assert "needs -m before it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf/sweep").glob("*.yaml")))
+def test_named_sweeps_say_what_they_compare(name: str) -> None:
+    from omegaconf import OmegaConf
+
+    values: Any = OmegaConf.to_container(OmegaConf.load(ROOT / f"conf/sweep/{name}.yaml"))
+    assert set(values) == {"sweep", "hydra"}  # whatever else stood here would not reach the jobs
+    assert values["sweep"]["name"] == name
+    assert values["sweep"]["metric"].startswith("val/")
+    assert len(next(iter(values["hydra"]["sweeper"]["params"].values())).split(",")) > 1
+
+
+def test_every_launcher_file_fits_its_backend() -> None:
+    from dataclasses import fields
+
+    from omegaconf import OmegaConf
+
+    from snac_exp.runs.slurm import Slurm
+
+    for name, backend in (("one_by_one", pool.Pool), ("local_processes", pool.Pool), ("slurm", Slurm)):
+        keys = set(OmegaConf.load(ROOT / f"conf/hydra/launcher/{name}.yaml"))  # type: ignore[call-overload]
+        assert keys - {"_target_", "defaults"} == {item.name for item in fields(backend) if item.init}
+
+
+def test_random_search_draws_the_same_jobs_for_the_same_seed(
+    tiny: list[str], submissions: Submissions, tmp_path: Path
+) -> None:
+    drawn = ["lr.phases.main.groups.trunk=tag(log,interval(1e-5,1e-3))", "init=average,first", "data.limit=range(5,9)"]
+    chosen = ["hydra/sweeper=random", "hydra.sweeper.num_jobs=4", "again=true"]
+    for seed in (1, 1, 2):
+        multirun(["-m", *tiny, *drawn, *chosen, f"hydra.sweeper.seed={seed}"])
+    jobs = [[row.overrides for row in rows] for _, rows in submissions]
+    assert jobs[0] == jobs[1] != jobs[2]
+    rates = [float(overrides[0].partition("=")[2]) for overrides in jobs[0]]
+    assert len(set(rates)) == 4
+    assert all(1e-5 <= rate <= 1e-3 for rate in rates)
+    assert {overrides[1] for overrides in jobs[0]} <= {"init=average", "init=first"}
+
+
+def test_importing_the_plugins_does_not_import_torch() -> None:
+    code = "import hydra_plugins.snac_exp.launchers, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,139 @@
+"""A sweep's jobs do not harm each other, its ledger is true, and going on with it touches only what is left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from snac_exp import cli
+from snac_exp.errors import ConfigError
+from snac_exp.runs import pool
+from snac_exp.runs.pool import Pool
+from snac_exp.runs.sweep import Sweep, outcome
+from snac_exp.runs.truth import status_of
+
+MakeSweep = Callable[..., Sweep]
+
+
+def states(sweep: Sweep) -> list[str]:
+    return [json.loads(line)["state"] for line in (sweep.path / "ledger.jsonl").read_text().splitlines()]
+
+
+def test_a_failing_job_leaves_its_siblings_alone_and_is_named(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep("finish", "raise", "exit", "die", "vanish", "finish")
+    Pool(processes=2).submit(sweep, sweep.rows(), wait=True)
+    assert states(sweep) == ["finished", "failed", "lost", "lost", "failed", "finished"]
+    status, text = outcome(sweep)
+    assert status == 1
+    assert "2 of 6 jobs finished" in text
+    assert "job 1 (seed=1) failed: ValueError: told to fail" in text
+    assert "job 3 (seed=3) lost" in text
+    assert "the process ended with status 3" in text
+    assert "best val/objective: 0.5 by job 0" in text
+    assert [row.best for row in sweep.rows()][:4] == [0.5, 1.5, 2.5, 3.5]
+
+
+def test_resume_runs_what_failed_and_leaves_what_finished(
+    make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = make_sweep("finish", "raise", "finish")
+    Pool(processes=1).submit(sweep, sweep.rows()[:2], wait=True)  # interrupted before the third
+    assert states(sweep) == ["finished", "failed", "queued"]
+    finished = (sweep.path / sweep.rows()[0].run_dir / "status.json").read_bytes()
+    (sweep.run_dir(sweep.rows()[1]) / "mended").touch()
+    assert cli.run(["sweep", f"resume={sweep.path}"]) == 0
+    assert "3 of 3 jobs finished" in capsys.readouterr().out
+    assert [row.attempts for row in sweep.rows()] == [1, 2, 1]
+    assert (sweep.path / sweep.rows()[0].run_dir / "status.json").read_bytes() == finished
+    assert cli.run(["sweep", f"resume={sweep.path}"]) == 0
+    assert [row.attempts for row in sweep.rows()] == [1, 2, 1]
+
+
+def test_a_driver_asked_to_stop_lets_its_jobs_save(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep("sleep", "finish")
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import conftest\n"
+        "from snac_exp.runs import pool; from snac_exp.runs.sweep import Sweep\n"
+        "pool.resume_command = conftest.stub_command; sweep = Sweep(Path(sys.argv[2]))\n"
+        "pool.Pool(processes=1).submit(sweep, sweep.rows(), wait=True)"
+    )
+    folder = str(Path(__file__).parent)
+    driver = subprocess.Popen([sys.executable, "-c", code, folder, str(sweep.path)], stderr=subprocess.PIPE)
+    wait_for(lambda: (status_of(sweep.run_dir(sweep.rows()[0])) or {}).get("state") == "running")
+    time.sleep(0.2)  # the stub installs its handler after it says so
+    with pytest.raises(ConfigError, match="is being written by process"):
+        Pool(processes=1).submit(sweep, sweep.rows(), wait=True)
+    assert cli.run(["stop", str(sweep.path), "wait_seconds=20"]) == 0
+    assert driver.wait(20) != 0
+    sweep.refresh()
+    assert states(sweep) == ["preempted", "queued"]
+
+
+def test_the_same_sweep_is_refused_unless_asked_for_again(make_sweep: MakeSweep, tmp_path: Path) -> None:
+    from snac_exp.config.compose import compose_experiment
+    from snac_exp.runs.jobs import Job
+    from snac_exp.runs.sweep import Question
+
+    overrides = [f"output_dir={tmp_path}", "tracker.mode=off"]
+    experiment, values = compose_experiment(overrides)
+    job = Job(0, overrides, [], experiment, values, 4, 16, 0.1)
+    backend = {"target": "snac_exp.runs.pool.Pool", "parameters": {}}
+    first = Sweep.create([job], Question(), backend, [], again=False)
+    first.add([job])
+    with pytest.raises(ConfigError, match="the same sweep is there already"):
+        Sweep.create([job], Question(), backend, [], again=False)
+    second = Sweep.create([job], Question(), backend, [], again=True)
+    assert second.path != first.path
+    assert first.add([job])[0].hash == job.hash  # attached, not doubled
+    assert len(first.rows()) == 1
+
+
+def test_a_pool_is_bounded_and_each_job_has_a_device(make_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep = make_sweep("finish", "finish", "finish")
+    seen: list[str] = []
+    popen = subprocess.Popen
+
+    def spy(*arguments: object, **options: dict[str, str]) -> "subprocess.Popen[bytes]":
+        if "env" in options:
+            seen.append(options["env"]["CUDA_VISIBLE_DEVICES"])
+        return popen(*arguments, **options)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(subprocess, "Popen", spy)
+    Pool(devices=[5, 7]).submit(sweep, sweep.rows(), wait=True)
+    assert sorted(seen[:2]) == ["5", "7"]
+    assert len(seen) == 3
+    assert states(sweep) == ["finished"] * 3
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_status_tells_a_lost_run_from_a_running_one(make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = make_sweep("sleep", "die")
+    processes = []
+    for row in sweep.rows():
+        command, environment = pool.resume_command(sweep.run_dir(row))
+        processes.append(subprocess.Popen(command, env=environment))
+    processes[1].wait(20)
+    wait_for(lambda: (status_of(sweep.run_dir(sweep.rows()[0])) or {}).get("state") == "running")
+    assert cli.run(["status", str(sweep.path.parent), "format=json"]) == 0
+    lines = json.loads(capsys.readouterr().out)
+    assert [line["state"] for line in lines] == ["running", "lost"]
+    assert lines[1]["error"].startswith(f"process {processes[1].pid} on ")
+    assert lines[0]["best"] == 0.5
+    assert 0 <= lines[0]["heartbeat_seconds"] < 30
+    assert cli.run(["status", str(sweep.path)]) == 0
+    assert "lost" in capsys.readouterr().out
+    time.sleep(0.2)
+    os.kill(processes[0].pid, signal.SIGTERM)
+    assert processes[0].wait(20) == 75
