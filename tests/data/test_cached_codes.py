@@ -157,7 +157,7 @@ def test_whole_utterances_are_what_the_codec_encodes(cache_dir: Path, codec: Loa
         codes, signals = dataset.whole(row)
         assert signals["head_24k"].shape == (1, 1, dataset.num_samples[row])
         assert signals["head_48k"].shape == (1, 1, 2 * dataset.num_samples[row])
-        with torch.inference_mode():
+        with torch.no_grad():
             again = codec.model.encode(signals["head_24k"])
         assert all(torch.equal(one, other) for one, other in zip(codes, again, strict=True))
 

@@ -36,7 +36,7 @@ def recomputed_logits(model: TokenTransformer, frames: Tensor, step: int, stream
     return model(known)[stream][:, frame - first]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def generate_without_cache(model: TokenTransformer, num_frames: int, sampling: Sampling, prompt: Tensor) -> Tensor:
     num_streams = model.layout.num_streams
     frames = torch.cat([prompt, torch.full((len(prompt), num_frames, num_streams), -2)], dim=1)
@@ -78,7 +78,7 @@ def test_cached_states_give_the_training_logits_to_1e4_in_float32(pattern: str, 
     frames = torch.randint(7, (2, 25, 3), generator=torch.Generator().manual_seed(0))
     layout, reader, worst = model.pattern.lay_out(frames), CachedReader(model, 2), []
     for step in range(layout.shape[1] - 3):
-        with torch.inference_mode():
+        with torch.no_grad():
             hidden, streams = reader.hidden(layout, step), [step % 3] if pattern == "flatten" else [0, 1, 2]
             states = depth_states(model, hidden, frames[:, step]) if pattern == "depth" else [hidden] * 3
             for stream, state in zip(streams, states, strict=False):
