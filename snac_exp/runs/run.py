@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from rich.console import Console as RichConsole
 
 from snac_exp.config.schema import Experiment
+from snac_exp.config.schema import Trainer as TrainerSettings
 from snac_exp.evaluation.summary import summarize, summary_table, write_summary
 from snac_exp.files import write_json
 from snac_exp.runs import ranks
@@ -63,15 +64,7 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
     if experiment.trainer.num_threads is not None:
         torch.set_num_threads(experiment.trainer.num_threads)
     settings = experiment.trainer
-    warnings.filterwarnings("ignore", message="The `srun` command is available")  # a machine with SLURM, a run without
-    fabric = Fabric(
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        num_nodes=ranks.num_nodes(),
-        precision=settings.precision,
-    )
-    if fabric.world_size > 1:
-        fabric.launch()
+    fabric = _launched_fabric(settings)
     with fabric.rank_zero_first():  # data that is made on first use is made once
         parts = build(experiment)
     plan = unroll(experiment, parts.codec.geometry, fabric.world_size)
@@ -122,6 +115,20 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
         return finished
     finally:
         console.end()
+
+
+def _launched_fabric(settings: TrainerSettings) -> Fabric:
+    """Fabric for the recipe's devices, joined by its other ranks where there are any."""
+    warnings.filterwarnings("ignore", message="The `srun` command is available")  # a machine with SLURM, a run without
+    fabric = Fabric(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=ranks.num_nodes(),
+        precision=settings.precision,
+    )
+    if fabric.world_size > 1:
+        fabric.launch()
+    return fabric
 
 
 def _tracker(

@@ -141,7 +141,8 @@ def test_wandb_is_imported_only_when_it_is_on(tmp_path: Path) -> None:
         "Tracker.open(Path(sys.argv[1]), mode='off').close()\n"
         "assert 'wandb' not in sys.modules and 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_wandb_mirror_has_every_line_once_over_two_kills(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
