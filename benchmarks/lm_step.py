@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from snac_exp.lm.attention import CausalStack
 from snac_exp.lm.frames import FrameLayout
-from snac_exp.lm.settings import Depth, LanguageModel
+from snac_exp.config.schema import Depth, LanguageModel
 from snac_exp.lm.transformer import TokenTransformer
 from snac_exp.losses.tokens import TokenObjective, codebook_weights
 

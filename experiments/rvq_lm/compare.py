@@ -22,15 +22,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from snac_exp.codec.checkpoint import LoadedCodec, load_directory
+from snac_exp.config.schema import Depth, LanguageModel
 from snac_exp.config.seeding import derive_seed
 from snac_exp.data.cache import cache_codes
 from snac_exp.data.manifest import Manifest
 from snac_exp.data.prepare import prepare
+from snac_exp.data.token_baseline import unigram_figures
 from snac_exp.data.token_corpus import CodeCacheTokens, TokenCorpus
 from snac_exp.data.token_windows import WindowSampler
 from snac_exp.files import read_json, write_json
 from snac_exp.lm.frames import FrameLayout
-from snac_exp.lm.settings import Depth, LanguageModel
 from snac_exp.lm.transformer import TokenTransformer
 from snac_exp.losses.tokens import TokenFigures, TokenObjective
 
@@ -70,7 +71,7 @@ def main() -> None:
     cache_dir = tokens_of(args.data, codec, args.output / "tokens")
     every = arms_of(args.d_model, args.layers)
     arms = {name: every[name] for name in every if name in args.arms}
-    corpora = {frames: CodeCacheTokens(str(cache_dir), frames).open(codec, 0) for frames in ("coarse", "repeated")}
+    corpora = {frames: CodeCacheTokens(str(cache_dir), frames).open_tokens(codec, 0) for frames in ("coarse", "repeated")}
     # The coarse frames have a table and a head for each of their 7 streams, so they set what all must have.
     target = num_parameters(every["parallel_coarse"], 4.0, corpora["coarse"].layout, args)
     results_path = args.output / "results.json"
@@ -85,7 +86,8 @@ def main() -> None:
                 print(
                     f"{key}: {results[key]['bits_per_second']:.1f} bits/s, {results[key]['seconds']:.0f} s", flush=True
                 )
-    results["unigram"] = unigram(corpora["coarse"])
+    coarse = corpora["coarse"]
+    results["unigram"] = unigram_figures(coarse, coarse.validation_specs(window_frames(coarse.layout, args), 0))
     write_json(results_path, results)
     print("\n".join(table(results, list(arms), args.seeds)))
 
@@ -188,29 +190,6 @@ def gflops(model: TokenTransformer, args: argparse.Namespace) -> float:
         sum(logits.sum() for logits in model(frames)).backward()
     model.zero_grad()
     return counter.get_total_flops() / 1e9
-
-
-def unigram(corpus: TokenCorpus) -> dict[str, float]:
-    """Bits per second of a model that knows only how often each token of each codebook is, counted in training."""
-    layout = corpus.layout
-    counts = np.ones((layout.num_codebooks, max(layout.vocab_sizes)))
-    for file in corpus.train.files:
-        add_counts(counts, corpus, int(file))
-    nats = -np.log(counts / counts.sum(1, keepdims=True))
-    found = np.zeros_like(counts)
-    for file in corpus.validation.files:
-        add_counts(found, corpus, int(file))
-    values = {
-        f"codebook_{k}/cross_entropy": float((found[k] * nats[k]).sum() / found[k].sum()) for k in range(len(found))
-    }
-    per_token = float((found * nats).sum() / found.sum())
-    return values | {"bits_per_second": per_token / math.log(2) * layout.tokens_per_second}
-
-
-def add_counts(counts: np.ndarray, corpus: TokenCorpus, file: int) -> None:
-    frames = corpus.train.source.read(file, 0, int(corpus.train.source.lengths[file]))
-    for stream, codebook in enumerate(corpus.layout.codebooks):
-        counts[codebook] += np.bincount(frames[:, stream], minlength=counts.shape[1])
 
 
 def describe(args: argparse.Namespace, codec: LoadedCodec, corpus: TokenCorpus) -> dict[str, Any]:

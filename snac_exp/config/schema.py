@@ -9,6 +9,8 @@ Epoch numbers are 1-based and ranges are inclusive everywhere.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from snac_exp.config.adversary import Adversary
+
 
 @dataclass(frozen=True)
 class Component:
@@ -30,13 +32,17 @@ class DeclaredGeometry:
 
 @dataclass(frozen=True)
 class Codec:
-    """Which SNAC checkpoint: first of a directory in upstream's layout, one bundled with the package, or a hub id."""
+    """Which checkpoint: first of a directory in upstream's layout, one bundled with the package, or a hub id.
+
+    kind: snac; or dac, which only token models use.
+    """
 
     name: str
     path: str | None
     bundled: str | None
     hub_id: str | None
     geometry: DeclaredGeometry | None
+    kind: Literal["snac", "dac"] = "snac"
 
 
 @dataclass(frozen=True)
@@ -48,10 +54,12 @@ class Init:
 
 @dataclass(frozen=True)
 class Stage:
-    """A range of epochs with one segment length; a last epoch of null means to the end."""
+    """A range of epochs with one segment length, in seconds of audio or in frames of tokens; a last epoch of null means
+    to the end."""
 
     epochs: tuple[int, int | None]
-    segment_seconds: float
+    segment_seconds: float | None = None
+    segment_frames: int | None = None
     batch_multiplier: float = 1.0
 
 
@@ -73,11 +81,19 @@ class OneCycle:
 
 
 @dataclass(frozen=True)
+class WarmupCosine:
+    """Shape of a warm-up with cosine decay: share of the phase that rises, and the rate at its end."""
+
+    pct_start: float = 0.03
+    eta_min: float = 0.0
+
+
+@dataclass(frozen=True)
 class LrPhase:
     """A range of epochs with one schedule; peak learning rate per group, null = frozen."""
 
     epochs: tuple[int, int | None]
-    schedule: Literal["constant", "cosine", "one_cycle"]
+    schedule: Literal["constant", "cosine", "one_cycle", "warmup_cosine"]
     groups: dict[str, float | None]
 
 
@@ -88,20 +104,43 @@ class Lr:
     groups: dict[str, str | None]
     phases: dict[str, LrPhase]
     one_cycle: OneCycle = OneCycle()
+    warmup_cosine: WarmupCosine = WarmupCosine()
     cosine_final_ratio: float = 0.1
 
 
 @dataclass(frozen=True)
-class Loss:
-    """Objective: sum over heads of weight x sum over terms of weight x term. Weight 0 is measured, not trained."""
+class TokenLoss:
+    """Cross-entropy of a token model. codebook_weights: auto (1 + alpha k / (K - 1)), equal, or one per codebook."""
 
-    terms: dict[str, float]
-    weights: dict[str, float | None]
-    n_ffts: dict[str, list[int]]
+    codebook_weights: Literal["auto", "equal"] | list[float]
+    alpha: float
+    label_smoothing: float
+
+
+@dataclass(frozen=True)
+class CodebookLoss:
+    """Weights of the two losses that train codebooks; used where task.freeze_vq is false."""
+
+    commitment: float = 0.25
+    codebook: float = 1.0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Objective: sum over heads of weight x sum over terms of weight x term. Weight 0 is measured, not trained.
+
+    A token model has no heads, and `tokens` instead.
+    """
+
+    terms: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, float | None] = field(default_factory=dict)
+    n_ffts: dict[str, list[int]] = field(default_factory=dict)
     head_terms: dict[str, dict[str, float]] = field(default_factory=dict)
     phases: dict[str, dict[str, float]] = field(default_factory=dict)
     window: Literal["hann"] | None = None
     normalized: bool = False
+    codebook: CodebookLoss = CodebookLoss()
+    tokens: TokenLoss | None = None
 
 
 @dataclass(frozen=True)
@@ -113,10 +152,60 @@ class Augment:
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained: which parts of the codec stay as they are."""
+    """What is trained: a codec (which parts of it stay as they are), or a language model on its tokens.
 
-    freeze_encoder: bool
-    freeze_vq: bool
+    quantizer_dropout: share of training items decoded from a random number of codebooks; used where the VQ trains.
+    """
+
+    name: Literal["codec", "rvq_lm"]
+    freeze_encoder: bool = True
+    freeze_vq: bool = True
+    quantizer_dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Depth:
+    """The model over the streams inside one frame; used with pattern=depth only."""
+
+    d_model: int
+    num_layers: int
+    num_heads: int
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A token transformer.
+
+    ctx_frames: longest window it can attend to, in frames. mlp_ratio: hidden units of the MLP per model dimension.
+    checkpointing: recompute activations in the backward pass, for less memory.
+    """
+
+    pattern: Literal["parallel", "delay", "flatten", "depth"]
+    d_model: int
+    num_layers: int
+    num_heads: int
+    dropout: float
+    ctx_frames: int
+    positions: Literal["learned", "rotary"]
+    depth: Depth
+    mlp_ratio: float = 4.0
+    checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class Guards:
+    """What stands between a bad batch and the weights.
+
+    outlier_ratio: a step whose loss exceeds this many times the running mean is skipped; null = none is.
+    max_rollbacks: so often a value that is not finite sends the run back to its last checkpoint, with all learning
+    rates times `rollback_haircut`, before it fails; 0 = it fails at once.
+    """
+
+    outlier_ratio: float | None = None
+    outlier_warmup_steps: int = 100
+    outlier_max_in_row: int = 5
+    max_rollbacks: int = 0
+    rollback_haircut: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -130,7 +219,7 @@ class Trainer:
     grad_clip: float
     accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps"]
     devices: int
-    precision: Literal["32-true", "bf16-mixed"]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     num_threads: int | None
     num_workers: int
     log_every_steps: int
@@ -139,6 +228,14 @@ class Trainer:
     num_sample_clips: int
     preflight_rows: int
     summary_utterances: int | None
+    samples_every_epochs: int = 1
+    accumulation: int = 1
+    ema_decay: float | None = None
+    fused_optimizer: bool = False
+    tf32: bool = False
+    compile: bool = False
+    prefetch: int | None = None
+    guards: Guards = Guards()
 
 
 @dataclass(frozen=True)
@@ -154,12 +251,18 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Tracker:
-    """Where figures go beside metrics.jsonl."""
+    """Where figures go beside metrics.jsonl.
+
+    artifacts: which checkpoints W&B gets a copy of. profile_steps: first and last of the steps that torch's profiler
+    records, null = none; the first is at least 2.
+    """
 
     mode: Literal["off", "offline", "online"]
     project: str
     entity: str | None
     tags: list[str]
+    artifacts: Literal["none", "best"] = "none"
+    profile_steps: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -170,8 +273,6 @@ class Experiment:
     seed: int
     output_dir: str
     codec: Codec
-    heads: dict[str, Component]
-    init: Init
     curriculum: Curriculum
     lr: Lr
     loss: Loss
@@ -180,4 +281,9 @@ class Experiment:
     trainer: Trainer
     checkpoint: Checkpoint
     tracker: Tracker
+    heads: dict[str, Component] = field(default_factory=dict)
+    init: Init | None = None
     augment: Augment = Augment()
+    lm: LanguageModel | None = None
+    init_from: str | None = None
+    adversary: Adversary = Adversary()

@@ -45,9 +45,11 @@ def _convert(kind: Any, value: Any, path: str) -> Any:
     if is_dataclass(kind):
         return _dataclass(kind, value, path)
     if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
+        if type(None) in arguments and (value is None or value == {}):  # the group's choice `none` is an empty file
             return None
-        return _convert(next(part for part in arguments if part is not type(None)), value, path)
+        parts = [part for part in arguments if part is not type(None)]
+        fitting = [part for part in parts if (get_origin(part) is list) == isinstance(value, list)]
+        return _convert((fitting or parts)[0], value, path)
     if origin is Literal:
         if value not in arguments:
             raise ConfigError(f"{path}={value!r} is not possible{nearest(str(value), map(str, arguments))}")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Protocol
 
+from snac_exp.config.adversary_checks import check_adversary
 from snac_exp.config.schema import Experiment
 from snac_exp.config.structure import definitions_of, nearest
 from snac_exp.errors import ConfigError
@@ -29,9 +30,8 @@ def validate(experiment: Experiment) -> None:
     _check_ranges("curriculum.stages", experiment.curriculum.stages, experiment.lr.phases)
     _check_ranges("lr.phases", experiment.lr.phases, experiment.curriculum.stages)
     _check_groups(experiment)
-    _check_objective(experiment)
-    _check_init(experiment)
-    _check_task(experiment)
+    _check_phases(experiment)
+    {"codec": _check_codec_task, "rvq_lm": _check_token_task}[experiment.task.name](experiment)
 
 
 def num_epochs(*schedules: Ranges) -> int:
@@ -69,7 +69,8 @@ def _check_ranges(key: str, schedule: Ranges, other: Ranges) -> None:
 
 
 def _check_numbers(experiment: Experiment) -> None:
-    trainer, positive = experiment.trainer, {
+    trainer = experiment.trainer
+    positive: dict[str, float] = {
         "trainer.batch_size": experiment.trainer.batch_size,
         "trainer.validation_batch_size": experiment.trainer.validation_batch_size,
         "trainer.grad_clip": experiment.trainer.grad_clip,
@@ -81,11 +82,17 @@ def _check_numbers(experiment: Experiment) -> None:
         "checkpoint.every_steps": experiment.checkpoint.every_steps,
         "checkpoint.every_minutes": experiment.checkpoint.every_minutes,
         "checkpoint.keep_intermediate": experiment.checkpoint.keep_intermediate,
+        "trainer.accumulation": trainer.accumulation,
+        "trainer.samples_every_epochs": trainer.samples_every_epochs,
     }  # fmt: skip
     for name, stage in experiment.curriculum.stages.items():
-        positive[f"curriculum.stages.{name}.segment_seconds"] = stage.segment_seconds
+        lengths = {"segment_seconds": stage.segment_seconds, "segment_frames": stage.segment_frames}
+        given = {key: value for key, value in lengths.items() if value is not None}
+        if len(given) != 1:
+            raise ConfigError(f"curriculum.stages.{name} needs one of segment_seconds and segment_frames")
+        positive |= {f"curriculum.stages.{name}.{key}": value for key, value in given.items()}
         positive[f"curriculum.stages.{name}.batch_multiplier"] = stage.batch_multiplier
-    for optional in ("max_steps_per_epoch", "num_threads", "summary_utterances"):
+    for optional in ("max_steps_per_epoch", "num_threads", "summary_utterances", "prefetch"):
         if getattr(trainer, optional) is not None:
             positive[f"trainer.{optional}"] = getattr(trainer, optional)
     if experiment.checkpoint.keep_epochs is not None:
@@ -101,6 +108,8 @@ def _check_numbers(experiment: Experiment) -> None:
     for key, value in not_negative.items():
         if value < 0:
             raise ConfigError(f"{key}={value} must not be negative")
+    if trainer.ema_decay is not None and not 0 < trainer.ema_decay < 1:
+        raise ConfigError(f"trainer.ema_decay={trainer.ema_decay} must lie between 0 and 1, or be null for no average")
     if not all(0 <= beta < 1 for beta in trainer.betas):
         raise ConfigError(f"trainer.betas={list(trainer.betas)} must lie in [0, 1)")
     if not re.fullmatch(r"[\w.-]+", experiment.name):
@@ -190,20 +199,60 @@ def _known(key: str, names: Mapping[str, object], heads: Mapping[str, object], a
             raise ConfigError(f"{key}.{name} has no head{nearest(name, heads)}")
 
 
-def _check_task(experiment: Experiment) -> None:
-    """Every phase must train something, and the encoder and the codebooks cannot be trained."""
+def _check_phases(experiment: Experiment) -> None:
+    """Every phase must train something."""
+    for phase, item in experiment.lr.phases.items():
+        if not any(rate is not None and experiment.lr.groups[name] is not None for name, rate in item.groups.items()):
+            raise ConfigError(f"lr.phases.{phase}.groups are all null: the phase would train nothing; give one a rate")
+
+
+def _check_codec_task(experiment: Experiment) -> None:
+    """A codec has heads with a start and an objective, and stages in seconds."""
+    _check_objective(experiment)
+    _check_init(experiment)
+    check_adversary(experiment.adversary, experiment.heads)
+    if experiment.codec.kind != "snac":
+        raise ConfigError(f"codec={experiment.codec.name}: only SNAC can be trained; choose another codec")
+    for key, given in (("lm", experiment.lm), ("loss.tokens", experiment.loss.tokens)):
+        if given is not None:
+            raise ConfigError(f"{key} belongs to token models; leave it out, or choose task=rvq_lm")
+    for name, stage in experiment.curriculum.stages.items():
+        if stage.segment_seconds is None:
+            raise ConfigError(f"curriculum.stages.{name}.segment_frames is for token models; set segment_seconds")
     for key, frozen in (("encoder", experiment.task.freeze_encoder), ("vq", experiment.task.freeze_vq)):
         if not frozen:
             raise ConfigError(f"task.freeze_{key}=false: only the decoder and its heads can be trained; set it to true")
-    for phase, item in experiment.lr.phases.items():
+    for phase in experiment.lr.phases:
         weights = experiment.loss.weights | experiment.loss.phases.get(phase, {})
-        if not any(rate is not None and experiment.lr.groups[name] is not None for name, rate in item.groups.items()):
-            raise ConfigError(f"lr.phases.{phase}.groups are all null: the phase would train nothing; give one a rate")
         if not any(weights[head] for head in experiment.heads):
             raise ConfigError(f"every head has weight 0 in phase {phase}: set loss.weights or loss.phases.{phase}")
 
 
+def _check_token_task(experiment: Experiment) -> None:
+    """A token model has sizes, an objective on tokens, and stages in frames that fit its context."""
+    if experiment.lm is None:
+        raise ConfigError("task=rvq_lm needs a model: add lm=toy, run1_base, run2_big, run3_fast or next_896")
+    if experiment.loss.tokens is None:
+        raise ConfigError("task=rvq_lm needs loss.tokens; choose loss=tokens or loss=tokens_plain")
+    if experiment.heads or experiment.loss.weights or experiment.loss.terms:
+        raise ConfigError("a token model has no heads and no reconstruction terms; choose heads=none, loss=tokens")
+    if experiment.adversary.kind != "none":
+        raise ConfigError(f"adversary={experiment.adversary.kind} judges audio, not tokens; choose adversary=none")
+    if experiment.init is not None:
+        raise ConfigError(f"init={experiment.init.name} is for wide-band heads; choose init=none")
+    for name, stage in experiment.curriculum.stages.items():
+        if stage.segment_frames is None:
+            raise ConfigError(f"curriculum.stages.{name}.segment_seconds is for codecs; set segment_frames")
+        if stage.segment_frames > experiment.lm.ctx_frames:
+            raise ConfigError(
+                f"curriculum.stages.{name}.segment_frames={stage.segment_frames} exceeds "
+                f"lm.ctx_frames={experiment.lm.ctx_frames}; shorten the stage or lengthen the context"
+            )
+
+
 def _check_init(experiment: Experiment) -> None:
+    if experiment.init is None:
+        raise ConfigError("init.name says how new heads start: choose init=average, first, random or residual")
     inits = [node.name for node in definitions_of("snac_exp.codec.init", "init.name") if not node.name.startswith("_")]
     if experiment.init.name not in inits:
         raise ConfigError(f"init.name={experiment.init.name} is no way to start{nearest(experiment.init.name, inits)}")

@@ -61,6 +61,12 @@ class Batch:
         """The same batch in page-locked memory; the DataLoader calls this by name."""
         return self._map(lambda tensor: tensor.pin_memory())
 
+    def micro_batches(self, size: int) -> "list[Batch]":
+        """Consecutive parts of at most `size` slices."""
+        if size >= len(self):
+            return [self]
+        return [self._map(lambda tensor, i=i: tensor[i : i + size]) for i in range(0, len(self), size)]  # type: ignore[misc]
+
     def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         return replace(
             self,

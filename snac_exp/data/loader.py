@@ -15,25 +15,30 @@ from snac_exp.data.slices import SliceSpec
 
 
 def make_loader(
-    dataset: AlignedDataset, batches: Iterable[list[SliceSpec]], num_workers: int = 0, pin_memory: bool = False
+    dataset: AlignedDataset,
+    batches: Iterable[list[SliceSpec]],
+    num_workers: int = 0,
+    pin_memory: bool = False,
+    prefetch: int | None = None,
 ) -> "DataLoader[Batch]":
-    """A DataLoader that yields one Batch per list of specs, in order.
+    """A DataLoader that yields one Batch per list of specs, in order; `prefetch` batches per worker, None = 2.
 
     Workers hold no state and draw nothing. The loader has a generator of its own: the default one would take a number
     from torch's global generator for every epoch, and a resumed run would not.
     """
     return QuietStart(
-        dataset,  # type: ignore[arg-type]
+        dataset,
         batch_sampler=batches,
         collate_fn=collate,
         num_workers=num_workers,
         pin_memory=pin_memory,
+        prefetch_factor=prefetch if num_workers else None,
         worker_init_fn=leave_signals_to_the_parent if num_workers else None,
         generator=torch.Generator(),
     )
 
 
-class QuietStart(DataLoader[Batch]):
+class QuietStart(DataLoader[Any]):
     """A DataLoader whose workers are born deaf to SIGTERM: one that comes before they are ready must not end them."""
 
     def __iter__(self) -> Any:

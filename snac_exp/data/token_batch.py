@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from snac_exp.data.loader import leave_signals_to_the_parent
+from snac_exp.data.loader import QuietStart, leave_signals_to_the_parent
 from snac_exp.data.token_files import TokenSource
 from snac_exp.data.token_windows import WindowIndex, WindowSpec
 
@@ -74,9 +74,14 @@ class TokenWindows(Dataset[TokenBatch]):
         return WindowIndex(self.files, lengths, num_frames, step_frames, self.source.layout.alignment, pad_tail)
 
     @property
+    def num_frames(self) -> int:
+        """Frames of these files."""
+        return int(self._lengths[self.files].sum())
+
+    @property
     def num_seconds(self) -> float:
         """Seconds of audio in these files."""
-        return float(self._lengths[self.files].sum() / self.source.layout.frames_per_second)
+        return self.num_frames / self.source.layout.frames_per_second
 
     def batch(self, specs: Sequence[WindowSpec]) -> TokenBatch:
         """Windows of equal length as one batch; DataError names the file that cannot be read."""
@@ -104,7 +109,7 @@ def make_window_loader(
     prefetch: int | None = None,
 ) -> "DataLoader[TokenBatch]":
     """A DataLoader that yields one TokenBatch per list of specs, in order; `prefetch` batches per worker."""
-    return DataLoader(
+    return QuietStart(
         windows,
         batch_sampler=batches,
         collate_fn=_as_it_is,

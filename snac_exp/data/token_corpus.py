@@ -64,7 +64,7 @@ class NpqTokens:
     max_validation_windows: int | None = None
     verify_tokens: bool = True
 
-    def open(self, codec: "LoadedCodec | None", seed: int) -> TokenCorpus:
+    def open_tokens(self, codec: "LoadedCodec | None", seed: int) -> TokenCorpus:
         """Open the folder; a codec, where there is one to listen with, must have the files' vocabulary."""
         files = NpqFiles.open(Path(self.directory).expanduser(), self.verify_tokens)
         if codec is not None:
@@ -87,7 +87,7 @@ class CodeCacheTokens:
     step_ratio: float = 0.5
     max_validation_windows: int | None = None
 
-    def open(self, codec: "LoadedCodec", seed: int) -> TokenCorpus:
+    def open_tokens(self, codec: "LoadedCodec", seed: int) -> TokenCorpus:
         """Open the cache; it must be of this codec."""
         if self.frames not in ("coarse", "repeated"):
             raise ConfigError(f"data.frames={self.frames} is not possible; there is: coarse, repeated")

@@ -4,11 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snac_exp.config.schema import LanguageModel
 from snac_exp.errors import ConfigError
 from snac_exp.lm.attention import CausalStack, KeyValueCache
 from snac_exp.lm.frames import FrameLayout
 from snac_exp.lm.patterns import ABSENT, Pattern
-from snac_exp.lm.settings import LanguageModel
 
 
 class TokenTransformer(nn.Module):

@@ -142,7 +142,7 @@ def _data_summary(opened: Opened, texts: CardTexts) -> str:
         lines.append(f"Read by `{_line(str(data['_target_']))}`.")
     plan = None if opened.run_dir is None else opened.run_dir / "plan.json"
     if plan is not None and plan.is_file():
-        lines.append(f"{read_json(plan).get('num_rows')} training utterances.")
+        lines.append(f"{read_json(plan)['num_items'][0]} training utterances.")
     return " ".join(lines)
 
 

@@ -1,50 +1,126 @@
-"""The parts of a run from its experiment: codec, corpus, task, parameter groups."""
+"""The parts of a run from its experiment: what is trained, on what, judged how, and with which parameter groups."""
 
+import hashlib
 import importlib
-from dataclasses import dataclass
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import torch
+
 from snac_exp.codec.checkpoint import LoadedCodec, load_codec
-from snac_exp.codec.geometry import check_declared
+from snac_exp.codec.geometry import Geometry, check_declared
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.codec.start import initialise
 from snac_exp.config.schema import Codec, Component, Experiment
-from snac_exp.data.cached_codes import Corpus, SliceDataset
+from snac_exp.config.seeding import derive_seed
+from snac_exp.data.cached_codes import SliceDataset
+from snac_exp.data.token_codecs import DacTokens, SnacTokens, TokenCodec
+from snac_exp.data.token_corpus import TokenCorpus
 from snac_exp.errors import ConfigError
+from snac_exp.lm.transformer import TokenTransformer
+from snac_exp.losses.tokens import TokenObjective
+from snac_exp.training.adversary import Adversary
+from snac_exp.training.decoder_feed import DecoderFeed
+from snac_exp.training.decoder_judge import DecoderJudge
+from snac_exp.training.decoder_task import DecoderTask
 from snac_exp.training.groups import ParameterGroups, group_parameters
-from snac_exp.training.task import DecoderTask
+from snac_exp.training.task import Feed, Judge, Task
+from snac_exp.training.token_feed import TokenFeed
+from snac_exp.training.token_judge import TokenJudge
+from snac_exp.training.token_task import TokenTask
+from snac_exp.training.warm_start import WarmStart, warm_start
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a run consists of before its first step."""
+    """What a run consists of before its first step.
 
-    codec: LoadedCodec
-    corpus: Corpus
-    task: DecoderTask
+    corpus: the opened data. codec: None where there is no SNAC. identity: what the weights belong to; checkpoints carry
+    it. warm_start: what was loaded from `init_from`.
+    """
+
+    codec: LoadedCodec | None
+    corpus: Any
+    task: Task
+    feed: Feed
+    judge: Judge
     groups: ParameterGroups
+    identity: dict[str, Any]
+    warm_start: WarmStart | None
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """What a plan in seconds needs; None without a SNAC."""
+        return None if self.codec is None else self.codec.geometry
 
 
 def build(experiment: Experiment) -> Parts:
-    """Load the codec, build the model at its start, open the corpus, sort the parameters.
+    """Build model and task at their start, open the data, sort the parameters.
 
     Raises:
         CodecError, DataError, ConfigError: something is missing or does not fit; the message names the mend.
     """
+    builders: dict[str, Callable[[Experiment], Parts]] = {"codec": build_codec, "rvq_lm": build_token_model}
+    return builders[experiment.task.name](experiment)
+
+
+def build_codec(experiment: Experiment) -> Parts:
+    """The parts of training a SNAC decoder and its heads."""
     codec = open_codec(experiment.codec)
-    task = DecoderTask(build_model(experiment, codec), experiment.loss)
+    model = build_model(experiment, codec)
+    rivals = experiment.adversary
+    adversary = None if rivals.kind == "none" else Adversary(rivals, model.rates, experiment.seed)
+    task = DecoderTask(model, experiment.loss, adversary)
     frozen = [("encoder.", experiment.task.freeze_encoder), ("quantizer.", experiment.task.freeze_vq)]
-    groups = group_parameters(
-        task.model, experiment.lr.groups, tuple(prefix for prefix, is_frozen in frozen if is_frozen)
-    )
-    corpus = instantiate(experiment.data, "data").open(codec, task.model.rates, experiment.seed)
+    groups = group_parameters(model, experiment.lr.groups, tuple(prefix for prefix, is_frozen in frozen if is_frozen))
+    warm = _warm(experiment, task, groups)
+    source = instantiate(experiment.data, "data")
+    if not hasattr(source, "open"):
+        raise ConfigError(f"data: {experiment.data.target} gives tokens only; task=decoder needs audio with them")
+    corpus = source.open(codec, model.rates, experiment.seed)
     if experiment.augment.gain_db is not None and isinstance(corpus.train, SliceDataset):
         raise ConfigError(
             "augment.gain_db changes input and target alike, and cached codes have the level they were cached at; "
             "choose augment=none or data=audio_folder"
         )
-    return Parts(codec, corpus, task, groups)
+    judge = DecoderJudge(experiment, codec, corpus, task, partial(build_model, experiment, codec))
+    identity = {"name": codec.name, "fingerprint": codec.fingerprint, "config": codec.config}
+    return Parts(codec, corpus, task, DecoderFeed(experiment, corpus, codec.geometry), judge, groups, identity, warm)
+
+
+def build_token_model(experiment: Experiment) -> Parts:
+    """The parts of training a language model on tokens."""
+    assert experiment.lm is not None
+    assert experiment.loss.tokens is not None
+    codec = open_codec(experiment.codec) if experiment.codec.kind == "snac" else None
+    source = instantiate(experiment.data, "data")
+    if not hasattr(source, "open_tokens"):
+        raise ConfigError(
+            f"data: {experiment.data.target} gives no tokens; choose data=code_cache_tokens or data=npq for task=rvq_lm"
+        )
+    corpus: TokenCorpus = source.open_tokens(codec, experiment.seed)
+    loss = experiment.loss.tokens
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(experiment.seed, "model"))
+        model = TokenTransformer(experiment.lm, corpus.layout)
+    objective = TokenObjective(corpus.layout, loss.codebook_weights, loss.alpha, loss.label_smoothing)
+    task = TokenTask(model, objective)
+    groups = group_parameters(model, experiment.lr.groups, ())
+    warm = _warm(experiment, task, groups)
+    judge = TokenJudge(experiment, corpus, task, partial(_listening_codec, experiment, codec, corpus))
+    identity = token_identity(corpus, experiment)
+    return Parts(codec, corpus, task, TokenFeed(experiment, corpus), judge, groups, identity, warm)
+
+
+def token_identity(corpus: TokenCorpus, experiment: Experiment) -> dict[str, Any]:
+    """What a token model's weights belong to: the layout of its frames, and the codec that they are of."""
+    layout = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(corpus.layout).items()}
+    digest = hashlib.sha256(json.dumps(layout, sort_keys=True).encode()).hexdigest()
+    return {"name": experiment.codec.name, "fingerprint": digest, "config": layout}
 
 
 def open_codec(codec: Codec) -> LoadedCodec:
@@ -59,6 +135,7 @@ def build_model(experiment: Experiment, codec: LoadedCodec) -> MultiRateSnac:
     """The model at step 0: a function of config and checkpoint alone; torch's generator stays where it was."""
     factories = {name: partial(instantiate, part, f"heads.{name}") for name, part in experiment.heads.items()}
     model = MultiRateSnac.from_codec(codec, factories, experiment.seed)
+    assert experiment.init is not None
     initialise(model, codec, experiment.init.name, experiment.seed)
     return model
 
@@ -71,3 +148,17 @@ def instantiate(component: Component, path: str, *arguments: Any) -> Any:
         return target(*arguments, **component.options)
     except TypeError as error:
         raise ConfigError(f"{path}: {component.target} cannot be built with {component.options}: {error}") from error
+
+
+def _warm(experiment: Experiment, task: Task, groups: ParameterGroups) -> WarmStart | None:
+    if experiment.init_from is None:
+        return None
+    return warm_start(task.model, Path(experiment.init_from).expanduser(), groups.frozen)
+
+
+def _listening_codec(experiment: Experiment, codec: LoadedCodec | None, corpus: TokenCorpus) -> TokenCodec:
+    """The codec that turns frames into audio, on the CPU."""
+    if codec is None:
+        return DacTokens(experiment.codec.path or experiment.codec.hub_id or experiment.codec.name)
+    coarse = SnacTokens(codec, "coarse")
+    return coarse if coarse.layout == corpus.layout else SnacTokens(codec, "repeated")

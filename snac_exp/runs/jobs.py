@@ -45,7 +45,7 @@ class JobChecker:
     """
 
     def __init__(self) -> None:
-        self._built: dict[str, tuple[int, Any]] = {}
+        self._built: dict[str, tuple[Any, Any]] = {}
 
     def check(self, index: int, overrides: list[str], varied: list[str]) -> Job:
         """One job, proved.
@@ -55,28 +55,30 @@ class JobChecker:
         """
         try:
             experiment, values = compose_experiment(overrides)
-            num_rows, geometry = self._build(experiment, values)
+            feed, geometry = self._build(experiment, values)
             from snac_exp.training.plan import unroll
 
             plan = unroll(experiment, geometry)
+            num_steps = plan.num_steps(feed.num_items)
         except SnacExpError as error:
             named = f"job {index} ({' '.join(varied) or 'as it stands'})"
             raise ConfigError(f"{named}: {error}\nNothing was submitted; mend this job or leave it out") from error
         seconds = sum(
-            min(num_rows, plan.num_batches(epoch, num_rows) * epoch.batch_size) * epoch.segment_seconds
+            min(feed.num_items(epoch), plan.num_batches(epoch, feed.num_items) * epoch.batch_size)
+            * feed.item_seconds(epoch)
             for epoch in plan.epochs
         )
-        num_steps = plan.num_steps(num_rows)
         return Job(index, overrides, varied, experiment, values, len(plan.epochs), num_steps, seconds / 3600)
 
-    def _build(self, experiment: Experiment, values: dict[str, Any]) -> tuple[int, Any]:
-        parts = {name: values.get(name) for name in ("codec", "heads", "init", "data", "task", "loss", "seed")}
+    def _build(self, experiment: Experiment, values: dict[str, Any]) -> tuple[Any, Any]:
+        names = ("codec", "heads", "init", "data", "task", "loss", "seed", "lm", "augment", "adversary", "init_from")
+        parts = {name: values.get(name) for name in names}
         key = json.dumps([parts, values.get("lr", {}).get("groups")], sort_keys=True)
         if key not in self._built:
             from snac_exp.runs.build import build
 
             built = build(experiment)
-            self._built[key] = (len(built.corpus.train), built.codec.geometry)
+            self._built[key] = (built.feed, built.geometry)
         return self._built[key]
 
 

@@ -4,7 +4,6 @@ import traceback
 import warnings
 from collections.abc import Mapping
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,10 +12,9 @@ from rich.console import Console as RichConsole
 
 from snac_exp.config.schema import Experiment
 from snac_exp.config.schema import Trainer as TrainerSettings
-from snac_exp.evaluation.summary import summarize, summary_table, write_summary
 from snac_exp.files import write_json
 from snac_exp.runs import ranks
-from snac_exp.runs.build import Parts, build, build_model
+from snac_exp.runs.build import Parts, build
 from snac_exp.tracking.console import Console
 from snac_exp.tracking.run_folder import RunFolder, SilentRunFolder
 from snac_exp.tracking.silent import SilentConsole, SilentTracker
@@ -24,7 +22,6 @@ from snac_exp.tracking.tracker import Tracker
 from snac_exp.training.checkpoints import CheckpointStore
 from snac_exp.training.environment import environment
 from snac_exp.training.plan import unroll
-from snac_exp.training.preflight import preflight
 from snac_exp.training.stop import EXIT_PREEMPTED, Stopped, StopRequest
 from snac_exp.training.tables import epoch_table, group_table
 from snac_exp.training.trainer import Trainer
@@ -64,10 +61,12 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
     if experiment.trainer.num_threads is not None:
         torch.set_num_threads(experiment.trainer.num_threads)
     settings = experiment.trainer
+    if settings.tf32:
+        torch.set_float32_matmul_precision("high")
     fabric = _launched_fabric(settings)
     with fabric.rank_zero_first():  # data that is made on first use is made once
         parts = build(experiment)
-    plan = unroll(experiment, parts.codec.geometry, fabric.world_size)
+    plan = unroll(experiment, parts.geometry, fabric.world_size)
     store = CheckpointStore(
         folder.checkpoints, experiment.checkpoint.keep_epochs, experiment.checkpoint.keep_intermediate
     )
@@ -76,7 +75,7 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
     saved = store.load_latest(fabric.device) if resuming else None
     fabric.barrier()  # all ranks have looked for a checkpoint before rank 0 writes the first one
     console = (Console if fabric.is_global_zero else SilentConsole)(
-        folder.path, num_epochs=len(plan.epochs), num_steps=plan.num_steps(len(parts.corpus.train))
+        folder.path, num_epochs=len(plan.epochs), num_steps=plan.num_steps(parts.feed.num_items)
     )
     try:
         with _tracker(experiment, folder, saved, resuming=resuming, silent=not fabric.is_global_zero) as tracker:
@@ -85,33 +84,31 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
                 plan,
                 parts.task,
                 parts.groups,
-                parts.corpus,
+                parts.feed,
+                parts.judge,
                 fabric,
                 folder,
                 tracker,
                 console,
                 store,
-                parts.codec,
+                parts.identity,
                 stop=stop,
             )
             _announce(trainer, parts)
-            preflight(
-                parts.task,
-                parts.codec,
-                parts.corpus,
-                experiment.init.name,
-                settings.preflight_rows,
-                experiment.seed,
-                console.note,
-            )
+            parts.judge.preflight(console.note)
             fabric.to_device(parts.task)
+            if settings.compile:
+                parts.task.compile_model()
             if saved is not None:
                 trainer.restore(saved)
             elif resuming:
                 console.note("no checkpoint was written before this run ended: it begins at step 0")
             finished = trainer.fit()
             if finished and fabric.is_global_zero:
-                _sum_up(trainer, parts)
+                with trainer.averaged():
+                    parts.judge.sum_up(fabric, folder, console.note)
+                for line in _results(trainer):
+                    console.note(line)
         return finished
     finally:
         console.end()
@@ -153,40 +150,27 @@ def _tracker(
 
 def _announce(trainer: Trainer, parts: Parts) -> None:
     """Store and show what is about to happen."""
-    num_rows, settings = len(parts.corpus.train), trainer.experiment.trainer
+    settings, folder, num_items = trainer.experiment.trainer, trainer.folder, parts.feed.num_items
     if not trainer.fabric.is_global_zero:
         return
-    write_json(trainer.folder.plan, trainer.plan.to_json() | {"num_rows": num_rows, "num_steps": trainer.num_steps})
+    sizes = {"num_items": [num_items(epoch) for epoch in trainer.plan.epochs], "num_steps": trainer.num_steps}
+    write_json(folder.plan, trainer.plan.to_json() | sizes)
     facts = environment(trainer.fabric.device, settings.precision, trainer.fabric.world_size)
-    write_json(
-        trainer.folder.environment, facts | {"codec": parts.codec.name, "codec_fingerprint": parts.codec.fingerprint}
-    )
+    identity = {"codec": parts.identity["name"], "codec_fingerprint": parts.identity["fingerprint"]}
+    write_json(folder.environment, facts | identity)
     text = StringIO()
     RichConsole(file=text, width=120).print(epoch_table(trainer.plan), group_table(trainer.experiment, parts.groups))
-    trainer.console.begin(f"run folder: {trainer.folder.path}\n{text.getvalue()}")
-    trainer.console.note(
-        f"{num_rows} training rows, {len(parts.corpus.validation)} validation rows, {trainer.num_steps} steps"
-    )
+    trainer.console.begin(f"run folder: {folder.path}\n{text.getvalue()}")
+    trainer.console.note(f"{parts.feed.described()}, {trainer.num_steps} steps")
+    if parts.warm_start is not None:
+        parts.warm_start.write(folder.path)
+        for line in parts.warm_start.lines():
+            trainer.console.note(line)
 
 
-def _sum_up(trainer: Trainer, parts: Parts) -> None:
-    """Measure the final model beside its baselines and say where everything lies."""
-    experiment, folder = trainer.experiment, trainer.folder
-    initial = build_model(experiment, parts.codec).to(trainer.fabric.device)
-    limit = experiment.trainer.summary_utterances
-    device = trainer.fabric.device
-    summary = summarize(
-        parts.task.model, initial, parts.corpus, seed=experiment.seed, device=device, num_utterances=limit
-    )
-    path = write_summary(folder.path, summary)
-    text = StringIO()
-    RichConsole(file=text, width=120).print(summary_table(summary))
-    clips = sorted(folder.samples.glob("epoch*"))[-1:]  # none where trainer.num_sample_clips is 0
-    for line in (text.getvalue(), *_results(path, trainer.store, clips)):
-        trainer.console.note(line)
-
-
-def _results(summary: Path, store: CheckpointStore, clips: list[Path]) -> list[str]:
-    lines = [f"summary:    {summary}", f"checkpoint: {store.directory / 'best_model.pt'}"]
-    lines += [f"listen:     {path}" for folder in clips for path in sorted(folder.glob("*.wav"))]
-    return lines + [f"look:       {path}" for folder in clips for path in sorted(folder.glob("*.png"))]
+def _results(trainer: Trainer) -> list[str]:
+    """Where everything lies."""
+    lines = [f"checkpoint: {trainer.store.directory / 'best_model.pt'}"]
+    folders = sorted(trainer.folder.samples.glob("epoch*"))[-1:]  # none where trainer.num_sample_clips is 0
+    lines += [f"listen:     {path}" for folder in folders for path in sorted(folder.glob("*.wav"))]
+    return lines + [f"look:       {path}" for folder in folders for path in sorted(folder.glob("*.png"))]

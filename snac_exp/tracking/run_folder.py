@@ -27,6 +27,8 @@ NOT_MEANING = (
     "trainer.num_threads",
     "trainer.log_every_steps",
     "trainer.num_sample_clips",
+    "trainer.samples_every_epochs",
+    "trainer.prefetch",
 )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from snac_exp.errors import CheckpointError
 
@@ -17,16 +18,14 @@ class WeightAverage:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
+        self._step = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         self.averaged = {name: weight.detach().float().clone() for name, weight in model.named_parameters()}
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Take in the weights after a step."""
         weights = dict(model.named_parameters())
-        torch._foreach_lerp_(
-            list(self.averaged.values()), [weights[name].float() for name in self.averaged], 1 - self.decay
-        )
+        self._step(list(self.averaged.values()), [weights[name].detach().float() for name in self.averaged], 0)
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:

@@ -8,6 +8,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+from snac_exp.config.schema import Guards
 from snac_exp.errors import ConfigError, DivergenceError
 
 
@@ -44,7 +45,7 @@ class Verdict:
 
 
 class OutlierGuard:
-    """Skips a step whose loss exceeds `ratio` times the running mean of the losses admitted before it.
+    """Skips a step whose loss exceeds `ratio` times the running mean of the losses admitted before it; None skips none.
 
     A loss is tested before it is averaged in, and a skipped one never is. After `max_in_row` skipped steps the next one
     is admitted whatever its loss: then it is the level that has changed, not the batch. The first `warmup_steps` are
@@ -53,19 +54,28 @@ class OutlierGuard:
 
     def __init__(
         self,
-        ratio: float = 3.0,
+        ratio: float | None = 3.0,
         warmup_steps: int = 100,
         decay: float = 0.99,
         max_in_row: int = 5,
         state: OutlierState | None = None,
     ) -> None:
-        if not ratio > 1 or not 0 <= decay < 1 or warmup_steps < 1 or max_in_row < 1:
+        if (ratio is not None and not ratio > 1) or not 0 <= decay < 1 or warmup_steps < 1 or max_in_row < 1:
             raise ConfigError(
                 f"outlier guard: ratio={ratio} must exceed 1, 0 <= decay={decay} < 1, "
                 f"warmup_steps={warmup_steps} and max_in_row={max_in_row} be at least 1"
             )
         self.ratio, self.warmup_steps, self.decay, self.max_in_row = ratio, warmup_steps, decay, max_in_row
         self.state = state or OutlierState()
+
+    @classmethod
+    def of(cls, guards: Guards) -> "OutlierGuard":
+        """The guard of a recipe; one without a ratio admits every step."""
+        return cls(guards.outlier_ratio, guards.outlier_warmup_steps, max_in_row=guards.outlier_max_in_row)
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint."""
+        self.state = OutlierState.from_dict(values)
 
     @property
     def level(self) -> float:
@@ -82,7 +92,7 @@ class OutlierGuard:
         if not math.isfinite(loss):
             raise ValueError(f"a loss of {loss} is not for the outlier guard")
         state, level = self.state, self.level
-        if state.num_admitted < self.warmup_steps or not loss > self.ratio * level:
+        if self.ratio is None or state.num_admitted < self.warmup_steps or not loss > self.ratio * level:
             self._admit(loss)
             return Verdict(True)
         figures = f"loss {loss:.4g} is {loss / level:.1f} times the running mean {level:.4g}"
@@ -122,23 +132,35 @@ class RollbackPolicy:
         self.max_rollbacks, self.haircut = max_rollbacks, haircut
         self.state = state or RollbackState()
 
-    def after_failure(self, what: str, step: int, snapshot: str) -> str:
+    @classmethod
+    def of(cls, guards: Guards) -> "RollbackPolicy":
+        """The policy of a recipe."""
+        return cls(guards.max_rollbacks, guards.rollback_haircut)
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint."""
+        self.state = RollbackState.from_dict(values)
+
+    def after_failure(self, what: str, about: str) -> str:
         """Count a failure and lower the rates; returns a sentence for the log.
+
+        Args:
+            what: what was not finite, and when. about: where a snapshot lies and what was in the batch.
 
         Raises:
             DivergenceError: there were `max_rollbacks` already.
         """
         state = self.state
         if state.num_rollbacks >= self.max_rollbacks:
-            raise DivergenceError(
-                f"step {step}: {what} not finite after {state.num_rollbacks} rollbacks, learning rates at "
-                f"{state.rate_factor:g} of the plan. Snapshot: {snapshot}. Lower lr.phases, or look at its batch"
+            after = f" after {state.num_rollbacks} rollbacks, rates at {state.rate_factor:g} of the plan" * (
+                state.num_rollbacks > 0
             )
+            raise DivergenceError(f"{what}{after}. {about}. Lower lr.phases, or look at these files")
         state.num_rollbacks += 1
         state.rate_factor *= self.haircut
         return (
-            f"step {step}: {what} not finite; rollback {state.num_rollbacks} of {self.max_rollbacks} to the last good "
-            f"checkpoint, learning rates now {state.rate_factor:g} of the plan. Snapshot: {snapshot}"
+            f"{what}; rollback {state.num_rollbacks} of {self.max_rollbacks} to the newest checkpoint, learning rates "
+            f"now {state.rate_factor:g} of the plan. {about}"
         )
 
     def rates(self, planned: dict[str, float]) -> dict[str, float]:

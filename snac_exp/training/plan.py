@@ -5,26 +5,31 @@ the only thing the trainer asks about segment lengths, batches, learning rates a
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from snac_exp.codec.geometry import Geometry, geometry_of_directory
-from snac_exp.config.schema import Codec, Experiment, OneCycle
+from snac_exp.config.schema import Codec, Experiment, Lr, Stage
 from snac_exp.config.validate import Ranges, num_epochs
 from snac_exp.data.slices import num_batches_of
-from snac_exp.errors import CodecError
+from snac_exp.errors import CodecError, ConfigError
 from snac_exp.training.schedules import learning_rate
+
+ADVERSARY = "adversary"
+"""Name of the adversary's weight among those of the heads."""
 
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """One epoch: `num_tokens` coarse tokens per segment; peak learning rate per group, None = frozen."""
+    """One epoch: `num_tokens` coarse tokens, or frames of a token model, per segment; peak rate per group, None =
+    frozen."""
 
     epoch: int
     stage: str
     phase: str
-    segment_seconds: float
+    segment_seconds: float | None
     num_tokens: int
     batch_size: int
     schedule: str
@@ -37,49 +42,61 @@ class EpochPlan:
         return frozenset(name for name, rate in self.peak_rates.items() if rate is not None)
 
 
+NumItems = Callable[[EpochPlan], int]
+"""Items of an epoch: rows, or the windows of its length."""
+
+
 @dataclass(frozen=True)
 class Plan:
-    """All epochs in order, with the shape of the schedules."""
+    """All epochs in order, with the shape of the schedules. `adversary_start`: the step from which an adversary joins,
+    None = there is none."""
 
     epochs: tuple[EpochPlan, ...]
-    one_cycle: OneCycle
-    cosine_final_ratio: float
+    lr: Lr
     max_steps_per_epoch: int | None
     world_size: int = 1
+    adversary_start: int | None = None
 
-    def num_batches(self, epoch: EpochPlan, num_rows: int) -> int:
-        """Optimiser steps of an epoch over `num_rows` rows; the last batch may be smaller, no row is left out."""
-        batches = num_batches_of(num_rows, epoch.batch_size, self.world_size)
+    def num_batches(self, epoch: EpochPlan, num_items: NumItems) -> int:
+        """Optimiser steps of an epoch; the last batch may be smaller, no item is left out."""
+        batches = num_batches_of(num_items(epoch), epoch.batch_size, self.world_size)
         return batches if self.max_steps_per_epoch is None else min(batches, self.max_steps_per_epoch)
 
-    def num_steps(self, num_rows: int) -> int:
+    def num_steps(self, num_items: NumItems) -> int:
         """Optimiser steps of the whole run."""
-        return sum(self.num_batches(epoch, num_rows) for epoch in self.epochs)
+        return sum(self.num_batches(epoch, num_items) for epoch in self.epochs)
 
-    def learning_rates(self, epoch: EpochPlan, batch: int, num_rows: int) -> dict[str, float]:
+    def phase_span(self, epoch: EpochPlan, num_items: NumItems) -> tuple[int, int]:
+        """Steps of the epoch's phase before this epoch, and in all, however many epochs and stages that spans."""
+        phase = [item for item in self.epochs if item.phase == epoch.phase]
+        before = sum(self.num_batches(item, num_items) for item in phase if item.epoch < epoch.epoch)
+        return before, sum(self.num_batches(item, num_items) for item in phase)
+
+    def learning_rates(self, epoch: EpochPlan, batch: int, span: tuple[int, int]) -> dict[str, float]:
         """Learning rate of each trainable group at one batch: a function of position, so schedulers have no state.
 
-        A schedule runs over all steps of its phase, however many epochs and stages that spans.
+        A schedule runs over all steps of its phase; `span` is what `phase_span` says of the epoch.
         """
-        before = sum(
-            self.num_batches(item, num_rows)
-            for item in self.epochs
-            if item.phase == epoch.phase and item.epoch < epoch.epoch
-        )
-        total = sum(self.num_batches(item, num_rows) for item in self.epochs if item.phase == epoch.phase)
+        before, total = span
         return {
-            name: learning_rate(epoch.schedule, rate, before + batch, total, self.one_cycle, self.cosine_final_ratio)
+            name: learning_rate(epoch.schedule, rate, before + batch, total, self.lr)
             for name, rate in epoch.peak_rates.items()
             if rate is not None
         }
+
+    def loss_weights(self, epoch: EpochPlan, step: int) -> dict[str, float]:
+        """Weight of each head, and of the adversary where there is one: 0 before it joins."""
+        if self.adversary_start is None:
+            return epoch.loss_weights
+        return epoch.loss_weights | {ADVERSARY: float(step >= self.adversary_start)}
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values, one entry per epoch."""
         return {"epochs": [asdict(epoch) | {"trainable": sorted(epoch.trainable)} for epoch in self.epochs]}
 
 
-def unroll(experiment: Experiment, geometry: Geometry, world_size: int = 1) -> Plan:
-    """The plan of an experiment on `world_size` devices.
+def unroll(experiment: Experiment, geometry: Geometry | None, world_size: int = 1) -> Plan:
+    """The plan of an experiment on `world_size` devices; stages in frames need no geometry.
 
     Raises:
         CodecError: if a segment is shorter than one coarse token of the codec.
@@ -89,16 +106,14 @@ def unroll(experiment: Experiment, geometry: Geometry, world_size: int = 1) -> P
     epochs = tuple(
         _epoch(number, experiment, geometry, _at(stages, number), _at(phases, number)) for number in range(1, last + 1)
     )
-    return Plan(
-        epochs,
-        experiment.lr.one_cycle,
-        experiment.lr.cosine_final_ratio,
-        experiment.trainer.max_steps_per_epoch,
-        world_size,
-    )
+    adversary = experiment.adversary
+    start = None if adversary.kind == "none" else adversary.start_step
+    return Plan(epochs, experiment.lr, experiment.trainer.max_steps_per_epoch, world_size, start)
 
 
-def _epoch(number: int, experiment: Experiment, geometry: Geometry, stage_name: str, phase_name: str) -> EpochPlan:
+def _epoch(
+    number: int, experiment: Experiment, geometry: Geometry | None, stage_name: str, phase_name: str
+) -> EpochPlan:
     stage, phase = experiment.curriculum.stages[stage_name], experiment.lr.phases[phase_name]
     groups = {name for name, pattern in experiment.lr.groups.items() if pattern is not None}
     weights = experiment.loss.weights | experiment.loss.phases.get(phase_name, {})
@@ -107,12 +122,20 @@ def _epoch(number: int, experiment: Experiment, geometry: Geometry, stage_name: 
         stage=stage_name,
         phase=phase_name,
         segment_seconds=stage.segment_seconds,
-        num_tokens=geometry.coarse_tokens_in(stage.segment_seconds),
+        num_tokens=_num_tokens(stage, geometry),
         batch_size=_batch_size(experiment.trainer.batch_size * stage.batch_multiplier, experiment.curriculum.rounding),
         schedule=phase.schedule,
         peak_rates={name: rate for name, rate in phase.groups.items() if name in groups},
         loss_weights={head: float(weights[head] or 0.0) for head in experiment.heads},
     )
+
+
+def _num_tokens(stage: Stage, geometry: Geometry | None) -> int:
+    if stage.segment_frames is not None:
+        return stage.segment_frames
+    if geometry is None or stage.segment_seconds is None:
+        raise ConfigError("a token model's stages are in frames: set segment_frames, not segment_seconds")
+    return geometry.coarse_tokens_in(stage.segment_seconds)
 
 
 def _batch_size(exact: float, rounding: str) -> int:
@@ -127,6 +150,11 @@ def _at(schedule: Ranges, epoch: int) -> str:
         for name, item in schedule.items()
         if item.epochs[0] <= epoch and (item.epochs[1] is None or epoch <= item.epochs[1])
     )
+
+
+def planned_geometry(experiment: Experiment) -> Geometry | None:
+    """What `unroll` needs before any codec is loaded; None for a token model, whose stages are in frames."""
+    return None if experiment.lm is not None else declared_geometry(experiment.codec)
 
 
 def declared_geometry(codec: Codec) -> Geometry:

@@ -15,7 +15,7 @@ from snac_exp.data.slices import SliceSpec, place
 from snac_exp.errors import PreflightError
 from snac_exp.machine import origin
 from snac_exp.training.alignment import Lag, check_lag, lag
-from snac_exp.training.task import DecoderTask
+from snac_exp.training.decoder_task import DecoderTask
 
 WINDOW_SECONDS = 2.0
 NUM_REENCODED_ROWS = 4
@@ -27,12 +27,14 @@ def preflight(
     task: DecoderTask,
     codec: LoadedCodec,
     corpus: Corpus,
-    init: str,
+    init: str | None,
     num_rows: int,
     seed: int,
     note: Callable[[str], None],
 ) -> list[str]:
     """Prove the recipe's promises; one line per promise, also given to `note` as soon as it holds.
+
+    init: how the heads promise to start; None where they start from weights of another run.
 
     Raises:
         PreflightError: the first promise that does not hold. The run must not start.
@@ -43,7 +45,7 @@ def preflight(
         lines.append(line)
         note(f"preflight: {line}")
 
-    for line in start_promise(task.model, codec, init, seed):
+    for line in [] if init is None else start_promise(task.model, codec, init, seed):
         holds(line)
     for line in check_alignment(task, codec, corpus.train, corpus.context_tokens, num_rows, seed):
         holds(line)

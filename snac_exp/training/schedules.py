@@ -2,21 +2,21 @@
 
 import math
 
-from snac_exp.config.schema import OneCycle
+from snac_exp.config.schema import Lr, OneCycle, WarmupCosine
 from snac_exp.errors import ConfigError
 
 
-def learning_rate(
-    schedule: str, peak: float, step: int, num_steps: int, one_cycle: OneCycle, cosine_final_ratio: float
-) -> float:
+def learning_rate(schedule: str, peak: float, step: int, num_steps: int, shapes: Lr) -> float:
     """Learning rate at `step` (0-based) of a phase of `num_steps` optimiser steps, in the unit of `peak`."""
     if schedule == "constant":
         return peak
     if schedule == "cosine":
-        return cosine(peak, step, num_steps, cosine_final_ratio)
+        return cosine(peak, step, num_steps, shapes.cosine_final_ratio)
     if schedule == "one_cycle":
-        return one_cycle_rate(peak, step, num_steps, one_cycle)
-    raise ConfigError(f"schedule '{schedule}' is unknown; there is: constant, cosine, one_cycle")
+        return one_cycle_rate(peak, step, num_steps, shapes.one_cycle)
+    if schedule == "warmup_cosine":
+        return warmup_cosine_rate(peak, step, num_steps, shapes.warmup_cosine)
+    raise ConfigError(f"schedule '{schedule}' is unknown; there is: constant, cosine, one_cycle, warmup_cosine")
 
 
 def cosine(peak: float, step: int, num_steps: int, final_ratio: float) -> float:
@@ -37,6 +37,17 @@ def one_cycle_rate(peak: float, step: int, num_steps: int, shape: OneCycle) -> f
     if step < top:
         return _anneal(start, peak, step / top)
     return _anneal(peak, end, (step - top) / max(last - top, 1.0))
+
+
+def warmup_cosine_rate(peak: float, step: int, num_steps: int, shape: WarmupCosine) -> float:
+    """Linear rise over w = max(1, round(pct_start * num_steps)) steps, then a cosine fall to `eta_min` at the end.
+
+    peak * (step + 1) / w before step w; then eta_min + (peak - eta_min) * (1 + cos(pi t)) / 2, t from 0 to 1.
+    """
+    warmup = max(1, round(shape.pct_start * num_steps))
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return _anneal(peak, shape.eta_min, (step - warmup + 1) / max(1, num_steps - warmup))
 
 
 def _anneal(start: float, end: float, share: float) -> float:

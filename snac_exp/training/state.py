@@ -16,6 +16,7 @@ class TrainState:
         elapsed_seconds: wall-clock seconds of training over all attempts.
         best: lowest validation objective so far, per head and `weighted`.
         metrics_position: bytes of metrics.jsonl that belong to this state.
+        outliers, rollbacks: what the guards remember, see `snac_exp.training.guards`.
     """
 
     epoch: int = 1
@@ -25,6 +26,8 @@ class TrainState:
     elapsed_seconds: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
     metrics_position: int = 0
+    outliers: dict[str, Any] = field(default_factory=dict)
+    rollbacks: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""

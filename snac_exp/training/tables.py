@@ -24,7 +24,8 @@ def epoch_table(plan: Plan) -> Table:
     )
     for column in ("epoch", "stage", "phase"):
         table.add_column(column)
-    for column in ("sec", "tokens", "batch"):
+    in_frames = first.segment_seconds is None
+    for column in ("sec", "frames" if in_frames else "tokens", "batch"):
         table.add_column(column, justify="right")
     for group in first.peak_rates:
         table.add_column(group, justify="right")
@@ -32,7 +33,8 @@ def epoch_table(plan: Plan) -> Table:
     for epoch in plan.epochs:
         table.add_row(
             *(str(epoch.epoch), epoch.stage, epoch.phase),
-            *(f"{epoch.segment_seconds:g}", str(epoch.num_tokens), str(epoch.batch_size)),
+            "-" if epoch.segment_seconds is None else f"{epoch.segment_seconds:g}",
+            *(str(epoch.num_tokens), str(epoch.batch_size)),
             *("-" if rate is None else _compact(rate) for rate in epoch.peak_rates.values()),
             "/".join(f"{weight:g}" for weight in epoch.loss_weights.values()),
         )

@@ -1,75 +1,116 @@
-"""The decoder task: codes or raw audio in, waveforms of every head out, measured against the audio they came from."""
+"""What the trainer asks of a kind of training: a task to optimise, a feed of batches, a judge of the result.
 
-from collections.abc import Mapping
+The loop knows no more than this, so a codec's decoder and a token model train by the very same code.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, Self
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from snac_exp.codec.multirate import MultiRateSnac
-from snac_exp.config.schema import Loss
 from snac_exp.config.seeding import derive_seed
-from snac_exp.data.batch import Batch
-from snac_exp.data.encoding import exact_float32
-from snac_exp.losses.objective import Objective
-from snac_exp.losses.pair import SignalPair
+from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.training.plan import EpochPlan
+
+Note = Callable[[str], None]
 
 
-class DecoderTask(nn.Module):
-    """Phase 12 and its kin: the frozen quantizer turns codes into a latent, trunk and heads turn it into audio."""
+class BatchLike(Protocol):
+    """A batch of any kind."""
 
-    def __init__(self, model: MultiRateSnac, loss: Loss) -> None:
-        super().__init__()
-        self.model = model
-        self.objective = Objective(loss.terms, loss.head_terms, loss.n_ffts, loss.window, loss.normalized)
+    def __len__(self) -> int: ...
 
-    def forward(self, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
-        """Scalar terms `head/term` of one batch; a head of weight 0 is measured without a graph."""
-        measured: dict[str, Tensor] = {}
-        for head, waveform in self.decode(batch, weights).items():
-            with torch.autocast(waveform.device.type, enabled=False):  # losses are float32 whatever the precision
-                measured |= self.objective.measure(head, self._pair(head, waveform, batch))
-        return measured
+    @property
+    def audio_seconds(self) -> float:
+        """Seconds of audio it stands for, padding included."""
+        ...
 
-    def decode(self, batch: Batch, weights: Mapping[str, float] | None = None) -> dict[str, Tensor]:
-        """The scored slice of every head: name -> (B, 1, num_samples at the head's rate)."""
-        latent = self.latent(batch)
-        trained = {head for head in self.model.rates if weights is None or weights[head] > 0}
-        features = self.model.features(latent)
-        waveforms = self.model(features, heads=trained)
-        with torch.no_grad():
-            waveforms |= self.model(features, heads=set(self.model.rates) - trained)
-        return {head: self._scored(head, waveforms[head], batch) for head in self.model.rates}
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch on a device."""
+        ...
 
-    def latent(self, batch: Batch) -> Tensor:
-        """Quantized latent (B, C, frames) of the decoded windows, without a graph."""
-        return self.model.latent(self.codes(batch), batch.window_tokens_valid)
+    def micro_batches(self, size: int) -> Sequence[Self]:
+        """Consecutive parts of at most `size` items, in order."""
+        ...
 
-    @torch.no_grad()
-    def codes(self, batch: Batch) -> list[Tensor]:
-        """The batch's codes; where it holds raw audio, encoder and VQ make them in plain float32, as cache-codes does.
 
-        The encoder sees silence beyond the window, so tokens near its edges differ from those of the whole utterance.
-        """
-        if batch.source is None:
-            return batch.codes
-        with exact_float32(), torch.autocast(batch.source.device.type, enabled=False):
-            return self.model.encode(batch.source)
+class Task(nn.Module, ABC):
+    """A model and what a batch says about it.
+
+    model: what is grouped, trained, averaged and checkpointed. adversary: a network trained against the model, with an
+    optimizer of its own, or None; its loss is part of `total` and reaches its parameters only.
+    """
+
+    model: nn.Module
+    adversary: nn.Module | None = None
+
+    @abstractmethod
+    def forward(self, batch: Any, weights: Mapping[str, float]) -> dict[str, Tensor]:
+        """Scalar terms of a batch, each the mean over what the batch scores; names are `part/term`."""
+
+    @abstractmethod
+    def total(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+        """The loss out of the terms of a batch; `weights` are those of the plan at this step."""
+
+    @abstractmethod
+    def weight(self, batch: Any) -> float:
+        """How much a batch scores: the weight of its means among those of other micro-batches and ranks."""
+
+    def compile_model(self) -> None:
+        """Compile what the model does in a step, once for every shape of the plan; parameters keep their names."""
+        self.model.compile(dynamic=False)
 
     def seed_noise(self, seed: int, purpose: str, *position: int) -> None:
-        """Make every noise draw of the next call a function of (seed, purpose, position)."""
+        """Make every random draw of the next call a function of (seed, purpose, position)."""
         torch.manual_seed(derive_seed(seed, purpose, *position))
-        self.model.seed_noise(derive_seed(seed, f"{purpose}/heads", *position))
 
-    def _scored(self, head: str, waveform: Tensor, batch: Batch) -> Tensor:
-        """Cut the decoded context away; the slice may sit off-centre at an utterance's end."""
-        length = batch.audio[head].shape[-1]
-        if waveform.shape[-1] == length:
-            return waveform
-        hop = self.model.geometry.audio_samples(1, self.model.rates[head])
-        starts = (batch.slice_offset * hop).tolist()
-        return torch.stack([row[:, start : start + length] for row, start in zip(waveform, starts, strict=True)])
 
-    def _pair(self, head: str, waveform: Tensor, batch: Batch) -> SignalPair:
-        rate = self.model.rates[head]
-        valid = batch.valid_samples * rate // self.model.geometry.sampling_rate
-        return self.objective.pair(head, waveform.float(), batch.audio[head].float(), valid, rate)
+class Feed(ABC):
+    """Batches as a function of (seed, epoch, position)."""
+
+    @abstractmethod
+    def num_items(self, epoch: EpochPlan) -> int:
+        """Items of an epoch: rows, or windows of this epoch's length."""
+
+    @abstractmethod
+    def item_seconds(self, epoch: EpochPlan) -> float:
+        """Seconds of audio that one item of an epoch stands for."""
+
+    @abstractmethod
+    def batches(self, epoch: EpochPlan, start_batch: int, rank: int, world_size: int, pin: bool) -> Iterable[Any]:
+        """This rank's part of every batch of the epoch from `start_batch` on; `pin`: in page-locked memory."""
+
+    @abstractmethod
+    def names(self, batch: Any) -> list[str]:
+        """Files of a batch, for messages."""
+
+    @abstractmethod
+    def described(self) -> str:
+        """What there is to train and to validate on, in one line."""
+
+
+class Judge(ABC):
+    """What proves the promises of a run, measures the model while it trains, and sums up at the end."""
+
+    @abstractmethod
+    def preflight(self, note: Note) -> list[str]:
+        """Prove what the recipe promises; a line per promise, also given to `note`.
+
+        Raises:
+            PreflightError: the first promise that does not hold.
+        """
+
+    @abstractmethod
+    def validate(self, fabric: Fabric) -> dict[str, float]:
+        """Figures on fixed data. `objective` and `NAME/objective`, lower is better, choose the best models."""
+
+    @abstractmethod
+    def write_samples(self, fabric: Fabric, folder: RunFolder, epoch: int) -> bool:
+        """Write what one can hear to the folder's samples of an epoch; False if there is nothing to hear then."""
+
+    @abstractmethod
+    def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note) -> None:
+        """Measure the final model beside its baselines, write summary.json, and tell."""

@@ -1,11 +1,11 @@
 """The token task: windows of frames in, cross-entropies out; what validates and samples a token model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snac_exp.config.seeding import derive_seed
 from snac_exp.data.token_batch import TokenBatch
@@ -16,30 +16,33 @@ from snac_exp.lm.sampling import Sampling, generate
 from snac_exp.lm.transformer import TokenTransformer
 from snac_exp.losses.tokens import TokenFigures, TokenObjective
 from snac_exp.tracking.panels import write_clips
+from snac_exp.training.task import Task
 
 LOSS = "tokens/cross_entropy"
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
 
-class TokenTask(nn.Module):
+class TokenTask(Task):
     """A token transformer and its objective."""
+
+    model: TokenTransformer
 
     def __init__(self, model: TokenTransformer, objective: TokenObjective) -> None:
         super().__init__()
         self.model, self.objective = model, objective
 
-    def forward(self, batch: TokenBatch) -> dict[str, Tensor]:
+    def forward(self, batch: TokenBatch, weights: Mapping[str, float] | None = None) -> dict[str, Tensor]:
         """The one term of a batch: the weighted, smoothed mean over its scored tokens."""
         return {LOSS: self.objective(self.model(batch.frames), batch.frames, batch.valid_frames)}
+
+    def total(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+        """The one term is the loss."""
+        return terms[LOSS]
 
     def weight(self, batch: TokenBatch) -> float:
         """How much a batch scores: the weight of its mean among micro-batches, see `training.accumulation`."""
         return self.objective.weight(batch.valid_frames, batch.frames.shape[1])
-
-    def seed_noise(self, seed: int, purpose: str, *position: int) -> None:
-        """Make every dropout draw of the next call a function of (seed, purpose, position)."""
-        torch.manual_seed(derive_seed(seed, purpose, *position))
 
 
 @torch.no_grad()

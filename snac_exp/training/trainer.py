@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,25 +11,21 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from snac_exp.codec.checkpoint import LoadedCodec
 from snac_exp.config.schema import Experiment
-from snac_exp.data.batch import Batch
-from snac_exp.data.cached_codes import Corpus
-from snac_exp.data.loader import make_loader
-from snac_exp.data.slices import SliceSampler
 from snac_exp.errors import CheckpointError, DivergenceError
 from snac_exp.tracking.console import Console
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.tracker import Tracker
+from snac_exp.training.accumulation import accumulate, shares
 from snac_exp.training.checkpoints import CheckpointStore, write_checkpoint
+from snac_exp.training.ema import WeightAverage
 from snac_exp.training.environment import environment, environment_changes
 from snac_exp.training.groups import ParameterGroups
-from snac_exp.training.plan import EpochPlan, Plan
-from snac_exp.training.samples import write_samples
+from snac_exp.training.guards import OutlierGuard, RollbackPolicy
+from snac_exp.training.plan import ADVERSARY, EpochPlan, Plan
 from snac_exp.training.state import TrainState
 from snac_exp.training.stop import StopRequest
-from snac_exp.training.task import DecoderTask
-from snac_exp.training.validation import validate
+from snac_exp.training.task import BatchLike, Feed, Judge, Task
 
 
 @dataclass
@@ -41,33 +38,34 @@ class StepTimes:
 
 @dataclass
 class Trainer:
-    """Trains one task over one plan; built by `snac_exp.runs.run`, which owns the parts."""
+    """Trains one task over one plan; built by `snac_exp.runs.run`, which owns the parts.
+
+    identity: of the codec or the tokens that the weights belong to; its `fingerprint` must stay the same.
+    """
 
     experiment: Experiment
     plan: Plan
-    task: DecoderTask
+    task: Task
     groups: ParameterGroups
-    corpus: Corpus
+    feed: Feed
+    judge: Judge
     fabric: Fabric
     folder: RunFolder
     tracker: Tracker
     console: Console
     store: CheckpointStore
-    codec: LoadedCodec
+    identity: dict[str, Any]
     state: TrainState = field(default_factory=TrainState)
     stop: StopRequest = field(default_factory=StopRequest)
 
     def __post_init__(self) -> None:
         settings = self.experiment.trainer
-        groups = [
-            {"params": list(parameters.values()), "name": name} for name, parameters in self.groups.groups.items()
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, weight_decay=settings.weight_decay)
-        self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
+        self.optimizers = _optimizers(self.experiment, self.groups, self.task, self.fabric)
+        self.average = None if settings.ema_decay is None else WeightAverage(self.task.model, settings.ema_decay)
+        self.outliers, self.rollbacks = OutlierGuard.of(settings.guards), RollbackPolicy.of(settings.guards)
         self.module: Any = None
         self.times = StepTimes()
-        self.num_rows = len(self.corpus.train)
-        self.num_steps = self.plan.num_steps(self.num_rows)
+        self.num_steps = self.plan.num_steps(self.feed.num_items)
         self._started = self._last_save = time.monotonic()
         self._saved: tuple[int, int] | None = None
         self._elapsed_before = 0.0
@@ -79,40 +77,53 @@ class Trainer:
             True when the plan is done; False when a signal asked to stop and everything was saved.
 
         Raises:
-            DivergenceError: a loss or gradient was not finite; nothing was updated with it and a snapshot was written.
+            DivergenceError: a loss or gradient was not finite, and no rollback is left; nothing was updated with it and
+                a snapshot was written.
         """
         with self.stop.finishing_steps() as stop:
             if self.state.step == 0 and self.state.epoch == 1:
                 self._begin()
-            for epoch in self.plan.epochs[self.state.epoch - 1 :]:
+            while self.state.epoch <= len(self.plan.epochs):
+                epoch = self.plan.epochs[self.state.epoch - 1]
                 self._enter(epoch)
                 for batch in self._batches(epoch):
                     values = self._step(epoch, batch)
+                    if values is None:
+                        break  # rolled back to a checkpoint, perhaps of an earlier epoch
                     self._log(epoch, values)
                     self._save_if_due(epoch)
                     if self._asked_to_stop():
                         return self._pause(epoch, stop)
-                self._validate(epoch.epoch)
-                self._finish(epoch)
-                if self._asked_to_stop():
-                    return self._pause(epoch, stop)
+                else:
+                    self._validate(epoch.epoch)
+                    self._finish(epoch)
+                    if self._asked_to_stop():
+                        return self._pause(epoch, stop)
         return True
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take up the state of a checkpoint.
 
         Raises:
-            CheckpointError: it was trained on another codec.
+            CheckpointError: it was trained on another codec or other tokens, or with other optimizers or averages.
         """
-        if saved["codec"]["fingerprint"] != self.codec.fingerprint:
+        if saved["codec"]["fingerprint"] != self.identity["fingerprint"]:
             raise CheckpointError(
                 f"{self.folder.path} was trained on codec {saved['codec']['fingerprint'][:12]}, "
-                f"not {self.codec.fingerprint[:12]}; set codec.path in its config.yaml to the codec of its training"
+                f"not {self.identity['fingerprint'][:12]}; set codec.path in its config.yaml to that codec"
             )
         self.task.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        if self.task.adversary is not None:
+            self.task.adversary.load_state_dict(saved["adversary_model"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(saved[name])
+        if self.average is not None:
+            self.average.load_state_dict(saved["ema"])
+        self.fabric.strategy.precision.load_state_dict(saved["precision"])
         self.state = TrainState.from_dict(saved["state"])
-        self._elapsed_before = self.state.elapsed_seconds
+        self.outliers.restore(self.state.outliers)
+        self.rollbacks.restore(self.state.rollbacks)
+        self._elapsed_before, self._started = self.state.elapsed_seconds, time.monotonic()
         self._saved = (self.state.epoch, self.state.step)
         for change in environment_changes(saved["environment"], self._environment()):
             self.console.note(f"resumed in another environment, so figures may differ in the last bits: {change}")
@@ -126,62 +137,114 @@ class Trainer:
     def _enter(self, epoch: EpochPlan) -> None:
         """Freeze and thaw for an epoch. The optimizer and its moments live on across phases."""
         self.groups.set_trainable(epoch.trainable)
+        self._set_adversary(epoch)
         if self.module is None or self.fabric.world_size > 1:  # DDP fixes its parameters when it wraps
             self.module = self.fabric.setup_module(self.task)
-        self.console.epoch(epoch, self.plan.num_batches(epoch, self.num_rows))
+        self._span = self.plan.phase_span(epoch, self.feed.num_items)
+        self.console.epoch(epoch, self.plan.num_batches(epoch, self.feed.num_items))
 
-    def _batches(self, epoch: EpochPlan) -> Iterator[Batch]:
+    def _set_adversary(self, epoch: EpochPlan) -> bool:
+        """Let the adversary learn from its first step on; True if that changed something."""
+        joined = self.plan.loss_weights(epoch, self.state.step).get(ADVERSARY, 0.0) > 0
+        changed = False
+        for parameter in self.task.adversary.parameters() if self.task.adversary is not None else ():
+            changed |= parameter.requires_grad != joined
+            parameter.requires_grad_(joined)
+        return changed
+
+    def _batches(self, epoch: EpochPlan) -> Iterator[BatchLike]:
         """The rest of an epoch's batches on the device, timing how long the loop waits for each."""
-        data = self.corpus.train
-        sampler = SliceSampler(
-            data.coarse_lengths,
-            self.task.model.geometry,
-            seed=self.experiment.seed,
-            batch_size=epoch.batch_size,
-            num_tokens=epoch.num_tokens,
-            context_tokens=self.corpus.context_tokens,
-            epoch=epoch.epoch,
-            start_batch=self.state.batch,
-            rank=self.fabric.global_rank,
-            world_size=self.fabric.world_size,
-            gain_db=self.experiment.augment.gain_db,
-        )
-        loader = make_loader(data, sampler, self.experiment.trainer.num_workers, self.fabric.device.type == "cuda")
+        fabric, on_gpu = self.fabric, self.fabric.device.type == "cuda"
+        loader = self.feed.batches(epoch, self.state.batch, fabric.global_rank, fabric.world_size, on_gpu)
         batches = iter(loader)
-        for _ in range(self.state.batch, self.plan.num_batches(epoch, self.num_rows)):
+        for _ in range(self.state.batch, self.plan.num_batches(epoch, self.feed.num_items)):
             started = time.perf_counter()
-            batch = next(batches).to(self.fabric.device)
+            batch = next(batches).to(fabric.device)
             self.times.data_wait = time.perf_counter() - started
             yield batch
 
-    def _step(self, epoch: EpochPlan, batch: Batch) -> dict[str, float]:
-        """One optimiser step; the figures of it, all finite."""
+    def _step(self, epoch: EpochPlan, batch: BatchLike) -> dict[str, float] | None:
+        """One optimiser step; the figures of it, all finite, or None after a rollback."""
         started = time.perf_counter()
-        rates = self.plan.learning_rates(epoch, self.state.batch, self.num_rows)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rates.get(group["name"], 0.0)
-        self.task.seed_noise(self.experiment.seed, "train", self.state.step, self.fabric.global_rank)
-        measured = self.module(batch, epoch.loss_weights)
-        loss = self.task.objective.total(measured, epoch.loss_weights)
-        self.fabric.backward(loss)
-        norm: Any = self.fabric.clip_gradients(
-            self.module, self.optimizer, max_norm=self.experiment.trainer.grad_clip, error_if_nonfinite=False
-        )
-        values = _floats({"loss": loss, "grad_norm": norm, **measured})
-        self._refuse_non_finite(values, batch)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        rates = self._set_rates(epoch)
+        values = self._gradients(epoch, batch)
+        bad = [name for name, value in values.items() if not math.isfinite(value)]
+        if bad and not self._scaler_skips(bad):
+            self._roll_back(bad, values, batch)
+            return None
+        verdict = self.outliers.judge(values["loss"])
+        if verdict.reason:
+            self.console.note(f"step {self.state.step}: {verdict.reason}")
+        if verdict.admitted:
+            self._update()
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
         self.state.batch += 1
         self.state.step += 1
         self.state.audio_seconds += batch.audio_seconds * self.fabric.world_size
         self.times.compute = time.perf_counter() - started
         return (
             {f"train/{name}": value for name, value in values.items()}
-            | {f"lr/{group['name']}": group["lr"] for group in self.optimizer.param_groups if group["name"] in rates}
+            | {f"lr/{name}": rate for name, rate in rates.items()}
+            | ({} if verdict.admitted else {"train/skipped_outlier": 1.0})
             | self._speed(batch)
         )
 
-    def _speed(self, batch: Batch) -> dict[str, float]:
+    def _set_rates(self, epoch: EpochPlan) -> dict[str, float]:
+        """Put the plan's learning rates, lowered by rollbacks, into the optimizers."""
+        rates = self.rollbacks.rates(self.plan.learning_rates(epoch, self.state.batch, self._span))
+        for group in self.optimizers["optimizer"].param_groups:
+            group["lr"] = rates.get(group["name"], 0.0)
+        if ADVERSARY in self.optimizers and self.plan.loss_weights(epoch, self.state.step)[ADVERSARY] > 0:
+            (group,) = self.optimizers[ADVERSARY].param_groups
+            rates |= self.rollbacks.rates({ADVERSARY: self.experiment.adversary.lr})
+            group["lr"] = rates[ADVERSARY]
+        return rates
+
+    def _gradients(self, epoch: EpochPlan, batch: BatchLike) -> dict[str, float]:
+        """Gradients of the whole batch, over micro-batches and ranks, clipped; its mean terms, loss and norms."""
+        task, fabric, settings = self.task, self.fabric, self.experiment.trainer
+        weights = self.plan.loss_weights(epoch, self.state.step)
+        if self._set_adversary(epoch) and fabric.world_size > 1:
+            self.module = fabric.setup_module(task)
+        task.seed_noise(self.experiment.seed, "train", self.state.step, fabric.global_rank)
+        parts = batch.micro_batches(math.ceil(epoch.batch_size / settings.accumulation / fabric.world_size))
+        scored = [task.weight(part) for part in parts]
+        means = accumulate(
+            zip(shares(scored, self._sum_of_ranks(sum(scored)), fabric.world_size), parts, strict=True),
+            lambda part: self.module(part, weights),
+            lambda terms: task.total(terms, weights),
+            self.fabric.backward,
+            self._unsynchronised,
+        )
+        norms = {
+            "grad_norm" if name == "optimizer" else f"{name}/grad_norm": self._clipped(name)
+            for name, optimizer in self.optimizers.items()
+            if any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
+        }
+        return self._floats(means | norms)
+
+    def _unsynchronised(self, more_to_come: bool) -> AbstractContextManager[None]:
+        """Around a micro-batch: ranks exchange gradients at the last one only."""
+        if self.fabric.device.type == "cuda" and self.experiment.trainer.compile:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        return self.fabric.no_backward_sync(self.module) if more_to_come else nullcontext()
+
+    def _clipped(self, name: str) -> Tensor:
+        """Scale an optimizer's gradients down to the clip; their norm before that."""
+        limit = self.experiment.adversary.grad_clip if name == ADVERSARY else self.experiment.trainer.grad_clip
+        norm: Any = self.fabric.clip_gradients(
+            self.module, self.optimizers[name], max_norm=limit, error_if_nonfinite=False
+        )
+        return torch.as_tensor(norm, device=self.fabric.device)
+
+    def _update(self) -> None:
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        if self.average is not None:
+            self.average.update(self.task.model)
+
+    def _speed(self, batch: BatchLike) -> dict[str, float]:
         total = self.times.data_wait + self.times.compute
         return {
             "speed/step_seconds": total,
@@ -189,18 +252,33 @@ class Trainer:
             "speed/audio_seconds_per_second": batch.audio_seconds * self.fabric.world_size / total,
         }
 
-    def _refuse_non_finite(self, values: dict[str, float], batch: Batch) -> None:
-        bad = [name for name, value in values.items() if not math.isfinite(value)]
-        if not bad:
-            return
+    def _scaler_skips(self, bad: Sequence[str]) -> bool:
+        """Whether only gradients overflowed in float16: the scaler lowers its factor and leaves the step out."""
+        scaled = self.experiment.trainer.precision == "16-mixed"
+        return scaled and all(name.endswith("grad_norm") for name in bad)
+
+    def _roll_back(self, bad: Sequence[str], values: dict[str, float], batch: BatchLike) -> None:
+        """Back to the newest checkpoint with lower rates; the count of rollbacks is not rolled back.
+
+        Raises:
+            DivergenceError: no rollback is left, or none was configured.
+        """
         rank = f"_rank{self.fabric.global_rank}" if self.fabric.global_rank else ""
         path = self.store.directory / f"nonfinite_step{self.state.step}{rank}.pt"
-        write_checkpoint(path, self._payload() | {"figures": values, "rows": batch.rows.cpu()})
-        files = ", ".join(self.corpus.train.path(int(row)) for row in batch.rows[:3])
-        raise DivergenceError(
-            f"step {self.state.step} of epoch {self.state.epoch}: {', '.join(bad)} not finite; nothing was updated. "
-            f"Snapshot: {path}. The batch begins with {files}. Lower lr.phases, or look at these files"
-        )
+        files = self.feed.names(batch)
+        write_checkpoint(path, self._payload() | {"figures": values, "files": files})
+        where = f"step {self.state.step} of epoch {self.state.epoch}: {', '.join(bad)} not finite; nothing was updated"
+        about = f"Snapshot: {path}. The batch begins with {', '.join(files[:3])}"
+        self.console.note(self.rollbacks.after_failure(where, about))
+        memory = self.rollbacks.state.to_dict()
+        saved = self.store.load_latest(self.fabric.device)
+        if saved is None:
+            raise DivergenceError(f"{where}, and there is no checkpoint to go back to. {about}")
+        self.restore(saved)
+        self.rollbacks.restore(memory)
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        self.tracker.rewind(self.state.metrics_position)
 
     def _log(self, epoch: EpochPlan, values: dict[str, float]) -> None:
         if self.state.step % self.experiment.trainer.log_every_steps == 0:
@@ -209,34 +287,39 @@ class Trainer:
         self.folder.heartbeat(step=self.state.step, num_steps=self.num_steps, epoch=epoch.epoch)
 
     def _validate(self, epoch: int) -> None:
-        """Measure the fixed slices, keep the best models, write what one can hear."""
+        """Measure fixed data, keep the best models, write what one can hear; with averaged weights where there are."""
         if epoch % self.experiment.trainer.validate_every_epochs and epoch != len(self.plan.epochs):
             return
-        values = validate(self.task, self.corpus, self.experiment, self.fabric)
-        self.tracker.log(
-            {f"val/{name}": value for name, value in values.items()},
-            step=self.state.step,
-            epoch=epoch,
-            kind="validation",
-        )
-        self.console.validated(values)
-        self._keep_best(values)
-        directory = self.folder.samples / f"epoch{epoch:03d}"
-        write_samples(self.task, self.corpus, self.experiment, self.fabric, directory)
-        self.tracker.log_media(step=self.state.step, epoch=epoch, directory=directory)
+        with self.averaged():
+            values = self.judge.validate(self.fabric)
+            self.tracker.log(
+                {f"val/{name}": value for name, value in values.items()},
+                step=self.state.step,
+                epoch=epoch,
+                kind="validation",
+            )
+            self.console.validated(values)
+            self._keep_best(values)
+            if self.judge.write_samples(self.fabric, self.folder, epoch):
+                directory = self.folder.samples / f"epoch{epoch:03d}"
+                self.tracker.log_media(step=self.state.step, epoch=epoch, directory=directory)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within it the model has its averaged weights, where the recipe averages."""
+        return nullcontext() if self.average is None else self.average.applied(self.task.model)
 
     def _keep_best(self, values: dict[str, float]) -> None:
-        """Write best_model.pt (weighted objective) and best_model_24k.pt and its like (one head's objective)."""
-        for head in ("", *self.task.model.rates):
-            name = f"best_model_{head.removeprefix('head_')}.pt" if head else "best_model.pt"
-            value = values[f"{head}/objective" if head else "objective"]
-            if value < self.state.best.get(head or "weighted", math.inf):
-                self.state.best[head or "weighted"] = value
+        """Write best_model.pt (the objective) and best_model_24k.pt and its like (one head's objective)."""
+        for key in (name for name in values if name.rpartition("/")[2] == "objective"):
+            part = key.rpartition("/")[0]
+            name = f"best_model_{part.removeprefix('head_')}.pt" if part else "best_model.pt"
+            if values[key] < self.state.best.get(part or "weighted", math.inf):
+                self.state.best[part or "weighted"] = values[key]
                 if not self.fabric.is_global_zero:
                     continue
-                payload = self._payload()
-                del payload["optimizer"]
-                write_checkpoint(self.store.directory / name, payload | {"objective": value})
+                best = {"state", "model", "codec", "config", "environment"}  # what is needed to use it, not to resume
+                payload = {item: value for item, value in self._payload().items() if item in best}
+                write_checkpoint(self.store.directory / name, payload | {"objective": values[key]})
 
     def _finish(self, epoch: EpochPlan) -> None:
         self.state.epoch, self.state.batch = epoch.epoch + 1, 0
@@ -255,10 +338,21 @@ class Trainer:
 
     def _any_rank(self, flag: bool) -> bool:
         """Whether a flag is up on any rank; all ranks must ask at the same point."""
+        return self._sum_of_ranks(float(flag)) > 0
+
+    def _sum_of_ranks(self, value: float) -> float:
         if self.fabric.world_size == 1:
-            return flag
-        raised: Any = self.fabric.all_reduce(torch.tensor(float(flag), device=self.fabric.device), reduce_op="sum")
-        return bool(raised > 0)
+            return value
+        local = torch.tensor(value, device=self.fabric.device, dtype=torch.float64)
+        summed: Any = self.fabric.all_reduce(local, reduce_op="sum")
+        return float(summed)
+
+    def _floats(self, values: Mapping[str, Tensor]) -> dict[str, float]:
+        """Scalars, averaged over the ranks, to Python in one transfer."""
+        stacked: Any = torch.stack([value.detach().float() for value in values.values()])
+        if self.fabric.world_size > 1:
+            stacked = self.fabric.all_reduce(stacked, reduce_op="mean")
+        return dict(zip(values, stacked.tolist(), strict=True))
 
     def _pause(self, epoch: EpochPlan, stop: StopRequest) -> bool:
         if self._saved != (self.state.epoch, self.state.step):
@@ -280,11 +374,16 @@ class Trainer:
         self._last_save, self._saved = time.monotonic(), (self.state.epoch, self.state.step)
 
     def _payload(self) -> dict[str, Any]:
+        self.state.outliers, self.state.rollbacks = self.outliers.state.to_dict(), self.rollbacks.state.to_dict()
+        adversary, average = self.task.adversary, self.average
         return {
             "state": self.state.to_dict(),
             "model": self.task.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "codec": {"name": self.codec.name, "fingerprint": self.codec.fingerprint, "config": self.codec.config},
+            **{name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            **({} if adversary is None else {"adversary_model": adversary.state_dict()}),
+            **({} if average is None else {"ema": average.state_dict()}),
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "codec": self.identity,
             "config": self.folder.values(),
             "environment": self._environment(),
         }
@@ -293,7 +392,16 @@ class Trainer:
         return environment(self.fabric.device, self.experiment.trainer.precision, self.fabric.world_size)
 
 
-def _floats(values: Mapping[str, Tensor]) -> dict[str, float]:
-    """Scalars to Python in one transfer."""
-    stacked = torch.stack([value.detach().float() for value in values.values()])
-    return dict(zip(values, stacked.tolist(), strict=True))
+def _optimizers(experiment: Experiment, groups: ParameterGroups, task: Task, fabric: Fabric) -> dict[str, Any]:
+    """AdamW over the recipe's groups, and the adversary's own where there is one."""
+    settings = experiment.trainer
+    named = [{"params": list(parameters.values()), "name": name} for name, parameters in groups.groups.items()]
+    optimizer = torch.optim.AdamW(
+        named, lr=0.0, betas=settings.betas, weight_decay=settings.weight_decay, fused=settings.fused_optimizer or None
+    )
+    optimizers = {"optimizer": fabric.setup_optimizers(optimizer)}
+    if task.adversary is not None:
+        own = experiment.adversary
+        rival = torch.optim.AdamW(task.adversary.parameters(), lr=0.0, betas=own.betas, weight_decay=own.weight_decay)
+        optimizers[ADVERSARY] = fabric.setup_optimizers(rival)
+    return optimizers

@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 from snac_exp.config.schema import Experiment
 from snac_exp.data.batch import Batch, collate
 from snac_exp.data.cached_codes import Corpus
-from snac_exp.training.task import DecoderTask
+from snac_exp.training.decoder_task import DecoderTask
 
 
 @torch.no_grad()

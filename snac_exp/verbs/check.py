@@ -20,15 +20,13 @@ def main(arguments: Sequence[str]) -> int:
     experiment, _ = compose_experiment(hydra_overrides(arguments))
     from snac_exp.runs.build import build
     from snac_exp.training.plan import unroll
-    from snac_exp.training.preflight import preflight
     from snac_exp.training.tables import epoch_table, group_table
 
     console = Console()
     parts = build(experiment)
-    plan = unroll(experiment, parts.codec.geometry)
+    plan = unroll(experiment, parts.geometry)
     console.print(epoch_table(plan), group_table(experiment, parts.groups))
-    console.print(f"{len(parts.corpus.train)} training rows, {plan.num_steps(len(parts.corpus.train))} steps")
-    rows = experiment.trainer.preflight_rows
-    preflight(parts.task, parts.codec, parts.corpus, experiment.init.name, rows, experiment.seed, console.print)
+    console.print(f"{parts.feed.described()}, {plan.num_steps(parts.feed.num_items)} steps")
+    parts.judge.preflight(console.print)
     console.print("all promises hold")
     return 0

@@ -21,10 +21,10 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"format={style} is not possible; there is: table, json")
     overrides = hydra_overrides([item for item in arguments if not item.startswith("format=")])
     experiment, _ = compose_experiment(overrides, complete=False)
-    from snac_exp.training.plan import declared_geometry, unroll
+    from snac_exp.training.plan import planned_geometry, unroll
     from snac_exp.training.tables import epoch_table, group_table
 
-    plan = unroll(experiment, declared_geometry(experiment.codec))
+    plan = unroll(experiment, planned_geometry(experiment))
     if style == "json":
         print(json.dumps({"name": experiment.name, **plan.to_json(), "groups": _groups(experiment)}, indent=2))
         return 0

@@ -1,6 +1,7 @@
 """The YAML files themselves: every line explained, every choice composes."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,24 @@ from snac_exp.config.compose import compose_experiment, config_dir
 from snac_exp.config.schema import Experiment
 
 FILES = sorted(config_dir().rglob("*.yaml"))
-GROUPS = ("codec", "heads", "init", "curriculum", "lr", "loss", "data", "task", "trainer", "checkpoint", "tracker")
+GROUPS = (
+    *("codec", "heads", "init", "curriculum", "lr", "loss", "data", "task", "trainer", "checkpoint", "tracker"),
+    *("augment", "lm", "adversary"),
+)
+EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
+CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((config_dir() / group).glob("*.yaml"))]
+CHOSEN = {
+    pair
+    for name in EXPERIMENTS
+    for pair in re.findall(
+        r"override /(\w+): (\w+)", (config_dir() / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+    )
+}
+RECIPE_OF = {  # choices that fit only another recipe than phase 12, or need company
+    "residual": ["phase12_dual_head", "heads=dual_residual"],
+    "dual_residual": ["phase12_dual_head", "init=residual"],
+    "none": ["phase12_dual_head"],
+}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(config_dir()).as_posix())
@@ -32,24 +50,18 @@ def test_the_groups_are_those_of_the_schema() -> None:
     assert set(GROUPS) <= set(Experiment.__dataclass_fields__)
 
 
-@pytest.mark.parametrize(
-    ("group", "choice"),
-    [(group, path.stem) for group in GROUPS for path in sorted((config_dir() / group).glob("*.yaml"))],
-)
-def test_every_choice_composes_with_the_recipe_it_is_made_for(group: str, choice: str) -> None:
-    recipe = (
-        ["+experiment=phase12_dual_head", "data.cache_dir=x"]
-        if group != "data" and choice != "demo"
-        else ["+data.cache_dir=x"] * (choice == "cached_codes")
-    )
-    partner = {
-        "native": ["lr.phases.warmup.groups.head_24k=1e-5", "loss.phases.warmup.head_24k=1.0"],
-        "residual": ["heads=dual_residual"],
-        "dual_residual": ["init=residual"],
-    }.get(choice, [])
-    experiment, values = compose_experiment([*recipe, f"{group}={choice}", *partner])
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_and_sets_every_group(name: str) -> None:
+    experiment, values = compose_experiment([f"+experiment={name}"], complete=False)
     assert set(values) == set(Experiment.__dataclass_fields__)
-    assert experiment.heads
+    assert experiment.name == name
+    assert experiment.heads or experiment.lm is not None
+
+
+@pytest.mark.parametrize(("group", "choice"), [pair for pair in CHOICES if pair not in CHOSEN])
+def test_every_choice_that_no_experiment_makes_composes_with_the_recipe_it_is_made_for(group: str, choice: str) -> None:
+    recipe, *partners = RECIPE_OF.get(choice, ["phase12_dual_head"])
+    compose_experiment([f"+experiment={recipe}", f"{group}={choice}", *partners], complete=False)
 
 
 def test_without_arguments_training_is_the_demo() -> None:

@@ -21,7 +21,7 @@ from snac_exp.data.mixing import mix
 from snac_exp.data.prepare import prepare
 from snac_exp.data.slices import SliceSampler, place
 from snac_exp.errors import ConfigError, DataError
-from snac_exp.training.task import DecoderTask
+from snac_exp.training.decoder_task import DecoderTask
 from tests.data.conftest import write_noise
 
 HEADS = {"head_24k": 24000, "head_48k": 48000}

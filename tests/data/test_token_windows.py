@@ -212,14 +212,14 @@ def test_files_of_different_frame_rates_are_named(tmp_path: Path) -> None:
 
 def test_the_npq_source_opens_a_corpus(tmp_path: Path) -> None:
     write_files(tmp_path, [100] * 10)
-    corpus = NpqTokens(str(tmp_path), train_ratio=0.8, max_validation_windows=3).open(None, seed=0)
+    corpus = NpqTokens(str(tmp_path), train_ratio=0.8, max_validation_windows=3).open_tokens(None, seed=0)
     assert (len(corpus.train.files), len(corpus.validation.files)) == (8, 2)
     assert len(corpus.train_index(40)) == 8 * 4
     assert len(corpus.validation_specs(40, 0)) == 3
     assert corpus.validation_specs(40, 0) == corpus.validation_specs(40, 0)
     assert corpus.train.num_seconds == 16.0
     with pytest.raises(ConfigError, match="step_ratio"):
-        NpqTokens(str(tmp_path), step_ratio=0.0).open(None, seed=0)
+        NpqTokens(str(tmp_path), step_ratio=0.0).open_tokens(None, seed=0)
 
 
 @given(lengths=lengths_of_files, num_frames=st.integers(1, 12))

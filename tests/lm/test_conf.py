@@ -7,9 +7,9 @@ import torch
 from omegaconf import OmegaConf
 
 from snac_exp.config.compose import config_dir
+from snac_exp.config.schema import LanguageModel
 from snac_exp.config.structure import structure
 from snac_exp.lm.frames import FrameLayout
-from snac_exp.lm.settings import LanguageModel
 from snac_exp.lm.transformer import TokenTransformer
 
 DAC = FrameLayout.plain((1024,) * 9, 86.1328125)

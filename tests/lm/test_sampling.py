@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from snac_exp.config.schema import Depth, LanguageModel
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.lm.attention import KeyValueCache
 from snac_exp.lm.frames import FrameLayout
 from snac_exp.lm.patterns import NAMES
 from snac_exp.lm.sampling import CachedReader, Sampling, draw_tokens, generate, uniform_draws, window_start
-from snac_exp.lm.settings import Depth, LanguageModel
 from snac_exp.lm.transformer import TokenTransformer
 
 LAYOUT = FrameLayout.plain((12, 12, 7), 50.0)

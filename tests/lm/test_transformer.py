@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from snac_exp.config.schema import Depth, LanguageModel
 from snac_exp.errors import ConfigError
 from snac_exp.lm.frames import FrameLayout
 from snac_exp.lm.patterns import NAMES
-from snac_exp.lm.settings import Depth, LanguageModel
 from snac_exp.lm.transformer import TokenTransformer
 from snac_exp.losses.tokens import TokenFigures, TokenObjective
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 import torch
@@ -44,22 +45,23 @@ def test_s13_accumulation_is_the_mean_over_the_whole_batch(valid: list[int], siz
 
     parts = [slice(first, first + size) for first in range(0, len(valid), size)]
     weights = [objective.weight(lengths[part], 6) for part in parts]
-    last: list[bool] = []
+    more: list[bool] = []
 
-    def backward(loss: Tensor, is_last: bool) -> None:
-        last.append(is_last)
-        loss.backward()
+    def unsynchronised(more_to_come: bool) -> AbstractContextManager[None]:
+        more.append(more_to_come)
+        return nullcontext()
 
-    means = accumulate(zip(shares(weights), parts, strict=True), measure, total, backward)
+    means = accumulate(zip(shares(weights), parts, strict=True), measure, total, Tensor.backward, unsynchronised)
     torch.testing.assert_close(head.weight.grad, expected, rtol=1e-6, atol=1e-12)
     for name, value in {"loss": whole["cross_entropy"], **whole}.items():
         assert means[name].item() == pytest.approx(value.item(), rel=1e-6)
         assert not means[name].requires_grad
-    assert last == [False] * (len(parts) - 1) + [True]
+    assert more == [True] * (len(parts) - 1) + [False]
 
 
 def test_shares_add_up_and_refuse_what_has_no_mean() -> None:
     assert shares([3.0, 0.0, 1.0]) == [0.75, 0.0, 0.25]
+    assert shares([3.0, 1.0], total=8.0, world_size=2) == [0.75, 0.25]
     for weights in ([], [0.0, 0.0], [1.0, -1.0], [2.0, -1.0]):
         with pytest.raises(ValueError, match="no mean"):
             shares(weights)
@@ -126,18 +128,20 @@ def test_a_loss_that_is_not_finite_is_no_outlier(loss: float) -> None:
 def test_rollbacks_cut_the_rates_and_end() -> None:
     policy = RollbackPolicy(max_rollbacks=2, haircut=0.5)
     assert policy.rates({"all": 2e-4}) == {"all": 2e-4}
-    assert "rollback 1 of 2" in policy.after_failure("loss", 70, "x.pt")
+    assert "rollback 1 of 2" in policy.after_failure("step 70: loss not finite", "Snapshot: x.pt")
     resumed = RollbackPolicy(2, 0.5, RollbackState.from_dict(policy.state.to_dict()))
-    assert "learning rates now 0.25 of the plan" in resumed.after_failure("grad_norm", 90, "y.pt")
+    assert "learning rates now 0.25 of the plan" in resumed.after_failure(
+        "step 90: grad_norm not finite", "Snapshot: y.pt"
+    )
     assert resumed.rates({"all": 2e-4}) == {"all": 5e-5}
     with pytest.raises(DivergenceError, match=r"step 95: loss not finite after 2 rollbacks.*z\.pt"):
-        resumed.after_failure("loss", 95, "z.pt")
+        resumed.after_failure("step 95: loss not finite", "Snapshot: z.pt")
     assert resumed.state == RollbackState(2, 0.25)
 
 
 def test_without_rollbacks_the_first_failure_is_the_last() -> None:
     with pytest.raises(DivergenceError):
-        RollbackPolicy(max_rollbacks=0).after_failure("loss", 1, "x.pt")
+        RollbackPolicy(max_rollbacks=0).after_failure("step 1: loss not finite", "Snapshot: x.pt")
 
 
 @pytest.mark.parametrize("options", [{"ratio": 1.0}, {"decay": 1.0}, {"warmup_steps": 0}, {"max_in_row": 0}])

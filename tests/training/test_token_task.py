@@ -8,11 +8,11 @@ import soundfile
 import torch
 from torch import Tensor
 
+from snac_exp.config.schema import Depth, LanguageModel
 from snac_exp.data.npq import write_npq
 from snac_exp.data.token_corpus import NpqTokens, TokenCorpus
 from snac_exp.lm.frames import FrameLayout
 from snac_exp.lm.sampling import Sampling
-from snac_exp.lm.settings import Depth, LanguageModel
 from snac_exp.lm.transformer import TokenTransformer
 from snac_exp.losses.tokens import TokenObjective
 from snac_exp.training.accumulation import accumulate, shares
@@ -26,7 +26,7 @@ def corpus(tmp_path: Path) -> TokenCorpus:
     for i, length in enumerate((40, 9, 30, 11)):
         frames = np.stack([np.arange(length) % 8, (np.arange(length) + i) % 8], axis=1)
         write_npq(tmp_path / "tokens" / f"{i}.npq", frames, (8, 8), 50.0)
-    return NpqTokens(str(tmp_path / "tokens"), train_ratio=0.6).open(None, seed=0)
+    return NpqTokens(str(tmp_path / "tokens"), train_ratio=0.6).open_tokens(None, seed=0)
 
 
 def task_of(corpus: TokenCorpus, dropout: float = 0.0) -> TokenTask:
@@ -48,7 +48,7 @@ def test_s13_micro_batches_of_windows_give_the_gradient_and_the_loss_of_the_whol
     task.zero_grad()
     parts = batch.micro_batches(3)
     weighted = zip(shares([task.weight(part) for part in parts]), parts, strict=True)
-    means = accumulate(weighted, task, lambda terms: terms[LOSS], lambda loss, _last: loss.backward())
+    means = accumulate(weighted, task, lambda terms: terms[LOSS], Tensor.backward)
     assert means["loss"].item() == pytest.approx(whole.item(), rel=1e-6)
     for name, parameter in task.named_parameters():
         torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-5, atol=1e-9)
