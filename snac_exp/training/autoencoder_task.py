@@ -20,11 +20,11 @@ from snac_exp.errors import ConfigError
 from snac_exp.training.adversary import Adversary
 from snac_exp.training.decoder_task import DecoderTask
 
-COMMITMENT, CODEBOOK = "codebook/commitment", "codebook/codebook"
+COMMITMENT, CODEBOOK, UNEVENNESS = (f"codebook/{name}" for name in ("commitment", "codebook", "unevenness"))
 
 
 class AutoencoderTask(DecoderTask):
-    """The decoder task with a latent made in the step, and two terms of the quantizer beside those of the heads.
+    """The decoder task with a latent made in the step, and terms of the quantizer beside those of the heads.
 
     Which gradient goes where, by `settings` (see `snac_exp.codec.quantization` for the terms):
 
@@ -34,7 +34,9 @@ class AutoencoderTask(DecoderTask):
     - freeze_vq: codes and their vectors mean what they did. The encoder learns from the heads' terms, straight through
       the quantizer, and from `commitment`; `codebook` is measured and no part of the loss.
 
-    The parameter groups do the freezing itself. With both frozen there is nothing to do that DecoderTask does not.
+    `unevenness` trains what `commitment` does, where its weight in `loss.codebook` is above 0; it is the one term that
+    is not the mean of its micro-batches. The parameter groups do the freezing itself. With both frozen there is nothing
+    to do that DecoderTask does not.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class AutoencoderTask(DecoderTask):
         use_fast_depthwise(use_fast_snake(model.encoder))
 
     def forward(self, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
-        """Scalar terms `head/term` of one batch, and `codebook/commitment` and `codebook/codebook`."""
+        """Scalar terms `head/term` of one batch, and `codebook/commitment`, `.../codebook`, `.../unevenness`."""
         quantized = self.quantize(batch)
         measured = self.measure(self.decode_latent(self._masked(quantized, batch), batch, weights), batch, weights)
         if self.usage is not None:
@@ -58,16 +60,16 @@ class AutoencoderTask(DecoderTask):
         return measured | {
             COMMITMENT: (quantized.commitment * share).sum(),
             CODEBOOK: (quantized.codebook * share).sum(),
+            UNEVENNESS: quantized.unevenness,
         }
 
     def total(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
         """The decoder task's loss, and the quantizer's terms by `loss.codebook`."""
-        total, own = super().total(terms, weights), self.loss.codebook
-        if own.commitment > 0:
-            total = total + own.commitment * terms[COMMITMENT]
-        if own.codebook > 0 and not self.settings.freeze_vq:
-            total = total + own.codebook * terms[CODEBOOK]
-        return total
+        own = self.loss.codebook
+        of_codebook = 0.0 if self.settings.freeze_vq else own.codebook
+        weighted = {COMMITMENT: own.commitment, CODEBOOK: of_codebook, UNEVENNESS: own.unevenness}
+        parts = [weight * terms[name] for name, weight in weighted.items() if weight > 0]
+        return torch.stack([super().total(terms, weights), *parts]).sum()
 
     def latent(self, batch: Batch) -> Tensor:
         """Quantized latent (B, C, frames) of the decoded windows, zero beyond the end."""

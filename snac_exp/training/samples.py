@@ -90,7 +90,7 @@ def _decoded_by(model: MultiRateSnac, batch: Batch) -> Clip:
 def _labelled(clips: Mapping[str, Clip]) -> dict[str, Clip]:
     """Label of the file -> clip, in the order of the picture: the widest target, the pretrained codec, narrow to wide.
 
-    A codec's heads may share their rate with no other, so the rate is name enough.
+    Heads are named by their rates, so no two have the same one.
     """
     heads = sorted((name for name in clips if f"target/{name}" in clips), key=lambda name: clips[name][1])
     labelled = {f"reference_{_rate_of(heads[-1])}": clips[f"target/{heads[-1]}"]}
@@ -104,10 +104,9 @@ def _rate_of(head: str) -> str:
 
 
 def _scores(clips: Mapping[str, Clip], model: MultiRateSnac) -> list[dict[str, Any]]:
-    """A row per estimate: signal, rate_hz, seconds, and its distances from the target of its rate."""
+    """A row per estimate: signal (as in the file's name), rate_hz, seconds, distances from the target of its rate."""
     rows = []
-    for name in [name for name in clips if not name.startswith("target/")]:
-        waveform, rate = clips[name]
+    for label, (waveform, rate) in list(_labelled(clips).items())[1:]:
         reference = _reference(clips, rate)
         scores: dict[str, float | None] = dict(metrics.reconstruction_distances(reference, waveform, rate))
         scores["mel_distance"] = metrics.mel_distance(reference, waveform, rate)
@@ -115,7 +114,7 @@ def _scores(clips: Mapping[str, Clip], model: MultiRateSnac) -> list[dict[str, A
         if rate > model.geometry.sampling_rate:
             high = metrics.lsd_high_db(reference, waveform)
             scores |= {"lsd_high_db": high.active_db, "lsd_high_all_db": high.all_db}
-        rows.append({"signal": _rate_of(name), "rate_hz": rate, "seconds": waveform.numel() / rate} | scores)
+        rows.append({"signal": label, "rate_hz": rate, "seconds": waveform.numel() / rate} | scores)
     return rows
 
 

@@ -45,7 +45,11 @@ class Task(nn.Module, ABC):
     """
 
     model: nn.Module
-    adversary: nn.Module | None = None
+    adversary: nn.Module | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.adversary = None  # not at the class, where it would hide the module that an instance is given
 
     @abstractmethod
     def forward(self, batch: Any, weights: Mapping[str, float]) -> dict[str, Tensor]:

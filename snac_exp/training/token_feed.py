@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from snac_exp.config.schema import Experiment
-from snac_exp.data.token_batch import TokenBatch, make_window_loader
+from snac_exp.data.token_batch import CurrentBatches, TokenBatch, make_window_loader
 from snac_exp.data.token_corpus import TokenCorpus
 from snac_exp.data.token_windows import WindowIndex, WindowSampler
 from snac_exp.training.plan import EpochPlan
@@ -13,11 +14,16 @@ from snac_exp.training.task import Feed
 
 @dataclass(frozen=True)
 class TokenFeed(Feed):
-    """Every window of the epoch's length once; the index of a length is made once."""
+    """Every window of the epoch's length once.
+
+    The index of a length is made once, and so is the loader: its workers serve all epochs.
+    """
 
     experiment: Experiment
     corpus: TokenCorpus
     _indices: dict[int, WindowIndex] = field(default_factory=dict)
+    _loaders: dict[bool, Any] = field(default_factory=dict)
+    _current: CurrentBatches = field(default_factory=CurrentBatches)
 
     def num_items(self, epoch: EpochPlan) -> int:
         """Training windows of the epoch's length."""
@@ -32,8 +38,15 @@ class TokenFeed(Feed):
     ) -> Iterable[TokenBatch]:
         """Batches of windows, from a loader in this process or with workers."""
         seed, settings = self.experiment.seed, self.experiment.trainer
-        sampler = WindowSampler(self._index(epoch), seed, epoch.batch_size, epoch.epoch, start_batch, rank, world_size)
-        return make_window_loader(self.corpus.train, sampler, settings.num_workers, pin, settings.prefetch)
+        self._current.batches = WindowSampler(
+            self._index(epoch), seed, epoch.batch_size, epoch.epoch, start_batch, rank, world_size
+        )
+        if pin not in self._loaders:
+            self._loaders[pin] = make_window_loader(
+                self.corpus.train, self._current, settings.num_workers, pin, settings.prefetch
+            )
+        loader: Iterable[TokenBatch] = self._loaders[pin]
+        return loader
 
     def names(self, batch: TokenBatch) -> list[str]:
         """Names of the files that the batch's windows are of."""

@@ -13,15 +13,13 @@ from snac_exp.data.token_baseline import unigram_figures
 from snac_exp.data.token_codecs import TokenCodec
 from snac_exp.data.token_corpus import TokenCorpus
 from snac_exp.data.token_windows import WindowSpec
-from snac_exp.errors import PreflightError
+from snac_exp.errors import ConfigError, PreflightError
 from snac_exp.files import write_json
 from snac_exp.lm.sampling import Sampling
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.training.task import Judge, Note
 from snac_exp.training.token_task import TokenTask, validate_tokens, write_token_samples
 
-SAMPLE_FRAMES = 1290  # about 15 s of DAC 44.1 kHz, more than the recipe's context on purpose
-SAMPLE_TEMPERATURE = 1.1
 PROMPT_SHARE = 4  # a prompt is this part of the context
 START_TOLERANCE = 0.15  # of the nats of guessing
 
@@ -37,6 +35,11 @@ class TokenJudge(Judge):
     corpus: TokenCorpus
     task: TokenTask
     make_codec: Callable[[], TokenCodec]
+
+    def __post_init__(self) -> None:
+        if self.experiment.task.sample_frames < 1:
+            raise ConfigError(f"task.sample_frames={self.experiment.task.sample_frames} must be greater than 0")
+        self._sampling()  # refuses a temperature that is not possible
 
     def preflight(self, note: Note) -> list[str]:
         """Windows fit the model, no file is on both sides of the split, and an untrained model knows nothing."""
@@ -56,10 +59,9 @@ class TokenJudge(Judge):
         settings = self.experiment.trainer
         if settings.num_sample_clips == 0 or epoch % settings.samples_every_epochs or not fabric.is_global_zero:
             return False
-        sampling = Sampling(temperature=SAMPLE_TEMPERATURE, seed=self.experiment.seed)
-        directory = folder.samples / f"epoch{epoch:03d}"
-        codec, model = self.make_codec(), self.task.model
-        write_token_samples(model, codec, self._prompts(), SAMPLE_FRAMES, sampling, directory)
+        directory, codec = folder.samples / f"epoch{epoch:03d}", self.make_codec()
+        num_frames = self.experiment.task.sample_frames
+        write_token_samples(self.task.model, codec, self._prompts(), num_frames, self._sampling(), directory)
         return True
 
     def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note) -> None:
@@ -70,22 +72,28 @@ class TokenJudge(Judge):
         path = folder.path / "summary.json"
         write_json(path, {"task": "rvq_lm", "validation": final, "unigram": baseline, "num_windows": len(specs)})
         ours, known = final["bits_per_second"], baseline["bits_per_second"]
+        gain = f"{abs(1 - ours / known):.0%} {'fewer' if ours <= known else 'more'}"
         note(
-            f"bits per second of audio: {ours:.1f}, {1 - ours / known:.0%} fewer than token frequencies alone need "
-            f"({known:.1f}); perplexity {final['perplexity']:.1f}"
+            f"bits per second of audio: {ours:.1f}, {gain} than token frequencies alone need ({known:.1f}); "
+            f"perplexity {final['perplexity']:.1f}"
         )
         note(f"summary:    {path}")
+
+    def _sampling(self) -> Sampling:
+        return Sampling(temperature=self.experiment.task.sample_temperature, seed=self.experiment.seed)
 
     def _specs(self) -> list[WindowSpec]:
         assert self.experiment.lm is not None
         return self.corpus.validation_specs(self.experiment.lm.ctx_frames, self.experiment.seed)
 
     def _prompts(self) -> list[Tensor]:
-        """Nothing first, then the beginnings of validation windows."""
+        """Nothing first, then the beginnings of validation windows, of whole ones where there are enough."""
         alignment, streams = self.corpus.layout.alignment, self.corpus.layout.num_streams
         assert self.experiment.lm is not None
         num_frames = max(self.experiment.lm.ctx_frames // PROMPT_SHARE // alignment, 1) * alignment
-        specs = self._specs()[: self.experiment.trainer.num_sample_clips - 1]
+        lengths = self.corpus.validation.source.lengths
+        specs = sorted(self._specs(), key=lambda spec: -min(int(lengths[spec.file]) - spec.start, num_frames))
+        specs = specs[: self.experiment.trainer.num_sample_clips - 1]
         batches = [self.corpus.validation.batch([spec]) for spec in specs]
         real = [batch.frames[0, : min(num_frames, int(batch.valid_frames[0]))] for batch in batches]
         return [torch.zeros(0, streams, dtype=torch.int64), *real]

@@ -81,18 +81,20 @@ def write_token_samples(
 ) -> None:
     """Write what the model goes on with after each prompt (P, K), and the prompt alone, as wav and one picture each.
 
-    An empty prompt (0, K) is a sample from nothing. The codec decodes where it lies, on the CPU or not.
+    An empty prompt (0, K) is a sample from nothing. The codec decodes where it lies, on the CPU or not; what is no
+    whole granule of it is cut off.
     """
     was_training = model.training
     model.eval()
     for index, prompt in enumerate(prompts):
         frames = generate(model, num_frames, sampling, prompt[None])[0]
-        frames = frames[: len(frames) // model.layout.alignment * model.layout.alignment]
         torch.manual_seed(derive_seed(sampling.seed, "samples", index))
-        signals = {"prompt": prompt} if len(prompt) else {}
+        signals = {"prompt": prompt, "generated": frames}
+        heard = {label: tokens[: len(tokens) - len(tokens) % codec.granule_frames] for label, tokens in signals.items()}
         decoded = {
             label: (codec.decode(tokens.cpu().numpy()).float(), codec.sampling_rate)
-            for label, tokens in (signals | {"generated": frames}).items()
+            for label, tokens in heard.items()
+            if len(tokens)
         }
         write_clips(directory, f"sample{index}", decoded)
     model.train(was_training)

@@ -3,8 +3,9 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from snac_exp.tracking.console import Console
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.tracker import Tracker
 from snac_exp.training.accumulation import accumulate, shares
+from snac_exp.training.background import Background, snapshot
 from snac_exp.training.checkpoints import CheckpointStore, write_checkpoint
 from snac_exp.training.ema import WeightAverage
 from snac_exp.training.environment import environment, environment_changes
@@ -63,6 +65,7 @@ class Trainer:
         self.optimizers = _optimizers(self.experiment, self.groups, self.task, self.fabric)
         self.average = None if settings.ema_decay is None else WeightAverage(self.task.model, settings.ema_decay)
         self.outliers, self.rollbacks = OutlierGuard.of(settings.guards), RollbackPolicy.of(settings.guards)
+        self.writer = Background()
         self.module: Any = None
         self.times = StepTimes()
         self.num_steps = self.plan.num_steps(self.feed.num_items)
@@ -80,10 +83,10 @@ class Trainer:
             DivergenceError: a loss or gradient was not finite, and no rollback is left; nothing was updated with it and
                 a snapshot was written.
         """
-        with self.stop.finishing_steps() as stop:
-            if self.state.step == 0 and self.state.epoch == 1:
-                self._begin()
+        with self.stop.finishing_steps() as stop, self._writing():
             while self.state.epoch <= len(self.plan.epochs):
+                if self.state.step == 0:  # also after a rollback to there, which took back the figures of step 0
+                    self._begin()
                 epoch = self.plan.epochs[self.state.epoch - 1]
                 self._enter(epoch)
                 for batch in self._batches(epoch):
@@ -100,6 +103,14 @@ class Trainer:
                     if self._asked_to_stop():
                         return self._pause(epoch, stop)
         return True
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Checkpoints are written beside the loop; whatever ends it, the last one is complete then."""
+        try:
+            yield
+        finally:
+            self.writer.wait()
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Take up the state of a checkpoint.
@@ -271,6 +282,8 @@ class Trainer:
         about = f"Snapshot: {path}. The batch begins with {', '.join(files[:3])}"
         self.console.note(self.rollbacks.after_failure(where, about))
         memory = self.rollbacks.state.to_dict()
+        self.writer.wait()
+        self.fabric.barrier()  # the newest checkpoint is complete, for all ranks
         saved = self.store.load_latest(self.fabric.device)
         if saved is None:
             raise DivergenceError(f"{where}, and there is no checkpoint to go back to. {about}")
@@ -367,10 +380,9 @@ class Trainer:
         self.state.metrics_position = self.tracker.position()
         self.state.elapsed_seconds = self._elapsed_before + time.monotonic() - self._started
         if self.fabric.is_global_zero:
-            self.store.save(
-                self._payload(), epoch=epoch, step=self.state.step, finished_epoch=finished_epoch, by_time=by_time
-            )
-        self.fabric.barrier()
+            about = {"epoch": epoch, "step": self.state.step, "finished_epoch": finished_epoch, "by_time": by_time}
+            self.writer.wait()  # before the copy: there is never more than one
+            self.writer.run(partial(self.store.save, snapshot(self._payload()), **about))
         self._last_save, self._saved = time.monotonic(), (self.state.epoch, self.state.step)
 
     def _payload(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from recipe import recipe, run_dir
+from recipe import ADVERSARY, recipe, run_dir
 
 from snac_exp.tracking.tracker import read_metrics
 from snac_exp.training.checkpoints import read_checkpoint
@@ -29,7 +29,8 @@ def outcome(folder: Path) -> dict[str, Any]:
     payload = read_checkpoint(folder / "checkpoints" / entry["file"])
     for clock in ("elapsed_seconds", "metrics_position"):  # lines hold times, whose digits vary
         del payload["state"][clock]
-    return {key: payload[key] for key in ("state", "model", "optimizer")}
+    parts = ("state", "model", "optimizer", "ema", "adversary", "adversary_model")
+    return {key: payload[key] for key in parts if key in payload}
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
@@ -92,6 +93,22 @@ def test_s06_killed_and_resumed_equals_uninterrupted(
     assert resumed.returncode == 0, resumed.stderr
     assert_equal(outcome(folder), outcome(whole), where)
     assert logged(folder) == logged(whole)
+
+
+def test_s06_an_adversary_is_resumed_with_its_optimizer(corpus_dir: Path, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    done = train(*recipe(corpus_dir, whole), *ADVERSARY)
+    assert done.returncode == 0, done.stderr
+    assert train(*recipe(corpus_dir, killed), *ADVERSARY, accident="step=8").returncode == -signal.SIGKILL
+    resumed = train(f"resume={run_dir(killed)}")
+    assert resumed.returncode == 0, resumed.stderr
+    assert {"adversary", "adversary_model"} <= set(outcome(run_dir(whole)))
+    assert_equal(outcome(run_dir(killed)), outcome(run_dir(whole)))
+    lines = [line for line in logged(run_dir(whole)) if line["kind"] == "train"]
+    assert logged(run_dir(killed)) == logged(run_dir(whole))
+    joined = [line["step"] for line in lines if "train/head_48k/feature_matching" in line]
+    assert joined == list(range(7, 17)), "steps are counted when done; the adversary joins after six"
+    assert [line["step"] for line in lines if "lr/adversary" in line] == joined
 
 
 def test_sigterm_finishes_the_step_saves_and_exits_75(whole: Path, corpus_dir: Path, tmp_path: Path) -> None:

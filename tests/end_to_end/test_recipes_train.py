@@ -1,0 +1,62 @@
+"""Every recipe trains: one step of its first epoch, one of its last, at toy size, through the real entry point."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from snac_exp.config.arguments import quoted
+from snac_exp.config.compose import compose_experiment, config_dir
+from snac_exp.runs import run
+from snac_exp.runs.entry import main
+from snac_exp.tracking.tracker import read_metrics
+from snac_exp.training.plan import Plan, unroll
+
+SMALL = [
+    *("codec=demo", "tracker.mode=off", "trainer.accelerator=cpu", "trainer.num_threads=1", "trainer.num_workers=0"),
+    *("trainer.batch_size=2", "trainer.validation_batch_size=2", "trainer.max_steps_per_epoch=1"),
+    *("trainer.log_every_steps=1", "trainer.num_sample_clips=0", "trainer.preflight_rows=2"),
+    *("trainer.summary_utterances=1", "data.validation_slices=1", "data.validation_seconds=0.5"),
+]
+NAMES = sorted(
+    path.stem
+    for path in (config_dir() / "experiment").glob("*.yaml")
+    if compose_experiment([f"+experiment={path.stem}"], complete=False)[0].lm is None
+)
+OWN = {  # what only one recipe has, made small
+    "phase12_adversarial": [
+        *("adversary.start_step=1", "adversary.period_channels=[4,4]", "adversary.band_channels=4"),
+        *("adversary.periods=[2]", "adversary.fft_sizes=[256]"),
+    ],
+}
+
+
+def first_and_last(*arguments: object) -> Plan:
+    plan = unroll(*arguments)  # type: ignore[arg-type]
+    ends = (plan.epochs[0], plan.epochs[-1])
+    return dataclasses.replace(plan, epochs=tuple(dataclasses.replace(e, epoch=i + 1) for i, e in enumerate(ends)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_trains(name: str, corpus_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "unroll", first_and_last)
+    experiment, _ = compose_experiment([f"+experiment={name}"], complete=False)
+    prepared = corpus_dir / "prepared"
+    data = {
+        "CachedCodes": f"data.cache_dir={quoted(str(prepared / 'codes_demo'))}",
+        "AudioFolder": f"data.path={quoted(str(prepared))}",
+        "DemoSpeech": f"data.directory={quoted(str(tmp_path / 'speech'))}",
+    }[experiment.data.target.rpartition(".")[2]]
+    minutes = ["data.num_minutes=0.2", "data.num_train_voices=1", "data.num_validation_voices=1"]
+    arguments = [f"+experiment={name}", *SMALL, data, *OWN.get(name, []), *(minutes if "directory" in data else [])]
+    assert main([*arguments, f"output_dir={tmp_path / 'out'}"]) == 0
+    (folder,) = (tmp_path / "out" / name).iterdir()
+    lines = [line for line in read_metrics(folder) if line["kind"] == "train"]
+    assert [line["step"] for line in lines] == [1, 2]
+    planned = json.loads((folder / "plan.json").read_text())["epochs"]
+    for line, epoch in zip(lines, planned, strict=True):
+        assert math.isfinite(line["train/loss"])
+        assert {key.removeprefix("lr/") for key in line if key.startswith("lr/")} >= set(epoch["trainable"])
+    assert json.loads((folder / "status.json").read_text())["state"] == "finished"

@@ -1,0 +1,103 @@
+"""A run that begins with another's weights says what it took; two ranks give the losses of one process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from recipe import recipe, run_dir
+from snac import SNAC
+from snac.layers import NoiseBlock
+
+from snac_exp.codec.checkpoint import load_directory, save_snac
+from snac_exp.config.arguments import quoted
+from snac_exp.data.cache import cache_codes
+from snac_exp.data.manifest import Manifest
+from snac_exp.tracking.tracker import read_metrics
+from snac_exp.training.checkpoints import read_checkpoint
+
+ROOT = Path(__file__).parents[2]
+SHORT = ["trainer.max_steps_per_epoch=2", "checkpoint.every_steps=100"]
+
+
+def train(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "train.py", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def first(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("first")
+    done = train(*recipe(corpus_dir, output), *SHORT)
+    assert done.returncode == 0, done.stderr
+    return run_dir(output)
+
+
+def test_a_run_begins_with_the_weights_of_another_and_says_so_tensor_by_tensor(
+    first: Path, corpus_dir: Path, tmp_path: Path
+) -> None:
+    wide_only = ["heads=wideband", "loss.phases.warmup={}", f"init_from={quoted(str(first))}"]
+    done = train(*recipe(corpus_dir, tmp_path), *SHORT, *wide_only)
+    assert done.returncode == 0, done.stderr
+    folder = run_dir(tmp_path)
+    best = read_checkpoint(first / "checkpoints" / "best_model.pt")["model"]
+    started = read_checkpoint(folder / "checkpoints" / "checkpoint_epoch0.pt")["model"]
+    fates = dict(reversed(line.split("\t")) for line in (folder / "init_from.txt").read_text().splitlines())
+    assert set(fates) == set(best)
+    for name, fate in fates.items():
+        assert fate == ("unused" if name.startswith("heads.head_24k.") else "loaded"), name
+        assert name not in started or torch.equal(started[name], best[name])
+    log = (folder / "train.log").read_text()
+    assert f"init_from: {len(started)} tensors loaded from" in log
+    assert "have no place in this model: heads.head_24k." in log
+
+
+@pytest.fixture(scope="module")
+def quiet(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The demo codec without noise blocks, and its codes: noise is drawn per rank."""
+    folder = tmp_path_factory.mktemp("quiet")
+    demo = load_directory("demo", ROOT / "snac_exp" / "assets" / "demo_codec")
+    config = demo.config | {"noise": False}
+    model = SNAC(**config).eval()
+    model.load_state_dict(without_noise(demo.model, model))
+    save_snac(model, folder / "codec")
+    manifest = Manifest.read(corpus_dir / "prepared")
+    cache_codes(manifest, load_directory("quiet", folder / "codec"), folder / "codes", num_readers=1)
+    return ["codec.name=quiet", f"codec.path={folder / 'codec'}", f"data.cache_dir={folder / 'codes'}"]
+
+
+def without_noise(noisy: SNAC, quiet: SNAC) -> dict[str, Any]:
+    """The noisy model's weights under the names that they have without noise blocks, whose layers are numbered on."""
+    blocks = tuple(f"{name}." for name, part in noisy.named_modules() if isinstance(part, NoiseBlock))
+    assert blocks, "the demo codec has noise blocks"
+    values = [value for name, value in noisy.state_dict().items() if not name.startswith(blocks)]
+    return dict(zip(quiet.state_dict(), values, strict=True))
+
+
+def test_two_ranks_give_the_losses_of_one_process(quiet: list[str], corpus_dir: Path, tmp_path: Path) -> None:
+    """Batches of 4, 3 and 2, so that ranks have unequal parts; within 2e-4 of each loss, over 8 steps of training.
+
+    Ranks add up in another order than one process does, and training carries the last bits on.
+    """
+    losses = []
+    for devices in (1, 2):
+        output = tmp_path / str(devices)
+        done = train(
+            *recipe(corpus_dir, output), *quiet, *SHORT, "trainer.batch_size=3", "trainer.accumulation=1",
+            "curriculum.stages.a.batch_multiplier=1.4", "curriculum.stages.c.batch_multiplier=0.7",
+            f"trainer.devices={devices}",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        lines = [line for line in read_metrics(run_dir(output)) if line["kind"] == "train"]
+        losses.append([{k: v for k, v in line.items() if k.startswith("train/")} for line in lines])
+        assert json.loads((run_dir(output) / "environment.json").read_text())["world_size"] == devices
+    one, two = losses
+    assert len(one) == len(two) == 8
+    for ours, theirs in zip(two, one, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name, value in theirs.items():
+            assert ours[name] == pytest.approx(value, rel=2e-4), name

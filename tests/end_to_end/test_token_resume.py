@@ -1,0 +1,63 @@
+"""A token run that was killed and resumed ends as if nothing had happened, bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_resume import DRIVER, ROOT, assert_equal, logged
+from token_recipe import GROWING, token_data, token_run
+
+from snac_exp.runs.entry import main
+from snac_exp.training.checkpoints import read_checkpoint
+
+
+def everything(folder: Path) -> dict[str, Any]:
+    """The newest checkpoint: weights, moments, averaged weights, state with that of the guards; without clocks."""
+    entry = json.loads((folder / "checkpoints" / "latest.json").read_text())["checkpoints"][0]
+    payload = read_checkpoint(folder / "checkpoints" / entry["file"])
+    for clock in ("elapsed_seconds", "metrics_position"):  # lines hold times, whose digits vary
+        del payload["state"][clock]
+    return {key: payload[key] for key in ("state", "model", "optimizer", "ema", "precision", "codec")}
+
+
+@pytest.fixture(scope="module")
+def whole(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The uninterrupted run."""
+    output = tmp_path_factory.mktemp("whole")
+    assert main([*GROWING, *token_data(corpus_dir, output)]) == 0
+    return token_run(output)
+
+
+def test_the_uninterrupted_run_did_what_its_plan_says(whole: Path) -> None:
+    lines, plan = logged(whole), json.loads((whole / "plan.json").read_text())
+    assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, 21))
+    assert [epoch["num_tokens"] for epoch in plan["epochs"]] == [16, 32, 32]
+    state = everything(whole)["state"]
+    assert (state["epoch"], state["step"], state["rollbacks"]["num_rollbacks"]) == (4, 20, 0)
+    assert state["outliers"]["num_admitted"] == 20
+    assert state["outliers"]["mean"] > 0
+
+
+@pytest.mark.parametrize(
+    ("accident", "where"),
+    [
+        ("step=13", "in mid-epoch, after the windows have grown"),
+        ("write=10", "while the checkpoint is written after which the windows grow"),
+    ],
+)
+def test_s06_killed_and_resumed_equals_uninterrupted(
+    accident: str, where: str, whole: Path, corpus_dir: Path, tmp_path: Path
+) -> None:
+    program = [sys.executable, str(DRIVER), accident, *GROWING, *token_data(corpus_dir, tmp_path)]
+    killed = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, env=os.environ, timeout=300)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    folder = token_run(tmp_path)
+    assert logged(folder) != logged(whole)
+    assert main([f"resume={folder}"]) == 0
+    assert_equal(everything(folder), everything(whole), where)
+    assert logged(folder) == logged(whole)
