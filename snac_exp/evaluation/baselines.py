@@ -10,6 +10,9 @@ from snac_exp.codec.interpolation import interpolate2x
 from snac_exp.errors import DataError
 from snac_exp.evaluation.metrics import FLOOR_DB, HIGH_BANDS, high_band_power, power_spectrogram
 
+NOISE_FIT_UTTERANCES = 200
+"""Training utterances that the mean spectrum is taken of, evenly spread."""
+
 _N_FFT, _HOP = 2048, 512
 
 

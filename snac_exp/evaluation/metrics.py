@@ -5,6 +5,7 @@ one number. Distances are 0 for identical signals. A measure that is undefined f
 None, never NaN, so that the caller has to count it instead of averaging it in.
 """
 
+import importlib.util
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -183,6 +184,32 @@ def stoi(reference: Tensor, estimate: Tensor, rate: int) -> float | None:
         except RuntimeWarning:  # pystoi would go on with the score 1e-5
             return None
     return score.item()
+
+
+def pesq_wb(reference: Tensor, estimate: Tensor) -> float | None:
+    """Perceptual evaluation of speech quality, wide-band, 1.04 to 4.64, higher is better (ITU-T P.862.2), at 16 kHz.
+
+    None where it is undefined: digital silence, less than 0.25 s, or no utterance found. It needs the package `pesq`,
+    see `pesq_is_missing`. Meant for 8 to 30 s of speech; its C code has room for 50 utterances, some minutes.
+    """
+    from pesq import BufferTooShortError, NoUtterancesError
+    from torchmetrics.functional.audio.pesq import perceptual_evaluation_speech_quality
+
+    _check_lengths(reference, estimate)
+    if not (_varies(reference) and _varies(estimate)):
+        return None
+    try:
+        score: Tensor = perceptual_evaluation_speech_quality(estimate.cpu(), reference.cpu(), 16_000, "wb")
+    except (BufferTooShortError, NoUtterancesError, ValueError):  # a level beyond the range of its floats: NaN inside
+        return None
+    return score.item()
+
+
+def pesq_is_missing() -> str | None:
+    """Why there is no PESQ here, with the mend; None where there is."""
+    if importlib.util.find_spec("pesq") is None:
+        return "the package pesq is not installed: pip install 'snac_exp[metrics]'"
+    return None
 
 
 def _rms_db(reference: Tensor, estimate: Tensor, floor: Tensor) -> Tensor:

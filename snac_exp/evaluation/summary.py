@@ -11,17 +11,17 @@ from rich.table import Table
 from torch import Tensor
 
 from snac_exp.codec.multirate import MultiRateSnac
-from snac_exp.config.seeding import derive_seed, generator
+from snac_exp.config.seeding import derive_seed
 from snac_exp.data.cached_codes import Corpus
 from snac_exp.errors import DataError
 from snac_exp.evaluation import metrics
-from snac_exp.evaluation.baselines import MeanSpectrumNoise, interpolated
+from snac_exp.evaluation.baselines import NOISE_FIT_UTTERANCES, MeanSpectrumNoise, interpolated
+from snac_exp.evaluation.bootstrap import bootstrap_interval
+from snac_exp.evaluation.utterances import spread
 from snac_exp.files import write_json
 from snac_exp.torchaudio_shim import functional as F_audio
 
 SUMMARY_FILE = "summary.json"
-_NOISE_FIT_ROWS = 200
-_NUM_RESAMPLES = 2000
 
 Scores = dict[str, list[float | None]]
 """`candidate/metric` -> one value per utterance, None where the metric is undefined."""
@@ -53,7 +53,7 @@ def summarize(
     compared with its own wide output below the codec's band limit.
     """
     started = time.monotonic()
-    rows = _spread(len(corpus.validation), num_utterances)
+    rows = spread(len(corpus.validation), num_utterances)
     noises = {head: _fitted_noise(corpus, head) for head in _wide_heads(model)}
     scores: Scores = {}
     seconds = 0.0
@@ -91,17 +91,6 @@ def summary_table(summary: Mapping[str, float]) -> Table:
     for name in _candidate_names(summary):
         table.add_row(name, *(_cell(summary, name, metric) for metric in shown))
     return table
-
-
-def bootstrap_interval(values: Sequence[float], seed: int) -> tuple[float, float]:
-    """95 % interval of the mean by the percentile bootstrap over utterances (Efron 1979), 2000 draws.
-
-    Utterances of one speaker are alike, so with few speakers the true interval is wider.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    draws = generator(seed, "bootstrap").integers(len(array), size=(_NUM_RESAMPLES, len(array)))
-    low, high = np.quantile(array[draws].mean(axis=1), (0.025, 0.975))
-    return float(low), float(high)
 
 
 _COLUMNS = {
@@ -153,15 +142,9 @@ def _wide_heads(model: MultiRateSnac) -> list[str]:
     return [head for head, rate in model.rates.items() if rate > model.geometry.sampling_rate]
 
 
-def _spread(total: int, wanted: int | None) -> list[int]:
-    """Up to `wanted` rows of `total` (None: all), evenly spread, since neighbours often are of one speaker."""
-    num = total if wanted is None else min(total, wanted)
-    return [index * total // num for index in range(num)]
-
-
 def _fitted_noise(corpus: Corpus, head: str) -> MeanSpectrumNoise:
-    """The mean-spectrum baseline from up to 200 training utterances, evenly spread."""
-    rows = _spread(len(corpus.train), _NOISE_FIT_ROWS)
+    """The mean-spectrum baseline from training utterances, evenly spread."""
+    rows = spread(len(corpus.train), NOISE_FIT_UTTERANCES)
     return MeanSpectrumNoise.fitted(corpus.train.whole(row)[1][head][0, 0] for row in rows)
 
 

@@ -11,7 +11,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from snac_exp.errors import DataError
-from snac_exp.evaluation.summary import _spread, bootstrap_interval, summarize, summary_table, write_summary
+from snac_exp.evaluation.summary import summarize, summary_table, write_summary
+from snac_exp.evaluation.utterances import spread
 
 HOP = 1024
 NUM_SAMPLES = 12 * HOP - 188
@@ -115,9 +116,9 @@ def test_keys_the_acceptance_reads() -> None:
 
 
 def test_a_part_is_spread_over_the_whole() -> None:
-    assert _spread(10, None) == list(range(10))
-    assert _spread(10, 4) == [0, 2, 5, 7]
-    assert _spread(3, 200) == [0, 1, 2]
+    assert spread(10, None) == list(range(10))
+    assert spread(10, 4) == [0, 2, 5, 7]
+    assert spread(3, 200) == [0, 1, 2]
 
 
 def test_figures_repeat_and_follow_the_seed() -> None:
@@ -174,13 +175,3 @@ def test_summary_is_written_and_shown_at_80_columns(tmp_path: Path) -> None:
     assert len(rows["head_24k"]) == 7  # no high band
     assert "99% under baseline" in out.getvalue()
     assert "…" not in out.getvalue()
-
-
-def test_bootstrap_interval_covers_the_mean_of_a_normal_sample() -> None:
-    values = np.random.default_rng(0).normal(5.0, 2.0, size=400)
-    low, high = bootstrap_interval(values.tolist(), seed=0)
-    error = values.std(ddof=1) / 20
-    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.03)
-    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.03)
-    assert (low, high) == bootstrap_interval(values.tolist(), seed=0)
-    assert bootstrap_interval([3.0], seed=0) == (3.0, 3.0)

@@ -1,0 +1,183 @@
+"""One fair evaluation: every system on the same utterances, in the same measures, with the same draws."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snac_exp import __version__, torchaudio_shim
+from snac_exp.data.manifest import Manifest
+from snac_exp.data.progress import progress_display
+from snac_exp.errors import ConfigError, DataError
+from snac_exp.evaluation.baselines import NOISE_FIT_UTTERANCES, MeanSpectrumNoise
+from snac_exp.evaluation.folder import Done, EvaluationFolder, Row
+from snac_exp.evaluation.measures import MEASURES_VERSION, PESQ, RATES, WIDE_RATE, measured, missing_measures
+from snac_exp.evaluation.metrics import default_n_ffts
+from snac_exp.evaluation.systems import Output, System, add_baselines, cut
+from snac_exp.evaluation.utterances import Selection, Utterance, utterances_digest, wide_band_audio
+from snac_exp.machine import device_name
+
+BASELINES = ("interpolate", "noise")
+PACKAGES = ("numpy", "torchmetrics", "pystoi")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How all systems are measured; what must be equal for two evaluations to be compared is in `comparable`."""
+
+    selection: Selection
+    rates: tuple[int, ...] = RATES
+    seed: int = 0
+    baselines: tuple[str, ...] = BASELINES
+
+    def __post_init__(self) -> None:
+        if not self.rates or not set(self.rates) <= set(RATES) or len(set(self.rates)) < len(self.rates):
+            allowed = ", ".join(map(str, RATES))
+            raise ConfigError(f"rates={list(self.rates)} is not possible: some of {allowed}, each once")
+        if not set(self.baselines) <= set(BASELINES):
+            raise ConfigError(
+                f"baselines={list(self.baselines)} is not possible: some of {', '.join(BASELINES)}, or []"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "measures_version": MEASURES_VERSION,
+            "n_ffts": {str(rate): list(default_n_ffts(rate)) for rate in self.rates},
+            "missing": missing_measures(),
+            "seed": self.seed,
+            "baselines": list(self.baselines),
+            **self.selection.to_json(),
+        }
+
+
+def comparable(protocol: dict[str, Any]) -> dict[str, Any]:
+    """The part of a protocol that decides what a figure of an utterance means."""
+    return {key: protocol.get(key) for key in ("measures_version", "max_seconds", "target_dir", "wide_band")}
+
+
+def identity_of(
+    system: System, manifest: Manifest, utterances: Sequence[Utterance], protocol: Protocol, device: torch.device
+) -> dict[str, Any]:
+    """Everything that decides the rows: the same identity gives the same rows."""
+    return {
+        "system": {"name": system.name, "bits_per_second": system.bitrate, **system.identity},
+        "data": {
+            "input_dir": str(manifest.input_dir),
+            "manifest": manifest.digest,
+            "utterances": utterances_digest([item.row.sha1 for item in utterances]),
+        },
+        "protocol": protocol.to_json(),
+        "versions": {
+            "snac_exp": __version__,
+            "torch": str(torch.__version__),
+            "torchaudio": str(torchaudio_shim.__version__),
+            **{package: version(package) for package in (*PACKAGES, *([] if PESQ in missing_measures() else ["pesq"]))},
+        },
+        "device": device_name(device),
+    }
+
+
+def fit_noise(manifest: Manifest, selection: Selection) -> MeanSpectrumNoise:
+    """The mean spectrum above 12 kHz of the training split, of native wide-band recordings only.
+
+    Raises:
+        DataError: there are none.
+    """
+    audio = wide_band_audio(manifest, selection, NOISE_FIT_UTTERANCES)
+    if not audio:
+        raise DataError(
+            f"{manifest.input_dir}: no training file reaches above 12 kHz by itself, so there is no mean spectrum "
+            "for the noise baseline; go without it with baselines=[interpolate]"
+        )
+    return MeanSpectrumNoise.fitted(read() for read in audio)
+
+
+def evaluate(
+    system: System,
+    utterances: Sequence[Utterance],
+    protocol: Protocol,
+    noise: MeanSpectrumNoise | None,
+    folder: EvaluationFolder,
+) -> list[Done]:
+    """Measure what is not measured yet; returns all utterances in order.
+
+    One utterance is in memory at a time. Measures are taken on the CPU wherever the codec runs, so they do not depend
+    on it.
+
+    Raises:
+        DataError, CodecError: a file cannot be read, or an output is unusable; what was done before is kept.
+    """
+    waiting = [item for item in utterances if item.row.path not in folder.done]
+    started, seconds = time.monotonic(), 0.0
+    with progress_display("evaluating", len(waiting)) as advance:
+        for utterance in waiting:
+            folder.record(_done(system, utterance, protocol, noise))
+            seconds += utterance.seconds
+            advance(1, f"{seconds / (time.monotonic() - started):.1f} audio-seconds/s")
+    return [folder.done[item.row.path] for item in utterances]
+
+
+def _done(system: System, utterance: Utterance, protocol: Protocol, noise: MeanSpectrumNoise | None) -> Done:
+    seed = utterance.seed(protocol.seed)
+    produced = system.produce(utterance, protocol.rates, seed)
+    references = {rate: utterance.reference(rate) for rate in protocol.rates}
+    wide = references.get(WIDE_RATE)
+    if protocol.baselines and wide is not None:
+        add_baselines(produced, wide, noise, seed, interpolate="interpolate" in protocol.baselines)
+    rows = []
+    for name, output in produced.outputs.items():
+        reference = references[output.rate]
+        if reference is not None:
+            scores = measured(
+                reference,
+                cut(output, reference, utterance.row.path),
+                output.rate,
+                native_high_band=utterance.native_high_band,
+                with_pesq=PESQ not in missing_measures(),
+            )
+            rows.append(_facts(utterance, name, output) | scores)
+    return Done(utterance.row.path, rows, utterance.seconds, produced.encode_seconds, produced.decode_seconds)
+
+
+def _facts(utterance: Utterance, name: str, output: Output) -> Row:
+    return {
+        "path": utterance.row.path,
+        "sha1": utterance.row.sha1,
+        "speaker": utterance.row.speaker,
+        "seconds": utterance.seconds,
+        "output": name,
+        "rate": output.rate,
+        "made_from": output.made_from,
+        "native_high_band": utterance.native_high_band,
+        "narrow": None if utterance.narrow is None else utterance.narrow[0],
+        "cutoff_hz": utterance.bandwidth.cutoff_hz,
+        "hf_energy_ratio": utterance.bandwidth.hf_energy_ratio,
+        "hf_dynamics_db": utterance.bandwidth.hf_dynamics_db,
+    }
+
+
+def speed_of(done: Sequence[Done], device: torch.device) -> dict[str, Any]:
+    """Real-time factors: seconds of computing per second of audio, below 1 is faster than real time."""
+    audio = sum(item.seconds for item in done)
+    encode, decode = sum(item.encode_seconds for item in done), sum(item.decode_seconds for item in done)
+    return {
+        "device": device_name(device),
+        "num_threads": torch.get_num_threads(),
+        "audio_seconds": audio,
+        "encode_seconds": encode,
+        "decode_seconds": decode,
+        "encode_real_time_factor": encode / audio,
+        "decode_real_time_factor": decode / audio,
+        "files": [{"path": item.path, "encode": item.encode_seconds, "decode": item.decode_seconds} for item in done],
+    }
+
+
+def default_output(name: str) -> Path:
+    """outputs/evaluations/NAME/TIME, new for every evaluation."""
+    safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).strip("._") or "system"
+    return Path("outputs") / "evaluations" / safe / time.strftime("%Y-%m-%d_%H-%M-%S")

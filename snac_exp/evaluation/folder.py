@@ -1,0 +1,143 @@
+"""The folder of one evaluation: an interrupted one goes on where it was, a finished one is never touched again.
+
+job.json         what is evaluated on what and how; another job is refused
+progress.jsonl   a line per utterance that is done; gone at the end
+files.parquet    a row per utterance and output: the same job gives the same rows
+speed.json       how long it took, apart from the rest since it never repeats
+summary.json     means with intervals; written last, so that it marks a finished evaluation
+summary.md       the same to read
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from snac_exp.errors import ConfigError, DataError
+from snac_exp.evaluation.measures import Measure
+from snac_exp.files import atomic_path, read_json, write_json, write_text
+from snac_exp.release.job import JOB_FILE, Job
+
+FILES_NAME, SUMMARY_NAME, TABLE_NAME, SPEED_NAME = "files.parquet", "summary.json", "summary.md", "speed.json"
+PROGRESS_NAME = "progress.jsonl"
+
+Row = dict[str, Any]
+"""One output of one utterance; see `FIELDS` and the measures."""
+
+FIELDS = [
+    ("path", pa.string()),  # of the file, relative to the folder of audio
+    ("sha1", pa.string()),  # of the file's bytes: what tells utterances apart
+    ("speaker", pa.string()),
+    ("seconds", pa.float64()),  # measured
+    ("output", pa.string()),  # 24k, 48k, baseline, baseline_noise
+    ("rate", pa.int32()),  # of the output, in Hz
+    ("made_from", pa.string()),  # head_24k, head_24k interpolated, …
+    ("native_high_band", pa.bool_()),  # whether the recording counts above 12 kHz
+    ("narrow", pa.string()),  # why not: rate, cutoff, energy, steady
+    ("cutoff_hz", pa.float64()),  # how high the recording reaches
+    ("hf_energy_ratio", pa.float64()),  # its energy above 12 kHz / all
+    ("hf_dynamics_db", pa.float64()),  # how much that moves
+]
+
+
+@dataclass(frozen=True)
+class Done:
+    """An utterance that is done: its rows, and the seconds that encoding and decoding took."""
+
+    path: str
+    rows: list[Row]
+    seconds: float
+    encode_seconds: float
+    decode_seconds: float
+
+
+class EvaluationFolder:
+    """Where an evaluation is written.
+
+    Raises:
+        ConfigError: the folder holds a finished evaluation, another one, or something else.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        refuse_finished(path)
+        self.path = Job(path, identity).folder
+        self._progress = path / PROGRESS_NAME
+        self.done = {item.path: item for item in _read_progress(self._progress)}
+        if self.done:  # without a line that was cut off
+            write_text(self._progress, "".join(f"{_line(item)}\n" for item in self.done.values()))
+
+    def record(self, item: Done) -> None:
+        """Keep what an utterance gave."""
+        with open(self._progress, "a", encoding="utf-8") as file:
+            file.write(f"{_line(item)}\n")
+        self.done[item.path] = item
+
+    def finish(
+        self,
+        rows: Sequence[Row],
+        measures: Sequence[Measure],
+        summary: Mapping[str, Any],
+        table: str,
+        speed: Mapping[str, Any],
+    ) -> None:
+        """Write what people read; each file is whole or absent."""
+        schema = pa.schema([*FIELDS, *((measure.name, pa.float64()) for measure in measures)])
+        with atomic_path(self.path / FILES_NAME) as temporary:
+            pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")
+        write_json(self.path / SPEED_NAME, dict(speed))
+        write_text(self.path / TABLE_NAME, table)
+        write_json(self.path / SUMMARY_NAME, dict(summary))
+        self._progress.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation."""
+
+    path: Path
+    identity: dict[str, Any]
+    summary: dict[str, Any]
+    rows: list[Row]
+
+    @classmethod
+    def load(cls, path: Path) -> "Evaluation":
+        """Read a folder; DataError if it holds no finished evaluation."""
+        if not (path / SUMMARY_NAME).is_file() or not (path / FILES_NAME).is_file():
+            state = "is not finished: give its own command again" if (path / JOB_FILE).is_file() else "is not there"
+            raise DataError(f"{path}: an evaluation {state}; a finished one has {SUMMARY_NAME} and {FILES_NAME}")
+        try:
+            identity, summary = read_json(path / JOB_FILE), read_json(path / SUMMARY_NAME)
+            rows = pq.read_table(path / FILES_NAME).to_pylist()
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise DataError(f"{path}: the evaluation cannot be read ({error}); copy it again") from None
+        return cls(path, identity, summary, rows)
+
+    @property
+    def name(self) -> str:
+        """Of the system."""
+        return str(self.identity["system"]["name"])
+
+
+def refuse_finished(path: Path) -> None:
+    """ConfigError if a finished evaluation lies there."""
+    if (path / SUMMARY_NAME).exists():
+        raise ConfigError(f"{path} holds a finished evaluation, which is not overwritten; give another output")
+
+
+def _line(item: Done) -> str:
+    return json.dumps(vars(item), ensure_ascii=False, allow_nan=False)
+
+
+def _read_progress(path: Path) -> list[Done]:
+    """Utterances done so far; a last line that was being written when the process died does not count."""
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            found.append(Done(**json.loads(line)))
+        except ValueError:
+            continue
+    return found

@@ -1,0 +1,56 @@
+"""A small table of texts, for the terminal and for Markdown."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from snac_exp.evaluation.bootstrap import Estimate
+from snac_exp.evaluation.measures import Measure
+
+ABSENT = "-"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A title, the names of the columns and rows of as many texts; the first column names the rows."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def rich(self) -> Table:
+        """For the terminal."""
+        table = Table(title=Text(self.title), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+        for index, name in enumerate(self.columns):
+            table.add_column(Text(name), justify="right" if index else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        return table
+
+    def markdown(self) -> str:
+        """A heading and a table."""
+        lines = [self.columns, ["---", *(["---:"] * (len(self.columns) - 1))], *self.rows]
+        table = "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
+        return f"## {self.title}\n\n{table}\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def cell(measure: Measure, found: Estimate | None, *, signed: bool = False) -> str:
+    """`0.0412 [0.0401, 0.0425]`, without an interval where there is none."""
+    if found is None:
+        return ABSENT
+    text = measure.text(found.mean, signed=signed)
+    if found.low95 is None or found.high95 is None:
+        return text
+    return f"{text} [{measure.text(found.low95, signed=signed)}, {measure.text(found.high95, signed=signed)}]"
+
+
+def arrow(measure: Measure) -> str:
+    """The measure's title and which way is better."""
+    return f"{measure.title} {'↑' if measure.higher_is_better else '↓'}"

@@ -1,0 +1,199 @@
+"""The utterances of an evaluation: the same ones for every system, and which of them count above 12 kHz.
+
+A sampling rate of 48 kHz says nothing about the band: recordings at 44.1 kHz are resampled, lossy formats end early.
+So every file is measured, and one that does not reach beyond 22 kHz by itself has no say above 12 kHz.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snac_exp.config.seeding import derive_seed
+from snac_exp.data.audio import AudioInfo, read_mono, resampled_length
+from snac_exp.data.bandwidth import Bandwidth, measure_bandwidth
+from snac_exp.data.manifest import Manifest, ManifestRow, safe_join
+from snac_exp.data.progress import progress_display
+from snac_exp.data.slice_dataset import TARGET_SUFFIXES, TARGET_TOLERANCE_SECONDS
+from snac_exp.data.targets import WideBand
+from snac_exp.errors import ConfigError, DataError
+from snac_exp.evaluation.measures import WIDE_RATE
+
+LONGEST_SECONDS = 60.0
+"""Memory grows with the length of what is measured at once, and PESQ has room for some minutes only."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which utterances, and how much of each.
+
+    num_utterances: so many, evenly spread over the split; None = all. max_seconds: of a longer file the beginning
+    counts. wide_band: what a file's own band must be to count above 12 kHz; with `only_wide_band` other files are left
+    out altogether. target_dir: references at 48 kHz under the same relative paths; None = the source files.
+    """
+
+    split: str = "validation"
+    num_utterances: int | None = None
+    max_seconds: float = 30.0
+    only_wide_band: bool = False
+    target_dir: Path | None = None
+    wide_band: WideBand = field(default_factory=lambda: WideBand(min_cutoff_hz=22500.0))
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_seconds <= LONGEST_SECONDS:
+            raise ConfigError(f"max_seconds={self.max_seconds} must be above 0 and at most {LONGEST_SECONDS:.0f}")
+        if self.num_utterances is not None and self.num_utterances < 1:
+            raise ConfigError(f"num_utterances={self.num_utterances} must be at least 1, or null for all")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self) | {"target_dir": None if self.target_dir is None else str(self.target_dir)}
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A file of the manifest and what of it is measured.
+
+    file: the recording; wide_file: the reference at 48 kHz, mostly the same. num_samples: measured samples at the
+    manifest's rate. narrow: why it has no say above 12 kHz; None for a native wide-band recording.
+    """
+
+    row: ManifestRow
+    file: Path
+    wide_file: Path
+    num_samples: int
+    bandwidth: Bandwidth
+    narrow: tuple[str, str] | None
+
+    @property
+    def seconds(self) -> float:
+        """How much is measured."""
+        return self.num_samples / self.row.rate
+
+    @property
+    def native_high_band(self) -> bool:
+        """Whether it counts above 12 kHz."""
+        return self.narrow is None
+
+    def samples_at(self, rate: int) -> int:
+        """Measured samples at another rate."""
+        return resampled_length(self.num_samples, self.row.rate, rate)
+
+    def source(self, rate: int) -> Tensor:
+        """The recording (N,) at a codec's rate."""
+        return self._read(self.file, rate)
+
+    def reference(self, rate: int) -> Tensor | None:
+        """What an output at this rate is measured against (N,); None where the file holds less than that rate."""
+        return self._read(self.wide_file if rate == WIDE_RATE else self.file, rate) if self.has(rate) else None
+
+    def has(self, rate: int) -> bool:
+        """Whether there is a reference at this rate: files below it are not made up."""
+        return (self.bandwidth.rate if rate == WIDE_RATE else self.row.rate) >= rate
+
+    def seed(self, seed: int) -> int:
+        """A seed that follows from the file's content, so that it is the same in any selection."""
+        return derive_seed(seed, f"evaluate/{self.row.sha1}")
+
+    def _read(self, file: Path, rate: int) -> Tensor:
+        def check(info: AudioInfo) -> None:
+            _check_length(file, self.row, info)
+
+        return torch.from_numpy(read_mono(file, rate, 0, self.samples_at(rate), check=check))
+
+
+def select(manifest: Manifest, selection: Selection) -> list[Utterance]:
+    """The utterances of a selection, in the manifest's order; a function of manifest, files and selection alone.
+
+    Raises:
+        DataError: there are none, or a file is missing, unreadable or changed.
+    """
+    rows = [row for row in manifest.rows if row.split == selection.split]
+    if not rows:
+        raise DataError(f"{manifest.input_dir}: no {selection.split} rows; prepare it with another split, or set split")
+    if selection.only_wide_band:
+        found = [it for it in _measured(manifest, rows, selection, "bandwidth") if it.native_high_band]
+        if not found:
+            raise DataError(
+                f"none of {len(rows)} {selection.split} files is wide-band: set only_wide_band=false, or look at "
+                "snac-exp targets kind=native"
+            )
+        return [found[index] for index in spread(len(found), selection.num_utterances)]
+    chosen = [rows[index] for index in spread(len(rows), selection.num_utterances)]
+    return _measured(manifest, chosen, selection, "bandwidth")
+
+
+def spread(total: int, wanted: int | None) -> list[int]:
+    """Up to `wanted` rows of `total` (None: all), evenly spread, since neighbours often are of one speaker."""
+    num = total if wanted is None else min(total, wanted)
+    return [index * total // num for index in range(num)]
+
+
+def measurable(utterances: Sequence[Utterance], rates: Sequence[int]) -> tuple[list[Utterance], list[Utterance]]:
+    """Those with a reference at one of the rates at least, and the others.
+
+    Raises:
+        DataError: there is none of the first kind.
+    """
+    kept = [item for item in utterances if any(item.has(rate) for rate in rates)]
+    if not kept:
+        raise DataError(
+            f"all {len(utterances)} recordings are below {min(rates)} Hz: there is nothing to measure against"
+        )
+    return kept, [item for item in utterances if item not in kept]
+
+
+def utterances_digest(sha1s: Sequence[str]) -> str:
+    """SHA-1 that tells whether two evaluations have the same utterances."""
+    return hashlib.sha1("\n".join(sorted(sha1s)).encode(), usedforsecurity=False).hexdigest()
+
+
+def wide_band_audio(manifest: Manifest, selection: Selection, most: int) -> list[Callable[[], Tensor]]:
+    """Readers of up to `most` training references at 48 kHz that reach above 12 kHz by themselves, evenly spread."""
+    rows = [row for row in manifest.rows if row.split == "train"]
+    chosen = [rows[index] for index in spread(len(rows), most)]
+    found = [it for it in _measured(manifest, chosen, selection, "training bandwidth") if it.native_high_band]
+    return [lambda it=it: it._read(it.wide_file, WIDE_RATE) for it in found]  # type: ignore[misc]
+
+
+def _measured(manifest: Manifest, rows: Sequence[ManifestRow], selection: Selection, what: str) -> list[Utterance]:
+    found = []
+    with progress_display(what, len(rows)) as advance:
+        for row in rows:
+            found.append(_utterance(manifest, row, selection))
+            advance(1, "")
+    return found
+
+
+def _utterance(manifest: Manifest, row: ManifestRow, selection: Selection) -> Utterance:
+    file = manifest.file(row)
+    wide_file = file if selection.target_dir is None else _target(selection.target_dir, row)
+    bandwidth = measure_bandwidth(wide_file)
+    return Utterance(
+        row=row,
+        file=file,
+        wide_file=wide_file,
+        num_samples=min(row.num_samples, round(selection.max_seconds * row.rate)),
+        bandwidth=bandwidth,
+        narrow=selection.wide_band.failure(bandwidth),
+    )
+
+
+def _target(folder: Path, row: ManifestRow) -> Path:
+    wanted = safe_join(folder, row.path)
+    for candidate in (wanted, *(wanted.with_suffix(suffix) for suffix in TARGET_SUFFIXES)):
+        if candidate.exists():
+            return candidate
+    raise DataError(f"{wanted}: no target file for {row.path}; make it with snac-exp targets, or set target_dir=null")
+
+
+def _check_length(file: Path, row: ManifestRow, info: AudioInfo) -> None:
+    if abs(info.seconds - row.seconds) > TARGET_TOLERANCE_SECONDS:
+        raise DataError(
+            f"{file}: {info.seconds:.3f} s, but the manifest says {row.seconds:.3f} s; the file has changed or belongs "
+            "to another utterance: prepare the folder again"
+        )

@@ -1,0 +1,159 @@
+"""Every measure of an evaluation against an implementation that shares no code with ours."""
+
+import math
+
+import auraloss
+import numpy as np
+import numpy.typing as npt
+import pesq
+import pystoi
+import pytest
+import scipy.signal
+import torch
+from torch import Tensor
+
+from snac_exp.evaluation import measures, metrics
+from snac_exp.evaluation.measures import MEASURES, measured, missing_measures, present_measures
+
+RATES_AND_SIZES = [(24_000, (1024, 2048, 4096)), (48_000, (1024, 2048, 4096, 8192))]
+Array = npt.NDArray[np.float64]
+
+
+def pair(rate: int, seconds: float = 1.2) -> tuple[Tensor, Tensor]:
+    """Gated noise with a falling spectrum, and the same at another level with noise added."""
+    num = round(seconds * rate)
+    generator = torch.Generator().manual_seed(rate)
+    noise, other = torch.randn(2, num, generator=generator)
+    slope = torch.fft.irfft(torch.fft.rfft(noise) * torch.linspace(1, 0.05, num // 2 + 1), n=num)
+    reference = 0.2 * slope * (0.3 + torch.sin(torch.arange(num) / rate * 20).clamp_min(0))
+    return reference, 0.8 * reference + 0.01 * other
+
+
+def spectra(signal: Tensor, n_fft: int) -> npt.NDArray[np.complex128]:
+    """A plain transform of frames, mirrored at the ends, in SciPy and double precision."""
+    *_, spectrum = scipy.signal.stft(
+        signal.double().numpy(), window="boxcar", nperseg=n_fft, noverlap=n_fft * 3 // 4, boundary="even", padded=False
+    )
+    return np.asarray(spectrum * n_fft)  # SciPy divides by the sum of the window
+
+
+@pytest.mark.parametrize(("rate", "n_ffts"), RATES_AND_SIZES)
+def test_s12_both_stft_distances_in_the_recipes_sizes_at_both_rates(rate: int, n_ffts: tuple[int, ...]) -> None:
+    """Phase 10 trained on magnitudes, 11 and 12 on complex spectra: all are measured in both, torch.stft's defaults."""
+    reference, estimate = pair(rate)
+    found = measured(reference, estimate, rate, native_high_band=True)
+    magnitude, complex_ = [], []
+    for n_fft in n_ffts:
+        ours, theirs = spectra(reference, n_fft), spectra(estimate, n_fft)
+        magnitude.append(np.abs(np.abs(ours) - np.abs(theirs)).mean())
+        complex_.append(np.abs(ours.real - theirs.real).mean() + np.abs(ours.imag - theirs.imag).mean())
+    assert found["stft_magnitude"] == pytest.approx(np.mean(magnitude), rel=1e-5)
+    assert found["stft_complex"] == pytest.approx(np.mean(complex_), rel=1e-5)
+
+
+@pytest.mark.parametrize(("rate", "n_ffts"), RATES_AND_SIZES)
+def test_s12_magnitude_agrees_with_auraloss(rate: int, n_ffts: tuple[int, ...]) -> None:
+    reference, estimate = pair(rate)
+    distances = [
+        auraloss.freq.STFTLoss(n_fft, n_fft // 4, n_fft, window="ones", w_sc=0.0, w_log_mag=0.0, w_lin_mag=1.0)(
+            estimate[None, None], reference[None, None]
+        ).item()
+        for n_fft in n_ffts
+    ]
+    found = measured(reference, estimate, rate, native_high_band=True)
+    assert found["stft_magnitude"] == pytest.approx(np.mean(distances), rel=1e-5)
+
+
+@pytest.mark.parametrize("rate", [24_000, 48_000])
+def test_l1_si_sdr_pesq_and_stoi(rate: int) -> None:
+    reference, estimate = pair(rate)
+    found = measured(reference, estimate, rate, native_high_band=True)
+    assert found["l1"] == pytest.approx(np.abs(reference.double().numpy() - estimate.double().numpy()).mean(), rel=1e-5)
+    si_sdr = -auraloss.time.SISDRLoss()(estimate[None, None], reference[None, None]).item()
+    assert found["si_sdr_db"] == pytest.approx(si_sdr, rel=1e-5)
+    speech, heard = (scipy.signal.resample_poly(it.double().numpy(), 16_000, rate) for it in (reference, estimate))
+    assert found["pesq_wb"] == pytest.approx(pesq.pesq(16_000, speech, heard, "wb"), abs=0.01)
+    assert found["stoi"] == pytest.approx(pystoi.stoi(speech, heard, 16_000), abs=1e-3)
+
+
+@pytest.mark.parametrize("rate", [24_000, 48_000])
+def test_mel_distance_written_out_anew(rate: int) -> None:
+    """auraloss has area-normalised mel bands, which is another measure; so the definition itself, in NumPy."""
+    reference, estimate = pair(rate)
+    distances = []
+    for n_fft, num_mels in ((128, 10), (256, 20), (512, 40), (1024, 80), (2048, 160)):
+        levels = [np.log10(np.maximum(mel(it, rate, n_fft, num_mels), 1e-5)) for it in (reference, estimate)]
+        distances.append(np.abs(levels[0] - levels[1]).mean())
+    found = measured(reference, estimate, rate, native_high_band=True)
+    assert found["mel_distance"] == pytest.approx(np.mean(distances), rel=1e-4)
+
+
+def mel(signal: Tensor, rate: int, n_fft: int, num_mels: int) -> Array:
+    """Magnitudes under a Hann window in triangular bands of Slaney's mel scale, peak 1: (bands, frames)."""
+    padded = np.pad(signal.double().numpy(), n_fft // 2, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[:: n_fft // 4]
+    magnitude = np.abs(np.fft.rfft(frames * scipy.signal.get_window("hann", n_fft))) * 4 / n_fft
+    highest = 15 + 27 * math.log(rate / 2 / 1000) / math.log(6.4)
+    steps = np.linspace(0, highest, num_mels + 2)
+    edges = np.where(steps < 15, steps * 200 / 3, 1000 * 6.4 ** ((steps - 15) / 27))
+    hz = np.linspace(0, rate / 2, n_fft // 2 + 1)
+    bands = [np.interp(hz, edges[i : i + 3], [0, 1, 0]) for i in range(num_mels)]
+    return np.asarray(np.stack(bands) @ magnitude.T)
+
+
+def test_log_spectral_distance_below_12_khz_written_out_anew() -> None:
+    reference, estimate = pair(48_000)
+    power = []
+    for signal in (reference, estimate):
+        padded = np.pad(signal.double().numpy(), 1024, mode="reflect")
+        frames = np.lib.stride_tricks.sliding_window_view(padded, 2048)[::512] * scipy.signal.get_window("hann", 2048)
+        power.append(np.abs(np.fft.rfft(frames)) ** 2)
+    floor = power[0].max() * 1e-8
+    levels = [10 * np.log10(np.maximum(it, floor)) for it in power]
+    low = (levels[0] - levels[1])[:, :513]  # bins of 23.4 Hz up to 12 kHz
+    found = measured(reference, estimate, 48_000, native_high_band=True)
+    assert found["lsd_low_db"] == pytest.approx(np.sqrt((low**2).mean(axis=1)).mean(), rel=1e-4)
+    assert found["lsd_high_db"] == metrics.lsd_high_db(reference, estimate).active_db
+    assert found["lsd_high_all_db"] == metrics.lsd_high_db(reference, estimate).all_db
+
+
+def test_every_rate_has_its_columns_and_no_others() -> None:
+    for rate in (24_000, 48_000):
+        found = measured(*pair(rate), rate, native_high_band=True)
+        assert set(found) == {measure.name for measure in MEASURES if measure.at(rate)}
+        assert all(value is not None for value in found.values())
+
+
+def test_a_narrow_recording_has_no_say_above_12_khz_and_counts_below() -> None:
+    reference, estimate = pair(48_000)
+    wide, narrow = (measured(reference, estimate, 48_000, native_high_band=it) for it in (True, False))
+    assert {name for name in wide if wide[name] != narrow[name]} == {"lsd_high_db", "lsd_high_all_db"}
+    assert narrow["lsd_high_db"] is None
+    assert narrow["lsd_high_all_db"] is None
+
+
+def test_what_is_undefined_is_none_and_never_nan() -> None:
+    silence = torch.zeros(48_000)
+    found = measured(silence, silence, 48_000, native_high_band=True)
+    undefined = {name for name, value in found.items() if value is None}
+    assert undefined == {"si_sdr_db", "lsd_db", "lsd_low_db", "lsd_high_db", "lsd_high_all_db", "pesq_wb", "stoi"}
+    short = measured(*(it[:3000] for it in pair(48_000)), 48_000, native_high_band=True)
+    assert {name for name, value in short.items() if value is None} >= {"stft_magnitude", "stft_complex", "stoi"}
+    with pytest.raises(ArithmeticError, match="l1 came out as nan"):
+        measured(torch.full((9600,), torch.nan), torch.zeros(9600), 48_000, native_high_band=False)
+
+
+def test_pesq_at_its_ends() -> None:
+    speech = 0.1 * torch.randn(32_000, generator=torch.Generator().manual_seed(0))
+    assert metrics.pesq_wb(speech, speech) == pytest.approx(4.644, abs=1e-3)
+    assert metrics.pesq_wb(speech, 1e-30 * speech) is None
+    assert metrics.pesq_wb(speech[:3000], speech[:3000]) is None
+
+
+def test_without_pesq_its_column_is_named_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert missing_measures() == {}
+    monkeypatch.setattr(measures.metrics.importlib.util, "find_spec", lambda name: None)
+    assert list(missing_measures()) == ["pesq_wb"]
+    assert "pip install 'snac_exp[metrics]'" in missing_measures()["pesq_wb"]
+    assert "pesq_wb" not in {measure.name for measure in present_measures()}
+    assert "pesq_wb" not in measured(*pair(24_000), 24_000, native_high_band=True, with_pesq=False)
