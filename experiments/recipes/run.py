@@ -54,8 +54,8 @@ def arms(data: Path) -> dict[str, list[str]]:
     sources = {True: f"data.path={data}", False: f"data.cache_dir={data / 'codes_demo'}"}
     raw = {"phase10_decoder_only", "phase11_standard", "phase11_warmup"}
     found = {name: [f"+experiment={name}", *SMALL, *own, sources[name in raw]] for name, own in RECIPES.items()}
-    for name, own in VARIANTS.items():
-        for seed in range(3):
+    for seed in range(3):  # seeds outside, so that a study cut short has every variant
+        for name, own in VARIANTS.items():
             base = ["+experiment=phase12_dual_head", *SMALL, *SHORT, *own, sources[False], f"seed={seed}"]
             found[f"{name}_seed{seed}"] = base
     return found

@@ -31,10 +31,28 @@ class DeclaredGeometry:
 
 
 @dataclass(frozen=True)
+class Architecture:
+    """Upstream's arguments of a SNAC that starts from random weights; latent_dim null = the encoder's end."""
+
+    sampling_rate: int
+    encoder_dim: int
+    encoder_rates: list[int]
+    decoder_dim: int
+    decoder_rates: list[int]
+    attn_window_size: int | None
+    codebook_size: int
+    codebook_dim: int
+    vq_strides: list[int]
+    noise: bool
+    depthwise: bool
+    latent_dim: int | None = None
+
+
+@dataclass(frozen=True)
 class Codec:
     """Which checkpoint: first of a directory in upstream's layout, one bundled with the package, or a hub id.
 
-    kind: snac; or dac, which only token models use.
+    kind: snac; or dac, which only token models use. scratch: no checkpoint but random weights of this architecture.
     """
 
     name: str
@@ -43,6 +61,7 @@ class Codec:
     hub_id: str | None
     geometry: DeclaredGeometry | None
     kind: Literal["snac", "dac"] = "snac"
+    scratch: Architecture | None = None
 
 
 @dataclass(frozen=True)
@@ -119,10 +138,11 @@ class TokenLoss:
 
 @dataclass(frozen=True)
 class CodebookLoss:
-    """Weights of the two losses that train codebooks; used where task.freeze_vq is false."""
+    """Weights of the quantizer's losses, used where encoder or VQ train; unevenness keeps codes from collapsing."""
 
     commitment: float = 0.25
     codebook: float = 1.0
+    unevenness: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -155,12 +175,15 @@ class Task:
     """What is trained: a codec (which parts of it stay as they are), or a language model on its tokens.
 
     quantizer_dropout: share of training items decoded from a random number of codebooks; used where the VQ trains.
+    sample_frames: frames that a token model writes for each of its samples.
     """
 
     name: Literal["codec", "rvq_lm"]
     freeze_encoder: bool = True
     freeze_vq: bool = True
     quantizer_dropout: float = 0.0
+    sample_frames: int = 1290
+    sample_temperature: float = 1.1
 
 
 @dataclass(frozen=True)
@@ -286,4 +309,4 @@ class Experiment:
     augment: Augment = Augment()
     lm: LanguageModel | None = None
     init_from: str | None = None
-    adversary: Adversary = Adversary()
+    adversary: Adversary = field(default_factory=Adversary)

@@ -219,13 +219,27 @@ def _check_codec_task(experiment: Experiment) -> None:
     for name, stage in experiment.curriculum.stages.items():
         if stage.segment_seconds is None:
             raise ConfigError(f"curriculum.stages.{name}.segment_frames is for token models; set segment_seconds")
-    for key, frozen in (("encoder", experiment.task.freeze_encoder), ("vq", experiment.task.freeze_vq)):
-        if not frozen:
-            raise ConfigError(f"task.freeze_{key}=false: only the decoder and its heads can be trained; set it to true")
+    _check_freezing(experiment)
     for phase in experiment.lr.phases:
         weights = experiment.loss.weights | experiment.loss.phases.get(phase, {})
         if not any(weights[head] for head in experiment.heads):
             raise ConfigError(f"every head has weight 0 in phase {phase}: set loss.weights or loss.phases.{phase}")
+
+
+def _check_freezing(experiment: Experiment) -> None:
+    """What is not frozen needs raw audio and a sensible objective; random weights leave nothing to freeze."""
+    task, own = experiment.task, experiment.loss.codebook
+    frozen = {"freeze_encoder": task.freeze_encoder, "freeze_vq": task.freeze_vq}
+    thawed = [name for name, value in frozen.items() if not value]
+    if thawed and experiment.data.target == "snac_exp.data.cached_codes.CachedCodes":
+        raise ConfigError(f"task.{thawed[0]}=false: cached codes are of a frozen encoder; choose data=audio_folder")
+    if experiment.codec.scratch is not None and len(thawed) < 2:
+        raise ConfigError(f"codec={experiment.codec.name} has random weights: nothing may be frozen; choose task=codec")
+    for key, value in {"commitment": own.commitment, "codebook": own.codebook, "unevenness": own.unevenness}.items():
+        if value < 0:
+            raise ConfigError(f"loss.codebook.{key}={value} must not be negative")
+    if not 0 <= task.quantizer_dropout <= 1:
+        raise ConfigError(f"task.quantizer_dropout={task.quantizer_dropout} must lie between 0 and 1")
 
 
 def _check_token_task(experiment: Experiment) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -14,16 +14,18 @@ import torch
 from snac_exp.codec.checkpoint import LoadedCodec, load_codec
 from snac_exp.codec.geometry import Geometry, check_declared
 from snac_exp.codec.multirate import MultiRateSnac
+from snac_exp.codec.scratch import fresh_codec
 from snac_exp.codec.start import initialise
 from snac_exp.config.schema import Codec, Component, Experiment
 from snac_exp.config.seeding import derive_seed
 from snac_exp.data.cached_codes import SliceDataset
-from snac_exp.data.token_codecs import DacTokens, SnacTokens, TokenCodec
+from snac_exp.data.token_codecs import listening_codec
 from snac_exp.data.token_corpus import TokenCorpus
 from snac_exp.errors import ConfigError
 from snac_exp.lm.transformer import TokenTransformer
 from snac_exp.losses.tokens import TokenObjective
 from snac_exp.training.adversary import Adversary
+from snac_exp.training.autoencoder_task import AutoencoderTask
 from snac_exp.training.decoder_feed import DecoderFeed
 from snac_exp.training.decoder_judge import DecoderJudge
 from snac_exp.training.decoder_task import DecoderTask
@@ -70,11 +72,9 @@ def build(experiment: Experiment) -> Parts:
 
 def build_codec(experiment: Experiment) -> Parts:
     """The parts of training a SNAC decoder and its heads."""
-    codec = open_codec(experiment.codec)
+    codec = open_codec(experiment.codec, experiment.seed)
     model = build_model(experiment, codec)
-    rivals = experiment.adversary
-    adversary = None if rivals.kind == "none" else Adversary(rivals, model.rates, experiment.seed)
-    task = DecoderTask(model, experiment.loss, adversary)
+    task = _codec_task(experiment, model)
     frozen = [("encoder.", experiment.task.freeze_encoder), ("quantizer.", experiment.task.freeze_vq)]
     groups = group_parameters(model, experiment.lr.groups, tuple(prefix for prefix, is_frozen in frozen if is_frozen))
     warm = _warm(experiment, task, groups)
@@ -96,7 +96,7 @@ def build_token_model(experiment: Experiment) -> Parts:
     """The parts of training a language model on tokens."""
     assert experiment.lm is not None
     assert experiment.loss.tokens is not None
-    codec = open_codec(experiment.codec) if experiment.codec.kind == "snac" else None
+    codec = open_codec(experiment.codec, experiment.seed) if experiment.codec.kind == "snac" else None
     source = instantiate(experiment.data, "data")
     if not hasattr(source, "open_tokens"):
         raise ConfigError(
@@ -111,21 +111,25 @@ def build_token_model(experiment: Experiment) -> Parts:
     task = TokenTask(model, objective)
     groups = group_parameters(model, experiment.lr.groups, ())
     warm = _warm(experiment, task, groups)
-    judge = TokenJudge(experiment, corpus, task, partial(_listening_codec, experiment, codec, corpus))
-    identity = token_identity(corpus, experiment)
+    judge = TokenJudge(experiment, corpus, task, partial(listening_codec, experiment.codec, corpus.layout, codec))
+    identity = token_identity(corpus, experiment, codec)
     return Parts(codec, corpus, task, TokenFeed(experiment, corpus), judge, groups, identity, warm)
 
 
-def token_identity(corpus: TokenCorpus, experiment: Experiment) -> dict[str, Any]:
-    """What a token model's weights belong to: the layout of its frames, and the codec that they are of."""
+def token_identity(corpus: TokenCorpus, experiment: Experiment, codec: LoadedCodec | None) -> dict[str, Any]:
+    """What a token model's weights belong to: the layout of its frames, and the SNAC that they are of."""
     layout = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(corpus.layout).items()}
-    digest = hashlib.sha256(json.dumps(layout, sort_keys=True).encode()).hexdigest()
-    return {"name": experiment.codec.name, "fingerprint": digest, "config": layout}
+    made_by = None if codec is None else codec.fingerprint
+    digest = hashlib.sha256(json.dumps([layout, made_by], sort_keys=True).encode()).hexdigest()
+    return {"name": experiment.codec.name, "fingerprint": digest, "config": layout, "codec_fingerprint": made_by}
 
 
-def open_codec(codec: Codec) -> LoadedCodec:
-    """The checkpoint of a codec config; its geometry must be the declared one."""
-    loaded = load_codec(codec.name, codec.path, codec.hub_id, codec.bundled)
+def open_codec(codec: Codec, seed: int = 0) -> LoadedCodec:
+    """The checkpoint of a codec config, or random weights drawn by the seed; its geometry must be the declared one."""
+    if codec.scratch is not None:
+        loaded = fresh_codec(asdict(codec.scratch), seed, codec.name)
+    else:
+        loaded = load_codec(codec.name, codec.path, codec.hub_id, codec.bundled)
     if codec.geometry is not None:
         check_declared(loaded.geometry, codec.geometry)
     return loaded
@@ -150,15 +154,18 @@ def instantiate(component: Component, path: str, *arguments: Any) -> Any:
         raise ConfigError(f"{path}: {component.target} cannot be built with {component.options}: {error}") from error
 
 
+def _codec_task(experiment: Experiment, model: MultiRateSnac) -> DecoderTask:
+    """The decoder's task, or that of the whole codec where more than the decoder trains; with its adversary."""
+    settings, rivals = experiment.task, experiment.adversary
+    schedules: list[Mapping[str, float | None]] = [experiment.loss.weights, *experiment.loss.phases.values()]
+    trained = {head: rate for head, rate in model.rates.items() if any(item.get(head) for item in schedules)}
+    adversary = None if rivals.kind == "none" else Adversary(rivals, trained, experiment.seed)
+    if settings.freeze_encoder and settings.freeze_vq:
+        return DecoderTask(model, experiment.loss, adversary)
+    return AutoencoderTask(model, experiment.loss, settings, adversary)
+
+
 def _warm(experiment: Experiment, task: Task, groups: ParameterGroups) -> WarmStart | None:
     if experiment.init_from is None:
         return None
     return warm_start(task.model, Path(experiment.init_from).expanduser(), groups.frozen)
-
-
-def _listening_codec(experiment: Experiment, codec: LoadedCodec | None, corpus: TokenCorpus) -> TokenCodec:
-    """The codec that turns frames into audio, on the CPU."""
-    if codec is None:
-        return DacTokens(experiment.codec.path or experiment.codec.hub_id or experiment.codec.name)
-    coarse = SnacTokens(codec, "coarse")
-    return coarse if coarse.layout == corpus.layout else SnacTokens(codec, "repeated")

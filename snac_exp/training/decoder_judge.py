@@ -38,7 +38,8 @@ class DecoderJudge(Judge):
         experiment = self.experiment
         init = None if experiment.init is None or experiment.init_from is not None else experiment.init.name
         rows, seed = experiment.trainer.preflight_rows, experiment.seed
-        return preflight(self.task, self.codec, self.corpus, init, rows, seed, note)
+        aligned = experiment.codec.scratch is None  # what random weights decode can be compared with nothing
+        return preflight(self.task, self.codec, self.corpus, init, rows if aligned else 0, seed, note)
 
     def validate(self, fabric: Fabric) -> dict[str, float]:
         """Means of every term over the fixed validation slices."""

@@ -20,6 +20,7 @@ from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.training.task import Judge, Note
 from snac_exp.training.token_task import TokenTask, validate_tokens, write_token_samples
 
+REJECTED_SHOWN = 20
 PROMPT_SHARE = 4  # a prompt is this part of the context
 START_TOLERANCE = 0.15  # of the nats of guessing
 
@@ -42,8 +43,9 @@ class TokenJudge(Judge):
         self._sampling()  # refuses a temperature that is not possible
 
     def preflight(self, note: Note) -> list[str]:
-        """Windows fit the model, no file is on both sides of the split, and an untrained model knows nothing."""
-        lines = [self._split(), self._causal(), self._untrained()]
+        """No file is on both sides of the split, no frame sees itself, an untrained model knows nothing; bad files are
+        named."""
+        lines = [*self._rejected(), self._split(), self._causal(), self._untrained()]
         for line in lines:
             note(f"preflight: {line}")
         return lines
@@ -97,6 +99,13 @@ class TokenJudge(Judge):
         batches = [self.corpus.validation.batch([spec]) for spec in specs]
         real = [batch.frames[0, : min(num_frames, int(batch.valid_frames[0]))] for batch in batches]
         return [torch.zeros(0, streams, dtype=torch.int64), *real]
+
+    def _rejected(self) -> list[str]:
+        """The files that do not train, the first of them by name."""
+        bad = self.corpus.rejected
+        named = [f"not used: {item.path}: {item.reason}" for item in bad[:REJECTED_SHOWN]]
+        more = len(bad) - len(named)
+        return [*named, *([f"and {more} more files; snac-exp tokens check lists them all"] if more else [])]
 
     def _split(self) -> str:
         train, validation = (set(part.files.tolist()) for part in (self.corpus.train, self.corpus.validation))

@@ -380,9 +380,9 @@ class Trainer:
         self.state.metrics_position = self.tracker.position()
         self.state.elapsed_seconds = self._elapsed_before + time.monotonic() - self._started
         if self.fabric.is_global_zero:
-            about = {"epoch": epoch, "step": self.state.step, "finished_epoch": finished_epoch, "by_time": by_time}
             self.writer.wait()  # before the copy: there is never more than one
-            self.writer.run(partial(self.store.save, snapshot(self._payload()), **about))
+            save = partial(self.store.save, snapshot(self._payload()), epoch=epoch, step=self.state.step)
+            self.writer.run(partial(save, finished_epoch=finished_epoch, by_time=by_time))
         self._last_save, self._saved = time.monotonic(), (self.state.epoch, self.state.step)
 
     def _payload(self) -> dict[str, Any]:

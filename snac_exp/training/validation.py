@@ -8,6 +8,7 @@ from lightning_fabric import Fabric
 from snac_exp.config.schema import Experiment
 from snac_exp.data.batch import Batch, collate
 from snac_exp.data.cached_codes import Corpus
+from snac_exp.training.autoencoder_task import AutoencoderTask
 from snac_exp.training.decoder_task import DecoderTask
 
 
@@ -18,7 +19,15 @@ def validate(task: DecoderTask, corpus: Corpus, experiment: Experiment, fabric: 
     Returns:
         `head/term` for every term (also those of weight 0, so that recipes compare), `head/objective` (the head's terms
         by their weights) and `objective` (heads by `loss.weights`, the same in every phase, so that epochs compare).
+        Where codebooks or encoder train, also how the codebooks are used, see `CodebookUsage`.
     """
+    if not isinstance(task, AutoencoderTask):
+        return _means(task, corpus, experiment, fabric)
+    with task.counting_codes() as usage:
+        return _means(task, corpus, experiment, fabric) | usage.figures()
+
+
+def _means(task: DecoderTask, corpus: Corpus, experiment: Experiment, fabric: Fabric) -> dict[str, float]:
     weights = {head: float(experiment.loss.weights[head] or 0.0) for head in task.model.rates}
     sums: dict[str, float] = {}
     total = 0

@@ -29,7 +29,7 @@ CHOSEN = {
 RECIPE_OF = {  # choices that fit only another recipe than phase 12, or need company
     "residual": ["phase12_dual_head", "heads=dual_residual"],
     "dual_residual": ["phase12_dual_head", "init=residual"],
-    "none": ["phase12_dual_head"],
+    "scratch_demo": ["snac_from_scratch"],
 }
 
 

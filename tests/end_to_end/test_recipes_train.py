@@ -25,12 +25,11 @@ NAMES = sorted(
     for path in (config_dir() / "experiment").glob("*.yaml")
     if compose_experiment([f"+experiment={path.stem}"], complete=False)[0].lm is None
 )
-OWN = {  # what only one recipe has, made small
-    "phase12_adversarial": [
-        *("adversary.start_step=1", "adversary.period_channels=[4,4]", "adversary.band_channels=4"),
-        *("adversary.periods=[2]", "adversary.fft_sizes=[256]"),
-    ],
-}
+JUDGED = [
+    *("adversary.start_step=1", "adversary.period_channels=[4,4]", "adversary.band_channels=4"),
+    *("adversary.periods=[2]", "adversary.fft_sizes=[256]"),
+]
+OWN = {"phase12_adversarial": JUDGED, "snac_from_scratch": ["codec=scratch_demo", *JUDGED]}  # made small
 
 
 def first_and_last(*arguments: object) -> Plan:
@@ -59,4 +58,11 @@ def test_a_recipe_trains(name: str, corpus_dir: Path, tmp_path: Path, monkeypatc
     for line, epoch in zip(lines, planned, strict=True):
         assert math.isfinite(line["train/loss"])
         assert {key.removeprefix("lr/") for key in line if key.startswith("lr/")} >= set(epoch["trainable"])
+    if name in OWN:
+        assert "train/adversary/loss" not in lines[0]
+        assert math.isfinite(lines[1]["train/adversary/loss"])
+    if not experiment.task.freeze_vq:
+        (validation,) = [line for line in read_metrics(folder) if line["kind"] == "validation" and line["epoch"] == 2]
+        assert 1 <= validation["val/codebook/2/perplexity"] <= 1024
+        assert lines[1]["train/codebook/codebook"] > 0
     assert json.loads((folder / "status.json").read_text())["state"] == "finished"

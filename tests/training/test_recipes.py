@@ -1,6 +1,6 @@
 """Every codec recipe, unrolled, against its table: epochs, segments, batches, groups, rates, objective."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -23,7 +23,6 @@ class Table:
     n_ffts: dict[str, list[int]]
     data: str
     init: str | None
-    noise: bool = False
 
 
 NFFT_24, NFFT_48 = [1024, 2048, 4096], [1024, 2048, 4096, 8192]
@@ -85,8 +84,11 @@ TABLES = {
         "average",
     ),
     "phase12_dual_head": PHASE12,
+    "phase12_adversarial": PHASE12,
 }
-TAUGHT_ELSEWHERE = {"demo"}  # a demonstration, not a recipe: tests/end_to_end
+FULL = dict.fromkeys(("encoder", "quantizer", "trunk", "head_24k"), 15e-6)
+TABLES["phase10_full_model"] = replace(TABLES["phase10_decoder_only"], rates=[(10, "cosine", FULL)])
+TAUGHT_ELSEWHERE = {"demo", "snac_from_scratch"}  # below, and in tests/end_to_end
 
 
 def planned(name: str) -> tuple[Experiment, Plan]:
@@ -120,8 +122,8 @@ def test_a_recipe_unrolls_to_its_table(name: str) -> None:
     assert not experiment.loss.normalized
     assert experiment.data.target.rpartition(".")[2] == table.data
     assert experiment.codec.name == "snac_24khz"
-    assert experiment.task.freeze_encoder
-    assert experiment.task.freeze_vq
+    assert experiment.task.freeze_encoder == experiment.task.freeze_vq == (name != "phase10_full_model")
+    assert experiment.adversary.kind == ("dac" if name == "phase12_adversarial" else "none")
     if table.init is not None:
         assert experiment.init is not None
         assert experiment.init.name == table.init
@@ -139,3 +141,20 @@ def test_a_recipe_has_the_optimiser_and_the_cadence_of_its_table(name: str) -> N
         1e4,
     )
     assert plan.lr.cosine_final_ratio == 0.1
+
+
+def test_a_codec_from_scratch_has_the_numbers_of_dac() -> None:
+    experiment, plan = planned("snac_from_scratch")
+    adversary, codebook = experiment.adversary, experiment.loss.codebook
+    assert experiment.loss.terms["log_mel"] == 15.0
+    assert (adversary.weights.feature_matching, adversary.weights.adversarial) == (2.0, 1.0)
+    assert (codebook.commitment, codebook.codebook) == (0.25, 1.0)
+    assert experiment.trainer.betas == adversary.betas == (0.8, 0.99)
+    assert set(plan.epochs[0].peak_rates.values()) == {adversary.lr} == {1e-4}
+    assert adversary.periods == [2, 3, 5, 7, 11]
+    assert adversary.fft_sizes == [2048, 1024, 512]
+    assert adversary.band_edges == [0.0, 0.1, 0.25, 0.5, 0.75, 1.0]
+    assert not experiment.task.freeze_encoder
+    assert not experiment.task.freeze_vq
+    assert experiment.codec.scratch is not None
+    assert (experiment.codec.scratch.encoder_dim, experiment.codec.scratch.decoder_dim) == (48, 1024)

@@ -1,0 +1,180 @@
+"""SNAC's residual quantizer with what training needs: straight-through latents, its two losses, dropout, usage.
+
+Level i pools the residual r_i by its stride s_i, projects it, looks it up and projects back (upstream's forward):
+
+    z_i = in_proj(avg_pool(r_i, s_i)),   e_i = the codebook vector of the direction nearest to that of z_i,
+    q_i = repeat(out_proj(z_i + sg(e_i - z_i)), s_i),   r_{i+1} = r_i - q_i,   latent = sum_i q_i,
+
+where sg stops the gradient. Losses, per token of the level, in the formulation of DAC (Kumar et al. 2023,
+arXiv:2306.06546, after van den Oord et al. 2017, arXiv:1711.00937), on vectors that are not normalised:
+
+    commitment_i = mean_d (z_i - sg(e_i))^2,   codebook_i = mean_d (sg(z_i) - e_i)^2.
+
+An option against collapse (experiments/demo_codec), over all valid tokens of a batch, D the codebook's dimension:
+
+    unevenness_i = |D E[n n^T] - 1|^2 / D,   n = z_i / |z_i|: 0 for directions spread evenly, D - 1 for a single one.
+
+Codes are chosen by direction alone, so once z_i is dominated by a constant, one code is chosen ever after.
+
+So codebook vectors learn from `codebook` alone and nothing else learns from it. `commitment`, `unevenness` and
+whatever is computed from the latent train the encoder and the projections, never codebook vectors; as the residual is
+not detached, they also reach the projections of the levels before.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from snac.vq import ResidualVectorQuantize, VectorQuantize
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A quantized batch.
+
+    latent (B, C, T), with the straight-through graph. codes[i] (B, T / stride_i) int64. commitment, codebook (B,):
+    means over the item's valid tokens of a level, summed over the levels that its latent is made of. num_codebooks
+    (B,): how many levels these are. unevenness (): of the whole batch, summed over all levels.
+    """
+
+    latent: Tensor
+    codes: list[Tensor]
+    commitment: Tensor
+    codebook: Tensor
+    num_codebooks: Tensor
+    unevenness: Tensor
+
+
+def quantize(
+    quantizer: ResidualVectorQuantize,
+    latent: Tensor,
+    dropout: float = 0.0,
+    generator: torch.Generator | None = None,
+    valid_frames: Tensor | None = None,
+) -> Quantized:
+    """Quantize a latent (B, C, T), T a multiple of all strides; in float32 at least, whatever the autocast.
+
+    Without dropout the latent and the codes equal those of upstream's forward bit for bit.
+
+    Args:
+        dropout: probability that an item's latent is the sum of a random number of codebooks, each from 1 to all
+            equally likely (Zeghidour et al. 2021, arXiv:2107.03312); the levels left out give it no loss.
+        generator: on the CPU, of these draws; None = torch's global one.
+        valid_frames: (B,) leading frames that are real; None = all. Only tokens of real frames carry loss.
+    """
+    with torch.autocast(latent.device.type, enabled=False):
+        residual = latent if latent.dtype == torch.float64 else latent.float()
+        num_codebooks = _draw_num_codebooks(len(latent), quantizer.n_codebooks, dropout, generator).to(latent.device)
+        summed = torch.zeros_like(residual)
+        commitment = codebook = residual.new_zeros(len(latent))
+        unevenness = residual.new_zeros(())
+        codes = []
+        for i, level in enumerate(quantizer.quantizers):
+            step = _quantize_level(level, residual)
+            kept = num_codebooks > i
+            valid = token_mask(step.codes, level.stride, valid_frames)
+            mask = valid & kept[:, None]
+            commitment = commitment + _token_mean(step.projected - step.entries.detach(), mask)
+            codebook = codebook + _token_mean(step.projected.detach() - step.entries, mask)
+            unevenness = unevenness + _unevenness(step.projected, valid)
+            summed = summed + (step.latent if dropout == 0 else step.latent * kept[:, None, None])
+            residual = residual - step.latent
+            codes.append(step.codes)
+    return Quantized(summed, codes, commitment, codebook, num_codebooks, unevenness)
+
+
+def token_mask(codes: Tensor, stride: int, valid_frames: Tensor | None) -> Tensor:
+    """(B, T_i) like the codes of a level: true where a token's frames are real."""
+    if valid_frames is None:
+        return torch.ones_like(codes, dtype=torch.bool)
+    ends = (torch.arange(codes.shape[1], device=codes.device) + 1) * stride
+    return ends <= valid_frames.to(codes.device)[:, None]
+
+
+class CodebookUsage:
+    """How evenly codebooks are used over many codes; counts (num_codebooks, codebook_size) int64 may be added up."""
+
+    def __init__(self, codebook_size: int, strides: Sequence[int]) -> None:
+        self.strides = tuple(strides)
+        self.counts = torch.zeros(len(self.strides), codebook_size, dtype=torch.int64)
+
+    @classmethod
+    def of(cls, quantizer: ResidualVectorQuantize) -> "CodebookUsage":
+        """Empty counts for a quantizer's codebooks."""
+        return cls(quantizer.codebook_size, [level.stride for level in quantizer.quantizers])
+
+    def update(self, codes: Sequence[Tensor], valid_frames: Tensor | None = None) -> None:
+        """Count codes[i] (B, T_i), only those of real frames (B,)."""
+        for counts, tokens, stride in zip(self.counts, codes, self.strides, strict=True):
+            chosen = tokens[token_mask(tokens, stride, valid_frames)].cpu()
+            counts += torch.bincount(chosen, minlength=len(counts))
+
+    def figures(self) -> dict[str, float]:
+        """`codebook/I/usage`: share of entries chosen at least once; `dead`: number of the others; `perplexity`: exp of
+        the entropy of choices, from 1 to the codebook's size. None can exceed what the number of tokens allows.
+
+        Raises:
+            ValueError: nothing was counted.
+        """
+        if not self.counts.any(dim=1).all():
+            raise ValueError("no valid code was counted, so there is no usage")
+        figures: dict[str, float] = {}
+        for i, counts in enumerate(self.counts.double()):
+            used = int((counts > 0).sum())
+            entropy = torch.special.entr(counts / counts.sum()).sum()
+            figures[f"codebook/{i}/usage"] = used / len(counts)
+            figures[f"codebook/{i}/perplexity"] = float(entropy.exp())
+            figures[f"codebook/{i}/dead"] = float(len(counts) - used)
+        return figures
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One level: latent (B, C, T), with the straight-through graph; projected, entries (B, D, T_i); codes (B, T_i)."""
+
+    latent: Tensor
+    projected: Tensor
+    entries: Tensor
+    codes: Tensor
+
+
+def _quantize_level(level: Any, residual: Tensor) -> _Step:
+    """The operations of `VectorQuantize.forward` in its order, keeping what the losses compare."""
+    assert isinstance(level, VectorQuantize)
+    pooled = F.avg_pool1d(residual, level.stride, level.stride) if level.stride > 1 else residual
+    projected = level.in_proj(pooled)
+    with torch.no_grad():  # a choice has no gradient, and its distances to all entries need not be kept
+        codes = level.decode_latents(projected)[1]
+    entries = level.decode_code(codes)
+    latent = level.out_proj(projected + (entries - projected).detach())
+    if level.stride > 1:
+        latent = latent.repeat_interleave(level.stride, dim=-1)
+    return _Step(latent, projected, entries, codes)
+
+
+def _draw_num_codebooks(
+    num_items: int, num_codebooks: int, dropout: float, generator: torch.Generator | None
+) -> Tensor:
+    """How many codebooks make each item's latent, item after item, so that micro-batches draw what a batch would."""
+    every = torch.full((num_items,), num_codebooks)
+    if dropout == 0:
+        return every
+    dropped, share = torch.rand(num_items, 2, generator=generator).unbind(1)
+    return torch.where(dropped < dropout, 1 + (share * num_codebooks).long(), every)
+
+
+def _token_mean(difference: Tensor, mask: Tensor) -> Tensor:
+    """Per item: mean square of (B, D, T_i) over D and the tokens of the mask (B, T_i); 0 where there are none."""
+    squares = difference.square().mean(dim=1) * mask
+    return squares.sum(dim=1) / mask.sum(dim=1).clamp_min(1)
+
+
+def _unevenness(projected: Tensor, mask: Tensor) -> Tensor:
+    """Distance of the second moments of directions (B, D, T_i) from the identity, over the tokens of the mask."""
+    directions = F.normalize(projected, dim=1) * mask[:, None]
+    dim = projected.shape[1]
+    moments = torch.einsum("bdt,bet->de", directions, directions) * (dim / mask.sum().clamp_min(1))
+    return (moments - torch.eye(dim, device=moments.device, dtype=moments.dtype)).square().sum() / dim
