@@ -1,7 +1,7 @@
 """How good a run became: every head on whole validation utterances, beside what costs nothing."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ def summarize(
     seed: int,
     device: torch.device,
     num_utterances: int | None = None,
+    keep: Callable[[list[tuple[str, float]], Scores], object] | None = None,
 ) -> dict[str, float]:
     """Measure the heads of `model` on whole validation utterances: all, or `num_utterances` spread evenly over them.
 
@@ -49,6 +50,8 @@ def summarize(
         `count/utterances`, `count/undefined_METRIC`: utterances that a mean leaves out, since the measure is undefined.
         `seconds/audio`, `seconds/evaluation`.
 
+    `keep` gets the same utterance by utterance: their paths and seconds, and the scores of every candidate.
+
     Every random draw follows from `seed` and the utterance, so the figures repeat. A run without a native head is
     compared with its own wide output below the codec's band limit.
     """
@@ -56,7 +59,7 @@ def summarize(
     rows = spread(len(corpus.validation), num_utterances)
     noises = {head: _fitted_noise(corpus, head) for head in _wide_heads(model)}
     scores: Scores = {}
-    seconds = 0.0
+    utterances: list[tuple[str, float]] = []
     for row in rows:
         codes, references = corpus.validation.whole(row)
         targets = {head: audio[0, 0].to(device) for head, audio in references.items()}
@@ -67,8 +70,12 @@ def summarize(
             scored = _scored(reference, _cut(estimate, reference), model.rates[head], wide=head in noises)
             for metric, value in scored.items():
                 scores.setdefault(f"{name}/{metric}", []).append(value)
-        seconds += max(target.numel() / model.rates[head] for head, target in targets.items())
-    figures = _averaged(scores, seed) | {"count/utterances": float(len(rows)), "seconds/audio": seconds}
+        seconds = max(target.numel() / model.rates[head] for head, target in targets.items())
+        utterances.append((corpus.validation.path(row), seconds))
+    if keep is not None:
+        keep(utterances, scores)
+    total = sum(seconds for _, seconds in utterances)
+    figures = _averaged(scores, seed) | {"count/utterances": float(len(rows)), "seconds/audio": total}
     return figures | _reductions(figures, list(noises)) | {"seconds/evaluation": time.monotonic() - started}
 
 

@@ -3,6 +3,7 @@
 import traceback
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from io import StringIO
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.console import Console as RichConsole
 from snac_exp.config.schema import Experiment
 from snac_exp.config.schema import Trainer as TrainerSettings
 from snac_exp.files import write_json
+from snac_exp.report.write import write_report
 from snac_exp.runs import ranks
 from snac_exp.runs.build import Parts, build
 from snac_exp.tracking.console import Console
@@ -52,8 +54,10 @@ def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
             finished = False
         except BaseException as error:
             folder.set_status("failed", error="".join(traceback.format_exception(error)))
+            _report(folder)
             raise
         folder.set_status("finished" if finished else "preempted", stopped_by=stop.signal_name)
+        _report(folder)
     return 0 if finished else EXIT_PREEMPTED
 
 
@@ -95,7 +99,7 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
                 stop=stop,
             )
             _announce(trainer, parts)
-            parts.judge.preflight(console.note)
+            parts.judge.preflight(partial(console.note, source="preflight", level="ok"))
             fabric.to_device(parts.task)
             if settings.compile:
                 parts.task.compile_model()
@@ -112,6 +116,16 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
         return finished
     finally:
         console.end()
+
+
+def _report(folder: RunFolder) -> None:
+    """Write report.html; what a run achieved or why it failed is not lost over a page that could not be written."""
+    if isinstance(folder, SilentRunFolder):
+        return
+    try:
+        print(f"report:     {write_report(folder.path)}", flush=True)
+    except Exception as error:
+        print(f"no report ({error}); try again with: snac-exp report {folder.path}", flush=True)
 
 
 def _launched_fabric(settings: TrainerSettings) -> Fabric:
@@ -135,17 +149,7 @@ def _tracker(
     if silent:
         return SilentTracker()
     begun = 0 if saved is None else int(saved["state"]["metrics_position"])
-    settings = experiment.tracker
-    return Tracker.open(
-        folder.path,
-        mode=settings.mode,
-        project=settings.project,
-        entity=settings.entity,
-        run_name=f"{experiment.name}/{folder.path.name}",
-        tags=settings.tags,
-        config=folder.values(),
-        resume_at=begun if resuming else None,
-    )
+    return Tracker.of_run(folder.path, experiment.tracker, folder.values(), resume_at=begun if resuming else None)
 
 
 def _announce(trainer: Trainer, parts: Parts) -> None:

@@ -1,5 +1,6 @@
 """What a person at the terminal sees of a run, and RUN_DIR/train.log, which says the same in plain lines."""
 
+import json
 import sys
 import time
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 LOG_FILE = "train.log"
+NOTES_FILE = "notes.jsonl"
 
 
 class EpochLike(Protocol):
@@ -47,6 +49,7 @@ class Console:
         self._rich = rich.console.Console(file=out or sys.stdout, force_terminal=live, soft_wrap=True)
         self._live = Live(console=self._rich, refresh_per_second=4, transient=True)
         self._is_live = self._rich.is_terminal
+        self._notes = Path(run_dir) / NOTES_FILE
         self._log = open(Path(run_dir) / LOG_FILE, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
         self._num_epochs, self._num_steps = num_epochs, num_steps
         self._every_seconds = every_seconds
@@ -90,9 +93,15 @@ class Console:
         """Show the figures of a validation."""
         self.note(f"{self._head}  validation  {_pairs(values)}")
 
-    def note(self, text: str) -> None:
-        """Show and log any text."""
+    def note(self, text: str, *, source: str | None = None, level: str = "info", step: int | None = None) -> None:
+        """Show and log any text. With a `source` (preflight, guard, resume) it is also recorded in RUN_DIR/notes.jsonl,
+        which, unlike metrics.jsonl, is never cut back; levels are ok, info, warning and error.
+        """
         self._line(text, shown=True)
+        if source is not None:
+            note = {"time": round(time.time(), 3), "step": step, "source": source, "level": level, "text": text}
+            with open(self._notes, "a", encoding="utf-8") as file:
+                file.write(json.dumps(note, ensure_ascii=False) + "\n")
 
     def end(self) -> None:
         """Stop the display and close the log; safe to call twice."""

@@ -1,6 +1,6 @@
 """What ranks other than 0 are given in place of a tracker and a console: only rank 0 writes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,15 @@ class SilentTracker(Tracker):
     def log_media(self, *, step: int, epoch: int, directory: Path) -> None:
         """Rank 0 records it."""
 
+    def log_model(self, path: Path, *, step: int, epoch: int, aliases: Sequence[str]) -> None:
+        """Rank 0 gives it away."""
+
     def position(self) -> int:
         """Nothing is recorded."""
         return 0
+
+    def rewind(self, position: int) -> None:
+        """Rank 0 takes it back."""
 
     def close(self, failed: bool = False) -> None:
         """Nothing is open."""
@@ -46,7 +52,7 @@ class SilentConsole(Console):
     def validated(self, values: Mapping[str, float]) -> None:
         """Rank 0 shows it."""
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, *, source: str | None = None, level: str = "info", step: int | None = None) -> None:
         """Rank 0 shows it."""
 
     def end(self) -> None:

@@ -9,7 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from snac_exp.config.schema import Tracker as Settings
 from snac_exp.errors import CheckpointError, ConfigError
+from snac_exp.files import sha256_of_file
+from snac_exp.tracking.identity import Identity, identity_of
+from snac_exp.tracking.wandb_key import require_key
 from snac_exp.tracking.wandb_mirror import WandbMirror
 
 METRICS_FILE = "metrics.jsonl"
@@ -26,13 +30,43 @@ class Tracker:
     A value that is not finite is written as null, since JSON knows no NaN; stopping the run for it is the guards' task.
     """
 
-    def __init__(self, run_dir: Path, mirror: WandbMirror | None) -> None:
+    def __init__(self, run_dir: Path, mirror: WandbMirror | None, gives_models: bool = False) -> None:
         self.path = Path(run_dir) / METRICS_FILE
         self._mirror = mirror
+        self._gives_models = gives_models
         self._num_lines = 0
         for line in read_metrics(self.path) if self.path.exists() else []:
             self._mirrored(line)  # what W&B lost when the process was killed
         self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (open for the life of the run)
+
+    @classmethod
+    def of_run(
+        cls,
+        run_dir: Path,
+        settings: Settings,
+        values: Mapping[str, Any],
+        *,
+        verb: str = "train",
+        resume_at: int | None = None,
+    ) -> "Tracker":
+        """The record of a run with the resolved config `values`: W&B lists it by what that says, see `identity_of`.
+
+        `verb` is what makes the run, its job type in W&B; the rest and the errors are those of `open`.
+        """
+        about = identity_of(values, run_dir, verb)
+        return cls.open(
+            run_dir,
+            mode=settings.mode,
+            project=settings.project,
+            entity=settings.entity,
+            run_name=about.name,
+            group=about.group,
+            job_type=about.job_type,
+            tags=about.tags,
+            config=about.config,
+            artifacts=settings.artifacts,
+            resume_at=resume_at,
+        )
 
     @classmethod
     def open(
@@ -44,8 +78,10 @@ class Tracker:
         entity: str | None = None,
         run_name: str | None = None,
         group: str | None = None,
+        job_type: str = "train",
         tags: Sequence[str] = (),
         config: Mapping[str, Any] | None = None,
+        artifacts: str = "none",
         resume_at: int | None = None,
     ) -> "Tracker":
         """Start a run's record, or take it up again at byte `resume_at`, the `position()` in the checkpoint.
@@ -58,23 +94,23 @@ class Tracker:
             ConfigError: a new run in a folder that has metrics, an unknown mode, or mode online without a key.
         """
         run_dir = Path(run_dir)
-        run_dir.mkdir(parents=True, exist_ok=True)
         if mode not in MODES:
             raise ConfigError(f"tracker.mode is one of {', '.join(MODES)}, not {mode!r}")
-        _rewind(run_dir / METRICS_FILE, resume_at)
-        mirror = None
-        if mode != "off":
-            mirror = WandbMirror.open(
-                run_dir,
-                online=mode == "online",
-                project=project,
-                entity=entity,
-                name=run_name,
-                group=group,
-                tags=tags,
-                config=config or {},
-            )
-        return cls(run_dir, mirror)
+        require_key(mode)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        num_lines = _rewind(run_dir / METRICS_FILE, resume_at)
+        if mode == "off":
+            return cls(run_dir, None)
+        identity = Identity(run_name, group, job_type, list(tags), dict(config or {}))
+        mirror = WandbMirror.open(
+            run_dir,
+            online=mode == "online",
+            project=project,
+            entity=entity,
+            identity=identity,
+            num_lines=num_lines,
+        )
+        return cls(run_dir, mirror, gives_models=artifacts == "best")
 
     def log(self, values: Mapping[str, float], *, step: int, epoch: int, kind: str = "train") -> None:
         """Record flat named values, e.g. `{"train/head_48k/l1": 0.03}`, of a kind: train, validation, ..."""
@@ -85,10 +121,36 @@ class Tracker:
         relative = os.path.relpath(directory, self.path.parent)
         self._write({"directory": Path(relative).as_posix()}, step, epoch, "samples")
 
+    def log_model(self, path: Path, *, step: int, epoch: int, aliases: Sequence[str]) -> None:
+        """Give a checkpoint file of the run to W&B as a version of its artifact, where tracker.artifacts asks for it.
+
+        W&B adds the alias `latest` itself. The line says the file's SHA-256, so that a resumed run which has to make up
+        for it does not take a later file for it.
+        """
+        if self._mirror is None or not self._gives_models:
+            return
+        relative = Path(os.path.relpath(path, self.path.parent)).as_posix()
+        facts: dict[str, float | str | list[str] | None] = {
+            "file": relative,
+            "sha256": sha256_of_file(path),
+            "aliases": list(aliases),
+        }
+        self._write(facts, step, epoch, "model")
+
     def position(self) -> int:
         """Length of the record in bytes, all of it on disk: a checkpoint stores it for `open(resume_at=...)`."""
         os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
+
+    def rewind(self, position: int) -> None:
+        """Take back what was recorded after byte `position`: the run goes on from the checkpoint that stored it.
+
+        Raises:
+            CheckpointError: `position` is not the end of a line.
+        """
+        self._num_lines = _rewind(self.path, position)
+        if self._mirror is not None:
+            self._mirror.rewind(self._num_lines)
 
     def close(self, failed: bool = False) -> None:
         """Close the record and the W&B run, marking the latter failed if the run did."""
@@ -104,7 +166,7 @@ class Tracker:
     ) -> None:
         self.close(failed=error is not None)
 
-    def _write(self, values: Mapping[str, float | str | None], step: int, epoch: int, kind: str) -> None:
+    def _write(self, values: Mapping[str, float | str | list[str] | None], step: int, epoch: int, kind: str) -> None:
         taken = set(values) & set(_HEADER)
         if taken:
             raise ValueError(f"metrics may not be named {', '.join(sorted(taken))}: every line has that field")
@@ -130,26 +192,27 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in complete.split(b"\n") if line]
 
 
-def _rewind(path: Path, resume_at: int | None) -> None:
-    """Cut the file at `resume_at`, the end of a line; None: there must be nothing yet."""
+def _rewind(path: Path, resume_at: int | None) -> int:
+    """Cut the file at `resume_at`, the end of a line; None: there must be nothing yet. Returns how many lines stay."""
     size = path.stat().st_size if path.exists() else 0
     if resume_at is None:
         if size:
             raise ConfigError(f"{path} has metrics already: resume that run, or give the new one a folder of its own")
-        return
+        return 0
     if size < resume_at:
         raise CheckpointError(
             f"{path} has {size} bytes, but the checkpoint was written at byte {resume_at}: the file was cut or "
             f"replaced; restore it, or resume from an older checkpoint"
         )
     if not size:
-        return
+        return 0
     if resume_at and path.read_bytes()[resume_at - 1 : resume_at] != b"\n":
         raise CheckpointError(
             f"{path}: byte {resume_at}, where the checkpoint was written, is inside a line: the file was altered; "
             f"restore it, or resume from an older checkpoint"
         )
     os.truncate(path, resume_at)
+    return path.read_bytes().count(b"\n")
 
 
 def _number(value: float) -> float | None:

@@ -12,6 +12,7 @@ from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.config.schema import Experiment
 from snac_exp.data.cached_codes import Corpus
 from snac_exp.evaluation.summary import summarize, summary_table, write_summary
+from snac_exp.report.utterances import write_utterances
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.training.decoder_task import DecoderTask
 from snac_exp.training.preflight import preflight
@@ -49,7 +50,9 @@ class DecoderJudge(Judge):
         """Audio and pictures of the first fixed clips."""
         if self.experiment.trainer.num_sample_clips == 0:
             return False
-        write_samples(self.task, self.corpus, self.experiment, fabric, folder.samples / f"epoch{epoch:03d}")
+        directory = folder.samples / f"epoch{epoch:03d}"
+        original = None if self.experiment.codec.scratch is not None else self.codec
+        write_samples(self.task, self.corpus, self.experiment, fabric, directory, original)
         return True
 
     def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note) -> None:
@@ -58,7 +61,13 @@ class DecoderJudge(Judge):
         initial = self.initial().to(device)
         limit = experiment.trainer.summary_utterances
         summary = summarize(
-            self.task.model, initial, self.corpus, seed=experiment.seed, device=device, num_utterances=limit
+            self.task.model,
+            initial,
+            self.corpus,
+            seed=experiment.seed,
+            device=device,
+            num_utterances=limit,
+            keep=lambda utterances, scores: write_utterances(folder.path, utterances, scores),
         )
         path = write_summary(folder.path, summary)
         text = StringIO()

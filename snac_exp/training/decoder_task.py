@@ -41,7 +41,8 @@ class DecoderTask(Task):
         measured: dict[str, Tensor] = {}
         pairs = {head: self._pair(head, waveform, batch) for head, waveform in waveforms.items()}
         for head, pair in pairs.items():
-            with torch.autocast(pair.prediction.device.type, enabled=False):  # float32 whatever the precision
+            device = pair.prediction.device.type
+            with self.timer.inner("loss"), torch.autocast(device, enabled=False):  # float32 whatever the precision
                 measured |= self.objective.measure(head, pair)
         if self.adversary is not None and weights.get(ADVERSARY, 0.0) > 0:
             judged = self.adversary({head: (pair.prediction, pair.target) for head, pair in pairs.items()})

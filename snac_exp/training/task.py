@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from snac_exp.config.seeding import derive_seed
 from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.tracking.speed import StepTimer
 from snac_exp.training.plan import EpochPlan
 
 Note = Callable[[str], None]
@@ -41,14 +42,17 @@ class Task(nn.Module, ABC):
     """A model and what a batch says about it.
 
     model: what is grouped, trained, averaged and checkpointed. adversary: a network trained against the model, with an
-    optimizer of its own, or None; its loss is part of `total` and reaches its parameters only.
+    optimizer of its own, or None; its loss is part of `total` and reaches its parameters only. timer: what the trainer
+    times the step with; a task marks its losses, `timer.inner("loss")`.
     """
 
     model: nn.Module
     adversary: nn.Module | None
+    timer: StepTimer
 
     def __init__(self) -> None:
         super().__init__()
+        self.timer = StepTimer()
         self.adversary = None  # not at the class, where it would hide the module that an instance is given
 
     @abstractmethod

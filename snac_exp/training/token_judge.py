@@ -43,9 +43,9 @@ class TokenJudge(Judge):
         self._sampling()  # refuses a temperature that is not possible
 
     def preflight(self, note: Note) -> list[str]:
-        """No file is on both sides of the split, no frame sees itself, an untrained model knows nothing; bad files are
-        named."""
-        lines = [*self._rejected(), self._split(), self._causal(), self._untrained()]
+        """No file is on both sides of the split, no frame sees itself, an untrained model knows nothing, and there is a
+        codec to decode samples with; bad files are named."""
+        lines = [*self._rejected(), self._split(), self._causal(), self._untrained(), *self._audible()]
         for line in lines:
             note(f"preflight: {line}")
         return lines
@@ -114,6 +114,12 @@ class TokenJudge(Judge):
             name = self.corpus.train.source.name(min(both))
             raise PreflightError(f"{len(both)} files are in both splits, {name} among them; split by file")
         return f"{len(train)} training and {len(validation)} validation files, none in both"
+
+    def _audible(self) -> list[str]:
+        """The codec to listen with, where there are samples to decode; it refuses what is not its own."""
+        if self.experiment.trainer.num_sample_clips == 0:
+            return []
+        return [f"samples are decoded by codec {self.make_codec().name}, which has these frames"]
 
     @torch.no_grad()
     def _causal(self) -> str:

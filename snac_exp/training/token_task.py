@@ -34,7 +34,9 @@ class TokenTask(Task):
 
     def forward(self, batch: TokenBatch, weights: Mapping[str, float] | None = None) -> dict[str, Tensor]:
         """The one term of a batch: the weighted, smoothed mean over its scored tokens."""
-        return {LOSS: self.objective(self.model(batch.frames), batch.frames, batch.valid_frames)}
+        logits = self.model(batch.frames)
+        with self.timer.inner("loss"):
+            return {LOSS: self.objective(logits, batch.frames, batch.valid_frames)}
 
     def total(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
         """The one term is the loss."""

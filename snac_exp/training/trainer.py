@@ -15,7 +15,9 @@ from torch import Tensor
 from snac_exp.config.schema import Experiment
 from snac_exp.errors import CheckpointError, DivergenceError
 from snac_exp.tracking.console import Console
+from snac_exp.tracking.profiler import StepProfiler
 from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.tracking.speed import StepTimer, memory_figures
 from snac_exp.tracking.tracker import Tracker
 from snac_exp.training.accumulation import accumulate, shares
 from snac_exp.training.background import Background, snapshot
@@ -28,14 +30,6 @@ from snac_exp.training.plan import ADVERSARY, EpochPlan, Plan
 from snac_exp.training.state import TrainState
 from snac_exp.training.stop import StopRequest
 from snac_exp.training.task import BatchLike, Feed, Judge, Task
-
-
-@dataclass
-class StepTimes:
-    """Where the time of a step went, in seconds."""
-
-    data_wait: float = 0.0
-    compute: float = 0.0
 
 
 @dataclass
@@ -67,8 +61,11 @@ class Trainer:
         self.outliers, self.rollbacks = OutlierGuard.of(settings.guards), RollbackPolicy.of(settings.guards)
         self.writer = Background()
         self.module: Any = None
-        self.times = StepTimes()
         self.num_steps = self.plan.num_steps(self.feed.num_items)
+        on_cuda = self.fabric.device.type == "cuda"
+        self.timer = self.task.timer = StepTimer(on_cuda)
+        recorded = self.experiment.tracker.profile_steps if self.fabric.is_global_zero else None
+        self.profiler = StepProfiler(self.folder.path, recorded, self.num_steps, on_cuda, self.console.note)
         self._started = self._last_save = time.monotonic()
         self._saved: tuple[int, int] | None = None
         self._elapsed_before = 0.0
@@ -95,6 +92,7 @@ class Trainer:
                         break  # rolled back to a checkpoint, perhaps of an earlier epoch
                     self._log(epoch, values)
                     self._save_if_due(epoch)
+                    self.profiler.after_step(self.state.step)
                     if self._asked_to_stop():
                         return self._pause(epoch, stop)
                 else:
@@ -137,7 +135,8 @@ class Trainer:
         self._elapsed_before, self._started = self.state.elapsed_seconds, time.monotonic()
         self._saved = (self.state.epoch, self.state.step)
         for change in environment_changes(saved["environment"], self._environment()):
-            self.console.note(f"resumed in another environment, so figures may differ in the last bits: {change}")
+            text = f"resumed in another environment, so figures may differ in the last bits: {change}"
+            self.console.note(text, source="resume", level="warning", step=self.state.step)
 
     def _begin(self) -> None:
         """Step 0: a checkpoint to come back to, and the figures before training."""
@@ -164,19 +163,17 @@ class Trainer:
         return changed
 
     def _batches(self, epoch: EpochPlan) -> Iterator[BatchLike]:
-        """The rest of an epoch's batches on the device, timing how long the loop waits for each."""
+        """The rest of an epoch's batches on the device."""
         fabric, on_gpu = self.fabric, self.fabric.device.type == "cuda"
         loader = self.feed.batches(epoch, self.state.batch, fabric.global_rank, fabric.world_size, on_gpu)
         batches = iter(loader)
         for _ in range(self.state.batch, self.plan.num_batches(epoch, self.feed.num_items)):
-            started = time.perf_counter()
-            batch = next(batches).to(fabric.device)
-            self.times.data_wait = time.perf_counter() - started
+            with self.timer.lap("data_wait"):
+                batch = next(batches).to(fabric.device)
             yield batch
 
     def _step(self, epoch: EpochPlan, batch: BatchLike) -> dict[str, float] | None:
         """One optimiser step; the figures of it, all finite, or None after a rollback."""
-        started = time.perf_counter()
         rates = self._set_rates(epoch)
         values = self._gradients(epoch, batch)
         bad = [name for name, value in values.items() if not math.isfinite(value)]
@@ -185,20 +182,19 @@ class Trainer:
             return None
         verdict = self.outliers.judge(values["loss"])
         if verdict.reason:
-            self.console.note(f"step {self.state.step}: {verdict.reason}")
+            text = f"step {self.state.step}: {verdict.reason}"
+            self.console.note(text, source="guard", level="warning", step=self.state.step)
         if verdict.admitted:
             self._update()
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
+        self._drop_gradients()
         self.state.batch += 1
         self.state.step += 1
         self.state.audio_seconds += batch.audio_seconds * self.fabric.world_size
-        self.times.compute = time.perf_counter() - started
         return (
             {f"train/{name}": value for name, value in values.items()}
             | {f"lr/{name}": rate for name, rate in rates.items()}
             | ({} if verdict.admitted else {"train/skipped_outlier": 1.0})
-            | self._speed(batch)
+            | self.timer.figures(batch.audio_seconds * self.fabric.world_size)
         )
 
     def _set_rates(self, epoch: EpochPlan) -> dict[str, float]:
@@ -223,9 +219,9 @@ class Trainer:
         scored = [task.weight(part) for part in parts]
         means = accumulate(
             zip(shares(scored, self._sum_of_ranks(sum(scored)), fabric.world_size), parts, strict=True),
-            lambda part: self.module(part, weights),
-            lambda terms: task.total(terms, weights),
-            self.fabric.backward,
+            self.timer.timed("forward", lambda part: self.module(part, weights)),
+            self.timer.timed("loss", partial(task.total, weights=weights)),
+            self.timer.timed("backward", self.fabric.backward),
             self._unsynchronised,
         )
         norms = {
@@ -250,18 +246,15 @@ class Trainer:
         return torch.as_tensor(norm, device=self.fabric.device)
 
     def _update(self) -> None:
-        for optimizer in self.optimizers.values():
-            optimizer.step()
-        if self.average is not None:
-            self.average.update(self.task.model)
+        with self.timer.lap("optimizer"):
+            for optimizer in self.optimizers.values():
+                optimizer.step()
+            if self.average is not None:
+                self.average.update(self.task.model)
 
-    def _speed(self, batch: BatchLike) -> dict[str, float]:
-        total = self.times.data_wait + self.times.compute
-        return {
-            "speed/step_seconds": total,
-            "speed/data_wait_share": self.times.data_wait / total,
-            "speed/audio_seconds_per_second": batch.audio_seconds * self.fabric.world_size / total,
-        }
+    def _drop_gradients(self) -> None:
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
 
     def _scaler_skips(self, bad: Sequence[str]) -> bool:
         """Whether only gradients overflowed in float16: the scaler lowers its factor and leaves the step out."""
@@ -280,7 +273,8 @@ class Trainer:
         write_checkpoint(path, self._payload() | {"figures": values, "files": files})
         where = f"step {self.state.step} of epoch {self.state.epoch}: {', '.join(bad)} not finite; nothing was updated"
         about = f"Snapshot: {path}. The batch begins with {', '.join(files[:3])}"
-        self.console.note(self.rollbacks.after_failure(where, about))
+        text = self.rollbacks.after_failure(where, about)
+        self.console.note(text, source="guard", level="error", step=self.state.step)
         memory = self.rollbacks.state.to_dict()
         self.writer.wait()
         self.fabric.barrier()  # the newest checkpoint is complete, for all ranks
@@ -289,15 +283,16 @@ class Trainer:
             raise DivergenceError(f"{where}, and there is no checkpoint to go back to. {about}")
         self.restore(saved)
         self.rollbacks.restore(memory)
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
+        self._drop_gradients()
         self.tracker.rewind(self.state.metrics_position)
 
     def _log(self, epoch: EpochPlan, values: dict[str, float]) -> None:
-        if self.state.step % self.experiment.trainer.log_every_steps == 0:
-            self.tracker.log(values, step=self.state.step, epoch=epoch.epoch, kind="train")
-        self.console.step(self.state.step, self.state.batch, values)
-        self.folder.heartbeat(step=self.state.step, num_steps=self.num_steps, epoch=epoch.epoch)
+        with self.timer.lap("logging"):
+            if self.state.step % self.experiment.trainer.log_every_steps == 0:
+                values = values | memory_figures(self.fabric.device.type == "cuda")
+                self.tracker.log(values, step=self.state.step, epoch=epoch.epoch, kind="train")
+            self.console.step(self.state.step, self.state.batch, values)
+            self.folder.heartbeat(step=self.state.step, num_steps=self.num_steps, epoch=epoch.epoch)
 
     def _validate(self, epoch: int) -> None:
         """Measure fixed data, keep the best models, write what one can hear; with averaged weights where there are."""
@@ -312,7 +307,7 @@ class Trainer:
                 kind="validation",
             )
             self.console.validated(values)
-            self._keep_best(values)
+            self._keep_best(values, epoch)
             if self.judge.write_samples(self.fabric, self.folder, epoch):
                 directory = self.folder.samples / f"epoch{epoch:03d}"
                 self.tracker.log_media(step=self.state.step, epoch=epoch, directory=directory)
@@ -321,7 +316,7 @@ class Trainer:
         """Within it the model has its averaged weights, where the recipe averages."""
         return nullcontext() if self.average is None else self.average.applied(self.task.model)
 
-    def _keep_best(self, values: dict[str, float]) -> None:
+    def _keep_best(self, values: dict[str, float], epoch: int) -> None:
         """Write best_model.pt (the objective) and best_model_24k.pt and its like (one head's objective)."""
         for key in (name for name in values if name.rpartition("/")[2] == "objective"):
             part = key.rpartition("/")[0]
@@ -333,6 +328,11 @@ class Trainer:
                 best = {"state", "model", "codec", "config", "environment"}  # what is needed to use it, not to resume
                 payload = {item: value for item, value in self._payload().items() if item in best}
                 write_checkpoint(self.store.directory / name, payload | {"objective": values[key]})
+                if not part:
+                    aliases = ("best", f"epoch-{epoch}")
+                    self.tracker.log_model(
+                        self.store.directory / name, step=self.state.step, epoch=epoch, aliases=aliases
+                    )
 
     def _finish(self, epoch: EpochPlan) -> None:
         self.state.epoch, self.state.batch = epoch.epoch + 1, 0
@@ -377,6 +377,11 @@ class Trainer:
         return False
 
     def _save(self, *, epoch: int, finished_epoch: bool, by_time: bool = False) -> None:
+        with self.timer.lap("checkpoint"):
+            self._hand_over(epoch=epoch, finished_epoch=finished_epoch, by_time=by_time)
+
+    def _hand_over(self, *, epoch: int, finished_epoch: bool, by_time: bool) -> None:
+        """Copy the state and have it written beside the loop."""
         self.state.metrics_position = self.tracker.position()
         self.state.elapsed_seconds = self._elapsed_before + time.monotonic() - self._started
         if self.fabric.is_global_zero:

@@ -1,0 +1,86 @@
+"""What a run was told and what befell it: the preflight's promises, the guards, interruptions.
+
+RUN_DIR/notes.jsonl is read where a run writes it, a line per note: `{"time", "step", "source", "level", "text"}`.
+The source is `preflight`, `guard` or another word, the level `ok`, `info`, `warning` or `error`. Other than
+metrics.jsonl it is never cut back, so what led to a rollback stays. Without it the lines of train.log say the same, and
+their level is guessed from their words.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from snac_exp.tracking.console import NOTES_FILE
+
+MOST_NOTES = 200
+
+_LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)  (.*)")
+# What the console writes again and again or shows as tables; the page has it elsewhere.
+_FIGURES = re.compile(
+    r"(start|epoch \d+/\d+ \S+)  (validation|batch)|run folder: |(summary|checkpoint|listen|look|report): |"
+    r"\d+ training (rows|windows)|\s"
+)
+_PROMISE = "preflight: "
+_ALARMING = re.compile(r"not finite|rollback|skipped|may differ|no checkpoint|clipped", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Note:
+    """One note. level: ok, info, warning or error."""
+
+    level: str
+    source: str
+    text: str
+    time: str = ""
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class Notes:
+    """The notes of a run in order. num_left_out: of the oldest warnings, when there are very many."""
+
+    preflight: list[Note]
+    others: list[Note]
+    num_left_out: int = 0
+
+    @property
+    def warnings(self) -> list[Note]:
+        """Those that somebody should read."""
+        return [note for note in self.others if note.level in ("warning", "error")]
+
+
+def read_notes(run_dir: Path, log: str) -> Notes:
+    """The notes of a run folder, from notes.jsonl or else from the text of its train.log."""
+    path = run_dir / NOTES_FILE
+    found = _recorded(path) if path.exists() else _logged(log)
+    others = [note for note in found if note.source != "preflight"]
+    return Notes(
+        [note for note in found if note.source == "preflight"],
+        others[-MOST_NOTES:],
+        max(0, len(others) - MOST_NOTES),
+    )
+
+
+def _recorded(path: Path) -> list[Note]:
+    complete = path.read_bytes().rpartition(b"\n")[0].decode(errors="replace")
+    lines = [json.loads(line) for line in complete.splitlines() if line.strip()]
+    return [
+        Note(str(line["level"]), str(line["source"]), str(line["text"]).removeprefix(_PROMISE), step=line.get("step"))
+        for line in lines
+    ]
+
+
+def _logged(log: str) -> list[Note]:
+    """Lines with a time that are neither progress nor results; those that follow without a time belong to a table."""
+    notes = []
+    for line in log.splitlines():
+        found = _LINE.fullmatch(line)
+        if found is None or not found[2] or _FIGURES.match(found[2]):
+            continue
+        time, text = found[1], found[2]
+        if text.startswith(_PROMISE):
+            notes.append(Note("ok", "preflight", text.removeprefix(_PROMISE)))
+        else:
+            notes.append(Note("warning" if _ALARMING.search(text) else "info", "log", text, time))
+    return notes

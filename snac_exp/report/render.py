@@ -1,0 +1,50 @@
+"""Templates into one self-contained page: style and script inside, nothing loaded, nothing of a run taken for HTML."""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup, escape
+
+from snac_exp import __version__
+from snac_exp.report.figures import figure
+
+_FOLDER = Path(__file__).parent / "page"
+_STATES = frozenset({"finished", "failed", "lost", "cancelled", "running", "queued", "preempted"})
+_SHORT_WORD = 18
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """A page. Its content security policy allows its own script by hash, data URIs, and no network at all."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"figure": figure, "breakable": _breakable}
+    style, script = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals |= {
+        "style": Markup(style),
+        "script": Markup(script),
+        "script_hash": f"sha256-{digest}",
+        "version": __version__,
+        "known_states": _STATES,
+    }
+    return environment.get_template(template).render(**values)
+
+
+def _breakable(text: str) -> Markup:
+    """A name that breaks between its words, and inside of long ones after underscores and slashes."""
+    return Markup(" ").join(_word(word) for word in text.split(" "))
+
+
+def _word(word: str) -> Markup:
+    if len(word) <= _SHORT_WORD:
+        return Markup('<span class="nowrap">{}</span>').format(word)
+    return escape(word).replace("_", Markup("_<wbr>")).replace("/", Markup("/<wbr>"))
