@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from snac_exp.config.schema import Depth, LanguageModel
 from snac_exp.lm.attention import CausalStack
 from snac_exp.lm.frames import FrameLayout
-from snac_exp.config.schema import Depth, LanguageModel
 from snac_exp.lm.transformer import TokenTransformer
 from snac_exp.losses.tokens import TokenObjective, codebook_weights
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -71,7 +70,9 @@ def main() -> None:
     cache_dir = tokens_of(args.data, codec, args.output / "tokens")
     every = arms_of(args.d_model, args.layers)
     arms = {name: every[name] for name in every if name in args.arms}
-    corpora = {frames: CodeCacheTokens(str(cache_dir), frames).open_tokens(codec, 0) for frames in ("coarse", "repeated")}
+    corpora = {
+        frames: CodeCacheTokens(str(cache_dir), frames).open_tokens(codec, 0) for frames in ("coarse", "repeated")
+    }
     # The coarse frames have a table and a head for each of their 7 streams, so they set what all must have.
     target = num_parameters(every["parallel_coarse"], 4.0, corpora["coarse"].layout, args)
     results_path = args.output / "results.json"

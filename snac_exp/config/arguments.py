@@ -1,9 +1,11 @@
 """Command-line arguments `key=value` as Hydra overrides, with paths of any spelling.
 
 Hydra's grammar gives meaning to spaces, commas, `=`, quotes, brackets and `~`. A path may contain all of them, so
-values of keys that hold paths are quoted before the grammar sees them.
+values of keys that hold paths are quoted before the grammar sees them. In a sweep commas separate values, of paths too,
+unless a file or folder of that very name is there; a path in quotes of its own is never taken apart.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,17 +14,21 @@ from snac_exp.errors import ConfigError
 
 PATH_KEYS = ("path", "input", "output", "checkpoint", "directory", "manifest", "audio_root")
 PATH_ENDINGS = ("_dir", "_path", "_root", "_file")
+NEVER_SWEPT = "output_dir"  # one place for all jobs, which need not be there yet
+# A quoted string, or text up to the next comma; then that comma or the end.
+PIECE = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^,]*?)\s*(?:,|$)""")
 
 
-def hydra_overrides(arguments: Sequence[str], path_keys: Sequence[str] = ()) -> list[str]:
+def hydra_overrides(arguments: Sequence[str], path_keys: Sequence[str] = (), *, sweeping: bool = False) -> list[str]:
     """Quote the path values among `key=value` arguments; everything else stays as it is.
 
-    `path_keys` names further keys whose values are paths here.
+    `path_keys` names further keys whose values are paths here. `sweeping`: a value may be several paths, see
+    `listed_paths`.
 
     Raises:
-        ConfigError: an argument is no `key=value` (nor `~key`, which removes a key).
+        ConfigError: an argument is no `key=value` (nor `~key`, which removes a key), or an empty path in a list.
     """
-    return [_override(argument, path_keys) for argument in arguments]
+    return [_override(argument, path_keys, sweeping=sweeping) for argument in arguments]
 
 
 def is_path_key(name: str) -> bool:
@@ -30,16 +36,40 @@ def is_path_key(name: str) -> bool:
     return name in PATH_KEYS or name.endswith(PATH_ENDINGS)
 
 
-def _override(argument: str, path_keys: Sequence[str]) -> str:
+def listed_paths(value: str) -> list[str]:
+    """The paths that a sweep's value means: one where it names what is there, else those between its commas.
+
+    Quotes around a path keep it whole, whatever is there: 'a,b','c'. A value choice(a,b) means a,b.
+
+    Raises:
+        ConfigError: two commas with nothing between them.
+    """
+    if "," not in value or os.path.exists(os.path.expanduser(value)):
+        return [value]
+    if value.startswith("choice(") and value.endswith(")"):
+        value = value[len("choice(") : -1]
+    pieces, end = [], 0
+    while end < len(value) or value[end - 1] == ",":
+        found = PIECE.match(value, end)
+        assert found is not None  # the pattern matches any text
+        pieces.append(found[1])
+        if found.end() == end:
+            break
+        end = found.end()
+    if "" in pieces:
+        raise ConfigError(f"'{value}' has an empty path between its commas; quote a path that holds commas: 'a,b'")
+    return pieces
+
+
+def _override(argument: str, path_keys: Sequence[str], *, sweeping: bool) -> str:
     key, equals, value = argument.partition("=")
     if not equals and not argument.startswith("~"):
         raise ConfigError(f"'{argument}' is no key=value; write key={argument}, with the key it is meant for")
     name = key.lstrip("+").rsplit(".", 1)[-1]
     if not (name in path_keys or is_path_key(name)) or value in ("", "null"):
         return argument
-    if unquoted(value) != value:
-        return argument  # quoted for Hydra already
-    return f"{key}={quoted(value)}"
+    paths = listed_paths(value) if sweeping and name != NEVER_SWEPT else [value]
+    return f"{key}={','.join(path if unquoted(path) != path else quoted(path) for path in paths)}"
 
 
 def quoted(path: str) -> str:

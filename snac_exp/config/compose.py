@@ -36,8 +36,8 @@ def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
         raise ConfigError(explain(error)) from error
 
 
-def verb_values(verb: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """The resolved values of conf/VERB.yaml with `key=value` arguments.
+def verb_values(verb: str, arguments: Sequence[str], path_keys: Sequence[str] = ()) -> dict[str, Any]:
+    """The resolved values of conf/VERB.yaml with `key=value` arguments; `path_keys` are keys that hold paths here.
 
     Where a verb has a key of its own that is also the name of a group (`data`, `checkpoint`), Hydra would take the
     argument for a choice of that group; so it is set here.
@@ -46,7 +46,7 @@ def verb_values(verb: str, arguments: Sequence[str]) -> dict[str, Any]:
     own = {str(key) for key in keys if (config_dir() / str(key)).is_dir() and isinstance(keys, DictConfig)}
     given = dict(item.split("=", 1) for item in arguments if item.split("=", 1)[0] in own)
     others = [item for item in arguments if item.split("=", 1)[0] not in own]
-    config = compose_config(verb, hydra_overrides(others))
+    config = compose_config(verb, hydra_overrides(others, path_keys))
     for key, value in given.items():
         config[key] = unquoted(value).replace("${", "\\${")  # an interpolation is meant as the letters it has
     return resolved(config)

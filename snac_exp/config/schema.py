@@ -258,6 +258,7 @@ class Trainer:
     tf32: bool = False
     compile: bool = False
     prefetch: int | None = None
+    quiet: bool = False
     guards: Guards = Guards()
 
 

@@ -108,6 +108,8 @@ def _check_numbers(experiment: Experiment) -> None:
     for key, value in not_negative.items():
         if value < 0:
             raise ConfigError(f"{key}={value} must not be negative")
+    if trainer.fused_optimizer and trainer.precision == "16-mixed":
+        raise ConfigError("trainer.fused_optimizer=true cannot clip scaled gradients: choose it or precision=16-mixed")
     if trainer.ema_decay is not None and not 0 < trainer.ema_decay < 1:
         raise ConfigError(f"trainer.ema_decay={trainer.ema_decay} must lie between 0 and 1, or be null for no average")
     if not all(0 <= beta < 1 for beta in trainer.betas):

@@ -21,9 +21,9 @@ class Sample:
     source: Tensor | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
-    """Aligned slices of equal length.
+    """Aligned slices of equal length. Not frozen, since mixed precision converts a module's inputs field by field.
 
     codes[i] (B, T_i) int64: tokens of codebook i over the decoded window, zero beyond the end of the utterance; an
     empty list where they are to be encoded from `source`.

@@ -18,10 +18,12 @@ def unigram_figures(corpus: TokenCorpus, specs: list[WindowSpec]) -> dict[str, f
         `codebook_K/cross_entropy` in nats per token and `bits_per_second` of audio.
     """
     layout = corpus.layout
-    counts = np.ones((layout.num_codebooks, max(layout.vocab_sizes)))
+    counts = np.zeros((layout.num_codebooks, max(layout.vocab_sizes)))
+    for codebook, size in zip(layout.codebooks, layout.vocab_sizes, strict=True):
+        counts[codebook, :size] = 1  # so that a token that never came is possible
     for file in corpus.train.files.tolist():
         _add(counts, corpus, file, 0, int(corpus.train.source.lengths[file]))
-    nats = -np.log(counts / counts.sum(1, keepdims=True))
+    nats = -np.log(np.maximum(counts / counts.sum(1, keepdims=True), np.finfo(np.float64).tiny))
     found = np.zeros_like(counts)
     for spec in specs:
         left = int(corpus.train.source.lengths[spec.file]) - spec.start

@@ -1,6 +1,6 @@
 """Batches of token windows: read straight into one array, in this process or in workers."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,9 +17,9 @@ from snac_exp.data.token_windows import WindowIndex, WindowSpec
 Int64Array = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TokenBatch:
-    """Windows of equal length.
+    """Windows of equal length; not frozen, since Fabric's mixed precision sets every field of what a model is given.
 
     frames (B, T, K) int64, zero beyond the end of a file. valid_frames (B,): frames that are real; only these may carry
     loss. files (B,): their files' numbers in the source. frames_per_second in Hz.
@@ -101,6 +101,16 @@ class TokenWindows(Dataset[TokenBatch]):
         return self.batch([spec])
 
 
+@dataclass
+class CurrentBatches:
+    """The batches of whichever epoch is under way, so that one loader, with the same workers, serves them all."""
+
+    batches: Iterable[list[WindowSpec]] = ()
+
+    def __iter__(self) -> Iterator[list[WindowSpec]]:
+        return iter(self.batches)
+
+
 def make_window_loader(
     windows: TokenWindows,
     batches: Iterable[list[WindowSpec]],
@@ -108,7 +118,10 @@ def make_window_loader(
     pin_memory: bool = False,
     prefetch: int | None = None,
 ) -> "DataLoader[TokenBatch]":
-    """A DataLoader that yields one TokenBatch per list of specs, in order; `prefetch` batches per worker."""
+    """A DataLoader that yields one TokenBatch per list of specs, in order; `prefetch` batches per worker, None = 2.
+
+    Workers live as long as the loader: iterating again asks the same ones, also where the last round was left early.
+    """
     return QuietStart(
         windows,
         batch_sampler=batches,
@@ -116,6 +129,7 @@ def make_window_loader(
         num_workers=num_workers,
         pin_memory=pin_memory,
         prefetch_factor=prefetch if num_workers else None,
+        persistent_workers=num_workers > 0,
         worker_init_fn=leave_signals_to_the_parent if num_workers else None,
         generator=torch.Generator(),
     )

@@ -3,20 +3,20 @@
 import importlib
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from snac_exp.data.token_files import Int64Array
-from snac_exp.errors import CodecError
+from snac_exp.codec.checkpoint import LoadedCodec, load_codec
+from snac_exp.config.schema import Codec
+from snac_exp.data.token_files import RATE_TOLERANCE, Int64Array
+from snac_exp.errors import CodecError, DataError
 from snac_exp.lm.frames import FrameLayout, repeat_streams, stack_coarse, take_streams, unstack_coarse
 
-if TYPE_CHECKING:
-    from snac_exp.codec.checkpoint import LoadedCodec
-
 DAC_44KHZ = "descript/dac_44khz"
+FRAME_KINDS: tuple[Literal["coarse", "repeated"], ...] = ("coarse", "repeated")
 
 
 class TokenCodec(Protocol):
@@ -45,7 +45,7 @@ class SnacTokens:
     """A SNAC checkpoint; frames: coarse or repeated, see `snac_exp.lm.frames`. Encoding is float32."""
 
     def __init__(
-        self, codec: "LoadedCodec", frames: Literal["coarse", "repeated"] = "coarse", device: str = "cpu"
+        self, codec: LoadedCodec, frames: Literal["coarse", "repeated"] = "coarse", device: str = "cpu"
     ) -> None:
         geometry, size = codec.geometry, int(codec.model.codebook_size)
         self.name, self.kind, self.strides = codec.name, frames, geometry.vq_strides
@@ -100,6 +100,56 @@ class DacTokens:
         return audio.reshape(-1).cpu()
 
 
+def listening_codec(
+    codec: Codec,
+    layout: FrameLayout,
+    loaded: LoadedCodec | None = None,
+    device: str = "cpu",
+    fingerprint: str | None = None,
+) -> TokenCodec:
+    """The codec of a config that turns frames of this layout into audio.
+
+    Args:
+        loaded: it, if it was loaded already.
+        fingerprint: of the SNAC that the frames are of, where that is known.
+
+    Raises:
+        DataError: the frames are not of this codec.
+        CodecError: it cannot be loaded, or is another one.
+    """
+    made: list[TokenCodec]
+    if codec.kind == "dac":
+        made = [DacTokens(codec.path or codec.hub_id or codec.name, device)]
+    else:
+        snac = loaded or load_codec(codec.name, codec.path, codec.hub_id, codec.bundled)
+        if fingerprint is not None and fingerprint != snac.fingerprint:
+            raise CodecError(
+                f"the tokens are of codec {fingerprint[:12]}, but {codec.name} is {snac.fingerprint[:12]} here; name "
+                "the folder of the former"
+            )
+        made = [SnacTokens(snac, kind, device) for kind in FRAME_KINDS]
+    for tokens in made:
+        if same_frames(tokens.layout, layout):
+            return tokens
+    known = " or ".join(described(tokens.layout) for tokens in made)
+    raise DataError(
+        f"{described(layout)} are not of codec {codec.name}, which has {known}; "
+        "choose the codec that made the tokens (codec=NAME), or train without samples (trainer.num_sample_clips=0)"
+    )
+
+
+def same_frames(one: FrameLayout, other: FrameLayout) -> bool:
+    """Whether two layouts have the same streams at the same rate."""
+    rates = one.frames_per_second, other.frames_per_second
+    streams = [(item.vocab_sizes, item.codebooks, item.periods) for item in (one, other)]
+    return streams[0] == streams[1] and math.isclose(*rates, rel_tol=RATE_TOLERANCE)
+
+
+def described(layout: FrameLayout) -> str:
+    """A layout in words."""
+    return f"frames of {layout.num_streams} tokens at {layout.frames_per_second:.4g} Hz"
+
+
 def kbps_of(layout: FrameLayout) -> float:
     """Bit rate of the tokens in kbit/s."""
     bits = sum(math.log2(size) / period for size, period in zip(layout.vocab_sizes, layout.periods, strict=True))
@@ -110,11 +160,14 @@ def _dac_model(path_or_id: str) -> Any:
     try:
         transformers = importlib.import_module("transformers")
     except ImportError as error:
-        raise CodecError("DAC needs the transformers library: pip install 'snac_exp[dac]'") from error
+        raise CodecError(
+            "DAC needs the transformers library: pip install 'snac_exp[dac]', or train without samples "
+            "(trainer.num_sample_clips=0)"
+        ) from error
     try:
         return transformers.DacModel.from_pretrained(path_or_id)
     except (OSError, ValueError) as error:
         raise CodecError(
             f"cannot load DAC '{path_or_id}' ({str(error).splitlines()[0]}): check the network and HF_HOME, or set "
-            "dac_model to a folder that holds its config.json and weights"
+            "codec.path (of snac-exp tokens: dac_model) to a folder that holds its config.json and weights"
         ) from error

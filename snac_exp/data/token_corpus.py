@@ -9,6 +9,7 @@ import numpy as np
 from snac_exp.data.cached_codes import open_table
 from snac_exp.data.shards import Rejection
 from snac_exp.data.token_batch import TokenWindows
+from snac_exp.data.token_codecs import described, same_frames
 from snac_exp.data.token_files import CachedTokens, Int64Array, NpqFiles, TokenSource
 from snac_exp.data.token_windows import WindowIndex, WindowSpec, split_files, validation_windows
 from snac_exp.errors import ConfigError, DataError
@@ -65,10 +66,10 @@ class NpqTokens:
     verify_tokens: bool = True
 
     def open_tokens(self, codec: "LoadedCodec | None", seed: int) -> TokenCorpus:
-        """Open the folder; a codec, where there is one to listen with, must have the files' vocabulary."""
+        """Open the folder; a SNAC codec must be the one that made the files, and then says what their streams are."""
         files = NpqFiles.open(Path(self.directory).expanduser(), self.verify_tokens)
         if codec is not None:
-            check_codec(files.layout, codec, str(files.folder))
+            files = files.as_layout(layout_of_codec(files.layout, codec, str(files.folder)))
         val_list = Path(self.val_list).expanduser() if self.val_list is not None else None
         train, validation = split_files(files.paths, files.lengths, self.train_ratio, seed, val_list)
         return _corpus(files, train, validation, files.rejected, self.step_ratio, self.max_validation_windows)
@@ -101,18 +102,24 @@ class CodeCacheTokens:
         return _corpus(source, rows["train"], rows["validation"], (), self.step_ratio, self.max_validation_windows)
 
 
-def check_codec(layout: FrameLayout, codec: "LoadedCodec", where: str) -> None:
-    """The frames must be this codec's: coarse or repeated frames of its codebooks; DataError says what they are."""
+def layout_of_codec(layout: FrameLayout, codec: "LoadedCodec", where: str) -> FrameLayout:
+    """Which frames of a SNAC codec token files hold: coarse or repeated ones.
+
+    A file says no more than how many entries each stream has. That several streams are of one codebook, or repeat its
+    tokens, follows from the codec: only then is a repeated token scored once, and can frames be decoded.
+
+    Raises:
+        DataError: neither; says what they are.
+    """
     geometry, size = codec.geometry, int(codec.model.codebook_size)
     coarse_rate = geometry.sampling_rate / geometry.coarse_hop
     for make in (FrameLayout.coarse, FrameLayout.repeated):
         expected = make(geometry.vq_strides, size, coarse_rate)
-        same_rate = abs(expected.frames_per_second - layout.frames_per_second) < 1e-3 * layout.frames_per_second
-        if expected.vocab_sizes == layout.vocab_sizes and same_rate:
-            return
+        as_in_a_file = FrameLayout.plain(expected.vocab_sizes, expected.frames_per_second)
+        if same_frames(as_in_a_file, layout):
+            return expected
     raise DataError(
-        f"{where}: frames of {layout.num_streams} tokens at {layout.frames_per_second:g} Hz are not of codec "
-        f"{codec.name}; choose the codec that made them"
+        f"{where}: {described(layout)} are not of codec {codec.name}; choose the codec that made them (codec=NAME)"
     )
 
 

@@ -6,7 +6,7 @@ A source answers one question, the frames [start, start + num) of a file, and co
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal, Protocol
@@ -80,6 +80,28 @@ class NpqFiles:
         paths, headers = zip(*good, strict=True)
         lengths = np.array([header.num_frames for header in headers], dtype=np.int64)
         return cls(folder, paths, headers, layout, lengths, tuple(rejected))
+
+    def as_layout(self, layout: FrameLayout) -> "NpqFiles":
+        """The same files with the meaning that a codec gives their streams, cut to whole alignments.
+
+        Raises:
+            DataError: no file has a whole one.
+        """
+        lengths = self.lengths // layout.alignment * layout.alignment
+        kept = np.flatnonzero(lengths)
+        if not len(kept):
+            raise DataError(f"{self.folder}: no file has {layout.alignment} frames; encode longer audio")
+        short = f"fewer than {layout.alignment} frames"
+        rejected = [Rejection(self.paths[i], "short", short) for i in np.flatnonzero(lengths == 0).tolist()]
+        chosen = kept.tolist()
+        return replace(
+            self,
+            layout=layout,
+            paths=tuple(self.paths[i] for i in chosen),
+            headers=tuple(self.headers[i] for i in chosen),
+            lengths=lengths[kept],
+            rejected=(*self.rejected, *rejected),
+        )
 
     def name(self, file: int) -> str:
         """Path of a file, relative to the folder."""

@@ -118,8 +118,8 @@ def draw_tokens(logits: Tensor, draws: Tensor, sampling: Sampling) -> Tensor:
 
 
 def uniform_draws(seed: int, step: int, batch_size: int, width: int) -> Tensor:
-    """Uniform numbers (B, W) in [0, 1) for the tokens of one step: a function of seed, step, row and stream."""
-    return torch.from_numpy(generator(seed, "sample", step).random((width, batch_size))).T.contiguous()
+    """Uniform numbers (B, W) in [0, 1) for the tokens of one step: a row's are the same in every batch."""
+    return torch.from_numpy(generator(seed, "sample", step).random((batch_size, width)))
 
 
 def _write(model: TokenTransformer, layout: Tensor, step: int, hidden: Tensor, sampling: Sampling) -> None:

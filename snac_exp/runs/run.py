@@ -79,7 +79,10 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
     saved = store.load_latest(fabric.device) if resuming else None
     fabric.barrier()  # all ranks have looked for a checkpoint before rank 0 writes the first one
     console = (Console if fabric.is_global_zero else SilentConsole)(
-        folder.path, num_epochs=len(plan.epochs), num_steps=plan.num_steps(parts.feed.num_items)
+        folder.path,
+        num_epochs=len(plan.epochs),
+        num_steps=plan.num_steps(parts.feed.num_items),
+        quiet=settings.quiet,
     )
     try:
         with _tracker(experiment, folder, saved, resuming=resuming, silent=not fabric.is_global_zero) as tracker:
@@ -110,9 +113,9 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
             finished = trainer.fit()
             if finished and fabric.is_global_zero:
                 with trainer.averaged():
-                    parts.judge.sum_up(fabric, folder, console.note)
+                    parts.judge.sum_up(fabric, folder, console.result)
                 for line in _results(trainer):
-                    console.note(line)
+                    console.result(line)
         return finished
     finally:
         console.end()
@@ -159,7 +162,7 @@ def _announce(trainer: Trainer, parts: Parts) -> None:
         return
     sizes = {"num_items": [num_items(epoch) for epoch in trainer.plan.epochs], "num_steps": trainer.num_steps}
     write_json(folder.plan, trainer.plan.to_json() | sizes)
-    facts = environment(trainer.fabric.device, settings.precision, trainer.fabric.world_size)
+    facts = environment(trainer.fabric.device, settings.precision, trainer.fabric.world_size, settings.compile)
     identity = {"codec": parts.identity["name"], "codec_fingerprint": parts.identity["fingerprint"]}
     write_json(folder.environment, facts | identity)
     text = StringIO()

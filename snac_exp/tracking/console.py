@@ -44,11 +44,15 @@ class Console:
         out: TextIO | None = None,
         live: bool | None = None,
         every_seconds: float = 10.0,
+        quiet: bool = False,
     ) -> None:
-        """`live`: None asks whether `out` (default: standard output) is a terminal."""
+        """`live`: None asks whether `out` (default: standard output) is a terminal. quiet: show results and warnings
+        only; the log gets everything.
+        """
+        self._quiet = quiet
         self._rich = rich.console.Console(file=out or sys.stdout, force_terminal=live, soft_wrap=True)
         self._live = Live(console=self._rich, refresh_per_second=4, transient=True)
-        self._is_live = self._rich.is_terminal
+        self._is_live = self._rich.is_terminal and not quiet
         self._notes = Path(run_dir) / NOTES_FILE
         self._log = open(Path(run_dir) / LOG_FILE, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
         self._num_epochs, self._num_steps = num_epochs, num_steps
@@ -97,11 +101,20 @@ class Console:
         """Show and log any text. With a `source` (preflight, guard, resume) it is also recorded in RUN_DIR/notes.jsonl,
         which, unlike metrics.jsonl, is never cut back; levels are ok, info, warning and error.
         """
-        self._line(text, shown=True)
+        self._line(text, shown=not self._quiet or level in ("warning", "error"))
         if source is not None:
             note = {"time": round(time.time(), 3), "step": step, "source": source, "level": level, "text": text}
             with open(self._notes, "a", encoding="utf-8") as file:
                 file.write(json.dumps(note, ensure_ascii=False) + "\n")
+
+    def result(self, text: str) -> None:
+        """Show and log what the run came to, in quiet mode too."""
+        self._line(text, shown=True)
+
+    def took(self, epoch_seconds: float, total_seconds: float) -> None:
+        """Show how long an epoch and the run so far took, over all attempts."""
+        epoch, total = (timedelta(seconds=round(seconds)) for seconds in (epoch_seconds, total_seconds))
+        self.note(f"{self._head}  took {epoch}, {total} in all")
 
     def end(self) -> None:
         """Stop the display and close the log; safe to call twice."""

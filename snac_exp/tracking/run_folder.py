@@ -29,6 +29,9 @@ NOT_MEANING = (
     "trainer.num_sample_clips",
     "trainer.samples_every_epochs",
     "trainer.prefetch",
+    "trainer.quiet",
+    "task.sample_frames",
+    "task.sample_temperature",
 )
 
 

@@ -43,6 +43,12 @@ class SilentConsole(Console):
     def begin(self, plan_text: str) -> None:
         """Rank 0 shows it."""
 
+    def result(self, text: str) -> None:
+        """Rank 0 shows it."""
+
+    def took(self, epoch_seconds: float, total_seconds: float) -> None:
+        """Rank 0 shows it."""
+
     def epoch(self, epoch: EpochLike, num_batches: int) -> None:
         """Rank 0 shows it."""
 

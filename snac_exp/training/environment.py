@@ -17,7 +17,7 @@ BITWISE = (
 )
 
 
-def environment(device: torch.device, precision: str, world_size: int) -> dict[str, Any]:
+def environment(device: torch.device, precision: str, world_size: int, compiled: bool = False) -> dict[str, Any]:
     """Plain values that describe where a run computes."""
     return {
         "snac_exp": __version__,
@@ -25,7 +25,7 @@ def environment(device: torch.device, precision: str, world_size: int) -> dict[s
         "torch": str(torch.__version__),
         "torchaudio": str(torchaudio_shim.__version__),
         **{package: version(package) for package in ("snac", "numpy", "soundfile", "lightning-fabric")},
-        "compile": "none",
+        "compile": "inductor" if compiled else "none",
         "platform": platform.platform(),
         "host": platform.node(),
         "cpu": cpu_name(),

@@ -146,6 +146,7 @@ class Trainer:
 
     def _enter(self, epoch: EpochPlan) -> None:
         """Freeze and thaw for an epoch. The optimizer and its moments live on across phases."""
+        self._epoch_started = time.monotonic()
         self.groups.set_trainable(epoch.trainable)
         self._set_adversary(epoch)
         if self.module is None or self.fabric.world_size > 1:  # DDP fixes its parameters when it wraps
@@ -182,10 +183,13 @@ class Trainer:
             return None
         verdict = self.outliers.judge(values["loss"])
         if verdict.reason:
-            text = f"step {self.state.step}: {verdict.reason}"
-            self.console.note(text, source="guard", level="warning", step=self.state.step)
+            number = self.state.step + 1  # steps are counted when done
+            text = f"step {number}: {verdict.reason}"
+            self.console.note(text, source="guard", level="warning", step=number)
         if verdict.admitted:
             self._update()
+        else:
+            self._leave_out()
         self._drop_gradients()
         self.state.batch += 1
         self.state.step += 1
@@ -252,6 +256,12 @@ class Trainer:
             if self.average is not None:
                 self.average.update(self.task.model)
 
+    def _leave_out(self) -> None:
+        """Tell the float16 scaler that this step is not made, or it would refuse to unscale the next gradients."""
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        if scaler is not None:
+            scaler.update()
+
     def _drop_gradients(self) -> None:
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
@@ -275,6 +285,7 @@ class Trainer:
         about = f"Snapshot: {path}. The batch begins with {', '.join(files[:3])}"
         text = self.rollbacks.after_failure(where, about)
         self.console.note(text, source="guard", level="error", step=self.state.step)
+        self._leave_out()
         memory = self.rollbacks.state.to_dict()
         self.writer.wait()
         self.fabric.barrier()  # the newest checkpoint is complete, for all ranks
@@ -335,6 +346,8 @@ class Trainer:
                     )
 
     def _finish(self, epoch: EpochPlan) -> None:
+        now = time.monotonic()
+        self.console.took(now - self._epoch_started, self._elapsed_before + now - self._started)
         self.state.epoch, self.state.batch = epoch.epoch + 1, 0
         if epoch.epoch % self.experiment.checkpoint.every_epochs == 0 or epoch is self.plan.epochs[-1]:
             self._save(epoch=epoch.epoch, finished_epoch=True)
@@ -406,7 +419,8 @@ class Trainer:
         }
 
     def _environment(self) -> dict[str, Any]:
-        return environment(self.fabric.device, self.experiment.trainer.precision, self.fabric.world_size)
+        settings = self.experiment.trainer
+        return environment(self.fabric.device, settings.precision, self.fabric.world_size, settings.compile)
 
 
 def _optimizers(experiment: Experiment, groups: ParameterGroups, task: Task, fabric: Fabric) -> dict[str, Any]:

@@ -201,3 +201,22 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(CodecError, match=r"pip install 'snac_exp\[dac\]'"):
         DacTokens()
+
+
+def test_the_dac_of_transformers_is_what_the_stand_in_stands_for(tmp_path: Path) -> None:
+    """With random weights and narrow layers; runs where the extra [dac] is installed."""
+    transformers = pytest.importorskip("transformers")
+    narrow = {"encoder_hidden_size": 16, "decoder_hidden_size": 64, "downsampling_ratios": [2, 4, 8, 8]}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = transformers.DacConfig(**narrow, n_codebooks=9, codebook_size=1024, sampling_rate=44100)
+        transformers.DacModel(config).save_pretrained(tmp_path / "dac")
+    codec = DacTokens(str(tmp_path / "dac"))
+    assert codec.layout.vocab_sizes == (1024,) * 9
+    assert codec.layout.frames_per_second == 86.1328125
+    audio = speech_like(400 * 512)
+    whole = codec.encode(torch.from_numpy(audio))
+    assert whole.shape == (400, 9)
+    chunked = encode_chunked(codec, lambda start, num: audio[start : start + num], len(audio), 1.0, 0.5)
+    assert np.array_equal(chunked, whole)
+    assert codec.decode(whole).shape == (400 * 512,)

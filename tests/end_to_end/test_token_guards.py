@@ -1,4 +1,4 @@
-"""What the real Trainer does with a loss that is not finite, and with an outlier."""
+"""What the real Trainer does with micro-batches, with a loss that is not finite, and with an outlier."""
 
 import json
 import math
@@ -50,6 +50,22 @@ def untroubled(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     output = tmp_path_factory.mktemp("untroubled")
     assert main([*GROWING, *token_data(corpus_dir, output)]) == 0
     return token_run(output)
+
+
+def test_s13_dividing_a_batch_changes_neither_what_is_logged_nor_what_is_learnt(
+    corpus_dir: Path, tmp_path: Path
+) -> None:
+    found = []
+    exact = ["trainer.precision=32-true", "lm.dropout=0.0", "trainer.max_steps_per_epoch=4"]
+    for accumulation in (1, 3):  # ten windows at once; four, four and two
+        divided = [*exact, f"trainer.accumulation={accumulation}"]
+        assert main([*GROWING, *divided, *token_data(corpus_dir, tmp_path / str(accumulation))]) == 0
+        found.append(train_lines(token_run(tmp_path / str(accumulation))))
+    for step in range(1, 13):
+        whole, parts = (lines[step] for lines in found)
+        assert parts["train/loss"] == pytest.approx(whole["train/loss"], rel=1e-5)
+        assert parts["train/grad_norm"] == pytest.approx(whole["train/grad_norm"], rel=1e-3)
+    assert found[0][12]["train/loss"] < found[0][1]["train/loss"] - 0.3
 
 
 def test_a_value_that_is_not_finite_sends_the_run_back_with_lower_rates_and_is_counted(

@@ -1,9 +1,12 @@
 """Runs 1 to 3 of the token model in toy size: real speech to tokens, training, and audio out of what was learnt."""
 
 import json
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -11,6 +14,7 @@ from test_resume import logged
 from token_recipe import SMALL, token_data, token_run
 
 from snac_exp import cli
+from snac_exp.data.npq import write_npq
 from snac_exp.files import read_json
 from snac_exp.runs.entry import main
 from snac_exp.training.checkpoints import read_checkpoint
@@ -104,3 +108,42 @@ def test_generate_makes_audio_from_a_run(runs: dict[str, Path], corpus_dir: Path
         assert rate == 24000
         assert len(audio) == 3 * 24000 + (24000 // 2048 * 2048 if more and "prompt" in more[0] else 0)
         assert abs(audio).max() > 0.01
+
+
+class StandInDac(torch.nn.Module):
+    """As much of transformers' DacModel as decoding needs."""
+
+    config = types.SimpleNamespace(sampling_rate=44100, hop_length=512, n_codebooks=9, codebook_size=1024)
+
+    @classmethod
+    def from_pretrained(cls, _: str) -> "StandInDac":
+        return cls()
+
+    def decode(self, *, audio_codes: torch.Tensor) -> Any:
+        return types.SimpleNamespace(audio_values=(audio_codes[:, 0] / 512 - 1).repeat_interleave(512, dim=1))
+
+
+@pytest.mark.parametrize("pattern", ["parallel", "depth"])
+def test_nine_codebooks_of_dac_train_from_token_files_beside_bad_ones(
+    pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = types.ModuleType("transformers")
+    module.DacModel = StandInDac  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "transformers", module)
+    for i in range(6):
+        frames = np.random.default_rng(i).integers(0, 1024, (90, 9))
+        write_npq(tmp_path / "npq" / f"{i}.npq", frames, (1024,) * 9, 86.1328125)
+    (tmp_path / "npq" / "bad.npq").write_bytes(b"NPQ1 and nothing more")
+    small = [item for item in SMALL if not item.startswith(("codec=", "data="))]
+    sizes = ["lr.phases.main.epochs=[1,1]", "data.train_ratio=0.7", f"lm.pattern={pattern}", "lm.depth.d_model=16"]
+    data = [f"data.directory={tmp_path / 'npq'}", f"output_dir={tmp_path}", "lm.depth.num_heads=2"]
+    assert main(["+experiment=rvq_run2_big", *small, *SAMPLES, *sizes, *data]) == 0
+    folder = token_run(tmp_path)
+    said = capsys.readouterr().out
+    assert "1 files rejected" in said
+    assert f"not used: bad.npq: {tmp_path / 'npq' / 'bad.npq'}: NPQ version" in said
+    assert "val/codebook_8/cross_entropy" in lines(folder, "validation")[-1]
+    audio, rate = soundfile.read(folder / "samples" / "epoch000" / "sample0_generated.wav")
+    assert (rate, len(audio)) == (44_100, 40 * 512)
+    assert cli.run(["generate", str(folder), f"output={tmp_path / 'a.wav'}", "seconds=0.3"]) == 0
+    assert soundfile.info(tmp_path / "a.wav").frames == round(0.3 * 44_100)

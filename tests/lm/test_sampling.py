@@ -108,12 +108,13 @@ def test_the_same_seed_gives_the_same_tokens_and_another_seed_others() -> None:
     assert not torch.equal(one, other)
 
 
-def test_a_row_of_a_batch_is_what_it_is_alone() -> None:
-    model = model_of("parallel", "learned")
-    assert torch.equal(
-        generate(model, 12, Sampling(), batch_size=3)[:1], generate(model, 12, Sampling(), batch_size=3)[:1]
-    )
-    assert torch.equal(uniform_draws(0, 5, 3, 2)[0], uniform_draws(0, 5, 3, 2)[0])
+@pytest.mark.parametrize("pattern", NAMES)
+def test_a_row_of_a_batch_is_what_it_is_alone(pattern: str) -> None:
+    model = model_of(pattern, "learned")
+    alone, three = (generate(model, 12, Sampling(seed=2), batch_size=size) for size in (1, 3))
+    assert torch.equal(three[:1], alone)
+    assert not torch.equal(three[1], three[0])
+    assert torch.equal(uniform_draws(0, 5, 3, 2)[:1], uniform_draws(0, 5, 1, 2))
 
 
 def test_draws_follow_the_filtered_distribution() -> None:

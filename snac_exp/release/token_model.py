@@ -1,0 +1,80 @@
+"""A trained token model, opened from what its run left behind."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snac_exp.config.schema import Codec, LanguageModel
+from snac_exp.config.structure import structure
+from snac_exp.errors import CheckpointError, ConfigError
+from snac_exp.lm.frames import FrameLayout
+from snac_exp.lm.transformer import TokenTransformer
+from snac_exp.training.checkpoints import read_checkpoint
+
+BEST = "best_model.pt"
+
+
+@dataclass(frozen=True)
+class TokenModel:
+    """A token transformer in eval mode, and the codec of its frames as its run was told.
+
+    codec_fingerprint: of the SNAC that the frames are of; None where there is none, or the run knew of none.
+    """
+
+    model: TokenTransformer
+    codec: Codec
+    codec_fingerprint: str | None
+
+
+def load_token_model(source: Path, device: torch.device | str = "cpu") -> TokenModel:
+    """Open a run folder (its checkpoints/best_model.pt) or a checkpoint file.
+
+    The architecture is that of the run's config and the layout of its tokens. Where the run averaged its weights, the
+    averaged ones are taken: best_model.pt has them in place of the others, other checkpoints beside them.
+
+    Raises:
+        CheckpointError: nothing there, no token model, or weights that do not fit.
+    """
+    path = _file_of(source)
+    try:
+        payload = read_checkpoint(path, device)
+    except (OSError, KeyError) as error:  # torch's reader of cut-off archives
+        raise CheckpointError(f"{path} is no checkpoint that can be read ({error}); copy it again") from None
+    settings, codec, layout = _described(payload, path)
+    model = TokenTransformer(settings, layout).to(device)
+    try:
+        model.load_state_dict(payload["model"] | payload.get("ema", {}))
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: its weights are not of the model in its config ({error})") from None
+    return TokenModel(model.eval(), codec, payload["codec"].get("codec_fingerprint"))
+
+
+def _file_of(source: Path) -> Path:
+    """The checkpoint that a path names."""
+    if source.is_file():
+        return source
+    if (source / "checkpoints").is_dir():
+        best = source / "checkpoints" / BEST
+        if not best.is_file():
+            raise CheckpointError(f"{source} has no {BEST} yet: let it validate once, or give a checkpoint file")
+        return best
+    raise CheckpointError(f"{source} is neither a run folder nor a checkpoint: give one that train.py wrote")
+
+
+def _described(payload: Mapping[str, Any], path: Path) -> tuple[LanguageModel, Codec, FrameLayout]:
+    """Sizes, codec and layout out of a checkpoint's config."""
+    config, identity = payload.get("config"), payload.get("codec")
+    if not isinstance(config, Mapping) or not isinstance(identity, Mapping) or not config.get("lm"):
+        raise CheckpointError(
+            f"{path} is no checkpoint of a token model: give a run of task=rvq_lm; a codec is heard with "
+            "snac-exp reconstruct"
+        )
+    try:
+        layout = identity["config"]
+        values: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in layout.items()}
+        return structure(LanguageModel, config["lm"]), structure(Codec, config["codec"]), FrameLayout(**values)
+    except (ConfigError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: its description of the model cannot be read ({error})") from None
