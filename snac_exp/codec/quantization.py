@@ -128,6 +128,7 @@ class CodebookUsage:
             figures[f"codebook/{i}/usage"] = used / len(counts)
             figures[f"codebook/{i}/perplexity"] = float(entropy.exp())
             figures[f"codebook/{i}/dead"] = float(len(counts) - used)
+            figures[f"codebook/{i}/tokens"] = float(counts.sum())
         return figures
 
 

@@ -58,10 +58,12 @@ def _main(arguments: list[str]) -> int:
 
 def _start(arguments: list[str]) -> int:
     from snac_exp.config.compose import compose_experiment
+    from snac_exp.tracking.wandb_key import require_key
 
     detached = "background=true" in arguments
     overrides = hydra_overrides([item for item in arguments if item not in ("background=true", "background=false")])
     experiment, values = compose_experiment(overrides)
+    require_key(experiment.tracker.mode)
     if detached:
         from snac_exp.runs.background import start_detached
 

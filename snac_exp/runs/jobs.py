@@ -12,6 +12,7 @@ from snac_exp.config.compose import compose_experiment
 from snac_exp.config.schema import Experiment
 from snac_exp.errors import ConfigError, SnacExpError
 from snac_exp.tracking.run_folder import meaning_hash
+from snac_exp.tracking.wandb_key import require_key
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class JobChecker:
         """
         try:
             experiment, values = compose_experiment(overrides)
+            require_key(experiment.tracker.mode)
             feed, geometry = self._build(experiment, values)
             from snac_exp.training.plan import unroll
 

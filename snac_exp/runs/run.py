@@ -17,6 +17,7 @@ from snac_exp.files import write_json
 from snac_exp.report.write import write_report
 from snac_exp.runs import ranks
 from snac_exp.runs.build import Parts, build
+from snac_exp.tracking.code_version import code_version
 from snac_exp.tracking.console import Console
 from snac_exp.tracking.run_folder import RunFolder, SilentRunFolder
 from snac_exp.tracking.silent import SilentConsole, SilentTracker
@@ -164,7 +165,7 @@ def _announce(trainer: Trainer, parts: Parts) -> None:
     write_json(folder.plan, trainer.plan.to_json() | sizes)
     facts = environment(trainer.fabric.device, settings.precision, trainer.fabric.world_size, settings.compile)
     identity = {"codec": parts.identity["name"], "codec_fingerprint": parts.identity["fingerprint"]}
-    write_json(folder.environment, facts | identity)
+    write_json(folder.environment, facts | identity | {"code": code_version().facts()})
     text = StringIO()
     RichConsole(file=text, width=120).print(epoch_table(trainer.plan), group_table(trainer.experiment, parts.groups))
     trainer.console.begin(f"run folder: {folder.path}\n{text.getvalue()}")

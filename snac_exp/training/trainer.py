@@ -17,6 +17,7 @@ from snac_exp.errors import CheckpointError, DivergenceError
 from snac_exp.tracking.console import Console
 from snac_exp.tracking.profiler import StepProfiler
 from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.tracking.sections import data_figures
 from snac_exp.tracking.speed import StepTimer, memory_figures
 from snac_exp.tracking.tracker import Tracker
 from snac_exp.training.accumulation import accumulate, shares
@@ -90,7 +91,7 @@ class Trainer:
                     values = self._step(epoch, batch)
                     if values is None:
                         break  # rolled back to a checkpoint, perhaps of an earlier epoch
-                    self._log(epoch, values)
+                    self._log(epoch, batch, values)
                     self._save_if_due(epoch)
                     self.profiler.after_step(self.state.step)
                     if self._asked_to_stop():
@@ -228,12 +229,13 @@ class Trainer:
             self.timer.timed("backward", self.fabric.backward),
             self._unsynchronised,
         )
-        norms = {
-            "grad_norm" if name == "optimizer" else f"{name}/grad_norm": self._clipped(name)
-            for name, optimizer in self.optimizers.items()
-            if any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
-        }
-        return self._floats(means | norms)
+        with self.timer.lap("optimizer"):
+            norms = {
+                "grad_norm" if name == "optimizer" else f"{name}/grad_norm": self._clipped(name)
+                for name, optimizer in self.optimizers.items()
+                if any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
+            }
+            return self._floats(means | norms)
 
     def _unsynchronised(self, more_to_come: bool) -> AbstractContextManager[None]:
         """Around a micro-batch: ranks exchange gradients at the last one only."""
@@ -297,11 +299,14 @@ class Trainer:
         self._drop_gradients()
         self.tracker.rewind(self.state.metrics_position)
 
-    def _log(self, epoch: EpochPlan, values: dict[str, float]) -> None:
+    def _log(self, epoch: EpochPlan, batch: BatchLike, values: dict[str, float]) -> None:
         with self.timer.lap("logging"):
             if self.state.step % self.experiment.trainer.log_every_steps == 0:
-                values = values | memory_figures(self.fabric.device.type == "cuda")
-                self.tracker.log(values, step=self.state.step, epoch=epoch.epoch, kind="train")
+                share = self.state.batch / self.plan.num_batches(epoch, self.feed.num_items)
+                ranks = self.fabric.world_size
+                data = data_figures(len(batch) * ranks, batch.audio_seconds * ranks, self.state.audio_seconds, share)
+                logged = values | memory_figures(self.fabric.device.type == "cuda") | data
+                self.tracker.log(logged, step=self.state.step, epoch=epoch.epoch, kind="train")
             self.console.step(self.state.step, self.state.batch, values)
             self.folder.heartbeat(step=self.state.step, num_steps=self.num_steps, epoch=epoch.epoch)
 
@@ -311,13 +316,15 @@ class Trainer:
             return
         with self.averaged():
             values = self.judge.validate(self.fabric)
+            codebooks = {name: value for name, value in values.items() if name.startswith("codebook/")}
+            measured = {name: value for name, value in values.items() if name not in codebooks}
             self.tracker.log(
-                {f"val/{name}": value for name, value in values.items()},
+                {f"val/{name}": value for name, value in measured.items()} | codebooks,
                 step=self.state.step,
                 epoch=epoch,
                 kind="validation",
             )
-            self.console.validated(values)
+            self.console.validated(measured)
             self._keep_best(values, epoch)
             if self.judge.write_samples(self.fabric, self.folder, epoch):
                 directory = self.folder.samples / f"epoch{epoch:03d}"

@@ -248,9 +248,11 @@ def test_usage_perplexity_and_dead_codes() -> None:
             "codebook/0/usage": 2 / 8,
             "codebook/0/perplexity": math.exp(thirds),
             "codebook/0/dead": 6,
+            "codebook/0/tokens": 3,
             "codebook/1/usage": 4 / 8,
             "codebook/1/perplexity": math.exp(sixths),
             "codebook/1/dead": 4,
+            "codebook/1/tokens": 6,
         }
     )
 

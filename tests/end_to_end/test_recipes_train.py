@@ -63,6 +63,6 @@ def test_a_recipe_trains(name: str, corpus_dir: Path, tmp_path: Path, monkeypatc
         assert math.isfinite(lines[1]["train/adversary/loss"])
     if not experiment.task.freeze_vq:
         (validation,) = [line for line in read_metrics(folder) if line["kind"] == "validation" and line["epoch"] == 2]
-        assert 1 <= validation["val/codebook/2/perplexity"] <= 1024
+        assert 1 <= validation["codebook/2/perplexity"] <= 1024
         assert lines[1]["train/codebook/codebook"] > 0
     assert json.loads((folder / "status.json").read_text())["state"] == "finished"

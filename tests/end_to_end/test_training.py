@@ -114,6 +114,7 @@ def test_samples_have_the_lengths_and_rates_they_claim(finished: Path) -> None:
         "clip0_reference_48k.wav": 48_000,
         "clip0_48k.wav": 48_000,
         "clip0_24k.wav": 24_000,
+        "clip0_pretrained_24k.wav": 24_000,
     }
     assert (
         sounds["clip0_48k.wav"].frames == sounds["clip0_reference_48k.wav"].frames == 2 * sounds["clip0_24k.wav"].frames

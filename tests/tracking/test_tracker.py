@@ -151,10 +151,8 @@ def test_wandb_mirror_has_every_line_once_over_two_kills(tmp_path: Path, capfd: 
         log_steps(tracker, 1, 2)
         position = tracker.position()
         log_steps(tracker, 3, 4, 5)
-    time.sleep(1.1)  # W&B names the folders of offline runs by the second
     with Tracker.open(tmp_path, **options, resume_at=position) as tracker:
         log_steps(tracker, 3)
-    time.sleep(1.1)
     with Tracker.open(tmp_path, **options, resume_at=position) as tracker:
         log_steps(tracker, 3, 4, 5, 6)
     files = sorted((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
@@ -204,7 +202,6 @@ def test_wandb_makes_up_for_what_a_killed_process_had_not_written(tmp_path: Path
         "os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == -signal.SIGKILL
-    time.sleep(1.1)
     lines = (tmp_path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
     assert len(lines) == 50
     with Tracker.open(tmp_path, mode="offline", resume_at=sum(map(len, lines[:30]))) as tracker:

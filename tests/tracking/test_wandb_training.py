@@ -1,0 +1,66 @@
+"""The offline W&B file and metrics.jsonl agree on every step of a real run, over a SIGKILL and a resume."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from recipe import recipe, run_dir
+
+from snac_exp.tracking.code_version import code_version
+from tests.tracking.test_wandb_mirror import assert_agree, files_of, messages, rows_of
+
+ROOT = Path(__file__).parents[2]
+DRIVER = ROOT / "tests" / "end_to_end" / "driver.py"
+SHORT = ["trainer.max_steps_per_epoch=2", "tracker.mode=offline", "tracker.artifacts=best", "tracker.tags=[pilot]"]
+
+
+def train(*arguments: str) -> int:
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return done.returncode
+
+
+@pytest.fixture(scope="module")
+def killed_and_resumed(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two steps in each of four epochs, checkpoints at steps 2, 3, 4, 6 and 8; killed after step 5."""
+    output = tmp_path_factory.mktemp("wandb")
+    assert train(str(DRIVER), "step=5", *recipe(corpus_dir, output), *SHORT) == -signal.SIGKILL
+    folder = run_dir(output)
+    assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()][-1] == 5
+    assert train("train.py", f"resume={folder}") == 0
+    return folder
+
+
+@pytest.mark.slow
+def test_every_line_is_one_row_with_the_same_numbers(killed_and_resumed: Path) -> None:
+    assert_agree(killed_and_resumed)
+    steps = [row["step"] for row in rows_of(killed_and_resumed) if "train/loss" in row]
+    assert steps == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [row["epoch"] for row in rows_of(killed_and_resumed) if "val/objective" in row] == [0, 1, 2, 3, 4]
+    assert len(files_of(killed_and_resumed)) == 2
+    assert len({file.name for file in files_of(killed_and_resumed)}) == 1  # one W&B run
+
+
+@pytest.mark.slow
+def test_every_validation_is_heard_seen_and_measured(killed_and_resumed: Path) -> None:
+    rows = [row for row in rows_of(killed_and_resumed) if "pictures/clip0._type" in row]
+    assert [row["epoch"] for row in rows] == [0, 1, 2, 3, 4]
+    for row in rows:
+        for label in ("reference_48k", "pretrained_24k", "24k", "48k"):
+            assert row[f"samples/clip0_{label}._type"] == "audio-file"
+        assert row["clips/metrics._type"] == "table-file"
+
+
+@pytest.mark.slow
+def test_who_the_run_is_and_what_it_gave(killed_and_resumed: Path) -> None:
+    first, second = messages(killed_and_resumed, "run")
+    assert (first.run_id, first.job_type) == (second.run_id, "train")
+    assert list(first.tags) == ["phase:small", "heads:head_24k+head_48k", "init:average", "codec:demo", "pilot"]
+    config = {item.key: json.loads(item.value_json) for item in first.config.update}
+    assert config["code"] == code_version().facts()
+    assert config["trainer"]["max_steps_per_epoch"] == 2
+    models = [artifact for artifact in messages(killed_and_resumed, "artifact") if artifact.type == "model"]
+    assert models
+    assert all({"best", "latest"} < set(model.aliases) for model in models)
