@@ -89,12 +89,12 @@ def train(output: Path, name: str, arguments: list[str]) -> None:
 
 
 def evaluate(options: argparse.Namespace, name: str) -> None:
-    """One arm on all validation utterances; finished evaluations are left alone."""
+    """One arm on 24 validation utterances, the same for all; finished evaluations are left alone."""
     folder = options.output / "evaluations" / name
     if (folder / "summary.json").exists():
         return
     (run,) = (options.output / "runs" / name).iterdir()
-    command = [f"checkpoint={run}", f"data={options.data}", f"name={name}", f"output={folder}"]
+    command = [f"checkpoint={run}", f"data={options.data}", f"name={name}", f"output={folder}", "num_utterances=24"]
     print(name, flush=True)
     subprocess.run([str(Path(sys.executable).with_name("snac-exp")), "evaluate", *command], check=True)
 
