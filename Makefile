@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test test-slurm lint types format clean
+.PHONY: help demo test test-slurm bench bench-gpu lint types format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -15,8 +15,14 @@ test: lint types  ## everything CI checks: lint, format, types, tests
 	$(BIN)/python -m pytest
 
 test-slurm: $(INSTALLED)  ## the SLURM scenarios on a real SLURM set up on this machine (Debian, root)
-	tests/slurm/start_slurm.sh
-	SNAC_EXP_TEST_SLURM=1 $(BIN)/python -m pytest -n0 tests/slurm; status=$$?; tests/slurm/stop_slurm.sh; exit $$status
+	tests/slurm/with_slurm.sh env SNAC_EXP_TEST_SLURM=1 $(BIN)/python -m pytest -n0 tests/slurm \
+	  tests/test_readme.py::test_every_command_about_sweeps_runs_in_order
+
+bench: $(INSTALLED)  ## every figure against the plain way, under 10 minutes on 2 cores; fails when one misses its floor
+	$(BIN)/python -m benchmarks.all
+
+bench-gpu: $(INSTALLED)  ## the figures of a GPU; says so where there is none
+	$(BIN)/python -m benchmarks.gpu
 
 lint: $(INSTALLED)  ## ruff: rules and formatting
 	$(BIN)/ruff check .

@@ -76,12 +76,13 @@ class _FastOnCpu:
 def use_fast_depthwise(module: ModuleT) -> ModuleT:
     """Let every "same"-padded depthwise convolution inside `module` train through `DepthwiseFunction`; names stay."""
     for child in module.modules():
-        if isinstance(child, nn.Conv1d) and not isinstance(child, _FastOnCpu) and _is_depthwise(child):
+        if isinstance(child, nn.Conv1d) and not isinstance(child, _FastOnCpu) and is_depthwise(child):
             child.__class__ = type(type(child).__name__, (_FastOnCpu, type(child)), {})
     return module
 
 
-def _is_depthwise(conv: nn.Conv1d) -> bool:
+def is_depthwise(conv: nn.Conv1d) -> bool:
+    """Whether a convolution is depthwise with an odd kernel, and keeps the length."""
     (size,), (dilation,) = conv.kernel_size, conv.dilation
     same = size % 2 == 1 and size > 1 and conv.padding == (size // 2 * dilation,) and conv.padding_mode == "zeros"
     return same and conv.groups == conv.in_channels == conv.out_channels > 1 and conv.stride == (1,)

@@ -12,6 +12,7 @@ from snac.layers import DecoderBlock, NoiseBlock, Snake1d, WNConv1d
 from torch import Tensor, nn
 
 from snac_exp.codec.checkpoint import LoadedCodec
+from snac_exp.codec.fast_layers import activated
 from snac_exp.codec.interpolation import interpolate2x
 from snac_exp.codec.noise import SeededNoiseBlock
 from snac_exp.errors import CodecError
@@ -47,7 +48,7 @@ class NativeHead(Head):
 
     def forward(self, features: Tensor, native: Tensor | None = None) -> Tensor:
         """features (B, C, T) -> waveform (B, 1, T)."""
-        waveform: Tensor = self.conv(self.snake(features)).tanh()
+        waveform: Tensor = activated(features, self.snake, self.conv).tanh()
         return waveform
 
 
@@ -73,7 +74,7 @@ class UpsampleHead(Head):
 
     def forward(self, features: Tensor, native: Tensor | None = None) -> Tensor:
         """features (B, C, T) -> waveform (B, 1, 2 T)."""
-        waveform: Tensor = self.conv(self.snake(self.block(features))).tanh()
+        waveform: Tensor = activated(self.block(features), self.snake, self.conv).tanh()
         return waveform
 
     @property
@@ -102,7 +103,7 @@ class ResidualHead(UpsampleHead):
         """features (B, C, T), native (B, 1, T) -> waveform (B, 1, 2 T)."""
         if native is None:
             raise ValueError("ResidualHead needs the native head's waveform")
-        residual: Tensor = self.conv(self.snake(self.block(features)))
+        residual: Tensor = activated(self.block(features), self.snake, self.conv)
         return interpolate2x(native.detach()) + residual
 
 

@@ -9,9 +9,8 @@ import torch
 from snac import SNAC
 from torch import Tensor, nn
 
-from snac_exp.codec.activations import use_fast_snake
 from snac_exp.codec.checkpoint import LoadedCodec
-from snac_exp.codec.depthwise import use_fast_depthwise
+from snac_exp.codec.fast_layers import use_fast_layers
 from snac_exp.codec.geometry import Geometry
 from snac_exp.codec.heads import Head
 from snac_exp.config.seeding import derive_seed
@@ -35,8 +34,8 @@ class MultiRateSnac(nn.Module):
         super().__init__()
         self.encoder = model.encoder
         self.quantizer = model.quantizer
-        self.trunk = use_fast_depthwise(use_fast_snake(nn.Sequential(*list(model.decoder.model)[:-3])))
-        self.heads = use_fast_depthwise(use_fast_snake(nn.ModuleDict(heads)))
+        self.trunk = use_fast_layers(nn.Sequential(*list(model.decoder.model)[:-3]))
+        self.heads = use_fast_layers(nn.ModuleDict(heads))
         self.geometry = geometry
         self.rates = {name: geometry.sampling_rate * head.multiple for name, head in heads.items()}
         self.native_name = next((name for name, head in heads.items() if head.multiple == 1), None)

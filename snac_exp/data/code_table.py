@@ -60,8 +60,8 @@ class CodeTable:
 
     def codes(self, row: int, codebook: int, tokens: slice = slice(None)) -> UInt16Array:
         """Tokens of one codebook of one row, a view; the slice counts that codebook's tokens and is cut at the end."""
-        first, stop = self.offsets[codebook][row : row + 2]
-        return self.values[codebook][first:stop][tokens]
+        offsets = self.offsets[codebook]
+        return self.values[codebook][offsets.item(row) : offsets.item(row + 1)][tokens]
 
     def path(self, row: int) -> str:
         """Path of the row's source file relative to the audio root."""

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from snac_exp.errors import ConfigError
@@ -82,8 +84,8 @@ class SignalPair:
         if key not in self._spectra:
             # A term that is only measured may ask first, without a graph; one that is trained needs the graph later.
             with torch.enable_grad():
-                both = _stft(torch.cat((self.prediction, self.target)), n_fft, window, normalized)
-                prediction, target = both.chunk(2)
+                prediction = _stft(self.prediction, n_fft, window, normalized)
+            target = _stft(self.target, n_fft, window, normalized)
             self._spectra[key] = (prediction, target)
         return self._spectra[key]
 
@@ -95,14 +97,47 @@ def _stft(signals: Tensor, n_fft: int, window: str | None, normalized: bool) -> 
             f"signals of {signals.shape[-1]} samples are too short for an STFT of n_fft={n_fft}: "
             f"they need more than {n_fft // 2}; use longer segments or smaller sizes in loss.n_ffts"
         )
-    padded = F.pad(signals, (n_fft // 2, n_fft // 2), mode="reflect")[:, 0]
-    frames = padded.unfold(-1, n_fft, n_fft // 4)
-    if window == "hann":
-        frames = frames * torch.hann_window(n_fft, device=signals.device, dtype=signals.dtype)
-    elif window is not None:
+    if window not in (None, "hann"):
         raise ConfigError(f"loss.window={window!r} is not possible: null (rectangular) or hann")
-    spectrum: Tensor = torch.fft.rfft(frames, norm="ortho" if normalized else "backward")
+    padded = F.pad(signals, (n_fft // 2, n_fft // 2), mode="reflect")[:, 0]
+    taper = None if window is None else torch.hann_window(n_fft, device=signals.device, dtype=signals.dtype)
+    if n_fft % 4:  # the frames do not lie on a grid of hops
+        frames = padded.unfold(-1, n_fft, n_fft // 4)
+        library: Tensor = torch.fft.rfft(
+            frames if taper is None else frames * taper, norm="ortho" if normalized else "backward"
+        )
+        return library
+    spectrum: Tensor = _FrameSpectra.apply(padded, n_fft, taper, normalized)  # type: ignore[no-untyped-call]
     return spectrum
+
+
+class _FrameSpectra(torch.autograd.Function):
+    """Real FFTs of overlapping frames. The library's backward pass would run complex FFTs of the full length and add up
+    the frames sample by sample; here they are real ones, and the four frames over a stretch are added whole."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, n_fft: int, taper: Tensor | None, normalized: bool) -> Tensor:
+        """(B, L) -> (B, frames, n_fft / 2 + 1); keeps the window alone."""
+        ctx.length, ctx.n_fft, ctx.taper, ctx.normalized = padded.shape[1], n_fft, taper, normalized
+        frames = padded.unfold(-1, n_fft, n_fft // 4)
+        frames = frames if taper is None else frames * taper
+        spectrum: Tensor = torch.fft.rfft(frames, norm="ortho" if normalized else "backward")
+        return spectrum
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """dL/dx[n] = Re sum_k G[k] exp(2 pi i k n / n_fft), over half the bins: a real inverse FFT that counts the
+        bins between the first and the last once instead of twice."""
+        hop, num_frames = ctx.n_fft // 4, grad.shape[1]
+        halved = grad * 0.5
+        halved[..., 0], halved[..., -1] = grad[..., 0], grad[..., -1]
+        frames = torch.fft.irfft(halved, ctx.n_fft, norm="ortho" if ctx.normalized else "forward")
+        parts = (frames if ctx.taper is None else frames * ctx.taper).unflatten(-1, (4, hop))
+        total = parts.new_zeros(grad.shape[0], num_frames + 3, hop)
+        for k in range(4):
+            total[:, k : k + num_frames] += parts[:, :, k]
+        return F.pad(total.flatten(1), (0, ctx.length - total[0].numel())), None, None, None
 
 
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:

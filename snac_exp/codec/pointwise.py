@@ -1,0 +1,30 @@
+"""Products of a 1x1 convolution on a CPU, by whichever of the library's two ways is faster.
+
+On one thread PyTorch sends 1x1 convolutions to its matrix product, and convolutions with a dilation to oneDNN, whose
+kernels are up to twice as fast for 256 channels and more where the matrix product's do not know the processor. To a
+kernel of one tap a dilation means nothing, so it serves to ask for them; measured in benchmarks/step.py.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MIN_CHANNELS = 256
+ANY_DILATION = 2
+
+
+def product(matrix: Tensor, signal: Tensor) -> Tensor:
+    """matrix (D, C) @ signal (C, n)."""
+    if len(matrix) < MIN_CHANNELS:
+        return matrix @ signal
+    return F.conv1d(signal[None], matrix[:, :, None], dilation=ANY_DILATION)[0]
+
+
+def outer_product(grad: Tensor, signal: Tensor) -> Tensor:
+    """grad (D, n) @ signal (C, n)^T, the gradient of the matrix above."""
+    if len(grad) < MIN_CHANNELS:
+        return grad @ signal.t()
+    shape = torch.empty((len(grad), len(signal), 1), dtype=grad.dtype)
+    options = ([1], [0], [ANY_DILATION], False, [0], 1, [False, True, False])
+    found: Tensor = torch.ops.aten.convolution_backward(grad[None], signal[None], shape, None, *options)[1]
+    return found[:, :, 0]
