@@ -32,6 +32,7 @@ class WandbMirror:
         self._run_dir, self._online, self._identity = run_dir, online, identity
         self._project, self._entity = project, entity
         self._run_id = _kept_id(run_dir)
+        os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # no advice on stderr where some library was imported
         self._owns_staging = False
         self._num_mirrored = 0
         self._run: Any = None

@@ -34,6 +34,9 @@ class Utterances:
     def __len__(self) -> int:
         return self.num_rows
 
+    def path(self, row: int) -> str:
+        return f"{row}.wav"
+
     def whole(self, row: int) -> tuple[list[Tensor], dict[str, Tensor]]:
         wide = utterance(row)[: 2 * NUM_SAMPLES] * (row not in self.silent)
         audio = {"head_24k": wide[::2], "head_48k": wide}

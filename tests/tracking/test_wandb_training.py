@@ -18,7 +18,7 @@ SHORT = ["trainer.max_steps_per_epoch=2", "tracker.mode=offline", "tracker.artif
 
 
 def train(*arguments: str) -> int:
-    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)
     return done.returncode
 
 
