@@ -1,6 +1,6 @@
 """Launchers, by where their jobs run. Hydra imports this at every start, so nothing here may be slow to import."""
 
-from snac_exp.runs.multirun import SweepLauncher
+from snac_exp.runs.launch import SweepLauncher
 
 
 class BasicLauncher(SweepLauncher):

@@ -100,7 +100,7 @@ def _open_directory(path: Path, allow_heads: Collection[str]) -> Opened:
             raise CheckpointError(f"{path} has no {best.name} yet: let it validate once, or give a checkpoint file")
         return _open_checkpoint(best, allow_heads)
     if (path / CONFIG_FILE).is_file():
-        return _from_upstream(load_directory(path.resolve().name, path), str(path))
+        return from_upstream(load_directory(path.resolve().name, path), str(path))
     raise CheckpointError(
         f"{path} holds no codec: a run folder has checkpoints/, an exported folder {DESCRIPTION_FILE}, "
         f"upstream's layout {CONFIG_FILE} and {WEIGHTS_FILE}"
@@ -146,7 +146,7 @@ def _open_exported(path: Path, allow_heads: Collection[str]) -> Opened:
     )
 
 
-def _from_upstream(codec: LoadedCodec, origin: str) -> Opened:
+def from_upstream(codec: LoadedCodec, origin: str) -> Opened:
     """A codec in upstream's layout: its own output only."""
     name = head_name(codec.geometry.sampling_rate)
     description = {
@@ -170,7 +170,7 @@ def _open_hub(hub_id: str, allow_heads: Collection[str]) -> Opened:
         file = Path(hf_hub_download(repo_id=hub_id, filename=DESCRIPTION_FILE))
         hf_hub_download(repo_id=hub_id, filename=TENSORS_FILE)
     except EntryNotFoundError:
-        return _from_upstream(load_upstream(hub_id.split("/")[1], None, hub_id), hub_id)
+        return from_upstream(load_upstream(hub_id.split("/")[1], None, hub_id), hub_id)
     except hub_errors() as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(

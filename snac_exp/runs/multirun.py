@@ -4,31 +4,22 @@ Hydra is used for what it does well, expanding and choosing sweeper and launcher
 makes a run folder per job, and every job is the process `resume=RUN_DIR`, from the sweep's snapshot.
 """
 
-import importlib
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import hydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
-from hydra.plugins.launcher import Launcher
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import config_dir, explain
-from snac_exp.config.structure import nearest, structure
+from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
-from snac_exp.runs.jobs import Job, JobChecker, job_table, refuse_doubles
-from snac_exp.runs.ledger import Row
-from snac_exp.runs.sweep import Question, Sweep, outcome
-from snac_exp.runs.terminal import console
+from snac_exp.runs.launch import Session, is_of_the_sweep, session
+from snac_exp.runs.sweep import outcome
 from snac_exp.training.stop import EXIT_PREEMPTED, Stopped
 
 # The default launcher and sweeper. Hydra's own ones of the name basic would run jobs in this process.
@@ -36,98 +27,36 @@ PARTS = {"hydra/launcher": "one_by_one", "hydra/sweeper": "grid"}
 SWITCHES = {"dry_run": False, "wait": True, "again": False}
 
 
-class Backend(Protocol):
-    """Where jobs run; a dataclass whose fields are the keys of its file in conf/hydra/launcher/."""
-
-    def submit(self, sweep: Sweep, rows: Sequence[Row], *, wait: bool) -> None:
-        """Run jobs whose folders are there."""
-
-
-@dataclass
-class Session:
-    """One `-m` command: what its launcher must know, and what came of it."""
-
-    overrides: list[str]
-    dry_run: bool
-    wait: bool
-    again: bool
-    checker: JobChecker = field(default_factory=JobChecker)
-    sweep: Sweep | None = None
-
-
-_session: ContextVar[Session] = ContextVar("session")
-
-
 def multirun(arguments: Sequence[str]) -> int:
     """Run a sweep; returns 0 when all jobs finished (or were submitted), 1 when not, with the others named."""
     switches, rest = split_switches([item for item in arguments if item not in ("-m", "--multirun")])
-    session = Session(with_parts(hydra_overrides(rest)), switches["dry_run"], switches["wait"], switches["again"])
-    token = _session.set(session)
+    overrides = with_parts([_about_sweep(item) for item in hydra_overrides(rest, sweeping=True)])
+    command = Session(overrides, switches["dry_run"], switches["wait"], switches["again"])
+    token = session.set(command)
     try:
-        _hand_over(session.overrides)
-    except Stopped:
+        _hand_over(command.overrides)
+    except Stopped as stopped:
+        print(f"{stopped}: left; go on with: snac-exp sweep resume={command.sweep.path if command.sweep else 'DIR'}")
         return EXIT_PREEMPTED
     finally:
-        _session.reset(token)
-    if session.sweep is None or not session.wait:
+        session.reset(token)
+    if command.sweep is None:
         return 0
-    status, text = outcome(session.sweep)
+    if command.sweep.search is not None:
+        from snac_exp.runs.search import resume
+
+        return resume(command.sweep, wait=command.wait)
+    if not command.wait:
+        return 0
+    status, text = outcome(command.sweep)
     print(text)
     return status
 
 
-class SweepLauncher(Launcher):
-    """What all our launchers share: compose, prove, store, snapshot, then hand over to a backend.
-
-    Subclasses in hydra_plugins/ name the backend; its fields are the launcher's parameters.
-    """
-
-    backend: str
-
-    def __init__(self, **parameters: Any) -> None:
-        self.parameters = {
-            name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-            for name, value in parameters.items()
-        }
-        self.config: DictConfig | None = None
-
-    def setup(self, *, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
-        """Keep the composed config; jobs are composed afresh from their overrides."""
-        self.config = config
-
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Check every job, then submit; the value of a job is its best metric.
-
-        Raises:
-            ConfigError: a job that could not start, before anything is submitted.
-        """
-        session, config = _session.get(), self.config
-        assert config is not None
-        backend = open_backend({"target": self.backend, "parameters": self.parameters})
-        jobs = _checked(session, job_overrides, initial_job_idx)
-        refuse_doubles(jobs)
-        if session.dry_run:
-            _show(jobs)
-            return [_returned(None) for _ in jobs]
-        if session.sweep is None:
-            kept = {"target": self.backend, "parameters": self.parameters}
-            session.sweep = Sweep.create(jobs, _question(config), kept, session.overrides, again=session.again)
-            print(f"sweep: {session.sweep.path}", flush=True)
-        rows = session.sweep.add(jobs)
-        backend.submit(session.sweep, [row for row in rows if row.state != "finished"], wait=session.wait)
-        best = {row.hash: row.best for row in session.sweep.refresh()}
-        return [_returned(best[job.hash]) for job in jobs]
-
-
-def open_backend(facts: dict[str, Any]) -> Backend:
-    """A backend from its class and parameters, as sweep.json keeps them.
-
-    Raises:
-        ConfigError: a parameter it does not have, or of the wrong type.
-    """
-    module, _, name = str(facts["target"]).rpartition(".")
-    opened: Backend = structure(getattr(importlib.import_module(module), name), facts["parameters"], "hydra.launcher")
-    return opened
+def _about_sweep(override: str) -> str:
+    """sweep.metric=… may stand alone or change what +sweep=NAME sets."""
+    key = override.partition("=")[0]
+    return f"++{override.lstrip('+')}" if is_of_the_sweep(key) and "." in key else override
 
 
 def split_switches(arguments: list[str]) -> tuple[dict[str, bool], list[str]]:
@@ -193,43 +122,3 @@ def _command_line(arguments: list[str]) -> Iterator[None]:
         del os.environ["HYDRA_FULL_ERROR"]
         if full is not None:
             os.environ["HYDRA_FULL_ERROR"] = full
-
-
-def _checked(session: Session, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
-    """Compose and prove all jobs. Overrides that do not vary are taken as the user wrote them."""
-    parsed = OverridesParser.create().parse_overrides(session.overrides)
-    last = {item.get_key_element(): item for item in parsed}
-    fixed = {key: str(item.input_line) for key, item in last.items() if not item.is_sweep_override()}
-    jobs = []
-    for index, overrides in enumerate(job_overrides, start=first):
-        named = {item.partition("=")[0]: item for item in overrides}
-        varied = [item for key, item in named.items() if key not in fixed]
-        kept = [fixed.get(key, item) for key, item in named.items() if not _is_sweep_choice(key)]
-        jobs.append(session.checker.check(index, kept, varied))
-    return jobs
-
-
-def _is_sweep_choice(key: str) -> bool:
-    return key.lstrip("+") == "sweep"
-
-
-def _question(config: DictConfig) -> Question:
-    """The node `sweep`, set by +sweep=NAME; its metric and name may be overridden."""
-    node = OmegaConf.select(config, "sweep")
-    if node is None:
-        return Question()
-    values = OmegaConf.to_container(node, resolve=True)
-    if isinstance(values, dict) and values.get("name"):
-        values["name"] = f"{OmegaConf.select(config, 'name')}_{values['name']}"
-    return structure(Question, values, "sweep")
-
-
-def _returned(best: float | None) -> JobReturn:
-    """Hydra's sweepers raise for failed jobs and stop there; ours is told by the ledger instead."""
-    result = JobReturn()
-    result.status, result.return_value = JobStatus.COMPLETED, best
-    return result
-
-
-def _show(jobs: Sequence[Job]) -> None:
-    console().print(job_table(jobs, "dry run: nothing is submitted"))

@@ -9,7 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.table import Table
+from rich.text import Text
 
 from snac_exp.files import read_json
 from snac_exp.runs.ledger import Row
@@ -19,6 +21,8 @@ from snac_exp.runs.truth import Truth, queue_states, status_of, truth
 TAIL_BYTES = 1 << 16  # of metrics.jsonl: the last training lines
 NOT_RUNS = frozenset({"code", "checkpoints", "samples", "wandb", "slurm"})
 COLUMNS = ("run", "state", "epoch", "step", "loss", "best", "audio-s/s", "left", "heard", "SLURM", "last error")
+LEAST_NEEDED = ("heard", "epoch", "audio-s/s", "loss", "left", "SLURM")  # left out in this order on a narrow terminal
+WIDE, MIN_WIDTH = ("run", "last error"), 20  # columns of text, folded to this at least
 STYLES = {"running": "green", "finished": "blue", "failed": "red", "lost": "red", "cancelled": "yellow"}
 
 
@@ -41,7 +45,8 @@ class Line:
     heartbeat_seconds: float | None
     attempts: int
     host: str | None
-    slurm_id: str | None
+    cluster: str | None  # slurm, or local for submitit without SLURM
+    slurm_id: str | None  # of the job there
     slurm_state: str | None
     error: str | None
 
@@ -87,7 +92,7 @@ def _job(run_dir: Path, row: Row | None) -> tuple[str | None, str]:
 
 def _line(folder: Path, run_dir: Path, sweep: Sweep | None, row: Row | None, queue: dict[str, str]) -> Line:
     status = status_of(run_dir) or {}
-    job, _ = _job(run_dir, row)
+    job, cluster = _job(run_dir, row)
     in_queue = queue.get(job) if job else None
     found = Truth(row.state, row.error) if row is not None else truth(status or None, in_queue)
     question = sweep.question if sweep is not None else Question()
@@ -111,6 +116,7 @@ def _line(folder: Path, run_dir: Path, sweep: Sweep | None, row: Row | None, que
         heartbeat_seconds=max(0.0, time.time() - status["heartbeat"]) if "heartbeat" in status else None,
         attempts=int(status.get("attempts", 0)),
         host=status.get("host"),
+        cluster=cluster if job else None,
         slurm_id=job,
         slurm_state=in_queue,
         error=found.error,
@@ -141,20 +147,33 @@ def as_json(lines: Sequence[Line]) -> str:
     return json.dumps([asdict(line) for line in lines], indent=2, ensure_ascii=False)
 
 
-def as_table(lines: Sequence[Line], title: str) -> Table:
-    """The same lines for people; columns that would be empty are left out."""
+def as_table(lines: Sequence[Line], title: str, width: int) -> Table:
+    """The same lines for people; columns that would be empty are left out, and some where `width` is too small."""
     columns: dict[str, list[str]] = {name: [cells[name] for cells in map(_cells, lines)] for name in COLUMNS}
-    shown = [name for name, cells in columns.items() if any(cells) or name in ("run", "state")]
+    shown = {name: cells for name, cells in columns.items() if any(cells) or name in ("run", "state")}
+    for name in LEAST_NEEDED:
+        if _needed(shown) <= width:
+            break
+        shown.pop(name, None)
     table = Table(title=title)
     for name in shown:
-        wide = name in ("run", "last error")
-        left = wide or name in ("state", "SLURM")
+        wide, left = name in WIDE, name in (*WIDE, "state", "SLURM")
         table.add_column(
-            name, justify="left" if left else "right", overflow="fold", no_wrap=not wide, min_width=20 if wide else None
+            name,
+            justify="left" if left else "right",
+            overflow="fold",
+            no_wrap=not wide,
+            min_width=MIN_WIDTH if wide else None,
         )
-    for cells in zip(*(columns[name] for name in shown), strict=True):
+    for cells in zip(*shown.values(), strict=True):
         table.add_row(*cells)
     return table
+
+
+def _needed(columns: Mapping[str, Sequence[str]]) -> int:
+    """Terminal columns without which text would be cut off."""
+    widths = (max(cell_len(Text.from_markup(cell).plain) for cell in (name, *cells)) for name, cells in columns.items())
+    return sum((MIN_WIDTH if name in WIDE else width) + 3 for name, width in zip(columns, widths, strict=True)) + 1
 
 
 def _cells(line: Line) -> dict[str, str]:
@@ -169,7 +188,7 @@ def _cells(line: Line) -> dict[str, str]:
         "audio-s/s": "" if speed is None else f"{speed:.1f}",
         "left": _duration(line.eta_seconds),
         "heard": _duration(line.heartbeat_seconds),
-        "SLURM": " ".join(filter(None, (line.slurm_id, line.slurm_state))),
+        "SLURM": " ".join(filter(None, (line.slurm_id, line.slurm_state))) if line.cluster == "slurm" else "",
         "last error": _escaped(line.error or ""),
     }
 

@@ -6,16 +6,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from snac_exp.errors import ConfigError
 from snac_exp.files import write_json
 from snac_exp.runs.command import resume_command, without_slurm
+from snac_exp.runs.driver import run_driver
 from snac_exp.runs.ledger import Row
 from snac_exp.runs.sweep import Sweep
 from snac_exp.runs.truth import status_of
-from snac_exp.tracking.lock import locked
+from snac_exp.tracking.lock import holder_of, locked
 from snac_exp.tracking.owner import Owner
 from snac_exp.training.stop import Stopped, StopRequest
 
@@ -48,9 +50,10 @@ class Pool:
     def submit(self, sweep: Sweep, rows: Sequence[Row], *, wait: bool) -> None:
         """Run the jobs; with `wait` false in a process of its own that outlives this one."""
         if not wait:
-            self._detach(sweep)
+            run_driver(sweep, "snac_exp.cli", "sweep", f"resume={sweep.path}", wait=False)
             return
-        with locked(sweep.path), StopRequest() as stop:
+        mine = holder_of(sweep.path) == Owner.me()  # a search holds its sweep from one batch to the next
+        with nullcontext() if mine else locked(sweep.path), StopRequest() as stop:
             try:
                 self._run(sweep, list(rows))
             except Stopped:
@@ -114,16 +117,6 @@ class Pool:
             item.process.send_signal(signal.SIGTERM)
         for item in self._running:
             item.process.wait()
-
-    def _detach(self, sweep: Sweep) -> None:
-        command = [sys.executable, "-m", "snac_exp.cli", "sweep", f"resume={sweep.path}"]
-        _, environment = resume_command(sweep.path, sweep.code)
-        log = sweep.path / "driver.log"
-        with open(log, "ab") as file:
-            process = subprocess.Popen(
-                command, env=environment, cwd=sweep.directory, stdout=file, stderr=file, start_new_session=True
-            )
-        print(f"process {process.pid} runs the jobs; its output goes to {log}")
 
 
 def _devices_of(run_dir: Path) -> int:

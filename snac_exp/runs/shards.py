@@ -50,7 +50,8 @@ def submit_shares(verb: str, arguments: Sequence[str]) -> int:
         ConfigError: no count, or a verb that is not there.
     """
     from snac_exp import cli
-    from snac_exp.runs.multirun import open_backend, split_switches
+    from snac_exp.runs.launch import open_backend
+    from snac_exp.runs.multirun import split_switches
 
     switches, rest = split_switches(list(arguments))
     parts = [item for item in rest if item.lstrip("+").startswith(("hydra/", "hydra."))]
@@ -118,4 +119,5 @@ def _launcher(parts: list[str]) -> dict[str, Any]:
     parameters = OmegaConf.to_container(config.hydra.launcher)
     assert isinstance(parameters, dict)
     launcher: Any = get_class(str(parameters.pop("_target_")))
-    return {"target": launcher.backend, "parameters": parameters}
+    facts: dict[str, Any] = launcher(**{str(key): value for key, value in parameters.items()}).facts
+    return facts

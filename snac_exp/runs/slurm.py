@@ -83,6 +83,14 @@ class Slurm:
         """Submit the jobs as one array, note their ids, and with `wait` stay until nothing more happens."""
         if self.cluster == "slurm" and shutil.which("sbatch") is None:
             raise ConfigError("hydra/launcher=slurm: there is no sbatch here; submit from a machine that has SLURM")
+        if rows:
+            self._submit(sweep, rows)
+        if wait:
+            self._wait(sweep)
+        else:
+            print(f"submitted; look: snac-exp status {sweep.path}")
+
+    def _submit(self, sweep: Sweep, rows: Sequence[Row]) -> None:
         devices = _common_devices(sweep, rows)
         executor = submitit.AutoExecutor(
             folder=sweep.path / "slurm" / "%j",
@@ -98,10 +106,6 @@ class Slurm:
         sweep.submitted({row.hash: job.job_id for row, job in zip(rows, jobs, strict=True)}, self.cluster)
         for row, job in zip(rows, jobs, strict=True):
             print(f"{row.title}: {'SLURM job ' if self.cluster == 'slurm' else 'process '}{job.job_id}", flush=True)
-        if wait:
-            self._wait(sweep)
-        else:
-            print(f"submitted; look: snac-exp status {sweep.path}")
 
     def _parameters(self, sweep: Sweep, devices: int) -> dict[str, Any]:
         """Settings of submitit's executor; those with the prefix are dropped where SLURM is not used."""

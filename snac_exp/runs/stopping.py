@@ -14,11 +14,13 @@ from snac_exp.tracking.lock import holder_of
 from snac_exp.tracking.owner import Owner
 from snac_exp.tracking.slurm_queue import ACTIVE
 
-ACTIVE_STATES = ("running", "queued")
+POLL_SECONDS = 0.5
 
 
 def stop(folder: Path, wait_seconds: float) -> tuple[list[str], bool]:
     """Stop what is active below a folder; a line per run, and whether all of them have stopped.
+
+    A run that was just started in the background is asked as soon as it has begun.
 
     Raises:
         ConfigError: there is no run, or one runs on another machine without SLURM.
@@ -30,28 +32,42 @@ def stop(folder: Path, wait_seconds: float) -> tuple[list[str], bool]:
     has_driver = driver is not None and driver.is_running_here()
     if driver is not None and has_driver:
         os.kill(driver.pid, signal.SIGTERM)  # it stops its jobs and begins no others
-    for line in lines:
-        if line.state in ACTIVE_STATES:
-            _ask(folder / line.run, line, has_driver=has_driver)
+    asked: set[str] = set()
     end = time.monotonic() + wait_seconds
-    while any(line.state == "running" for line in lines) and time.monotonic() < end:
-        time.sleep(0.5)
+    while True:
+        for line in lines:
+            if line.run not in asked and _ask(folder / line.run, line, has_driver=has_driver):
+                asked.add(line.run)
+        stopped = not any(line.state == "running" or _begins(folder / line.run, line) for line in lines)
+        if stopped or time.monotonic() >= end:
+            break
+        time.sleep(POLL_SECONDS)
         lines = overview(folder)
     told = [f"{line.run}: {line.state}" + (f" ({line.error})" if line.error else "") for line in lines]
-    return told, all(line.state != "running" for line in lines)
+    return told, stopped
 
 
-def _ask(run_dir: Path, line: Line, *, has_driver: bool) -> None:
-    if line.slurm_id is not None and line.slurm_state in ACTIVE:
+def _begins(run_dir: Path, line: Line) -> bool:
+    """Whether a process in the background is about to begin the run, and cannot be asked yet."""
+    if line.state != "queued" or line.cluster == "slurm":
+        return False
+    return status_of(run_dir) is not None or line.slurm_state in ACTIVE
+
+
+def _ask(run_dir: Path, line: Line, *, has_driver: bool) -> bool:
+    """Ask what is active to save and leave; whether that could be done yet."""
+    if line.state not in ("running", "queued"):
+        return False
+    if line.cluster == "slurm" and line.slurm_id is not None and line.slurm_state in ACTIVE:
         waiting = line.state == "queued"
         subprocess.run(["scancel", *([] if waiting else ["--signal=TERM"]), line.slurm_id], check=True)
-        return
+        return True
     status = status_of(run_dir)
     if line.state == "queued" or status is None:
-        return
+        return False
     owner = Owner.of(status)
-    if owner.is_running_here():
-        if not has_driver:
-            os.kill(owner.pid, signal.SIGTERM)
-    else:
+    if not owner.is_here:
         raise ConfigError(f"{run_dir} runs as {owner}; stop it there")
+    if owner.is_running_here() and not has_driver:
+        os.kill(owner.pid, signal.SIGTERM)
+    return True

@@ -5,6 +5,7 @@ output_dir/sweeps/NAME/TIME-HASH/
 """
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from snac_exp.tracking.run_folder import RunFolder, exclusive_folder
 from snac_exp.tracking.slurm_queue import ACTIVE
 
 SWEEP_FILE = "sweep.json"
+Goal = Literal["minimize", "maximize"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Question:
 
     name: str | None = None
     metric: str = "val/objective"
-    goal: Literal["minimize", "maximize"] = "minimize"
+    goal: Goal = "minimize"
     question: str | None = None
 
 
@@ -57,6 +59,7 @@ class Sweep:
         facts = read_json(path / SWEEP_FILE)
         self.question = structure(Question, facts["question"])
         self.backend: dict[str, Any] = facts["backend"]
+        self.search: dict[str, Any] | None = facts.get("search")  # of Bayesian search, else all jobs are known
         self.directory = Path(facts["directory"])
         self.code = path / "code"
 
@@ -73,16 +76,26 @@ class Sweep:
 
     @classmethod
     def create(
-        cls, jobs: Sequence[AnyJob], question: Question, backend: dict[str, Any], command: list[str], *, again: bool
+        cls,
+        jobs: Sequence[AnyJob],
+        question: Question,
+        backend: dict[str, Any],
+        command: list[str],
+        *,
+        again: bool,
+        search: dict[str, Any] | None = None,
     ) -> "Sweep":
-        """A new folder with the snapshot in it; jobs follow with `add`.
+        """A new folder with the snapshot in it; jobs follow with `add`. Of a `search` the jobs are the corners.
 
         Raises:
             ConfigError: the very same sweep is there already and `again` is not set.
         """
         values = jobs[0].values
         name = question.name or str(values["name"])
-        parent, digest = Path(str(values["output_dir"])) / "sweeps" / name, sweep_hash([job.hash for job in jobs])
+        meaning = [job.hash for job in jobs]
+        if search is not None:  # the same search with more trials is the same search
+            meaning.append(json.dumps({**search, "num_trials": None}, sort_keys=True))
+        parent, digest = Path(str(values["output_dir"])) / "sweeps" / name, sweep_hash(meaning)
         earlier = sorted(path for path in parent.glob(f"*-{digest}*") if (path / SWEEP_FILE).is_file())
         if earlier and not again:
             raise ConfigError(
@@ -92,7 +105,7 @@ class Sweep:
         path = exclusive_folder(parent, digest).resolve()
         take_snapshot(path)
         facts = {"question": asdict(question), "backend": backend, "directory": str(Path.cwd()), "command": command}
-        write_json(path / SWEEP_FILE, facts | {"created": time.time()})
+        write_json(path / SWEEP_FILE, facts | {"search": search, "created": time.time()})
         return cls(path)
 
     def add(self, jobs: Sequence[AnyJob]) -> list[Row]:
@@ -108,6 +121,19 @@ class Sweep:
 
         hashes = {job.hash for job in jobs}
         return [row for row in update_ledger(self.path, extended) if row.hash in hashes]
+
+    def refuse(self, index: int, varied: list[str], reason: str) -> None:
+        """Note a job that cannot be composed: it has failed before it could begin."""
+        name = f"refused-{index}"
+        (self.path / name).mkdir()
+        RunFolder(self.path / name).set_status("failed", error=reason, attempts=0)
+        update_ledger(self.path, lambda rows: [*rows, Row(index, name, varied, name, "failed", error=reason)])
+
+    def set_num_trials(self, num_trials: int) -> None:
+        """Change how many trials a search may make."""
+        assert self.search is not None
+        self.search["num_trials"] = num_trials
+        write_json(self.path / SWEEP_FILE, read_json(self.path / SWEEP_FILE) | {"search": self.search})
 
     def run_dir(self, row: Row) -> Path:
         """The run folder of a job."""
@@ -139,13 +165,21 @@ class Sweep:
         update_ledger(self.path, noted)
 
     def to_run(self) -> list[Row]:
-        """Jobs that are missing or failed: all but the finished, the running and those that a queue holds."""
+        """Jobs that are missing or failed: all but the finished, the running, the refused and what a queue holds."""
         queue = self.queue()
         return [
             row
             for row in self.refresh()
-            if row.state not in ("finished", "running") and queue.get(row.slurm_id or "") not in ACTIVE
+            if row.state not in ("finished", "running")
+            and queue.get(row.slurm_id or "") not in ACTIVE
+            and (self.run_dir(row) / "config.yaml").exists()
         ]
+
+    def best(self) -> Row | None:
+        """The job with the best value of the sweep's metric so far; None if nobody logged it."""
+        measured = [row for row in self.rows() if row.best is not None]
+        sign = 1 if self.question.goal == "minimize" else -1
+        return min(measured, key=lambda row: sign * (row.best or 0.0), default=None)
 
     def is_at_rest(self) -> bool:
         """Whether nothing more happens by itself; a job that has saved is at rest once the queue lets go of it."""
@@ -169,10 +203,11 @@ def best_of(run_dir: Path, question: Question) -> float | None:
         return None
     complete = path.read_bytes().rpartition(b"\n")[0].split(b"\n")
     lines = [json.loads(line) for line in complete if b'"validation"' in line]
-    values = [line[question.metric] for line in lines if line.get(question.metric) is not None]
+    values = [float(line[question.metric]) for line in lines if line.get(question.metric) is not None]
+    values = [value for value in values if math.isfinite(value)]
     if not values:
         return None
-    return float(min(values) if question.goal == "minimize" else max(values))
+    return min(values) if question.goal == "minimize" else max(values)
 
 
 def outcome(sweep: Sweep) -> tuple[int, str]:
@@ -181,13 +216,14 @@ def outcome(sweep: Sweep) -> tuple[int, str]:
     unfinished = [row for row in rows if row.state != "finished"]
     lines = [f"{len(rows) - len(unfinished)} of {len(rows)} jobs finished: {sweep.path / LEDGER_FILE}"]
     lines += [f"{row.title} {row.state}: {row.error or 'no error'}; see {sweep.run_dir(row)}" for row in unfinished]
-    if unfinished:
+    missing = 0 if sweep.search is None else sweep.search["num_trials"] - len(rows)
+    if missing > 0:
+        lines.append(f"{missing} of {sweep.search['num_trials']} trials are not begun")  # type: ignore[index]
+    if unfinished or missing > 0:
         lines.append(f"run what is missing or failed: snac-exp sweep resume={sweep.path}")
-    measured = [row for row in rows if row.best is not None]
-    if measured:
-        sign = 1 if sweep.question.goal == "minimize" else -1
-        best = min(measured, key=lambda row: sign * (row.best or 0.0))
+    best = sweep.best()
+    if best is not None:
         lines.append(f"best {sweep.question.metric}: {best.best:.6g} by {best.title}")
     elif any((sweep.run_dir(row) / "metrics.jsonl").exists() for row in rows) and not unfinished:
         lines.append(f"no run has logged {sweep.question.metric}; the next sweep needs another sweep.metric")
-    return (1 if unfinished else 0), "\n".join(lines)
+    return (1 if unfinished or missing > 0 else 0), "\n".join(lines)

@@ -8,10 +8,17 @@ lie in a temporary folder and go when the page does.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from snac_exp.config.compose import verb_values
 from snac_exp.config.structure import structure
-from snac_exp.errors import ConfigError
+from snac_exp.errors import CodecError, ConfigError
+
+if TYPE_CHECKING:
+    from snac_exp.release.codec import ReleasedCodec
+    from snac_exp.release.sources import Opened
+
+AUTO = "auto"  # the codec that the run was trained from
 
 
 @dataclass(frozen=True)
@@ -33,12 +40,29 @@ def main(arguments: Sequence[str]) -> int:
     options = structure(Options, verb_values("serve", arguments))
     if options.max_seconds <= 0 or options.max_megabytes <= 0:
         raise ConfigError("max_seconds and max_megabytes must be greater than 0")
+    from snac_exp.release.codec import ReleasedCodec
     from snac_exp.release.page import PageSettings, serve
-    from snac_exp.release.sources import load_codec
+    from snac_exp.release.sources import open_model
 
-    tuned = load_codec(options.checkpoint, device=options.device)
-    pretrained = None if options.pretrained is None else load_codec(options.pretrained, device=options.device)
+    opened = open_model(options.checkpoint)
+    tuned = ReleasedCodec(opened.model, opened.blueprint, device=options.device)
+    pretrained = _pretrained(options, opened)
     settings = PageSettings(options.host, options.port, options.max_seconds, options.max_megabytes, options.seed)
-    print(f"http://{options.host}:{options.port}  (stop with Ctrl-C)", flush=True)
     serve(tuned, pretrained, settings)
     return 0
+
+
+def _pretrained(options: Options, opened: "Opened") -> "ReleasedCodec | None":
+    """The codec to hear beside it; where `auto` finds none, that is said."""
+    from snac_exp.release.before import codec_before
+    from snac_exp.release.sources import load_codec
+
+    if options.pretrained is None:
+        return None
+    if options.pretrained != AUTO:
+        return load_codec(options.pretrained, device=options.device)
+    try:
+        return codec_before(opened, options.device)
+    except CodecError as error:
+        print(f"no pretrained codec beside it: {error}", flush=True)
+        return None

@@ -7,6 +7,7 @@ DIR is outputs by default; a run or a sweep works too. A run whose process is go
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.live import Live
@@ -29,12 +30,27 @@ def main(arguments: Sequence[str]) -> int:
         print(as_json(overview(folder)))
         return 0
     if options["watch"] == "false":
-        console().print(as_table(overview(folder), str(folder)))
+        screen = console()
+        screen.print(as_table(overview(folder), str(folder), screen.width))
         return 0
-    with Live(console=console(), auto_refresh=False) as live:
+    _watch(folder, float(options["every_seconds"]))
+    return 0
+
+
+def _watch(folder: Path, every_seconds: float) -> None:
+    """Keep the table up to date until Ctrl-C; where the output is no terminal, one table after the other."""
+    from snac_exp.runs.overview import as_table, overview
+    from snac_exp.runs.terminal import console
+
+    screen = console()
+    with Live(console=screen, auto_refresh=False) if screen.is_terminal else nullcontext() as live:
         try:
             while True:
-                live.update(as_table(overview(folder), f"{folder}  {time.strftime('%H:%M:%S')}"), refresh=True)
-                time.sleep(float(options["every_seconds"]))
+                table = as_table(overview(folder), f"{folder}  {time.strftime('%H:%M:%S')}", screen.width)
+                if live is None:
+                    screen.print(table)
+                else:
+                    live.update(table, refresh=True)
+                time.sleep(every_seconds)
         except KeyboardInterrupt:
-            return 0
+            return

@@ -114,6 +114,29 @@ def pipe(arguments: list[str], data: bytes) -> bytes:
     return done.stdout
 
 
+def peak_megabytes(arguments: list[str]) -> float:
+    """Most memory that a command holds at once."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "snac_exp.cli", *arguments], env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss / 1024
+
+
+def test_memory_does_not_grow_with_the_length_of_a_file(checkpoint: Path, tmp_path: Path) -> None:
+    """Five minutes against twenty seconds: the samples of the longer one alone would be 86 MB."""
+    peaks = []
+    for seconds in (20, 300):
+        folder = tmp_path / str(seconds)
+        folder.mkdir()
+        soundfile.write(folder / "long.wav", np.tile(speech_like(24_000 * 20), seconds // 20), 24_000)
+        output = tmp_path / f"out{seconds}"
+        peaks.append(peak_megabytes(["reconstruct", f"input={folder}", f"output={output}", f"checkpoint={checkpoint}"]))
+        assert len(wav(output / "long_48k.wav")[0]) == 48_000 * seconds
+    assert peaks[1] - peaks[0] < 40
+
+
 def test_pipes_carry_raw_pcm(checkpoint: Path, codec: ReleasedCodec) -> None:
     audio = as_pcm(speech_like(20_000))
     out = pipe(["reconstruct", "input=-", "output=-", f"checkpoint={checkpoint}", "rates=[48000]"], audio.tobytes())

@@ -23,9 +23,14 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Sweep]:
-    """A sweep of stub jobs that do what they are told: finish, raise, exit, die, sleep."""
+def stub_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are the stub."""
     monkeypatch.setattr(pool, "resume_command", stub_command)
+
+
+@pytest.fixture
+def make_sweep(tmp_path: Path, stub_jobs: None) -> Callable[..., Sweep]:
+    """A sweep of stub jobs that do what they are told: finish, raise, exit, die, sleep."""
 
     def make(*deeds: str) -> Sweep:
         jobs = []

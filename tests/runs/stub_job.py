@@ -1,9 +1,12 @@
 """Stands for a training process: keeps the lock and the status as a run does, and does what its config's tag says.
 
+Told to `measure` it logs how far the trunk's rate is from 1e-4, in decades; above 5e-4 it fails.
+
 usage: python stub_job.py RUN_DIR
 """
 
 import json
+import math
 import os
 import signal
 import sys
@@ -18,15 +21,16 @@ def main(run_dir: Path) -> int:
     (deed,) = folder.values()["tracker"]["tags"]
     if deed == "vanish":
         return 3
+    stopped: list[int] = []
+    if deed == "sleep":
+        signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
     with folder.locked():
         folder.begin()
-        line = {
-            "step": 1,
-            "epoch": 1,
-            "kind": "validation",
-            "time": 0.0,
-            "val/objective": folder.values()["seed"] + 0.5,
-        }
+        value = folder.values()["seed"] + 0.5
+        if deed == "measure":
+            rate = folder.values()["lr"]["phases"]["main"]["groups"]["trunk"]
+            value, deed = abs(math.log10(rate) + 4), "raise" if rate > 5e-4 else "finish"
+        line = {"step": 1, "epoch": 1, "kind": "validation", "time": 0.0, "val/objective": value}
         folder.metrics.write_text(json.dumps(line) + "\n")
         if deed == "raise" and not (run_dir / "mended").exists():
             folder.set_status("failed", error="Traceback\nValueError: told to fail")
@@ -36,8 +40,6 @@ def main(run_dir: Path) -> int:
         if deed == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if deed == "sleep":
-            stopped: list[int] = []
-            signal.signal(signal.SIGTERM, lambda number, _: stopped.append(number))
             while not stopped:
                 time.sleep(0.02)
             folder.set_status("preempted", stopped_by="SIGTERM")

@@ -1,9 +1,12 @@
 """A run in the background outlives its terminal, and can be looked at and stopped; verbs run in shares."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,6 +17,7 @@ from snac_exp.data.manifest import Manifest
 from snac_exp.errors import ConfigError
 from snac_exp.runs import background
 from snac_exp.runs.entry import main
+from snac_exp.runs.overview import Line, as_table
 from snac_exp.runs.truth import status_of
 
 
@@ -24,8 +28,9 @@ def wait_for_state(run_dir: Path, state: str) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 def test_background_status_and_stop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    at_once: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stub = Path(__file__).with_name("stub_job.py")
     command = [sys.executable, str(stub)]
@@ -33,14 +38,40 @@ def test_background_status_and_stop(
     assert main([f"output_dir={tmp_path}", "tracker.tags=[sleep]", "name=back", "background=true"]) == 0
     (run_dir,) = (tmp_path / "back").iterdir()
     assert f"snac-exp stop {run_dir}" in capsys.readouterr().out
-    wait_for_state(run_dir, "running")
-    time.sleep(0.2)
+    if not at_once:
+        wait_for_state(run_dir, "running")
     assert cli.run(["status", str(tmp_path), "format=json"]) == 0
     (line,) = json.loads(capsys.readouterr().out)
-    assert (line["state"], line["run"]) == ("running", str(run_dir.relative_to(tmp_path)))
+    expected = "queued" if at_once else "running"
+    assert (line["state"], line["run"]) == (expected, str(run_dir.relative_to(tmp_path)))
     assert cli.run(["stop", str(run_dir), "wait_seconds=20"]) == 0
     assert "preempted" in capsys.readouterr().out
     assert (run_dir / "job.log").exists()
+
+
+def test_status_can_be_watched(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "snac_exp.cli", "status", str(tmp_path), "watch=true", "every_seconds=0.1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    assert process.stdout is not None
+    headings = 0
+    while headings < 2:
+        line = process.stdout.readline()
+        assert line, "it ended"
+        headings += "state" in line
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+def test_a_narrow_terminal_gets_the_columns_that_matter() -> None:
+    facts = dict.fromkeys((field.name for field in fields(Line)), None) | {"run": "a/b", "state": "failed"}
+    line = Line(
+        **facts | {"attempts": 1, "loss": 1.5, "best": 1.25, "step": 3, "heartbeat_seconds": 5.0, "error": "why"}
+    )  # type: ignore[arg-type]
+    shown = {width: [str(column.header) for column in as_table([line], "t", width).columns] for width in (200, 80, 65)}
+    assert shown[200] == ["run", "state", "step", "loss", "best", "heard", "last error"]
+    assert shown[80] == ["run", "state", "step", "loss", "best", "last error"]
+    assert shown[65] == ["run", "state", "step", "best", "last error"]
 
 
 def test_verbs_about_folders_name_what_is_wrong(tmp_path: Path) -> None:

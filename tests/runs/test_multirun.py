@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 
+from snac_exp.config.arguments import hydra_overrides
 from snac_exp.errors import ConfigError
 from snac_exp.runs import pool
 from snac_exp.runs.entry import main
+from snac_exp.runs.jobs import JobChecker
 from snac_exp.runs.ledger import Row
 from snac_exp.runs.multirun import multirun
 from snac_exp.runs.sweep import Sweep
+from snac_exp.tracking import run_folder
+from snac_exp.tracking.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,10 +43,10 @@ def test_a_dry_run_prints_the_jobs_and_makes_nothing(
     assert multirun(["-m", *tiny, "+sweep=lr", "dry_run=true"]) == 0
     text = capsys.readouterr().out
     assert "lr.phases.main.groups.trunk=2e-05" in text
-    # 6 jobs of 2 epochs of 3 steps of 4 x 0.2 s
+    # 6 jobs of 2 epochs of 3 steps of 4 segments; 0.2 s hold two coarse tokens of 2048 samples
     assert "│ all │" in text
     assert " 36 │" in text
-    assert f"{6 * 2 * 3 * 4 * 0.2 / 3600:.3g}" in text
+    assert f"{6 * 2 * 3 * 4 * 2 * 2048 / 24000 / 3600:.3g}" in text
     assert submissions == []
     assert not (tmp_path / "outputs").exists()
 
@@ -85,6 +89,20 @@ def test_one_bad_job_stops_the_sweep(
     assert not (tmp_path / "outputs").exists()
 
 
+def test_paths_and_their_metric_can_be_swept(tiny: list[str], submissions: Submissions, tmp_path: Path) -> None:
+    cache = next(item for item in tiny if item.startswith("data.cache_dir=")).partition("=")[2]
+    (tmp_path / "other codes").symlink_to(cache)
+    both = [item if not item.startswith("data.cache_dir=") else f"{item},{tmp_path}/other codes" for item in tiny]
+    with pytest.raises(ConfigError, match="codes"):  # the first one has a comma in its name: quotes keep it whole
+        multirun(["-m", *both])
+    quoted = [item.replace(cache, "'" + cache.replace("'", "\\'") + "'") for item in both]
+    assert multirun(["-m", *quoted, "sweep.metric=val/head_24k/objective", "sweep.goal=maximize"]) == 1
+    ((sweep, rows),) = submissions
+    stored = [RunFolder.open(sweep.run_dir(row)).values()["data"]["cache_dir"] for row in rows]
+    assert stored == [cache, f"{tmp_path}/other codes"]
+    assert (sweep.question.metric, sweep.question.goal) == ("val/head_24k/objective", "maximize")
+
+
 def test_a_launcher_without_m_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["hydra/launcher=slurm"]) == 2
     assert "needs -m before it" in capsys.readouterr().err
@@ -99,6 +117,45 @@ def test_named_sweeps_say_what_they_compare(name: str) -> None:
     assert values["sweep"]["name"] == name
     assert values["sweep"]["metric"].startswith("val/")
     assert len(next(iter(values["hydra"]["sweeper"]["params"].values())).split(",")) > 1
+
+
+@pytest.mark.parametrize(
+    ("name", "num_jobs", "extra"),
+    [
+        ("lr", 6, []),
+        ("curriculum", 2, []),
+        ("loss_weights", 3, []),
+        ("init", 3, []),
+        ("lr_search", 5, ["hydra/sweeper=random", "hydra.sweeper.num_jobs=5"]),
+    ],
+)
+def test_named_sweeps_are_proved_on_the_main_recipe(
+    name: str, num_jobs: int, extra: list[str], tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = [item for item in tiny if item.startswith("data.cache_dir=")]
+    recipe = ["+experiment=phase12_dual_head", "codec=demo", *data, f"+sweep={name}", *extra, "dry_run=true"]
+    assert multirun(["-m", *recipe]) == 0
+    jobs = [line for line in capsys.readouterr().out.splitlines() if "│     15 │" in line]
+    assert len(jobs) == num_jobs
+
+
+def test_two_launches_in_one_second_get_two_folders(
+    tiny: list[str], submissions: Submissions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folder.time, "strftime", lambda _: "2026-11-21_10-15-02")
+    for _ in range(2):
+        multirun(["-m", *tiny, "again=true"])
+    first, second = (sweep.path.name for sweep, _ in submissions)
+    assert second == f"{first}-2"
+
+
+def test_the_hash_of_a_job_knows_what_it_means_not_where_it_runs(tiny: list[str]) -> None:
+    checker = JobChecker()
+    plain = checker.check(0, hydra_overrides(tiny), []).hash
+    same = ["trainer.num_workers=2", "trainer.num_threads=2", "trainer.log_every_steps=7", "output_dir=elsewhere"]
+    assert checker.check(1, hydra_overrides([*tiny, *same, "name=other", "tracker.tags=[x]"]), []).hash == plain
+    for change in ("seed=3", "lr.phases.main.groups.trunk=1e-6", "trainer.batch_size=1", "data.limit=7"):
+        assert checker.check(2, hydra_overrides([*tiny, change]), []).hash != plain
 
 
 def test_every_launcher_file_fits_its_backend() -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,9 +16,11 @@ import torch
 from submitit.core import job_environment, utils
 
 from snac_exp.runs import entry, slurm
+from snac_exp.runs.command import code_environment
 from snac_exp.runs.multirun import multirun
 from snac_exp.runs.slurm import TrainJob
-from snac_exp.runs.sweep import Sweep
+from snac_exp.runs.snapshot import take_snapshot
+from snac_exp.runs.sweep import Sweep, outcome
 from snac_exp.runs.truth import status_of
 from snac_exp.tracking.tracker import read_metrics
 from snac_exp.training.checkpoints import read_checkpoint
@@ -71,6 +74,110 @@ def test_preempted_and_requeued_equals_uninterrupted(tiny: list[str], tmp_path: 
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     for folder in (run_dir, uninterrupted):
         assert [line["step"] for line in read_metrics(folder) if line["kind"] == "train"] == list(range(1, 16))
+
+
+STUB_ENTRY = """
+import runpy
+from pathlib import Path
+main = runpy.run_path({stub!r})["main"]
+
+def resume_run(run_dir):
+    status = main(Path(run_dir))
+    if status == 1:
+        raise ValueError("told to fail")
+    return status
+"""
+
+
+def submit_stubs(sweep: Sweep) -> tuple[int, str]:
+    """Submit what is left through submitit; the snapshot that jobs run from holds a stub in place of training."""
+    stub = Path(__file__).with_name("stub_job.py")
+    (sweep.code / "snac_exp/runs/entry.py").write_text(STUB_ENTRY.format(stub=str(stub)))
+    slurm.Slurm(cluster="local", poll_seconds=0.1).submit(sweep, sweep.to_run(), wait=True)
+    return outcome(sweep)
+
+
+def test_an_array_of_four_with_one_that_fails(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_sweep("finish", "raise", "finish", "die")
+    status, text = submit_stubs(sweep)
+    assert [row.state for row in sweep.rows()] == ["finished", "failed", "finished", "lost"]
+    assert status == 1
+    assert "2 of 4 jobs finished" in text
+    assert "job 1 (seed=1) failed: ValueError: told to fail" in text
+    failed = sweep.rows()[1]
+    (stderr,) = (sweep.path / "slurm" / str(failed.slurm_id)).glob("*_0_log.err")
+    assert "ValueError: told to fail" in stderr.read_text()
+    (sweep.run_dir(failed) / "mended").touch()
+    assert submit_stubs(sweep)[0] == 1  # the last one dies again
+    assert [(row.state, row.attempts) for row in sweep.rows()] == [
+        ("finished", 1), ("finished", 2), ("finished", 1), ("lost", 2)
+    ]  # fmt: skip
+
+
+def test_a_cancelled_job_saves_is_no_success_and_can_be_taken_up(make_sweep: Callable[..., Sweep]) -> None:
+    sweep = make_sweep("sleep")
+    (row,) = sweep.rows()
+
+    def cancel() -> None:
+        wait_for(lambda: (status_of(sweep.run_dir(row)) or {}).get("state") == "running", 20)
+        os.kill(status_of(sweep.run_dir(row))["pid"], signal.SIGTERM)  # type: ignore[index]
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    status, text = submit_stubs(sweep)
+    canceller.join()
+    assert status == 1
+    assert [row.state for row in sweep.rows()] == ["preempted"]
+    assert sweep.to_run() == sweep.rows()
+    assert f"snac-exp sweep resume={sweep.path}" in text
+
+
+FAKES = {
+    "sbatch": 'cp "${!#}" "$FAKES/script"; echo "Submitted batch job 4242"',
+    "srun": "exit 1",
+    "squeue": 'for task in 0 1 2 3; do echo "4242_$task|PENDING"; done',
+    "scancel": 'echo "$@" >>"$FAKES/cancelled"',
+}
+
+
+def test_what_slurm_is_asked_for(tiny: list[str], tmp_path: Path) -> None:
+    """Account and partition from conf/local, the rest from overrides; nothing of the submitting shell's own job."""
+    checkout = take_snapshot(tmp_path / "copy")
+    (checkout / "conf/local/slurm.yaml").write_text("account: speech\npartition: gpu\nsetup: [module load cuda]\n")
+    for name, text in FAKES.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    asked = ["partition=fast", "nodes=2", "gpus_per_node=2", "cpus_per_task=4", "timeout_min=30", "array_parallelism=3"]
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    environment = os.environ | code_environment(checkout) | {"PATH": path, "FAKES": str(tmp_path), "SLURM_NTASKS": "9"}
+    launcher = [
+        "hydra/launcher=slurm",
+        *(f"{item[0] * (item[0] == '+')}hydra.launcher.{item.lstrip('+')}" for item in asked),
+    ]
+    arguments = ["-m", *tiny, "trainer.devices=2", "seed=1,2,3,4", *launcher, "wait=false"]
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *command], cwd=checkout, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert run("train.py", *arguments).count("SLURM job 4242_") == 4
+    script = (tmp_path / "script").read_text()
+    for line in (
+        "account=speech", "partition=fast", "nodes=2", "ntasks-per-node=2", "gpus-per-node=2", "cpus-per-task=4",
+        "time=30", "array=0-3%3", "signal=USR2@120", "mail-type=FAIL", f"chdir={checkout}",
+    ):  # fmt: skip
+        assert f"#SBATCH --{line}\n" in script
+    sweep = only_sweep(tmp_path)
+    assert f"export PYTHONPATH={sweep.code}" in script
+    assert "module load cuda" in script
+    assert [row.slurm_id for row in sweep.rows()] == [f"4242_{task}" for task in range(4)]
+    lines = json.loads(run("-m", "snac_exp.cli", "status", str(sweep.path), "format=json"))
+    assert [(line["state"], line["slurm_state"]) for line in lines] == [("queued", "PENDING")] * 4
+    run("-m", "snac_exp.cli", "stop", str(sweep.path))
+    assert (tmp_path / "cancelled").read_text().split() == [f"4242_{task}" for task in range(4)]
 
 
 @pytest.fixture

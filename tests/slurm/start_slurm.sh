@@ -5,6 +5,7 @@
 #
 # Everything listens on loopback. Running it twice changes nothing. End it with stop_slurm.sh beside this file.
 # Settings (environment): SLURM_TEST_DIR state and logs, FAKE_CPUS and FAKE_GPUS of the node, REQUEUE_WAIT seconds.
+# Status 3: it cannot be had here (no root, no packages, another SLURM's configuration); 1: it should start and does not.
 set -euo pipefail
 export PATH=$PATH:/usr/sbin:/sbin
 
@@ -25,7 +26,14 @@ fail() {
   tail -n 15 "$LOGS"/*.log >&2 2>/dev/null || true
   exit 1
 }
-[ "$(id -u)" = 0 ] || fail "needs root"
+impossible() {
+  tell "not here: $*" >&2
+  exit 3
+}
+[ "$(id -u)" = 0 ] || impossible "needs root"
+if [ -s "$CONF/slurm.conf" ] && ! grep -q '^# written by tests/slurm/start_slurm.sh' "$CONF/slurm.conf"; then
+  impossible "$CONF/slurm.conf is another SLURM's"
+fi
 
 # Only the daemons themselves: the -core packages bring a database server without its service and its Perl tools.
 packages=(munge slurmctld slurmd slurm-client slurmdbd mariadb-server-core mariadb-client-core)
@@ -34,10 +42,11 @@ for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || absent+=("$package")
 done
 if [ ${#absent[@]} -gt 0 ]; then
+  command -v apt-get >/dev/null || impossible "needs Debian's packages ${absent[*]}"
   tell "installing ${absent[*]}"
   mkdir -p "$LOGS"
   { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${absent[@]}"; } \
-    >"$LOGS/apt.log" 2>&1 || fail "apt-get"
+    >"$LOGS/apt.log" 2>&1 || impossible "apt-get could not install them, see $LOGS/apt.log"
 fi
 
 # lives PIDFILE NAME: the file names a process, and that process has this name

@@ -1,21 +1,28 @@
-"""The real thing: an array with a failing job, a time limit, scancel, edits while queued, two ranks, status throughout.
+"""The real thing: arrays, failures, time limits, preemption, cancelling, requeueing, two ranks; status throughout.
 
 `make test-slurm` starts a SLURM on this machine and runs this; without SNAC_EXP_TEST_SLURM=1 nothing is submitted.
 """
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+import pyarrow.parquet as pq
 import pytest
 import torch
 
+from snac_exp.data.manifest import Manifest
 from snac_exp.runs.command import code_environment, without_slurm
+from snac_exp.runs.overview import Line, overview
 from snac_exp.runs.snapshot import take_snapshot
 from snac_exp.tracking.slurm_queue import job_states
 from snac_exp.tracking.tracker import read_metrics
@@ -23,6 +30,7 @@ from snac_exp.training.checkpoints import read_checkpoint
 
 pytestmark = pytest.mark.skipif(os.environ.get("SNAC_EXP_TEST_SLURM") != "1", reason="make test-slurm runs these")
 ROOT = Path(__file__).parents[2]
+STATE = os.environ.get("SLURM_TEST_DIR", "/var/lib/slurm-test")
 LAUNCHER = ["hydra/launcher=slurm", "hydra.launcher.poll_seconds=1"]
 
 
@@ -69,23 +77,52 @@ def ledger(sweep: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (sweep / "ledger.jsonl").read_text().splitlines()]
 
 
-def status(folder: Path) -> list[dict[str, Any]]:
-    done = verb("status", str(folder), "format=json")
-    assert done.returncode == 0, done.stderr
-    lines: list[dict[str, Any]] = json.loads(done.stdout)
-    return lines
+def look(sweep: Path) -> list[Line]:
+    """What `snac-exp status` shows, without starting a process for it."""
+    return overview(sweep)
+
+
+def states(sweep: Path) -> list[str]:
+    return [line.state for line in look(sweep)]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 180.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.5)
+        time.sleep(0.2)
 
 
 def has_trained(run_dir: Path, steps: int = 1) -> bool:
     metrics = run_dir / "metrics.jsonl"
     return metrics.exists() and metrics.read_text().count('"train"') >= steps
+
+
+@contextmanager
+def paused(run_dir: Path) -> Iterator[int]:
+    """The run stands still from its first steps on, so that it cannot be over before it is asked to stop."""
+    wait_for(lambda: has_trained(run_dir))
+    pid: int = json.loads((run_dir / "status.json").read_text())["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield pid
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def has_been_sent(pid: int, number: int) -> bool:
+    """Whether a signal waits for a process that stands still; SLURM may have set it going with it."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return True
+    facts = dict(line.split(":", 1) for line in text.splitlines())
+    return not facts["State"].strip().startswith("T") or bool(int(facts["ShdPnd"], 16) >> (number - 1) & 1)
+
+
+def slurm(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def slurm_state(job: str) -> str:
@@ -99,6 +136,15 @@ def steps_of(run_dir: Path) -> list[int]:
 def final(run_dir: Path) -> dict[str, Any]:
     entry = json.loads((run_dir / "checkpoints/latest.json").read_text())["checkpoints"][0]
     return read_checkpoint(run_dir / "checkpoints" / entry["file"])
+
+
+def submitted(tmp_path: Path, *arguments: str) -> tuple[Path, Path, str]:
+    """A sweep of one job that is not waited for: its folder, the job's run folder and SLURM's number of the job."""
+    done = train("-m", *arguments, *LAUNCHER, "wait=false")
+    assert done.returncode == 0, done.stdout + done.stderr
+    sweep = only_sweep(tmp_path)
+    (row,) = ledger(sweep)
+    return sweep, sweep / row["run_dir"], row["slurm_id"]
 
 
 def test_an_array_of_four_with_one_that_fails(places: list[str], tmp_path: Path) -> None:
@@ -120,60 +166,83 @@ def test_an_array_of_four_with_one_that_fails(places: list[str], tmp_path: Path)
 
 
 def test_a_time_limit_requeues_and_the_end_is_bit_equal(places: list[str], tmp_path: Path) -> None:
-    assert train("-m", *recipe(160), *places, *LAUNCHER, "wait=false").returncode == 0
-    sweep = only_sweep(tmp_path)
-    (row,) = ledger(sweep)
-    run_dir, job = sweep / row["run_dir"], row["slurm_id"]
-    wait_for(lambda: has_trained(run_dir))
-    (line,) = status(sweep)
-    assert (line["state"], line["slurm_state"]) == ("running", "RUNNING")
-    subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=1"], check=True)
-    wait_for(lambda: slurm_state(job) != "RUNNING")
-    subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=60"], check=True)
+    sweep, run_dir, job = submitted(tmp_path, *recipe(20), *places, "tracker.mode=offline")
+    with paused(run_dir) as pid:
+        done = verb("status", str(sweep), "format=json")
+        (line,) = json.loads(done.stdout)
+        assert (line["state"], line["slurm_state"]) == ("running", "RUNNING")
+        minutes = int(time.time() - ledger(sweep)[0]["submitted"]) // 60 + 2  # less than signal_delay_s from now
+        slurm("scontrol", "update", f"JobId={job}", f"TimeLimit={minutes}")
+        wait_for(lambda: has_been_sent(pid, signal.SIGUSR2))
+    wait_for(lambda: slurm_state(job) == "PENDING")
+    assert states(sweep) == ["queued"]
+    slurm("scontrol", "update", f"JobId={job}", "TimeLimit=60")
     assert json.loads((run_dir / "status.json").read_text())["stopped_by"] == "SIGUSR2"
-    assert 0 < steps_of(run_dir)[-1] < 480, "the signal came too late to mean anything"
-    wait_for(lambda: ledger(sweep)[0]["state"] == "finished" or status(sweep)[0]["state"] == "finished", 300)
-    (row,) = ledger(sweep)
-    assert row["attempts"] == 2
-    whole = train(*recipe(160), places[0], f"output_dir={tmp_path / 'whole'}")
+    assert 0 < steps_of(run_dir)[-1] < 60
+    wait_for(lambda: states(sweep) == ["finished"])
+    assert ledger(sweep)[0]["attempts"] == 2
+    whole = train(*recipe(20), places[0], f"output_dir={tmp_path / 'whole'}")
     assert whole.returncode == 0, whole.stderr
     (uninterrupted,) = (tmp_path / "whole/tiny").iterdir()
     ours, theirs = final(run_dir), final(uninterrupted)
     assert all(torch.equal(ours["model"][name], value) for name, value in theirs["model"].items())
-    assert steps_of(run_dir) == steps_of(uninterrupted) == list(range(1, 481))
+    assert steps_of(run_dir) == steps_of(uninterrupted) == list(range(1, 61))
+    begun = {path.name.rpartition("-")[2] for path in run_dir.glob("wandb/offline-run-*")}
+    assert begun == {(run_dir / "wandb_id").read_text().strip()}  # one W&B run over both starts
+
+
+def test_preemption_requeues(places: list[str], tmp_path: Path) -> None:
+    everything = [
+        "hydra.launcher.partition=scavenge",
+        "hydra.launcher.cpus_per_task=8",
+        "hydra.launcher.timeout_min=60",
+    ]
+    sweep, run_dir, job = submitted(tmp_path, *recipe(20), *places, *everything)
+    with paused(run_dir) as pid:
+        slurm("sbatch", "--partition=cpu", "--cpus-per-task=8", "--output=/dev/null", "--wrap=sleep 1")
+        wait_for(lambda: has_been_sent(pid, signal.SIGUSR2))
+    wait_for(lambda: slurm_state(job) == "PENDING")
+    assert json.loads((run_dir / "status.json").read_text())["stopped_by"] == "SIGUSR2"
+    wait_for(lambda: states(sweep) == ["finished"])
+    assert ledger(sweep)[0]["attempts"] == 2
+    assert steps_of(run_dir) == list(range(1, 61))
 
 
 def test_scancel_saves_is_no_success_and_can_be_taken_up(places: list[str], tmp_path: Path) -> None:
     limited = [*LAUNCHER, "hydra.launcher.array_parallelism=1", "wait=false"]
-    assert train("-m", *recipe(60), *places, "seed=1,2", *limited).returncode == 0
+    assert train("-m", *recipe(20), *places, "seed=1,2", *limited).returncode == 0
     sweep = only_sweep(tmp_path)
     first, second = ledger(sweep)
-    wait_for(lambda: has_trained(sweep / first["run_dir"]))
-    assert [line["state"] for line in status(sweep)] == ["running", "queued"]
-    subprocess.run(["scancel", first["slurm_id"], second["slurm_id"]], check=True)
+    with paused(sweep / first["run_dir"]):
+        assert states(sweep) == ["running", "queued"]
+        slurm("scancel", first["slurm_id"], second["slurm_id"])
     wait_for(lambda: slurm_state(first["slurm_id"]) == "CANCELLED")
-    assert [line["state"] for line in status(sweep)] == ["cancelled", "cancelled"]
+    assert states(sweep) == ["cancelled", "cancelled"]
     saved = json.loads((sweep / first["run_dir"] / "status.json").read_text())
     assert (saved["state"], saved["stopped_by"]) == ("preempted", "SIGTERM")
     done = verb("sweep", f"resume={sweep}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert [(row["state"], row["attempts"]) for row in ledger(sweep)] == [("finished", 2), ("finished", 1)]
-    assert steps_of(sweep / first["run_dir"]) == list(range(1, 181))
+    assert steps_of(sweep / first["run_dir"]) == list(range(1, 61))
 
 
 def test_edits_after_submission_do_not_reach_a_queued_job(places: list[str], tmp_path: Path) -> None:
     checkout = take_snapshot(tmp_path / "copy")
     held = [*LAUNCHER, "+hydra.launcher.additional_parameters.hold=true", "wait=false"]
-    done = train("-m", *recipe(2), *places, *held, root=checkout)
+    asked = ["timeout_min=7", "cpus_per_task=2", "gpus_per_node=1", "mem_gb=2", "partition=cpu"]
+    done = train("-m", *recipe(2), *places, *held, *(f"hydra.launcher.{item}" for item in asked), root=checkout)
     assert done.returncode == 0, done.stderr
     sweep = only_sweep(tmp_path)
     (row,) = ledger(sweep)
     for name in ("conf/train.yaml", "conf/codec/demo.yaml", "snac_exp/__init__.py", "train.py"):
         (checkout / name).write_text("nonsense [")
-    assert status(sweep)[0]["slurm_state"] == "PENDING"
-    subprocess.run(["scontrol", "release", row["slurm_id"]], check=True)
-    wait_for(lambda: status(sweep)[0]["state"] not in ("queued", "running"))
-    assert status(sweep)[0]["state"] == "finished"
+    assert [(line.state, line.slurm_state) for line in look(sweep)] == [("queued", "PENDING")]
+    known = slurm("scontrol", "show", "job", row["slurm_id"])
+    for text in ("Partition=cpu", "TimeLimit=00:07:00", "CPUs/Task=2", "TresPerNode=gres:gpu:1", "JobName=tiny"):
+        assert text in known
+    slurm("scontrol", "release", row["slurm_id"])
+    wait_for(lambda: states(sweep) not in (["queued"], ["running"]))
+    assert states(sweep) == ["finished"]
 
 
 def test_two_tasks_train_one_run(places: list[str], tmp_path: Path) -> None:
@@ -187,24 +256,61 @@ def test_two_tasks_train_one_run(places: list[str], tmp_path: Path) -> None:
 
 
 def test_an_operators_requeue_resumes(places: list[str], tmp_path: Path) -> None:
-    assert train("-m", *recipe(60), *places, *LAUNCHER, "wait=false").returncode == 0
-    sweep = only_sweep(tmp_path)
-    (row,) = ledger(sweep)
-    run_dir = sweep / row["run_dir"]
-    wait_for(lambda: has_trained(run_dir, 3))
-    subprocess.run(["scontrol", "requeue", row["slurm_id"]], check=True)
-    wait_for(lambda: status(sweep)[0]["state"] == "finished", 300)
+    sweep, run_dir, job = submitted(tmp_path, *recipe(20), *places)
+    with paused(run_dir):
+        slurm("scontrol", "requeue", job)
+    wait_for(lambda: states(sweep) == ["finished"])
     assert ledger(sweep)[0]["attempts"] == 2
-    assert steps_of(run_dir) == list(range(1, 181))
+    assert steps_of(run_dir) == list(range(1, 61))
+
+
+def test_a_failed_node_costs_what_was_not_saved(places: list[str], tmp_path: Path) -> None:
+    sweep, run_dir, job = submitted(tmp_path, *recipe(20), *places, "checkpoint.every_epochs=2")
+    wait_for(lambda: has_trained(run_dir, 13))
+    node = psutil.Process(int(slurm("cat", f"{STATE}/run/slurmd.pid")))
+    steps = [item for item in psutil.process_iter() if item.name() == "slurmstepd" and f"[{job}." in item.cmdline()[0]]
+    lost = [node, *steps, *(child for step in steps for child in step.children(recursive=True))]
+    for process in lost:
+        process.kill()
+    psutil.wait_procs(lost, timeout=20)
+    slurm("scontrol", "update", f"nodename={socket.gethostname().partition('.')[0]}", "state=down", "reason=test")
+    assert (slurm_state(job), states(sweep)) == ("PENDING", ["queued"])
+    slurm(str(Path(__file__).with_name("start_slurm.sh")))
+    wait_for(lambda: states(sweep) == ["finished"])
+    assert ledger(sweep)[0]["attempts"] == 2
+    assert steps_of(run_dir) == list(range(1, 61))
 
 
 def test_stop_asks_through_slurm(places: list[str], tmp_path: Path) -> None:
-    assert train("-m", *recipe(60), *places, *LAUNCHER, "wait=false").returncode == 0
-    sweep = only_sweep(tmp_path)
-    (row,) = ledger(sweep)
-    wait_for(lambda: has_trained(sweep / row["run_dir"]))
+    sweep, run_dir, job = submitted(tmp_path, *recipe(200), *places)
+    wait_for(lambda: has_trained(run_dir))
     done = verb("stop", str(sweep))
     assert done.returncode == 0, done.stdout + done.stderr
     assert ": preempted" in done.stdout
-    wait_for(lambda: slurm_state(row["slurm_id"]) == "FAILED")  # it did not succeed: exit status 75
-    assert status(sweep)[0]["state"] == "preempted"
+    wait_for(lambda: slurm_state(job) == "FAILED")  # it did not succeed: exit status 75
+    assert states(sweep) == ["preempted"]
+
+
+def test_a_search_submits_its_trials_in_batches(places: list[str], tmp_path: Path) -> None:
+    space = "lr.phases.main.groups.trunk=tag(log,interval(1e-6,1e-4))"
+    chosen = ["hydra/sweeper=optuna", "hydra.sweeper.num_trials=3", "hydra.sweeper.parallel=2"]
+    done = train("-m", *recipe(2), *places, space, *chosen, "hydra.sweeper.startup_trials=2", *LAUNCHER)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = ledger(only_sweep(tmp_path))
+    assert [row["state"] for row in rows] == ["finished"] * 3
+    arrays = [row["slurm_id"].partition("_")[0] for row in rows]
+    assert arrays[0] == arrays[1] != arrays[2]
+
+
+def test_verbs_run_in_shares_as_arrays(corpus_dir: Path, tmp_path: Path) -> None:
+    prepared, codes = corpus_dir / "prepared", tmp_path / "codes"
+    shared = ["shard.count=2", f"output_dir={tmp_path}", *LAUNCHER]
+    shares = [f"data={prepared}", "codec=demo", f"output={codes}", "rows_per_shard=10"]
+    done = verb("sweep", "cache-codes", *shares, *shared)
+    assert done.returncode == 0, done.stdout + done.stderr
+    num_rows = len(Manifest.read(prepared).rows)
+    assert sum(pq.read_metadata(path).num_rows for path in codes.glob("codes-*.parquet")) == num_rows
+    targets = [f"data={prepared}", "kind=resample", f"output={tmp_path / 'targets'}"]
+    done = verb("sweep", "targets", *targets, *shared)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((tmp_path / "targets").rglob("*.flac"))) == num_rows
