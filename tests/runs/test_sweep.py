@@ -15,7 +15,7 @@ from snac_exp import cli
 from snac_exp.errors import ConfigError
 from snac_exp.runs import pool
 from snac_exp.runs.pool import Pool
-from snac_exp.runs.sweep import Sweep, outcome
+from snac_exp.runs.sweep import Sweep, best_of, outcome
 from snac_exp.runs.truth import status_of
 
 MakeSweep = Callable[..., Sweep]
@@ -125,6 +125,7 @@ def test_status_tells_a_lost_run_from_a_running_one(make_sweep: MakeSweep, capsy
         processes.append(subprocess.Popen(command, env=environment))
     processes[1].wait(20)
     wait_for(lambda: (status_of(sweep.run_dir(sweep.rows()[0])) or {}).get("state") == "running")
+    wait_for(lambda: best_of(sweep.run_dir(sweep.rows()[0]), sweep.question) is not None)
     assert cli.run(["status", str(sweep.path.parent), "format=json"]) == 0
     lines = json.loads(capsys.readouterr().out)
     assert [line["state"] for line in lines] == ["running", "lost"]
