@@ -38,7 +38,7 @@ def stop(folder: Path, wait_seconds: float) -> tuple[list[str], bool]:
         for line in lines:
             if line.run not in asked and _ask(folder / line.run, line, has_driver=has_driver):
                 asked.add(line.run)
-        stopped = not any(line.state == "running" or _begins(folder / line.run, line) for line in lines)
+        stopped = not any(_is_active(folder / line.run, line) for line in lines)
         if stopped or time.monotonic() >= end:
             break
         time.sleep(POLL_SECONDS)
@@ -47,11 +47,11 @@ def stop(folder: Path, wait_seconds: float) -> tuple[list[str], bool]:
     return told, stopped
 
 
-def _begins(run_dir: Path, line: Line) -> bool:
-    """Whether a process in the background is about to begin the run, and cannot be asked yet."""
-    if line.state != "queued" or line.cluster == "slurm":
-        return False
-    return status_of(run_dir) is not None or line.slurm_state in ACTIVE
+def _is_active(run_dir: Path, line: Line) -> bool:
+    """Whether it runs, a queue holds it, or a process in the background is about to begin it."""
+    if line.state == "running" or line.slurm_state in ACTIVE:
+        return True
+    return line.state == "queued" and line.slurm_id is None and status_of(run_dir) is not None
 
 
 def _ask(run_dir: Path, line: Line, *, has_driver: bool) -> bool:

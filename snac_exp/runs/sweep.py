@@ -175,6 +175,10 @@ class Sweep:
             and (self.run_dir(row) / "config.yaml").exists()
         ]
 
+    def is_in_a_queue(self) -> bool:
+        """Whether a queue holds any job: it waits, runs, or is being ended."""
+        return bool(ACTIVE.intersection(self.queue().values()))
+
     def best(self) -> Row | None:
         """The job with the best value of the sweep's metric so far; None if nobody logged it."""
         measured = [row for row in self.rows() if row.best is not None]
@@ -183,7 +187,7 @@ class Sweep:
 
     def is_at_rest(self) -> bool:
         """Whether nothing more happens by itself; a job that has saved is at rest once the queue lets go of it."""
-        return all(row.state in FINAL for row in self.refresh()) and not ACTIVE.intersection(self.queue().values())
+        return all(row.state in FINAL for row in self.refresh()) and not self.is_in_a_queue()
 
     def _refreshed(self, row: Row, queue: dict[str, str]) -> Row:
         status = status_of(self.run_dir(row))

@@ -52,7 +52,7 @@ def _resume(sweep: "Sweep", folder: Path, *, wait: bool) -> int:
         raise ConfigError(f"{folder} has no jobs: it was interrupted before they were made; begin it anew")
     rows = sweep.to_run()
     try:
-        if rows:
+        if rows or (wait and sweep.is_in_a_queue()):
             open_backend(sweep.backend).submit(sweep, rows, wait=wait)
     except Stopped:
         print(f"left; go on with: snac-exp sweep resume={sweep.path}")

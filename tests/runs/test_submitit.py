@@ -135,7 +135,8 @@ def test_a_cancelled_job_saves_is_no_success_and_can_be_taken_up(make_sweep: Cal
 FAKES = {
     "sbatch": 'cp "${!#}" "$FAKES/script"; echo "Submitted batch job 4242"',
     "srun": "exit 1",
-    "squeue": 'for task in 0 1 2 3; do echo "4242_$task|PENDING"; done',
+    "squeue": 'state=PENDING; test -e "$FAKES/cancelled" && state=CANCELLED\n'
+    'for task in 0 1 2 3; do echo "4242_$task|$state"; done',
     "scancel": 'echo "$@" >>"$FAKES/cancelled"',
 }
 
@@ -176,7 +177,7 @@ def test_what_slurm_is_asked_for(tiny: list[str], tmp_path: Path) -> None:
     assert [row.slurm_id for row in sweep.rows()] == [f"4242_{task}" for task in range(4)]
     lines = json.loads(run("-m", "snac_exp.cli", "status", str(sweep.path), "format=json"))
     assert [(line["state"], line["slurm_state"]) for line in lines] == [("queued", "PENDING")] * 4
-    run("-m", "snac_exp.cli", "stop", str(sweep.path))
+    assert run("-m", "snac_exp.cli", "stop", str(sweep.path)).count(": cancelled (") == 4
     assert (tmp_path / "cancelled").read_text().split() == [f"4242_{task}" for task in range(4)]
 
 

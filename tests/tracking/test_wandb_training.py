@@ -17,19 +17,20 @@ DRIVER = ROOT / "tests" / "end_to_end" / "driver.py"
 SHORT = ["trainer.max_steps_per_epoch=2", "tracker.mode=offline", "tracker.artifacts=best", "tracker.tags=[pilot]"]
 
 
-def train(*arguments: str) -> int:
-    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    return done.returncode
+def train(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture(scope="module")
 def killed_and_resumed(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two steps in each of four epochs, checkpoints at steps 2, 3, 4, 6 and 8; killed after step 5."""
     output = tmp_path_factory.mktemp("wandb")
-    assert train(str(DRIVER), "step=5", *recipe(corpus_dir, output), *SHORT) == -signal.SIGKILL
+    killed = train(str(DRIVER), "step=5", *recipe(corpus_dir, output), *SHORT)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     folder = run_dir(output)
     assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()][-1] == 5
-    assert train("train.py", f"resume={folder}") == 0
+    resumed = train("train.py", f"resume={folder}")
+    assert resumed.returncode == 0, resumed.stderr
     return folder
 
 
