@@ -1,7 +1,7 @@
 """Whether an audio file is all there, by what its container promises.
 
-libsndfile takes a WAV, AIFF, Ogg or MP3 file that was cut off for a shorter one. FLAC needs no look here: a cut one does
-not decode to its end.
+libsndfile takes a WAV, AIFF, Ogg or MP3 file that was cut off for a shorter one. FLAC needs no look here: cut off, it
+does not decode to its end.
 """
 
 import os

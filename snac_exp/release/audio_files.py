@@ -1,6 +1,7 @@
 """Audio files in bounded memory: read part by part into the encoder, written part by part from the decoder."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from snac_exp.data.audio import AudioInfo, audio_info, read_mono, resampled_length
+from snac_exp.data.completeness import check_complete
 from snac_exp.errors import DataError
 from snac_exp.files import atomic_path
 from snac_exp.release.codec import DEFAULT_CHUNK_SECONDS, ReleasedCodec
@@ -46,6 +48,7 @@ def open_source(path: Path) -> Iterator[AudioSource]:
     Raises:
         DataError: it is missing, no audio, empty or truncated.
     """
+    check_complete(path)
     info = audio_info(path)
     if info.num_samples < 1:
         raise DataError(f"{path}: has no samples")
@@ -142,13 +145,24 @@ def rate_label(rate: int) -> str:
 
 
 def stems(paths: Sequence[str]) -> dict[str, str]:
-    """Relative path -> the same without its ending, or with it as `_wav` where two would be called alike."""
+    """Relative path -> the same without its ending, or with it as `_wav` where two would be called alike.
+
+    Names that differ in case alone count as alike: some file systems cannot hold both.
+
+    Raises:
+        DataError: two are alike all the same.
+    """
     short = {path: str(Path(path).with_suffix("")) for path in paths}
-    names = [stem.casefold() for stem in short.values()]
-    return {
-        path: stem if names.count(stem.casefold()) == 1 else f"{stem}_{Path(path).suffix[1:]}"
-        for path, stem in short.items()
-    }
+    alike = Counter(stem.casefold() for stem in short.values())
+    long = {path: f"{stem}_{Path(path).suffix[1:]}" for path, stem in short.items()}
+    chosen = {path: stem if alike[stem.casefold()] == 1 else long[path] for path, stem in short.items()}
+    owners: dict[str, str] = {}
+    for path in paths:
+        name = chosen[path].casefold()
+        if name in owners:
+            raise DataError(f"{owners[name]!r} and {path!r} would have outputs of one name; rename one of them")
+        owners[name] = path
+    return chosen
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
@@ -17,8 +18,11 @@ from snac_exp.errors import DataError
 from snac_exp.files import atomic_path
 from snac_exp.release.codes import Codes
 
-MAX_NPZ_BYTES = 2**31
+MAX_NPZ_BYTES = 2**28
 """Largest unpacked size that is read: an hour of codes is about 1 MB, so more is no honest file."""
+
+MAX_ROW_TOKENS = 2**24
+"""Most tokens of one codebook in a row of a Parquet file, where a few bytes may stand for millions of equal tokens."""
 
 METADATA_KEY = b"snac_exp_codes"
 _VERSION = 1
@@ -95,6 +99,7 @@ def read_parquet(path: Path) -> Iterator[tuple[str, Codes]]:
         facts = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
         names = [name for name in file.schema_arrow.names if name.startswith("codes_")]
         for batch in file.iter_batches(batch_size=_ROWS_READ_AT_ONCE):
+            _check_rows(batch, names, path)
             for row in batch.to_pylist():
                 arrays = {name: np.asarray(row[name], dtype=np.int64) for name in names}
                 arrays |= {key: np.array(row[key]) for key in ("num_samples", "sample_rate")}
@@ -103,6 +108,12 @@ def read_parquet(path: Path) -> Iterator[tuple[str, Codes]]:
         raise DataError(f"there is no {path}") from None
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is no Parquet file of snac-exp encode, or damaged ({error})") from None
+
+
+def _check_rows(batch: pa.RecordBatch, names: list[str], path: Path) -> None:
+    longest = max((pc.max(pc.list_value_length(batch.column(name))).as_py() or 0 for name in names), default=0)
+    if longest > MAX_ROW_TOKENS:
+        raise DataError(f"{path} has a row of {longest:,} tokens; that is no file of codes")
 
 
 def _check_archive(file: Any, name: str) -> None:

@@ -136,10 +136,13 @@ def decode_folder(codec: ReleasedCodec, source: Path, output: Path, settings: Se
             if job.is_done(name, stamp):
                 summary.num_before += 1
             else:
-                paths = {rate: job.output(item) for rate, item in outputs.items()}
-                summary.num_clipped += _decode(codec, load(), paths, settings, lambda seconds: None)
-                job.record(name, stamp, list(outputs.values()))
-                summary.num_done += 1
+                try:
+                    paths = {rate: job.output(item) for rate, item in outputs.items()}
+                    summary.num_clipped += _decode(codec, load(), paths, settings, lambda seconds: None)
+                    job.record(name, stamp, list(outputs.values()))
+                    summary.num_done += 1
+                except DataError as error:
+                    summary.failed = (summary.failed or {}) | {name: str(error)}
             show(1, name)
     return summary
 

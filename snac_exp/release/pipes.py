@@ -1,6 +1,9 @@
 """One signal between files and standard input and output."""
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -18,7 +21,8 @@ def reconstruct_pcm(
     """Raw PCM in, raw PCM out at the one rate of the settings."""
     with open_pcm(source, pcm_rate) as audio:
         codes = encode_source(codec, audio, chunk_seconds=settings.chunk_seconds)
-    write_pcm(codec, codes, target, settings)
+    with _until_the_reader_leaves():
+        write_pcm(codec, codes, target, settings)
 
 
 def encode_one(codec: ReleasedCodec, source: str, target: str, pcm_rate: int, chunk_seconds: float) -> None:
@@ -32,7 +36,8 @@ def encode_one(codec: ReleasedCodec, source: str, target: str, pcm_rate: int, ch
     opened = open_pcm(sys.stdin.buffer, pcm_rate) if source == "-" else open_source(Path(source).expanduser())
     with opened as audio:
         codes = encode_source(codec, audio, chunk_seconds=chunk_seconds)
-    write_npz(sys.stdout.buffer if target == "-" else Path(target).expanduser(), codes)
+    with _until_the_reader_leaves():
+        write_npz(sys.stdout.buffer if target == "-" else Path(target).expanduser(), codes)
 
 
 def decode_one(codec: ReleasedCodec, source: str, target: str, settings: Settings) -> None:
@@ -40,7 +45,8 @@ def decode_one(codec: ReleasedCodec, source: str, target: str, settings: Setting
     rate = _only_rate(settings)
     codes = read_npz(sys.stdin.buffer.read(MAX_NPZ_BYTES) if source == "-" else Path(source).expanduser())
     if target == "-":
-        write_pcm(codec, codes, sys.stdout.buffer, settings)
+        with _until_the_reader_leaves():
+            write_pcm(codec, codes, sys.stdout.buffer, settings)
         return
     decode_to_files(
         codec,
@@ -61,6 +67,15 @@ def write_pcm(codec: ReleasedCodec, codes: Codes, target: IO[bytes], settings: S
     for chunk in chunks:
         target.write(pcm(to_numpy(chunk[rate])).tobytes())
         target.flush()
+
+
+@contextmanager
+def _until_the_reader_leaves() -> Iterator[None]:
+    """A reader like `head` that has enough is no error; what Python still holds for it goes nowhere."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _only_rate(settings: Settings) -> int:

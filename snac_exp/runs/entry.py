@@ -15,9 +15,12 @@ HELP = """\
 usage: python train.py [GROUP=CHOICE | KEY=VALUE | +experiment=NAME | +debug=fast]…
        python train.py … background=true          detach; look with snac-exp status, end with snac-exp stop
        python train.py -m KEY=VALUE,VALUE… [+sweep=NAME] [hydra/launcher=local_processes|slurm] [dry_run=true]
+       python train.py -m hydra/sweeper=random|optuna 'KEY=interval(LOW,HIGH)'… [sweep.metric=NAME]
        python train.py resume=RUN_DIR
        python train.py --cfg job [OVERRIDES]      print the composed config, run nothing
 
+Under -m commas separate values. Those of a path do too, unless it names what is there as it stands; quotes keep a path
+whole: data.cache_dir="'A,1',B". Keys of the command alone: dry_run, wait (false submits and returns), again.
 Without arguments this is the demo. Look before you run: snac-exp plan OVERRIDES, snac-exp check OVERRIDES.
 """
 

@@ -52,7 +52,8 @@ class Pool:
         if not wait:
             run_driver(sweep, "snac_exp.cli", "sweep", f"resume={sweep.path}", wait=False)
             return
-        mine = holder_of(sweep.path) == Owner.me()  # a search holds its sweep from one batch to the next
+        holder = holder_of(sweep.path)  # a search holds its sweep from one batch to the next
+        mine = holder is not None and holder.pid == os.getpid() and holder.is_running_here()
         with nullcontext() if mine else locked(sweep.path), StopRequest() as stop:
             try:
                 self._run(sweep, list(rows))

@@ -99,11 +99,12 @@ class Slurm:
         )
         executor.update_parameters(**self._parameters(sweep, devices))
         tasks = [TrainJob(str(sweep.run_dir(row)), str(sweep.path)) for row in rows]
+        when = time.time()
         with _submission_environment(sweep):
             jobs = (
                 executor.submit_array(tasks) if self.cluster == "slurm" else [executor.submit(task) for task in tasks]
             )
-        sweep.submitted({row.hash: job.job_id for row, job in zip(rows, jobs, strict=True)}, self.cluster)
+        sweep.submitted({row.hash: job.job_id for row, job in zip(rows, jobs, strict=True)}, self.cluster, when)
         for row, job in zip(rows, jobs, strict=True):
             print(f"{row.title}: {'SLURM job ' if self.cluster == 'slurm' else 'process '}{job.job_id}", flush=True)
 

@@ -68,6 +68,7 @@ def _ask(run_dir: Path, line: Line, *, has_driver: bool) -> bool:
     owner = Owner.of(status)
     if not owner.is_here:
         raise ConfigError(f"{run_dir} runs as {owner}; stop it there")
-    if owner.is_running_here() and not has_driver:
+    stopped_by_driver = has_driver and line.cluster is None
+    if owner.is_running_here() and not stopped_by_driver:
         os.kill(owner.pid, signal.SIGTERM)
     return True

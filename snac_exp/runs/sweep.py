@@ -125,7 +125,7 @@ class Sweep:
     def refuse(self, index: int, varied: list[str], reason: str) -> None:
         """Note a job that cannot be composed: it has failed before it could begin."""
         name = f"refused-{index}"
-        (self.path / name).mkdir()
+        (self.path / name).mkdir(exist_ok=True)
         RunFolder(self.path / name).set_status("failed", error=reason, attempts=0)
         update_ledger(self.path, lambda rows: [*rows, Row(index, name, varied, name, "failed", error=reason)])
 
@@ -153,13 +153,13 @@ class Sweep:
         rows = [row for row in self.rows() if row.state != "finished"]
         return queue_states({row.slurm_id: row.cluster or "" for row in rows if row.slurm_id is not None})
 
-    def submitted(self, ids: dict[str, str], cluster: str) -> None:
-        """Note the queue's ids of jobs (hash -> id)."""
+    def submitted(self, ids: dict[str, str], cluster: str, when: float) -> None:
+        """Note the queue's ids of jobs (hash -> id), submitted at `when` [s since the epoch]; some may be over by now."""
 
         def noted(rows: list[Row]) -> list[Row]:
             for row in rows:
                 if row.hash in ids:
-                    row.slurm_id, row.cluster, row.submitted, row.state = ids[row.hash], cluster, time.time(), "queued"
+                    row.slurm_id, row.cluster, row.submitted, row.state = ids[row.hash], cluster, when, "queued"
             return rows
 
         update_ledger(self.path, noted)

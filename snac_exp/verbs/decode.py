@@ -49,4 +49,5 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     summary = folders.decode_folder(codec, source, output, settings, codec.fingerprint)
     print("\n".join(summary.lines("decoded", output)))
+    summary.refuse_failures()
     return 0

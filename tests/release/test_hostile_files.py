@@ -8,11 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 import torch
 
 from snac_exp import cli
+from snac_exp.data.completeness import check_complete
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.release import code_files
+from snac_exp.release.audio_files import open_source, stems
 from snac_exp.release.code_files import METADATA_KEY, parquet_writer, read_npz, read_parquet, write_npz
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.codes import Codes
@@ -109,6 +112,66 @@ def test_a_manifest_with_path_traversal_writes_nothing_outside(codes: Codes, che
     with pytest.raises(DataError, match="is no name for an output file"):
         cli.run(["decode", f"input={folder / 'codes.parquet'}", f"output={folder / 'out'}", f"checkpoint={checkpoint}"])
     assert not list(tmp_path.rglob("*.wav"))
+
+
+def test_a_file_of_codes_that_fails_is_told_and_the_others_are_done(
+    codes: Codes, checkpoint: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "codes", tmp_path / "out"
+    folder.mkdir()
+    write_npz(folder / "good.npz", codes)
+    (folder / "bad.npz").write_bytes((folder / "good.npz").read_bytes()[:200])
+    with pytest.raises(DataError, match=r"1 files could not be done, all others were:\n.*bad\.npz"):
+        cli.run(["decode", f"input={folder}", f"output={out}", f"checkpoint={checkpoint}"])
+    assert sorted(path.name for path in out.glob("*.wav")) == ["good_24k.wav", "good_48k.wav"]
+
+
+def test_names_that_would_share_an_output(codes: Codes, checkpoint: Path, tmp_path: Path) -> None:
+    path = tmp_path / "codes.parquet"
+    for names in (["a.wav", "a.wav"], ["a.wav", "a.flac", "a_wav.ogg"], ["a.wav", "a.flac", "A_WAV.ogg"]):
+        with parquet_writer(path, 3, codes.codebooks) as rows:
+            for name in names:
+                rows.append(name, codes)
+        with pytest.raises(DataError, match="would have outputs of one name"):
+            cli.run(["decode", f"input={path}", f"output={tmp_path / 'out'}", f"checkpoint={checkpoint}"])
+    assert stems(["a.wav", "b/a.wav", "a.flac", "c.wav"]) == {
+        "a.wav": "a_wav", "b/a.wav": "b/a", "a.flac": "a_flac", "c.wav": "c"
+    }  # fmt: skip
+
+
+def test_a_row_of_endless_tokens(codes: Codes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_files, "MAX_ROW_TOKENS", 5)
+    with parquet_writer(tmp_path / "a.parquet", 3, codes.codebooks) as rows:
+        rows.append("a.wav", codes)
+    with pytest.raises(DataError, match="tokens; that is no file of codes"):
+        list(read_parquet(tmp_path / "a.parquet"))
+
+
+@pytest.mark.parametrize("ending", ["wav", "rf64", "flac", "ogg", "opus", "mp3", "aiff"])
+def test_audio_that_is_cut_off(ending: str, checkpoint: Path, tmp_path: Path) -> None:
+    kinds = {"opus": {"format": "OGG", "subtype": "OPUS"}, "rf64": {"format": "RF64"}}
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    name = f"take.{'wav' if ending == 'rf64' else ending}"
+    soundfile.write(folder / name, speech_like(48_000), 24_000, **kinds.get(ending, {}))
+    data = (folder / name).read_bytes()
+    with open_source(folder / name) as source:
+        assert source.info.num_samples >= 48_000
+    (folder / name).write_bytes(data[: len(data) * 6 // 10])
+    with pytest.raises(DataError, match="take"):
+        cli.run(["reconstruct", f"input={folder}", f"output={out}", f"checkpoint={checkpoint}"])
+    assert not list(out.glob("*.wav"))
+
+
+def test_sizes_that_were_never_filled_in_are_no_promise(tmp_path: Path) -> None:
+    """As programs write them that pipe a WAV out."""
+    soundfile.write(tmp_path / "a.wav", speech_like(2_000), 24_000)
+    data = bytearray((tmp_path / "a.wav").read_bytes())
+    place = data.index(b"data") + 4
+    for size in (b"\xff\xff\xff\xff", b"\x00\xf0\xff\x7f"):
+        data[place : place + 4] = size
+        (tmp_path / "a.wav").write_bytes(data)
+        check_complete(tmp_path / "a.wav")
 
 
 def test_links_out_of_the_output_folder(tmp_path: Path) -> None:

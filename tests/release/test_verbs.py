@@ -147,6 +147,22 @@ def test_pipes_carry_raw_pcm(checkpoint: Path, codec: ReleasedCodec) -> None:
     assert np.abs(samples.astype(int) - expected).max() <= 1
 
 
+def test_a_reader_that_has_enough_is_no_error(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.s16").write_bytes(as_pcm(np.tile(speech_like(48_000), 10)).tobytes())
+    command = (
+        f"exec {sys.executable} -m snac_exp.cli reconstruct input=- output=- checkpoint='{checkpoint}' rates=[48000]"
+    )
+    process = subprocess.Popen(
+        f"{command} < '{tmp_path / 'in.s16'}'", shell=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert len(process.stdout.read(100)) == 100
+    process.stdout.close()
+    assert process.stderr.read().decode() == ""
+    assert process.wait(30) == 0
+
+
 def test_encode_and_decode_through_pipes(
     checkpoint: Path, codec: ReleasedCodec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -148,7 +148,10 @@ def test_what_slurm_is_asked_for(tiny: list[str], tmp_path: Path) -> None:
     for name, text in FAKES.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
         (tmp_path / name).chmod(0o755)
-    asked = ["partition=fast", "nodes=2", "gpus_per_node=2", "cpus_per_task=4", "timeout_min=30", "array_parallelism=3"]
+    asked = [
+        "partition=fast", "nodes=2", "gpus_per_node=2", "cpus_per_task=4", "timeout_min=30", "array_parallelism=3",
+        "+additional_parameters.mail_type=FAIL",
+    ]  # fmt: skip
     path = f"{tmp_path}:{os.environ['PATH']}"
     environment = os.environ | code_environment(checkout) | {"PATH": path, "FAKES": str(tmp_path), "SLURM_NTASKS": "9"}
     launcher = [
