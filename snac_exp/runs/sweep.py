@@ -154,7 +154,7 @@ class Sweep:
         return queue_states({row.slurm_id: row.cluster or "" for row in rows if row.slurm_id is not None})
 
     def submitted(self, ids: dict[str, str], cluster: str, when: float) -> None:
-        """Note the queue's ids of jobs (hash -> id), submitted at `when` [s since the epoch]; some may be over by now."""
+        """Note the queue's ids of jobs (hash -> id), submitted at `when` [s since the epoch]; one may be over by now."""
 
         def noted(rows: list[Row]) -> list[Row]:
             for row in rows:
