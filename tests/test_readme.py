@@ -67,7 +67,7 @@ def run_in_order(place: Path, typed: list[str]) -> str:
         shortened = not re.search(r"resume=|--help|--cfg|snac-exp (plan|check)", command)
         line = " ".join([command, *(more for start, more in SHORTER.items() if start in command and shortened)])
         line = re.sub(r"\bRUN\b", made(place, "*/*-*/config.yaml")[-1], line)
-        line = re.sub(r"\bSWEEP\b", made(place, "sweeps/demo*/*/sweep.json")[-1], line)
+        line = re.sub(r"\bSWEEP\b", made(place, "sweeps/debug*/*/sweep.json")[-1], line)
         if line.startswith("snac-exp serve"):
             line = line.format(port=free_port())
             printed += served(f"exec {line}", place, environment)

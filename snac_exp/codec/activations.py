@@ -8,9 +8,9 @@ from snac.layers import Snake1d
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-ModuleT = TypeVar("ModuleT", bound=nn.Module)
+from snac_exp.codec.kernels import EPSILON, Array, snake_gradient_rows, snake_rows
 
-EPSILON = 1e-9  # upstream's guard against alpha = 0
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 _BLOCK_ELEMENTS = (
     2**16
@@ -38,7 +38,7 @@ class SnakeFunction(torch.autograd.Function):
 
 
 def snake(x: Tensor, alpha: Tensor) -> Tensor:
-    """The activation without a graph; x (B, C, T), alpha (1, C, 1)."""
+    """The activation without a graph, bit for bit upstream's; x (B, C, T), alpha (1, C, 1)."""
     y = torch.empty_like(x, dtype=torch.result_type(x, alpha), memory_format=torch.contiguous_format)
     for x_rows, alpha_rows, y_rows in _blocks(x, alpha, y):
         torch.mul(alpha_rows, x_rows, out=y_rows)
@@ -46,34 +46,63 @@ def snake(x: Tensor, alpha: Tensor) -> Tensor:
     return y
 
 
+def fast_snake(x: Tensor, alpha: Tensor) -> Tensor:
+    """The same, on a CPU in a compiled loop whose sines differ in the last bit."""
+    if not in_loops(x, alpha):
+        return snake(x, alpha)
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    snake_rows(rows(x), rows_of_alpha(x, alpha), rows(y))
+    return y
+
+
 def snake_gradients(
     x: Tensor, alpha: Tensor, grad: Tensor, asked: tuple[bool, ...]
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of x (B, C, T) and alpha (1, C, 1) from that of the output; None where not asked for."""
-    grad = grad.contiguous()
-    grad_x = torch.empty_like(grad)
-    slopes = []
-    for x_rows, alpha_rows, grad_rows, out in _blocks(x, alpha, grad, grad_x):
-        reciprocal = (alpha_rows + EPSILON).reciprocal()
-        angle = alpha_rows * x_rows
-        turned = (2 * angle).sin_().mul_(grad_rows)  # g sin(2 a x), which both gradients need
-        if asked[1]:
-            square = angle.sin_().pow_(2).mul_(grad_rows).sum(-1, keepdim=True)
-            slopes.append(((turned * x_rows).sum(-1, keepdim=True) - square * reciprocal) * reciprocal)
-        if asked[0]:
-            torch.addcmul(grad_rows, turned, alpha_rows * reciprocal, out=out)
-    total = torch.cat(slopes).view(x.shape[0], -1, 1).sum(0, keepdim=True).to(alpha.dtype) if asked[1] else None
-    return (grad_x.to(x.dtype) if asked[0] else None), total
+    if in_loops(x, alpha) and grad.dtype == x.dtype:
+        grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
+        grad_alpha = x.new_empty(x.shape[0] * x.shape[1])
+        snake_gradient_rows(rows(x), rows(grad), rows_of_alpha(x, alpha), rows(grad_x), grad_alpha.numpy())
+        total = grad_alpha.view(x.shape[0], -1, 1).sum(0, keepdim=True)
+        return grad_x if asked[0] else None, total if asked[1] else None
+    reciprocal = (alpha + EPSILON).reciprocal()
+    angle = alpha * x
+    turned = (2 * angle).sin_().mul_(grad)  # g sin(2 a x), which both gradients need
+    grad_x = torch.addcmul(grad, turned, alpha * reciprocal).to(x.dtype) if asked[0] else None  # type: ignore[assignment]
+    if not asked[1]:
+        return grad_x, None
+    square = angle.sin_().pow_(2).mul_(grad).sum((0, 2), keepdim=True)
+    slope = ((turned * x).sum((0, 2), keepdim=True) - square * reciprocal) * reciprocal
+    return grad_x, slope.to(alpha.dtype)
 
 
-def _blocks(x: Tensor, alpha: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Rows (of batch and channels together) of x, alpha and the other tensors of x's shape, block by block on a CPU."""
+def in_loops(*tensors: Tensor) -> bool:
+    """Whether the compiled loops take these: on a CPU, of one type of at least 32 bits."""
+    (dtype,) = kinds if len(kinds := {tensor.dtype for tensor in tensors}) == 1 else (None,)
+    return dtype in (torch.float32, torch.float64) and all(tensor.device.type == "cpu" for tensor in tensors)
+
+
+def rows(x: Tensor) -> Array:
+    """x (B, C, T) as an array (B C, T)."""
+    found: Array = x.detach().reshape(-1, x.shape[-1]).contiguous().numpy()
+    return found
+
+
+def rows_of_alpha(x: Tensor, alpha: Tensor) -> Array:
+    """alpha (1, C, 1) as an array (B C,), one for each of x's rows."""
+    found: Array = alpha.detach().expand(x.shape[0], -1, 1).reshape(-1).numpy()
+    return found
+
+
+def _blocks(x: Tensor, alpha: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Rows (of batch and channels together) of x, alpha and y of x's shape, block by block on a CPU."""
     alphas = alpha.expand(x.shape[0], -1, 1).reshape(-1, 1)
-    rows = [x.reshape(-1, x.shape[-1]), alphas, *(tensor.view(-1, x.shape[-1]) for tensor in others)]
     num = len(alphas)
     block = max(_BLOCK_ELEMENTS // x.shape[-1], 1) if x.device.type == "cpu" else num
+    x_rows, y_rows = x.reshape(num, -1), y.view(num, -1)
     for first in range(0, num, block):
-        yield tuple(tensor[first : first + block] for tensor in rows)
+        part = slice(first, first + block)
+        yield x_rows[part], alphas[part], y_rows[part]
 
 
 class FastSnake1d(Snake1d):  # type: ignore[misc]

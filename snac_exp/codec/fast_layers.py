@@ -7,7 +7,6 @@ are compiled or exported, where the compiler chooses what to fuse and what to co
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from snac.layers import DecoderBlock, NoiseBlock, ResidualUnit
 from torch import Tensor, nn
 
@@ -15,9 +14,8 @@ from snac_exp.codec.activations import use_fast_snake
 from snac_exp.codec.depthwise import is_depthwise, use_fast_depthwise
 from snac_exp.codec.frozen_weights import weight_of
 from snac_exp.codec.noise_function import NoiseFunction
-from snac_exp.codec.pointwise import ANY_DILATION, MIN_CHANNELS
 from snac_exp.codec.snake_conv import snake_conv
-from snac_exp.codec.units import ResidualUnitFunction
+from snac_exp.codec.units import residual_unit
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -28,18 +26,17 @@ class FastResidualUnit(ResidualUnit):  # type: ignore[misc]
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C, T)."""
         snake_in, conv_in, snake_out, conv_out = self.block
-        if torch.compiler.is_compiling() and in_tiles(x) and len(conv_out.bias) >= MIN_CHANNELS:
-            return x + F.conv1d(snake_out(conv_in(snake_in(x))), conv_out.weight, conv_out.bias, dilation=ANY_DILATION)
-        if not training_eagerly():
+        if not records_a_graph():
             plain: Tensor = super().forward(x)
             return plain
         if in_tiles(x) and is_depthwise(conv_in):
             inner = (snake_in.alpha, weight_of(conv_in), conv_in.bias)
             outer = (snake_out.alpha, weight_of(conv_out), conv_out.bias)
-            y: Tensor = ResidualUnitFunction.apply(  # type: ignore[no-untyped-call]
-                x, conv_in.dilation[0], *inner, *outer
-            )
+            y: Tensor = residual_unit(x, conv_in.dilation[0], *inner, *outer)
             return y
+        if torch.compiler.is_compiling():
+            compiled: Tensor = super().forward(x)
+            return compiled
         return x + snake_conv(snake_conv(x, snake_in, conv_in), snake_out, conv_out)
 
 
@@ -74,6 +71,11 @@ class FastNoiseBlock(NoiseBlock):  # type: ignore[misc]
 def in_tiles(x: Tensor) -> bool:
     """Whether a signal is one for the functions that go through a CPU's cache piece by piece."""
     return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+
+
+def records_a_graph() -> bool:
+    """Whether gradients will be asked for, of the interpreter or of a compiler; never in an export."""
+    return torch.is_grad_enabled() and not torch.compiler.is_exporting()
 
 
 def training_eagerly() -> bool:

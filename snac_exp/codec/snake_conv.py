@@ -1,7 +1,7 @@
 """A Snake and the convolution behind it as one function that keeps the Snake's input alone.
 
-The library's convolution would keep the activated signal beside it; computing it again costs less than writing and
-reading it, since the backward pass of the Snake needs the same sines anyway. Outputs are equal bit for bit.
+The library's convolution would keep the activated signal beside it; computing it again costs little. Outputs are the
+two layers' bit for bit.
 """
 
 from typing import Any, NamedTuple, cast
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.conv import _ConvNd
 
-from snac_exp.codec.activations import snake, snake_gradients
+from snac_exp.codec.activations import fast_snake, in_loops, snake, snake_gradients
 from snac_exp.codec.frozen_weights import weight_of
-from snac_exp.codec.tiles import SnakeTile, tiles, window
+from snac_exp.codec.kernels import mono_gradients
+from snac_exp.codec.tiles import tiles, window
 
 
 class ConvSettings(NamedTuple):
@@ -52,7 +53,7 @@ class SnakeConvFunction(torch.autograd.Function):
         below = asked[0] or asked[1]
         grad_activated, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
             grad,
-            snake(x, alpha).to(ctx.dtype),
+            fast_snake(x, alpha).to(ctx.dtype),
             weight.to(ctx.dtype),
             ctx.bias_shape,
             *ctx.settings,
@@ -67,21 +68,23 @@ def _is_mono(x: Tensor, weight: Tensor, settings: ConvSettings) -> bool:
     size = weight.shape[2]
     plain = settings._replace(padding=()) == ConvSettings((1,), (), (1,), False, (0,), 1)
     shaped = weight.shape[0] == 1 and size % 2 == 1 and settings.padding == (size // 2,)
-    return plain and shaped and x.device.type == "cpu" and x.dtype == weight.dtype and x.dtype.itemsize >= 4
+    return plain and shaped and in_loops(x, weight)
 
 
 def _mono_gradients(x: Tensor, alpha: Tensor, weight: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, alpha and weight (1, C, K): products with K shifted copies of the one channel's gradient."""
-    reach, taps, column = weight.shape[2] // 2, weight[0], alpha[0]
-    grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
+    reach, taps, column = weight.shape[2] // 2, weight[0].detach().contiguous(), alpha.detach().reshape(-1)
+    x, grad_x = x.contiguous(), torch.empty_like(x, memory_format=torch.contiguous_format)
     grad_alpha, grad_taps = torch.zeros_like(column), torch.zeros_like(taps)
+    sums = (grad_alpha.numpy(), grad_taps.numpy())
     for signal, gradient, result in zip(x, grad, grad_x, strict=True):
         for start, stop in tiles(signal):
-            shifted = window(gradient, start - reach, stop + reach)[0].unfold(0, stop - start, 1).flip(0)
-            tile = SnakeTile(signal[:, start:stop], column)
-            grad_taps.addmm_(tile.value(), shifted.t())
-            result[:, start:stop] = tile.gradient(taps @ shifted, slice(None), grad_alpha)
-    return grad_x, grad_alpha[None], grad_taps[None]
+            seen = window(gradient, start - reach, stop + reach)[0].contiguous()
+            tile = torch.empty_like(signal[:, start:stop], memory_format=torch.contiguous_format)
+            arrays = (column.numpy(), taps.numpy(), seen.numpy(), tile.numpy())
+            mono_gradients(signal.numpy(), start, stop, *arrays, *sums)
+            result[:, start:stop] = tile
+    return grad_x, grad_alpha.view_as(alpha), grad_taps[None]
 
 
 def snake_conv(x: Tensor, activation: nn.Module, conv: _ConvNd) -> Tensor:

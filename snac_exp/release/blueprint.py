@@ -148,7 +148,16 @@ def _check_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]
         if tensor.shape != weights[name].shape:
             shapes = f"{list(weights[name].shape)}, not {list(tensor.shape)}"
             raise CheckpointError(f"{origin}: '{name}' has shape {shapes} as its own config says")
-        if not torch.isfinite(weights[name]).all():
+    check_finite(weights, origin)
+
+
+def check_finite(weights: Mapping[str, Tensor], origin: str) -> None:
+    """CheckpointError unless all weights are plain tensors of finite floating-point numbers; names `origin`."""
+    for name, tensor in weights.items():
+        if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
+            kind = f"{tensor.layout} tensor of {tensor.dtype} on {tensor.device}"
+            raise CheckpointError(f"{origin}: '{name}' is a {kind}, no weights; export or download it again")
+        if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{origin}: '{name}' holds NaN or infinity; use an earlier checkpoint")
 
 

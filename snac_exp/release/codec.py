@@ -12,9 +12,9 @@ from torch import Tensor
 from snac_exp.codec.checkpoint import fingerprint
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.data.encoding import exact_float32
-from snac_exp.errors import CodecError, DataError
+from snac_exp.errors import CodecError, ConfigError, DataError
 from snac_exp.release.blueprint import Blueprint
-from snac_exp.release.codes import Codes, checked_tokens, codebooks_fingerprint
+from snac_exp.release.codes import Codes, checked_tokens, codebooks_fingerprint, is_whole
 from snac_exp.release.folding import fold
 from snac_exp.release.latent_decoder import LatentDecoder, Waveforms
 from snac_exp.release.positioned_noise import NoisePosition, measure_noise_rates, position_noise, row_seeds
@@ -37,6 +37,9 @@ class ReleasedCodec:
 
     Attributes:
         sampling_rate: of the codec, in Hz; sample_rates: of its outputs, lowest first.
+
+    Raises:
+        CodecError: the device is not here, or the dtype is no floating-point one.
     """
 
     def __init__(
@@ -47,7 +50,9 @@ class ReleasedCodec:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.blueprint, self.device, self.dtype = blueprint, torch.device(device), dtype
+        if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise CodecError(f"dtype={dtype!r} must be a floating-point type, such as torch.bfloat16")
+        self.blueprint, self.device, self.dtype = blueprint, _present(device), dtype
         self.codebooks = codebooks_fingerprint(model.quantizer)
         self.model = fold(model).to(self.device)
         self.model.trunk.to(dtype)
@@ -170,7 +175,7 @@ class ReleasedCodec:
 
         Raises:
             CodecError: no output has this rate, or the codes belong to other codebooks.
-            DataError: the tokens do not belong together.
+            DataError: the tokens do not belong together, or the seeds not to them.
         """
         rate = self.sample_rates[-1] if sample_rate is None else sample_rate
         chunks = self.decode_chunks(codes, [rate], seed=seed, noise=noise, chunk_seconds=chunk_seconds)
@@ -233,7 +238,7 @@ class ReleasedCodec:
             )
         tokens = checked_tokens(codes.tokens, self.geometry, self.codebook_sizes)
         needed = self.geometry.coarse_tokens_of(codes.samples_at(self.sampling_rate))
-        if tokens[0].shape[-1] != needed or codes.num_samples < 1:
+        if tokens[0].shape[-1] != needed:
             raise DataError(
                 f"{codes.num_samples} samples at {codes.sample_rate} Hz are {needed} coarse tokens, "
                 f"not {tokens[0].shape[-1]}; the codes are cut off or belong to other audio"
@@ -291,15 +296,17 @@ class ReleasedCodec:
         """Frames per chunk, in whole steps; all of them if there is to be one chunk."""
         if chunk_seconds is None:
             return num_frames
+        if not isinstance(chunk_seconds, int | float) or not 0 <= chunk_seconds < math.inf:
+            raise ConfigError(f"chunk_seconds={chunk_seconds!r} must be a number of at least 0, or None for the whole")
         step = self.geometry.coarse_step * self.geometry.vq_strides[0]
         frames = chunk_seconds * self.sampling_rate / self.geometry.hop_length
         return max(step, int(frames) // step * step)
 
     def _heads(self, sample_rates: Sequence[int]) -> dict[int, str]:
         for rate in sample_rates:
-            if rate not in self.heads:
+            if not is_whole(rate) or rate not in self.heads:
                 rates = ", ".join(map(str, self.sample_rates))
-                raise CodecError(f"this codec has no output at {rate} Hz, only {rates}; decode at one and resample")
+                raise CodecError(f"this codec has no output at {rate!r} Hz, only {rates}; decode at one and resample")
         if not sample_rates:
             raise CodecError(f"no rate is asked for; this codec has {', '.join(map(str, self.sample_rates))}")
         return {rate: self.heads[rate] for rate in sample_rates}
@@ -317,6 +324,17 @@ class ReleasedCodec:
             chunk[rate] = waveform[..., : left[rate]].float()
             left[rate] -= chunk[rate].shape[-1]
         return chunk
+
+
+def _present(device: torch.device | str) -> torch.device:
+    """The device, if there is one here."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CodecError(f"device={device!r} cannot be used here ({reason}); give device=cpu") from None
+    return found
 
 
 def to_numpy(waveform: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:

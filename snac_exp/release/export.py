@@ -1,8 +1,11 @@
 """`snac-exp export`: an exported folder is whole or absent, and pushing it goes on from there."""
 
+import fcntl
+import glob
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,9 +46,7 @@ def export(opened: Opened, output: Path, wanted: Export) -> list[str]:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         _require_same(output, identity)
         return [f"{output} holds this export already, unchanged"]
-    temporary = output.parent / f".{output.name}.{os.getpid()}.tmp"
-    temporary.mkdir(parents=True)
-    try:
+    with _workplace(output) as temporary:
         lines = [FORMATS[name](opened, temporary) for name in wanted.formats]
         write_text(temporary / CARD_FILE, _card(opened, wanted, temporary, output))
         index = {"export": identity, "files": {name: sha256_of_file(temporary / name) for name in _files(temporary)}}
@@ -53,9 +54,42 @@ def export(opened: Opened, output: Path, wanted: Export) -> list[str]:
         if output.exists():
             output.rmdir()  # it is empty
         temporary.rename(output)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return [*lines, f"{CARD_FILE}: the model card", f"exported to {output}"]
+
+
+@contextmanager
+def _workplace(output: Path) -> Iterator[Path]:
+    """A hidden folder beside `output`; it does not stay, nor do those of exports that were killed."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    for left in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):
+        with _held(left) as is_ours:
+            if is_ours:
+                shutil.rmtree(left)
+    temporary = output.parent / f".{output.name}.{os.getpid()}.tmp"
+    temporary.mkdir()
+    with _held(temporary):
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)  # it is not there any more if all went well
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Whether this process got hold of a folder; the kernel releases it when the process ends, however."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield _is_ours(handle)
+    finally:
+        os.close(handle)
+
+
+def _is_ours(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def exported_files(output: Path) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Folders of files through the codec: reconstruct, encode, decode; restartable, with progress, nothing dropped."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -130,7 +130,7 @@ def decode_folder(codec: ReleasedCodec, source: Path, output: Path, settings: Se
     if not names:
         raise DataError(f"{source} holds no codes: give a folder with .npz files or a Parquet file of snac-exp encode")
     job, summary = Job(output, identity), Summary(failed={})
-    with progress_display("decoding", len(names)) as show:
+    with job.at_work(), progress_display("decoding", len(names)) as show:
         for name, stamp, load in rows():
             outputs = {rate: f"{names[name]}_{rate_label(rate)}.wav" for rate in settings.rates}
             if job.is_done(name, stamp):
@@ -154,9 +154,11 @@ Rows = Callable[[], Iterator[tuple[str, str, Callable[[], Codes]]]]
 def _run(job: Job, description: str, files: Mapping[str, Path], work: Work) -> Summary:
     """Do what is not done yet; a file that fails is told of at the end and tried again the next time."""
     summary = Summary(failed={})
-    waiting = {name: path for name, path in files.items() if not job.is_done(name, stamp_of(path))}
-    summary.num_before = len(files) - len(waiting)
-    with _progress(description, waiting) as advance:
+    with ExitStack() as stack:
+        stack.enter_context(job.at_work())
+        waiting = {name: path for name, path in files.items() if not job.is_done(name, stamp_of(path))}
+        summary.num_before = len(files) - len(waiting)
+        advance = stack.enter_context(_progress(description, waiting))
         for name, path in waiting.items():
             stamp = stamp_of(path)
             try:

@@ -6,12 +6,14 @@ with another job's, is refused.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.files import read_json, write_json
+from snac_exp.tracking.lock import locked
 
 JOB_FILE = "job.json"
 LEDGER_FILE = "files.jsonl"
@@ -26,11 +28,25 @@ class Job:
         file = folder / JOB_FILE
         if file.is_file():
             _same_job(file, plain)
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        elif folder.exists() and (not folder.is_dir() or any(map(_is_of_others, folder.iterdir()))):
             raise ConfigError(f"{folder} exists and holds something else; give a new folder, nothing was touched")
         else:
             write_json(file, plain)
         self._done = _read_ledger(folder / LEDGER_FILE)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Hold the folder against other processes, rid of what a killed one left half-written.
+
+        Raises:
+            ConfigError: another process is at work on this job.
+        """
+        with locked(self.folder):
+            for path in self.folder.rglob(".*.tmp"):
+                path.unlink()
+            _end_last_line(self.folder / LEDGER_FILE)
+            self._done = _read_ledger(self.folder / LEDGER_FILE)
+            yield
 
     def output(self, name: str) -> Path:
         """Where the output of this relative name goes; DataError for a name that leads out of the folder."""
@@ -82,6 +98,11 @@ def refuse_existing(path: Path) -> None:
         raise ConfigError(f"{path} exists and is not overwritten; move it away or give another output")
 
 
+def _is_of_others(path: Path) -> bool:
+    """All but what a kill leaves of a job that had no more than begun."""
+    return not path.match(f".{JOB_FILE}.*.tmp")
+
+
 def _same_job(file: Path, settings: dict[str, Any]) -> None:
     try:
         found = read_json(file)
@@ -94,6 +115,13 @@ def _same_job(file: Path, settings: dict[str, Any]) -> None:
         raise ConfigError(
             f"{file.parent} holds the outputs of another job (other {', '.join(different)}); give a new output folder"
         )
+
+
+def _end_last_line(path: Path) -> None:
+    """So that the next line does not go on from one that was cut off."""
+    if path.is_file() and not path.read_bytes().endswith(b"\n"):
+        with open(path, "ab") as file:
+            file.write(b"\n")
 
 
 def _read_ledger(path: Path) -> dict[str, dict[str, Any]]:

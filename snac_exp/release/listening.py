@@ -6,7 +6,14 @@ from pathlib import Path
 
 from snac_exp.data.audio import audio_info
 from snac_exp.errors import DataError
-from snac_exp.release.audio_files import decode_to_files, encode_source, first_seconds, open_source, rate_label
+from snac_exp.release.audio_files import (
+    Advance,
+    decode_to_files,
+    encode_source,
+    first_seconds,
+    open_source,
+    rate_label,
+)
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.folders import PICTURE_SECONDS
 from snac_exp.tracking.panels import spectrogram_panel
@@ -36,8 +43,16 @@ def voices_of(tuned: ReleasedCodec, pretrained: ReleasedCodec | None) -> list[Vo
     return [*first, *(_voice("tuned", tuned, rate) for rate in tuned.sample_rates)]
 
 
-def listen(path: Path, voices: list[Voice], folder: Path, *, seed: int, max_seconds: float) -> Heard:
-    """Reconstruct one file with every voice into `folder`.
+def listen(
+    path: Path,
+    voices: list[Voice],
+    folder: Path,
+    *,
+    seed: int,
+    max_seconds: float,
+    advance: Advance = lambda seconds: None,
+) -> Heard:
+    """Reconstruct one file with every voice into `folder`; `advance` is told of every chunk and may raise.
 
     Raises:
         DataError: it is no audio, or longer than allowed; nothing is decoded then.
@@ -50,9 +65,9 @@ def listen(path: Path, voices: list[Voice], folder: Path, *, seed: int, max_seco
         signals = {"input": first_seconds(source.path, PICTURE_SECONDS)}
         for voice in voices:
             started = time.perf_counter()
-            codes = encode_source(voice.codec, source)
+            codes = encode_source(voice.codec, source, advance=advance)
             outputs.append(folder / f"{voice.label.replace(' ', '_')}.wav")
-            decode_to_files(voice.codec, codes, {voice.rate: outputs[-1]}, seed=seed)
+            decode_to_files(voice.codec, codes, {voice.rate: outputs[-1]}, seed=seed, advance=advance)
             factor = (time.perf_counter() - started) / info.seconds
             rows.append(f"| {voice.label} | {voice.codec.bitrate / 1000:.2f} | {factor:.3f} |")
             signals[voice.label] = first_seconds(outputs[-1], PICTURE_SECONDS)

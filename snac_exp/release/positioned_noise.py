@@ -5,7 +5,8 @@ the same part of the whole. Here a noise block adds samples of an endless sequen
 (seed, name of the block, n) alone. Chunks, streams, batches and whole files therefore add the very same numbers.
 """
 
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,7 @@ from snac.layers import NoiseBlock
 from torch import Tensor, nn
 
 from snac_exp.config.seeding import generator
+from snac_exp.errors import DataError
 
 BLOCK_SAMPLES = 4096
 """The sequence is drawn in blocks of this many samples, each from a generator seeded by its number."""
@@ -99,13 +101,15 @@ def row_seeds(seed: int | Sequence[int] | None, batch_size: int) -> tuple[int, .
     Rows of one seed hear the same noise, so a row sounds the same whatever shares its batch.
 
     Raises:
-        ValueError: there are neither one nor as many seeds as rows.
+        DataError: it is no whole number, or there are neither one nor as many as rows.
     """
     if seed is None:
         seed = int(torch.randint(2**62, ()).item())
-    if isinstance(seed, int):
-        return (seed,)
-    seeds = tuple(int(item) for item in seed)
-    if len(seeds) != batch_size:
-        raise ValueError(f"{len(seeds)} seeds for a batch of {batch_size}; give one, or one per row")
+    items: list[Any] = list(seed) if isinstance(seed, Iterable) else [seed]
+    try:
+        seeds = tuple(operator.index(item) for item in items)
+    except TypeError:
+        raise DataError(f"seed={seed!r} must be a whole number, or one per row") from None
+    if isinstance(seed, Iterable) and len(seeds) != batch_size:
+        raise DataError(f"{len(seeds)} seeds for a batch of {batch_size}; give one, or one per row")
     return seeds

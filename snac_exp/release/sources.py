@@ -1,6 +1,7 @@
 """`load_codec`: from whatever names a trained codec to something that encodes and decodes."""
 
 import json
+import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from snac_exp.codec.geometry import CONFIG_FILE
 from snac_exp.codec.heads import NativeHead
 from snac_exp.codec.multirate import MultiRateSnac, head_name
 from snac_exp.errors import CheckpointError
-from snac_exp.release.blueprint import Blueprint, restore
+from snac_exp.release.blueprint import Blueprint, check_finite, restore
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.training.checkpoints import read_checkpoint
 
@@ -29,6 +30,8 @@ VERSION = 1
 BEST = "best_model.pt"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_UNREADABLE = (OSError, LookupError, TypeError, AttributeError)
+"""What torch's reader raises, beside its own errors, where a checkpoint is cut off, damaged or another file."""
 _NATIVE_HEAD = f"{NativeHead.__module__}.{NativeHead.__qualname__}"
 
 
@@ -74,10 +77,12 @@ def load_codec(
 
 def open_model(source: str | Path, allow_heads: Collection[str] = ()) -> Opened:
     """The model that `source` names, as it was trained; see `load_codec`."""
+    if not isinstance(source, str | Path):
+        raise CheckpointError(f"{source!r} is no path or hub id; give one as a str or a Path")
     path = Path(source).expanduser()
-    if path.is_file():
+    if os.path.isfile(path):  # false where Path.is_file raises, as for a name that is too long
         return _open_checkpoint(path, allow_heads)
-    if path.is_dir():
+    if os.path.isdir(path):
         return _open_directory(path, allow_heads)
     if isinstance(source, str) and _HUB_ID.fullmatch(source):
         return _open_hub(source, allow_heads)
@@ -110,7 +115,7 @@ def _open_directory(path: Path, allow_heads: Collection[str]) -> Opened:
 def _open_checkpoint(path: Path, allow_heads: Collection[str]) -> Opened:
     try:
         payload = read_checkpoint(path)
-    except (OSError, KeyError) as error:  # torch's reader of cut-off archives
+    except _UNREADABLE as error:
         raise CheckpointError(f"{path} is no checkpoint that can be read ({error}); copy it again") from None
     weights = payload.pop("model", None)
     payload.pop("optimizer", None)
@@ -132,7 +137,7 @@ def _open_exported(path: Path, allow_heads: Collection[str]) -> Opened:
     file = path / DESCRIPTION_FILE
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} cannot be read ({error}); export or download it again") from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise CheckpointError(f"{file} is not written by snac-exp export; give another folder")
@@ -147,7 +152,8 @@ def _open_exported(path: Path, allow_heads: Collection[str]) -> Opened:
 
 
 def from_upstream(codec: LoadedCodec, origin: str) -> Opened:
-    """A codec in upstream's layout: its own output only."""
+    """A codec in upstream's layout: its own output only; CheckpointError if its weights are not finite."""
+    check_finite(codec.model.state_dict(), origin)
     name = head_name(codec.geometry.sampling_rate)
     description = {
         "name": codec.name,
@@ -190,4 +196,6 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _are_tensors(weights: object) -> bool:
-    return isinstance(weights, Mapping) and all(isinstance(item, Tensor) for item in weights.values())
+    return isinstance(weights, Mapping) and all(
+        isinstance(name, str) and isinstance(item, Tensor) for name, item in weights.items()
+    )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from snac_exp.errors import DataError
-from snac_exp.release.codes import checked_tokens
+from snac_exp.release.codes import is_whole, token_rows
 from snac_exp.release.latent_decoder import LatentDecoder, Waveforms
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class CodecStream:
     """
 
     def __init__(self, codec: "ReleasedCodec", decoder: LatentDecoder, head: str, rate: int, batch_size: int) -> None:
+        if not is_whole(batch_size) or batch_size < 1:
+            raise DataError(f"batch_size={batch_size!r} must be a whole number of at least 1")
         self._codec, self._decoder, self._head, self._batch_size = codec, decoder, head, batch_size
         self._waiting = [torch.zeros(batch_size, 0, dtype=torch.int64) for _ in range(codec.geometry.num_codebooks)]
         self._closed = False
@@ -46,7 +48,7 @@ class CodecStream:
                 whole step (a coarse token, or a whole attention window) waits.
 
         Raises:
-            DataError: another number of codebooks or rows, or a value outside of its codebook.
+            DataError: another number of codebooks or rows, or a value outside of its codebook; none of them is taken.
         """
         self._require_open()
         self._append(tokens)
@@ -58,9 +60,8 @@ class CodecStream:
             return self._empty()
         lengths = [geometry.codebook_length(i, ready * geometry.coarse_step) for i in range(geometry.num_codebooks)]
         whole = [row[:, :num] for row, num in zip(self._waiting, lengths, strict=True)]
-        checked = checked_tokens(whole, geometry, self._codec.codebook_sizes)
         self._waiting = [row[:, num:] for row, num in zip(self._waiting, lengths, strict=True)]
-        return self._samples(self._decoder.push(self._codec.latent(checked)))
+        return self._samples(self._decoder.push(self._codec.latent(whole)))
 
     def finish(self) -> Tensor:
         """End the signal: the samples (B, 1, N) that waited for codes to come. Nothing can be pushed afterwards.
@@ -76,14 +77,12 @@ class CodecStream:
         return self._samples(self._decoder.finish())
 
     def _append(self, tokens: Sequence[Any]) -> None:
-        if len(tokens) != len(self._waiting):
-            raise DataError(f"{len(tokens)} lists of tokens, but the codec has {len(self._waiting)} codebooks")
-        rows = [torch.as_tensor(item) for item in tokens]
-        rows = [row[None] if row.ndim == 1 else row for row in rows]
+        rows = token_rows(tokens, self._codec.codebook_sizes)
         for i, row in enumerate(rows):
-            if row.ndim != 2 or row.shape[0] != self._batch_size or (row.numel() and row.is_floating_point()):
-                raise DataError(f"tokens of codebook {i} must be whole numbers of shape ({self._batch_size}, n)")
-        self._waiting = [torch.cat((old, new.long().cpu()), 1) for old, new in zip(self._waiting, rows, strict=True)]
+            if row.shape[0] != self._batch_size:
+                shape = f"({self._batch_size}, n)"
+                raise DataError(f"tokens of codebook {i} have shape {list(row.shape)}; this stream takes {shape}")
+        self._waiting = [torch.cat((old, row), 1) for old, row in zip(self._waiting, rows, strict=True)]
 
     def _samples(self, waveforms: Waveforms | None) -> Tensor:
         return self._empty() if waveforms is None else waveforms[self._head].float()

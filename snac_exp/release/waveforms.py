@@ -1,7 +1,7 @@
 """Audio that users hand in, of any layout, type and rate, as (B, 1, N) float32 at the codec's rate."""
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from snac_exp.data.audio import MAX_KERNEL_ELEMENTS, resample
 from snac_exp.errors import DataError
+from snac_exp.release.codes import is_whole
 
 Layout = Literal["auto", "channels_first", "channels_last"]
 
@@ -25,8 +26,10 @@ def mono_batch(audio: Any, layout: Layout = "auto") -> Tensor:
         layout: which axis of a two-dimensional array holds the channels; "auto" takes the shorter one.
 
     Raises:
-        DataError: another shape or type, no samples, more than 32 channels, NaN or infinity.
+        DataError: another shape, layout or type, no samples, more than 32 channels, NaN or infinity.
     """
+    if layout not in get_args(Layout):
+        raise DataError(f"layout={layout!r} must be one of {', '.join(get_args(Layout))}")
     samples = _floating(_tensor(audio))
     if samples.ndim == 2:
         samples = _channels_first(samples, layout)[None]
@@ -61,7 +64,7 @@ def resampled(audio: Tensor, sample_rate: int, rate: int) -> Tensor:
 
 def check_rate(sample_rate: int, rate: int) -> None:
     """DataError unless audio at `sample_rate` can be resampled to `rate`."""
-    if isinstance(sample_rate, bool) or not isinstance(sample_rate, int | np.integer) or sample_rate < 1:
+    if not is_whole(sample_rate) or sample_rate < 1:
         raise DataError(f"sample_rate={sample_rate!r} must be a positive whole number of Hz")
     gcd = math.gcd(int(sample_rate), rate)
     if (sample_rate // gcd) * (rate // gcd) > MAX_KERNEL_ELEMENTS:
@@ -71,12 +74,16 @@ def check_rate(sample_rate: int, rate: int) -> None:
 
 
 def _tensor(audio: Any) -> Tensor:
-    if isinstance(audio, Tensor):
+    if isinstance(audio, Tensor) and audio.layout == torch.strided and not audio.is_meta:
         return audio.detach()
     try:
-        return torch.from_numpy(np.ascontiguousarray(audio))
-    except (TypeError, ValueError) as error:
-        raise DataError(f"audio must be a tensor or an array of numbers ({error})") from None
+        array = np.asarray(audio, order="C")  # no negative strides, and in this machine's byte order
+        return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
+    except (TypeError, ValueError, NotImplementedError) as error:
+        kind = type(audio).__name__
+        raise DataError(
+            f"audio is a {kind}; give a tensor or an array of numbers, for a file what soundfile.read gives ({error})"
+        ) from None
 
 
 def _floating(samples: Tensor) -> Tensor:

@@ -1,10 +1,26 @@
 """Arguments of verbs about a folder: `VERB DIR key=value …`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
+
+
+def seconds_of(options: Mapping[str, str], key: str) -> float:
+    """The number of seconds that an option names.
+
+    Raises:
+        ConfigError: it is no number, or below zero.
+    """
+    try:
+        seconds = float(options[key])
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ConfigError(f"{key}={options[key]} is no number of seconds")
+    return seconds
 
 
 def folder_and_options(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from snac_exp.errors import ConfigError
 from snac_exp.files import write_text
 
 LEDGER_FILE = "ledger.jsonl"
@@ -35,11 +36,23 @@ class Row:
 
 
 def read_ledger(sweep_dir: Path) -> list[Row]:
-    """All jobs in order; none before the first was written."""
+    """All jobs in order; none before the first was written.
+
+    Raises:
+        ConfigError: a line is damaged.
+    """
     path = sweep_dir / LEDGER_FILE
     if not path.exists():
         return []
-    return [Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        try:
+            rows.append(Row(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(
+                f"{path}: line {number} is damaged ({error}); restore it, or remove it: its job is then left out"
+            ) from error
+    return rows
 
 
 def update_ledger(sweep_dir: Path, change: Callable[[list[Row]], list[Row]]) -> list[Row]:

@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,112 +13,149 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from snac_exp.files import read_json
+from snac_exp.errors import ConfigError
 from snac_exp.runs.ledger import Row
-from snac_exp.runs.sweep import SWEEP_FILE, Question, Sweep, best_of
-from snac_exp.runs.truth import Truth, queue_states, status_of, truth
+from snac_exp.runs.sweep import SWEEP_FILE, Question, Sweep, best_of, metric_lines
+from snac_exp.runs.truth import Truth, facts_of, queue_states, status_of, truth
 
 TAIL_BYTES = 1 << 16  # of metrics.jsonl: the last training lines
 NOT_RUNS = frozenset({"code", "checkpoints", "samples", "wandb", "slurm"})
 COLUMNS = ("run", "state", "epoch", "step", "loss", "best", "audio-s/s", "left", "heard", "SLURM", "last error")
 LEAST_NEEDED = ("heard", "epoch", "audio-s/s", "loss", "left", "SLURM")  # left out in this order on a narrow terminal
 WIDE, MIN_WIDTH = ("run", "last error"), 20  # columns of text, folded to this at least
-STYLES = {"running": "green", "finished": "blue", "failed": "red", "lost": "red", "cancelled": "yellow"}
+STYLES = {
+    "running": "green",
+    "finished": "blue",
+    "failed": "red",
+    "lost": "red",
+    "cancelled": "yellow",
+    "unreadable": "red",
+}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Line:
     """One run. Seconds, audio-seconds per second; None where it is not known (yet)."""
 
     run: str
     sweep: str | None
     state: str
-    epoch: int | None
-    num_epochs: int | None
-    step: int | None
-    num_steps: int | None
-    loss: float | None
-    best: float | None
+    epoch: int | None = None
+    num_epochs: int | None = None
+    step: int | None = None
+    num_steps: int | None = None
+    loss: float | None = None
+    best: float | None = None
     metric: str
-    audio_seconds_per_second: float | None
-    eta_seconds: float | None
-    heartbeat_seconds: float | None
-    attempts: int
-    host: str | None
-    cluster: str | None  # slurm, or local for submitit without SLURM
-    slurm_id: str | None  # of the job there
-    slurm_state: str | None
-    error: str | None
+    audio_seconds_per_second: float | None = None
+    eta_seconds: float | None = None
+    heartbeat_seconds: float | None = None
+    attempts: int = 0
+    host: str | None = None
+    cluster: str | None = None  # slurm, or local for submitit without SLURM
+    slurm_id: str | None = None  # of the job there
+    slurm_state: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run folder, with its sweep, its row in the ledger and its job in a queue (id, cluster) where it has them.
+
+    `damage` says why nothing can be told of it, or of the sweep at `run_dir`.
+    """
+
+    run_dir: Path
+    sweep: Sweep | None = None
+    row: Row | None = None
+    job: str | None = None
+    cluster: str = ""
+    damage: str | None = None
 
 
 def overview(folder: Path) -> list[Line]:
-    """A line for every run below a folder, newest last; ledgers of sweeps on the way are brought up to date."""
-    found = list(_runs(folder))
-    jobs = {job: cluster for job, cluster in (_job(run_dir, row) for run_dir, _, row in found) if job is not None}
-    queue = queue_states(jobs)
-    return [_line(folder, run_dir, sweep, row, queue) for run_dir, sweep, row in found]
+    """A line for every run below a folder, newest last; ledgers of sweeps on the way are brought up to date.
+
+    A run or a sweep with a damaged file has the state `unreadable`, and does not hide the others.
+    """
+    found = [item for path in _folders(folder) for item in _runs_in(path)]
+    queue = queue_states({item.job: item.cluster for item in found if item.job is not None})
+    return [_line(folder, item, queue) for item in found]
 
 
-def _runs(folder: Path) -> Iterator[tuple[Path, Sweep | None, Row | None]]:
-    """Run folders, with their sweep and their row in its ledger if they belong to one."""
+def _folders(folder: Path) -> Iterator[Path]:
+    """The folders of sweeps and of runs that are in no sweep, unless it is the folder itself."""
     for name, folders, files in os.walk(folder):
-        path = Path(name)
-        if SWEEP_FILE in files:
-            sweep = Sweep(path)
-            for row in sweep.refresh():
-                yield sweep.run_dir(row), sweep, row
-            folders.clear()
-        elif "config.yaml" in files and "overrides.yaml" in files:
-            yield path, *_sweep_around(path)
+        if SWEEP_FILE in files or ("config.yaml" in files and "overrides.yaml" in files):
+            yield Path(name)
             folders.clear()
         else:
             folders[:] = sorted(item for item in folders if item not in NOT_RUNS)
 
 
-def _sweep_around(run_dir: Path) -> tuple[Sweep | None, Row | None]:
-    parent = run_dir.resolve().parent
-    if not (parent / SWEEP_FILE).is_file():
-        return None, None
-    sweep = Sweep(parent)
-    return sweep, next((row for row in sweep.refresh() if row.run_dir == run_dir.resolve().name), None)
+def _runs_in(path: Path) -> list[Found]:
+    """The runs of a sweep, or the one run."""
+    try:
+        if (path / SWEEP_FILE).exists():
+            sweep = Sweep(path)
+            return [_of_sweep(sweep.run_dir(row), sweep, row) for row in sweep.refresh()]
+        parent = path.resolve().parent
+        if not (parent / SWEEP_FILE).is_file():
+            return [Found(path, job=(status_of(path) or {}).get("slurm_job_id"), cluster="slurm")]
+        sweep = Sweep(parent)
+        row = next((row for row in sweep.refresh() if row.run_dir == path.resolve().name), None)
+        return [_of_sweep(path, sweep, row)]
+    except ConfigError as error:
+        return [Found(path, damage=str(error))]
 
 
-def _job(run_dir: Path, row: Row | None) -> tuple[str | None, str]:
-    """The job of a run in the queue, and the kind of queue."""
-    if row is not None:
-        return row.slurm_id, row.cluster or ""
-    return (status_of(run_dir) or {}).get("slurm_job_id"), "slurm"
+def _of_sweep(run_dir: Path, sweep: Sweep, row: Row | None) -> Found:
+    if row is None:
+        return Found(run_dir, sweep)
+    return Found(run_dir, sweep, row, row.slurm_id, row.cluster or "")
 
 
-def _line(folder: Path, run_dir: Path, sweep: Sweep | None, row: Row | None, queue: dict[str, str]) -> Line:
+def _line(folder: Path, item: Found, queue: dict[str, str]) -> Line:
+    blank = Line(
+        run=os.path.relpath(item.run_dir.resolve(), folder.resolve()),
+        sweep=None if item.sweep is None else str(item.sweep.path),
+        metric=(item.sweep.question if item.sweep is not None else Question()).metric,
+        cluster=item.cluster if item.job else None,
+        slurm_id=item.job,
+        slurm_state=queue.get(item.job) if item.job else None,
+        state="unreadable",
+        error=item.damage,
+    )
+    if item.damage is not None:
+        return blank
+    try:
+        return _filled(blank, item)
+    except ConfigError as error:
+        return replace(blank, error=str(error))
+
+
+def _filled(blank: Line, item: Found) -> Line:
+    run_dir, row = item.run_dir, item.row
     status = status_of(run_dir) or {}
-    job, cluster = _job(run_dir, row)
-    in_queue = queue.get(job) if job else None
-    found = Truth(row.state, row.error) if row is not None else truth(status or None, in_queue)
-    question = sweep.question if sweep is not None else Question()
+    found = Truth(row.state, row.error) if row is not None else truth(status or None, blank.slurm_state)
     last = _last_training_lines(run_dir / "metrics.jsonl")
     newest = last[-1] if last else {}
     step, num_steps = newest.get("step", status.get("step")), status.get("num_steps")
-    plan = read_json(run_dir / "plan.json") if (run_dir / "plan.json").exists() else {}
-    return Line(
-        run=os.path.relpath(run_dir.resolve(), folder.resolve()),
-        sweep=None if sweep is None else str(sweep.path),
+    plan = facts_of(run_dir / "plan.json") if (run_dir / "plan.json").exists() else {}
+    return replace(
+        blank,
         state=found.state,
         epoch=newest.get("epoch", status.get("epoch")),
         num_epochs=len(plan["epochs"]) if "epochs" in plan else None,
         step=step,
         num_steps=num_steps or plan.get("num_steps"),
         loss=newest.get("train/loss"),
-        best=best_of(run_dir, question),
-        metric=question.metric,
+        best=best_of(run_dir, item.sweep.question if item.sweep is not None else Question()),
         audio_seconds_per_second=newest.get("speed/audio_seconds_per_second"),
         eta_seconds=_eta(last, step, num_steps or plan.get("num_steps")) if found.state == "running" else None,
         heartbeat_seconds=max(0.0, time.time() - status["heartbeat"]) if "heartbeat" in status else None,
         attempts=int(status.get("attempts", 0)),
         host=status.get("host"),
-        cluster=cluster if job else None,
-        slurm_id=job,
-        slurm_state=in_queue,
         error=found.error,
     )
 
@@ -130,8 +167,7 @@ def _last_training_lines(path: Path) -> list[dict[str, Any]]:
         file.seek(max(0, path.stat().st_size - TAIL_BYTES))
         text = file.read()
     begun = text.partition(b"\n")[2] if len(text) == TAIL_BYTES else text
-    complete = begun.rpartition(b"\n")[0].split(b"\n")
-    return [json.loads(line) for line in complete if b'"kind": "train"' in line]
+    return metric_lines(path, begun, "train")
 
 
 def _eta(lines: Sequence[Mapping[str, Any]], step: int | None, num_steps: int | None) -> float | None:

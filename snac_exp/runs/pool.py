@@ -16,7 +16,6 @@ from snac_exp.runs.command import resume_command, without_slurm
 from snac_exp.runs.driver import run_driver
 from snac_exp.runs.ledger import Row
 from snac_exp.runs.sweep import Sweep
-from snac_exp.runs.truth import status_of
 from snac_exp.tracking.lock import holder_of, locked
 from snac_exp.tracking.owner import Owner
 from snac_exp.training.stop import Stopped, StopRequest
@@ -60,6 +59,7 @@ class Pool:
             except Stopped:
                 print(f"{stop.signal_name}: the jobs save and leave", file=sys.stderr)
                 self._stop_all()
+                sweep.refresh()
                 raise
 
     def _run(self, sweep: Sweep, waiting: list[Row]) -> None:
@@ -104,20 +104,28 @@ class Pool:
     def _collect(self, sweep: Sweep, done: Running) -> None:
         """A process that ended before it could say anything of itself failed all the same."""
         code, folder = done.process.returncode, sweep.run_dir(done.row)
-        status = status_of(folder)
-        if code and (status is None or status["state"] == "queued"):
+        state = _state(sweep, done.row)
+        if code and state == "queued":
             facts = Owner.me().facts() | {"heartbeat": time.time(), "attempts": 1}
             text = f"the process ended with status {code} before the run began; see {folder / LOG_FILE}"
             write_json(folder / "status.json", facts | {"state": "failed", "error": text})
-        rows = {row.hash: row for row in sweep.refresh()}
-        print(f"{done.row.title}: {rows[done.row.hash].state} (exit status {code})", flush=True)
+            state = _state(sweep, done.row)
+        print(f"{done.row.title}: {state} (exit status {code})", flush=True)
 
     def _stop_all(self) -> None:
         """Ask every job to save and leave, and wait until it has; a second Ctrl-C does not wait."""
         for item in self._running:
             item.process.send_signal(signal.SIGTERM)
-        for item in self._running:
-            item.process.wait()
+        try:
+            for item in self._running:
+                item.process.wait()
+        except KeyboardInterrupt:
+            print("left without waiting for the jobs; they save by themselves", file=sys.stderr)
+
+
+def _state(sweep: Sweep, row: Row) -> str:
+    """How a job is now."""
+    return next(known.state for known in sweep.refresh() if known.hash == row.hash)
 
 
 def _devices_of(run_dir: Path) -> int:

@@ -20,12 +20,10 @@ from omegaconf import OmegaConf
 
 from snac_exp.config.compose import config_dir, explain
 from snac_exp.errors import ConfigError
-from snac_exp.files import read_json, write_json
-from snac_exp.runs.sweep import Question, Sweep, outcome
+from snac_exp.files import read_json
+from snac_exp.runs.sweep import TASK_FILE, Question, Sweep, outcome
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.training.stop import EXIT_PREEMPTED, Stopped, StopRequest
-
-TASK_FILE = "task.json"
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,6 @@ def submit_shares(verb: str, arguments: Sequence[str]) -> int:
     sweep = Sweep.create(shares, Question(), backend, [verb, *arguments], again=switches["again"])
     print(f"sweep: {sweep.path}", flush=True)
     rows = sweep.add(shares)
-    for row, share in zip(rows, shares, strict=True):
-        write_json(sweep.run_dir(row) / TASK_FILE, share.values["task"])
     open_backend(backend).submit(sweep, rows, wait=switches["wait"])
     if not switches["wait"]:
         return 0

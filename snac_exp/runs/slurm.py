@@ -41,6 +41,7 @@ class TrainJob:
         from snac_exp.runs.entry import resume_run
 
         sweep = Sweep.open(Path(self.sweep_dir))
+        sweep.refuse_lost_code()
         try:
             status = resume_run(Path(self.run_dir))
         finally:

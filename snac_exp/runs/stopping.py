@@ -12,13 +12,13 @@ from snac_exp.runs.sweep import SWEEP_FILE
 from snac_exp.runs.truth import status_of
 from snac_exp.tracking.lock import holder_of
 from snac_exp.tracking.owner import Owner
-from snac_exp.tracking.slurm_queue import ACTIVE
+from snac_exp.tracking.slurm_queue import ACTIVE, job_states
 
 POLL_SECONDS = 0.5
 
 
 def stop(folder: Path, wait_seconds: float) -> tuple[list[str], bool]:
-    """Stop what is active below a folder; a line per run, and whether all of them have stopped.
+    """Stop what is active below a folder; a line per run, and whether all of them are known to have stopped.
 
     A run that was just started in the background is asked as soon as it has begun.
 
@@ -38,13 +38,14 @@ def stop(folder: Path, wait_seconds: float) -> tuple[list[str], bool]:
         for line in lines:
             if line.run not in asked and _ask(folder / line.run, line, has_driver=has_driver):
                 asked.add(line.run)
-        stopped = not any(_is_active(folder / line.run, line) for line in lines)
+        driven = driver is not None and driver.is_running_here()
+        stopped = not driven and not any(_is_active(folder / line.run, line) for line in lines)
         if stopped or time.monotonic() >= end:
             break
         time.sleep(POLL_SECONDS)
         lines = overview(folder)
     told = [f"{line.run}: {line.state}" + (f" ({line.error})" if line.error else "") for line in lines]
-    return told, stopped
+    return told, stopped and not any(line.state == "unreadable" for line in lines)
 
 
 def _is_active(run_dir: Path, line: Line) -> bool:
@@ -54,16 +55,27 @@ def _is_active(run_dir: Path, line: Line) -> bool:
     return line.state == "queued" and line.slurm_id is None and status_of(run_dir) is not None
 
 
+def _cancel(job: str, *, at_once: bool) -> None:
+    """Have SLURM end a job, or tell it to save and leave; one that ended in between needs neither.
+
+    Raises:
+        ConfigError: SLURM refuses.
+    """
+    command = ["scancel", *([] if at_once else ["--signal=TERM"]), job]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode and job_states([job]).get(job) in ACTIVE:
+        raise ConfigError(f"{' '.join(command)}: {done.stderr.strip()}")
+
+
 def _ask(run_dir: Path, line: Line, *, has_driver: bool) -> bool:
     """Ask what is active to save and leave; whether that could be done yet."""
-    if line.state not in ("running", "queued"):
+    if line.state not in ("running", "queued", "unreadable"):
         return False
     if line.cluster == "slurm" and line.slurm_id is not None and line.slurm_state in ACTIVE:
-        waiting = line.state == "queued"
-        subprocess.run(["scancel", *([] if waiting else ["--signal=TERM"]), line.slurm_id], check=True)
+        _cancel(line.slurm_id, at_once=line.state == "queued")
         return True
-    status = status_of(run_dir)
-    if line.state == "queued" or status is None:
+    status = status_of(run_dir) if line.state == "running" else None
+    if status is None:
         return False
     owner = Owner.of(status)
     if not owner.is_here:

@@ -1,7 +1,7 @@
 """The folder of a sweep: its jobs, its ledger, the snapshot they run from, and how it all goes.
 
 output_dir/sweeps/NAME/TIME-HASH/
-    sweep.json ledger.jsonl commit.txt uncommitted.diff code/ HASH_OF_JOB/ HASH_OF_JOB/ …
+    sweep.json ledger.jsonl commit.txt uncommitted.diff code/ jobs/ HASH_OF_JOB/ HASH_OF_JOB/ …
 """
 
 import json
@@ -18,11 +18,15 @@ from snac_exp.files import read_json, write_json
 from snac_exp.runs.jobs import sweep_hash
 from snac_exp.runs.ledger import LEDGER_FILE, Row, read_ledger, update_ledger
 from snac_exp.runs.snapshot import take_snapshot
-from snac_exp.runs.truth import FINAL, queue_states, status_of, truth
+from snac_exp.runs.truth import FINAL, facts_of, queue_states, status_of, truth
 from snac_exp.tracking.run_folder import RunFolder, exclusive_folder
 from snac_exp.tracking.slurm_queue import ACTIVE
 
 SWEEP_FILE = "sweep.json"
+TASK_FILE = "task.json"  # in the folder of a job that is a verb: the verb and its arguments
+JOBS_FOLDER = "jobs"  # what each job is to do, so that a run folder that was deleted can be made again
+ENDING_SECONDS = 120.0  # SLURM kills what does not leave by itself, after its KillWait of 30 s by default
+POLL_SECONDS = 0.5
 Goal = Literal["minimize", "maximize"]
 
 
@@ -56,7 +60,7 @@ class Sweep:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        facts = read_json(path / SWEEP_FILE)
+        facts = facts_of(path / SWEEP_FILE, ("question", "backend", "directory"))
         self.question = structure(Question, facts["question"])
         self.backend: dict[str, Any] = facts["backend"]
         self.search: dict[str, Any] | None = facts.get("search")  # of Bayesian search, else all jobs are known
@@ -68,7 +72,7 @@ class Sweep:
         """An existing sweep.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: there is none, or its file is damaged.
         """
         if not (path / SWEEP_FILE).is_file():
             raise ConfigError(f"{path} is no sweep: it has no {SWEEP_FILE}; give the folder that the sweep printed")
@@ -111,8 +115,9 @@ class Sweep:
     def add(self, jobs: Sequence[AnyJob]) -> list[Row]:
         """Make folders and ledger rows of jobs, or find those that are there already; returns the rows."""
         for job in jobs:
+            write_json(self._job_file(job.hash), {"overrides": job.overrides, "values": job.values})
             if not (self.path / job.hash).exists():
-                RunFolder.create(job.values, job.overrides, self.path / job.hash)
+                self._make_folder(job.hash, job.overrides, job.values)
         new = [Row(job.index, job.hash, job.varied, job.hash) for job in jobs]
 
         def extended(rows: list[Row]) -> list[Row]:
@@ -121,6 +126,33 @@ class Sweep:
 
         hashes = {job.hash for job in jobs}
         return [row for row in update_ledger(self.path, extended) if row.hash in hashes]
+
+    def _make_folder(self, name: str, overrides: list[str], values: dict[str, Any]) -> None:
+        RunFolder.create(values, overrides, self.path / name)
+        if isinstance(values.get("task"), list):  # a verb and its arguments, not a training
+            write_json(self.path / name / TASK_FILE, values["task"])
+
+    def _job_file(self, name: str) -> Path:
+        return self.path / JOBS_FOLDER / f"{name}.json"
+
+    def _restored(self, row: Row) -> bool:
+        """Whether a job has its run folder; one that was deleted is made again, to begin at its first step."""
+        if not self.run_dir(row).exists() and self._job_file(row.hash).exists():
+            facts = facts_of(self._job_file(row.hash), ("overrides", "values"))
+            self._make_folder(row.run_dir, facts["overrides"], facts["values"])
+        return (self.run_dir(row) / "config.yaml").exists()
+
+    def refuse_lost_code(self) -> None:
+        """Jobs run from the snapshot; without it they would run whatever code is installed.
+
+        Raises:
+            ConfigError: the snapshot is gone.
+        """
+        if not (self.code / "snac_exp" / "__init__.py").is_file():
+            raise ConfigError(
+                f"{self.code}, the code that the jobs of this sweep run, is gone: restore it (commit.txt and "
+                "uncommitted.diff beside it say what it was), or begin the sweep anew"
+            )
 
     def refuse(self, index: int, varied: list[str], reason: str) -> None:
         """Note a job that cannot be composed: it has failed before it could begin."""
@@ -154,7 +186,7 @@ class Sweep:
         return queue_states({row.slurm_id: row.cluster or "" for row in rows if row.slurm_id is not None})
 
     def submitted(self, ids: dict[str, str], cluster: str, when: float) -> None:
-        """Note the queue's ids of jobs (hash -> id), submitted at `when` [s since the epoch]; one may be over by now."""
+        """Note the queue's ids of jobs (hash -> id), submitted at `when` [s since the epoch]; one may be over."""
 
         def noted(rows: list[Row]) -> list[Row]:
             for row in rows:
@@ -165,15 +197,28 @@ class Sweep:
         update_ledger(self.path, noted)
 
     def to_run(self) -> list[Row]:
-        """Jobs that are missing or failed: all but the finished, the running, the refused and what a queue holds."""
+        """Jobs that are missing or failed: all but the finished, the running, the refused and what a queue holds.
+
+        Raises:
+            ConfigError: there are some, and the code they should run is gone.
+        """
         queue = self.queue()
-        return [
+        rows = [
             row
             for row in self.refresh()
             if row.state not in ("finished", "running")
             and queue.get(row.slurm_id or "") not in ACTIVE
-            and (self.run_dir(row) / "config.yaml").exists()
+            and self._restored(row)
         ]
+        if rows:
+            self.refuse_lost_code()
+        return rows
+
+    def wait_for_endings(self, seconds: float = ENDING_SECONDS) -> None:
+        """Stay, at most so long, while a queue ends jobs that were cancelled: only then can they be submitted again."""
+        end = time.monotonic() + seconds
+        while "COMPLETING" in self.queue().values() and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
 
     def is_in_a_queue(self) -> bool:
         """Whether a queue holds any job: it waits, runs, or is being ended."""
@@ -190,23 +235,54 @@ class Sweep:
         return all(row.state in FINAL for row in self.refresh()) and not self.is_in_a_queue()
 
     def _refreshed(self, row: Row, queue: dict[str, str]) -> Row:
+        """A row as its job is now; what cannot be read of one job is its error, and does not hide the others."""
+        try:
+            self._judge(row, queue)
+        except ConfigError as error:
+            row.state, row.error, row.best = "failed", str(error), None
+            return row
+        try:
+            row.best = best_of(self.run_dir(row), self.question)
+        except ConfigError as error:
+            row.best, row.error = None, str(error)
+        return row
+
+    def _judge(self, row: Row, queue: dict[str, str]) -> None:
+        in_queue = queue.get(row.slurm_id) if row.slurm_id else None
+        if not self.run_dir(row).exists() and in_queue not in ACTIVE:
+            row.state, row.error = "lost", f"its run folder is gone: {self.run_dir(row)}"
+            return
         status = status_of(self.run_dir(row))
         attempts = int((status or {}).get("attempts", 0))
-        if status is not None and row.submitted is not None and status["heartbeat"] < row.submitted:
+        if status is not None and status["state"] != "finished" and status["heartbeat"] < (row.submitted or 0.0):
             status = None  # from before it was submitted again
-        found = truth(status, queue.get(row.slurm_id) if row.slurm_id else None)
+        found = truth(status, in_queue)
         row.state, row.error, row.attempts = found.state, found.error, attempts
-        row.best = best_of(self.run_dir(row), self.question)
-        return row
+
+
+def metric_lines(path: Path, text: bytes, kind: str) -> list[dict[str, Any]]:
+    """The complete lines of one kind in a piece of metrics.jsonl.
+
+    Raises:
+        ConfigError: one of them is damaged.
+    """
+    try:
+        complete = text.rpartition(b"\n")[0].split(b"\n")
+        return [json.loads(line) for line in complete if f'"kind": "{kind}"'.encode() in line]
+    except ValueError as error:
+        raise ConfigError(f"{path} has a damaged line ({error}); restore it, or remove that line") from error
 
 
 def best_of(run_dir: Path, question: Question) -> float | None:
-    """The best value of the sweep's metric that a run has logged so far; None if it logged none."""
+    """The best value of the sweep's metric that a run has logged so far; None if it logged none.
+
+    Raises:
+        ConfigError: the record is damaged.
+    """
     path = run_dir / "metrics.jsonl"
     if not path.exists():
         return None
-    complete = path.read_bytes().rpartition(b"\n")[0].split(b"\n")
-    lines = [json.loads(line) for line in complete if b'"validation"' in line]
+    lines = metric_lines(path, path.read_bytes(), "validation")
     values = [float(line[question.metric]) for line in lines if line.get(question.metric) is not None]
     values = [value for value in values if math.isfinite(value)]
     if not values:

@@ -2,13 +2,14 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from snac_exp.errors import ConfigError
 from snac_exp.files import read_json
 from snac_exp.tracking.owner import Owner
 from snac_exp.tracking.slurm_queue import ACTIVE, GONE, job_states
@@ -96,6 +97,26 @@ def _process_lives(pid: int) -> bool:
 
 
 def status_of(run_dir: Path) -> dict[str, Any] | None:
-    """status.json of a run folder, or None."""
+    """status.json of a run folder, or None.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
     path = run_dir / "status.json"
-    return dict(read_json(path)) if os.path.exists(path) else None
+    return facts_of(path, {"state", "heartbeat", *Owner.__dataclass_fields__}) if os.path.exists(path) else None
+
+
+def facts_of(path: Path, needed: Collection[str] = ()) -> dict[str, Any]:
+    """A JSON file that holds facts by name.
+
+    Raises:
+        ConfigError: it is damaged, or one of the facts that are needed is not there.
+    """
+    try:
+        facts = read_json(path)
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged ({error}); restore it or remove it") from error
+    missing = sorted(set(needed) - facts.keys()) if isinstance(facts, dict) else sorted(needed)
+    if missing or not isinstance(facts, dict):
+        raise ConfigError(f"{path} is damaged: it lacks {', '.join(missing)}; restore it or remove it")
+    return facts

@@ -57,6 +57,7 @@ class WandbMirror:
         if not self._online:
             self._num_mirrored = _rewound(self._run_dir, self._run_id, num_lines)
             _await_another_second(self._run_dir, self._run_id)
+        os.environ.pop("WANDB_SERVICE", None)  # of a parent's; it would hold the run beyond the death of this process
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read at import: no crash reports over the network
         self._owns_staging = _STAGING not in os.environ
         if self._owns_staging:  # else artifacts wait for their upload in the home folder

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.live import Live
 
 from snac_exp.errors import ConfigError
-from snac_exp.runs.folder_arguments import folder_and_options
+from snac_exp.runs.folder_arguments import folder_and_options, seconds_of
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,9 +31,13 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if options["watch"] == "false":
         screen = console()
-        screen.print(as_table(overview(folder), str(folder), screen.width))
+        lines = overview(folder)
+        if lines:
+            screen.print(as_table(lines, str(folder), screen.width))
+        else:
+            print(f"there is no run in {folder}")
         return 0
-    _watch(folder, float(options["every_seconds"]))
+    _watch(folder, seconds_of(options, "every_seconds"))
     return 0
 
 

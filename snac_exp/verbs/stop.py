@@ -8,7 +8,7 @@ snac-exp sweep resume=SWEEP_DIR. Works on this machine, and through SLURM on any
 
 from collections.abc import Sequence
 
-from snac_exp.runs.folder_arguments import folder_and_options
+from snac_exp.runs.folder_arguments import folder_and_options, seconds_of
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -16,6 +16,6 @@ def main(arguments: Sequence[str]) -> int:
     folder, options = folder_and_options("stop", arguments, {"wait_seconds": "120"}, None, key="run")
     from snac_exp.runs.stopping import stop
 
-    lines, all_stopped = stop(folder, float(options["wait_seconds"]))
+    lines, all_stopped = stop(folder, seconds_of(options, "wait_seconds"))
     print("\n".join(lines))
     return 0 if all_stopped else 1

@@ -50,6 +50,7 @@ def _resume(sweep: "Sweep", folder: Path, *, wait: bool) -> int:
 
     if not sweep.rows():
         raise ConfigError(f"{folder} has no jobs: it was interrupted before they were made; begin it anew")
+    sweep.wait_for_endings()
     rows = sweep.to_run()
     try:
         if rows or (wait and sweep.is_in_a_queue()):

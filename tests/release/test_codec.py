@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from snac_exp.data.audio import resample
-from snac_exp.errors import CodecError, DataError
+from snac_exp.errors import CodecError, ConfigError, DataError
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.codes import Codes
 from snac_exp.release.sources import load_codec
@@ -38,6 +38,10 @@ def test_layouts_are_one_signal(codec: ReleasedCodec) -> None:
     for audio in (stereo, stereo.T, torch.from_numpy(stereo).T[None], stereo.astype(np.float64)):
         codes = codec.encode(audio, 24_000)
         assert all(torch.equal(a, b) for a, b in zip(codes.tokens, expected.tokens, strict=True))
+    with pytest.raises(DataError, match="layout='wide' must be one of auto"):
+        codec.encode(stereo, 24_000, layout="wide")  # type: ignore[arg-type]
+    big_endian = codec.encode(mono.astype(">f4"), 24_000)
+    assert all(torch.equal(a, b) for a, b in zip(big_endian.tokens, expected.tokens, strict=True))
     short = stereo[:2]
     with pytest.raises(DataError, match="layout='channels_first' or 'channels_last'"):
         codec.encode(short, 24_000)
@@ -69,6 +73,11 @@ def test_resampling_is_that_of_the_data_path(codec: ReleasedCodec) -> None:
         (np.zeros(100, np.int64), 24_000, "has no full scale"),
         (np.zeros(100, np.complex64), 24_000, "has no full scale"),
         (["a", "b"], 24_000, "an array of numbers"),
+        (None, 24_000, "audio is a NoneType"),
+        (Path("take.wav"), 24_000, "audio is a PosixPath; give a tensor or an array of numbers, for a file"),
+        (np.float32(0.5), 24_000, r"shape \[\]"),
+        (torch.zeros(100).to_sparse(), 24_000, "an array of numbers"),
+        (torch.zeros(100, device="meta"), 24_000, "an array of numbers"),
         (np.zeros(100, np.float32), 0, "positive whole number"),
         (np.zeros(100, np.float32), 44_100.0, "positive whole number"),
         (np.zeros(100, np.float32), 99_991, "no small ratio"),
@@ -112,6 +121,15 @@ def test_tokens_that_cannot_be_decoded(codec: ReleasedCodec) -> None:
         ([tokens[0], tokens[1] - 1, tokens[2]], "codebook 1 has tokens 0 to 63"),
         ([item.float() for item in tokens], "whole numbers"),
         ([item[:, :0] for item in tokens], "do not belong together"),
+        ([item[:0] for item in tokens], "do not belong together"),
+        ([item.numpy() + 0.5 for item in tokens], r"whole numbers.* not torch\.float64"),
+        ([item.numpy() == 0 for item in tokens], "whole numbers"),
+        ([item.to(torch.complex64) for item in tokens], "whole numbers"),
+        ([item.to("meta") for item in tokens], "whole numbers"),
+        (["a", "b", "c"], "tokens of codebook 0 must be whole numbers"),
+        ([[[1], [1, 2]], [1], [1]], "tokens of codebook 0 must be whole numbers"),
+        (None, "codes are a NoneType; give what encode gave"),
+        (7, "codes are a int; give what encode gave"),
     ):
         with pytest.raises(DataError, match=message):
             codec.decode(bad, 24_000)
@@ -121,8 +139,46 @@ def test_tokens_that_cannot_be_decoded(codec: ReleasedCodec) -> None:
         codec.decode(Codes(tuple(tokens), 4_000, 24_000, "0" * 64), 24_000)
     with pytest.raises(CodecError, match="no output at 44100 Hz, only 24000, 48000"):
         codec.decode(tokens, 44_100)
-    with pytest.raises(ValueError, match="2 seeds for a batch of 1"):
-        codec.decode(tokens, 24_000, seed=[1, 2])
+    for rate in (0, "24000", 24_000.0, [24_000]):
+        with pytest.raises(CodecError, match="no output at"):
+            codec.decode(tokens, rate)  # type: ignore[arg-type]
+    for seed, message in (([1, 2], "2 seeds for a batch of 1"), (1.5, r"seed=1\.5 must be"), ("x", "seed='x' must be")):
+        with pytest.raises(DataError, match=message):
+            codec.decode(tokens, 24_000, seed=seed)  # type: ignore[arg-type]
+    for seconds in (-1, float("nan"), float("inf"), "x"):
+        with pytest.raises(ConfigError, match="chunk_seconds="):
+            codec.decode(tokens, 24_000, chunk_seconds=seconds)  # type: ignore[arg-type]
+    for num, rate in ((0, 24_000), (4_000, 0), (4_000, -1), (4_000.5, 24_000), (True, 24_000)):
+        with pytest.raises(DataError, match=r"codes with (num_samples|sample_rate)=.* whole number of at least 1"):
+            Codes(tuple(tokens), num, rate, codec.codebooks)  # type: ignore[arg-type]
+
+
+def test_a_stream_takes_nothing_of_a_push_that_it_refuses(codec: ReleasedCodec) -> None:
+    tokens = [torch.arange(num) for num in (2, 4, 8)]
+    stream, expected = codec.stream(24_000, seed=0), codec.decode(tokens, 24_000, seed=0)
+    for bad, message in (
+        ([tokens[0] + 64, *tokens[1:]], "codebook 0 has tokens 0 to 63"),
+        ([*tokens[:2], tokens[2] - 1], "codebook 2 has tokens 0 to 63"),
+        ([row.float() for row in tokens], "whole numbers"),
+        ([row.expand(2, -1) for row in tokens], r"this stream takes \(1, n\)"),
+        (None, "codes are a NoneType"),
+    ):
+        with pytest.raises(DataError, match=message):
+            stream.push(bad)  # type: ignore[arg-type]
+    streamed = torch.cat([stream.push(tokens), stream.finish()], dim=-1)
+    assert (streamed - expected).abs().max().item() <= 1e-6
+    for size in (0, -1, "x"):
+        with pytest.raises(DataError, match="batch_size="):
+            codec.stream(24_000, batch_size=size)  # type: ignore[arg-type]
+
+
+def test_devices_and_types_that_are_not_there(checkpoint: Path) -> None:
+    for device in ("tpu", "cuda:99", None):
+        with pytest.raises(CodecError, match="cannot be used here"):
+            load_codec(checkpoint, device=device)  # type: ignore[arg-type]
+    for dtype in (torch.int32, "float16"):
+        with pytest.raises(CodecError, match="must be a floating-point type"):
+            load_codec(checkpoint, dtype=dtype)  # type: ignore[arg-type]
 
 
 def test_half_precision_is_the_decoders_alone(checkpoint: Path, codec: ReleasedCodec) -> None:

@@ -1,8 +1,10 @@
 """Exported folders: upstream's package loads them, every form gives the same samples, the card says it all, pushing."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +129,26 @@ def test_other_folders_and_wrong_forms_are_refused(run_dir: Path, exported: Path
     with pytest.raises(ConfigError, match=r"\['tflite'\] is no form of export"):
         cli.run(["export", f"checkpoint={run_dir}", f"output={tmp_path / 'x'}", "formats=[tflite]"])
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_export_that_is_killed_leaves_nothing_that_opens(run_dir: Path, exported: Path, tmp_path: Path) -> None:
+    """Killed after the first form was written; the next export clears away what is left."""
+    output = tmp_path / "a codec, 'tuned'"
+    command = ["export", f"checkpoint={run_dir}", f"output={output}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-m", "snac_exp.cli", *command], env=environment)
+    while not list(tmp_path.glob(".*.tmp/model.safetensors")):
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -9
+    assert len(list(tmp_path.iterdir())) == 1  # the hidden folder
+    with pytest.raises(CheckpointError, match="there is no"):
+        load_codec(output)
+    assert cli.run(command) == 0
+    assert list(tmp_path.iterdir()) == [output]
+    same = ["model.safetensors", "snac_exp.json", "config.json", "fused/model.safetensors", "README.md"]
+    assert all((output / name).read_bytes() == (exported / name).read_bytes() for name in same)
 
 
 class RecordedHub:

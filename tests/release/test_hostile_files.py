@@ -212,6 +212,11 @@ def test_job_folders(tmp_path: Path) -> None:
     assert not again.is_done("a.wav", "stamp")
     with pytest.raises(ConfigError, match=r"another job \(other verb\)"):
         Job(tmp_path / "out", {"verb": "y", "rates": [1, 2]})
+    with again.at_work(), pytest.raises(ConfigError, match="is being written by"), job.at_work():
+        pass
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / ".job.json.x1.tmp").write_text("{")  # killed before it was more than that
+    assert not Job(tmp_path / "begun", {"verb": "x"}).is_done("a.wav", "stamp")
     (tmp_path / "out" / "job.json").write_text("{")
     with pytest.raises(ConfigError, match="is damaged"):
         Job(tmp_path / "out", {"verb": "x"})

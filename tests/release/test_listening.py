@@ -1,15 +1,18 @@
 """The page to listen: what it computes, and the page itself in a headless browser with a real upload."""
 
+import importlib.util
 import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from snac_exp.errors import CodecError, ConfigError, DataError
 from snac_exp.release.before import codec_before
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.listening import listen, voices_of
+from snac_exp.release.page import KEEP_SECONDS, RESULTS, Listener, PageSettings, _forget_old, opened_page
 from snac_exp.release.sources import load_codec, open_model
 from snac_exp.training.checkpoints import write_checkpoint
 from tests.release.conftest import payload_of, random_codec, random_model, speech_like
@@ -66,13 +70,10 @@ def test_uploads_that_are_too_long_or_no_audio(codec: ReleasedCodec, upload: Pat
 
 
 def test_without_gradio_the_page_says_what_to_install(codec: ReleasedCodec, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    from snac_exp.release.page import PageSettings, serve
-
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(ConfigError, match=r"pip install 'snac_exp\[serve\]'"):
-        serve(codec, None, PageSettings("127.0.0.1", None, 10.0, 5.0, 0))
+    page = opened_page(codec, None, PageSettings("127.0.0.1", free_port(), 10.0, 5.0, 0))
+    with pytest.raises(ConfigError, match=r"pip install 'snac_exp\[serve\]'"), page:
+        pass
 
 
 def test_the_verb_binds_to_loopback_unless_told_otherwise(
@@ -113,13 +114,15 @@ def test_the_codec_before_training_is_found_where_the_run_found_it(tmp_path: Pat
 
 
 class Browser:
-    """Headless Chromium through chromedriver's own protocol (W3C WebDriver)."""
+    """Headless Chromium through chromedriver's own protocol (W3C WebDriver); what it saves lands in `downloads`."""
 
-    def __init__(self, port: int) -> None:
-        self.root = f"http://127.0.0.1:{port}"
+    def __init__(self, port: int, downloads: Path) -> None:
+        self.root, self.downloads = f"http://127.0.0.1:{port}", downloads
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
         flags += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]  # a microphone that beeps
-        options = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": {"args": flags}}}}
+        several = {"profile.default_content_setting_values.automatic_downloads": 1}  # without asking
+        chrome = {"args": flags, "prefs": {"download.default_directory": str(downloads), **several}}
+        options = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": chrome}}}
         self.session = self.ask("POST", "/session", options)["sessionId"]
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
@@ -144,6 +147,24 @@ class Browser:
             time.sleep(0.2)
         raise AssertionError(f"{script} never came true; the page says: {self.run('return document.body.innerText')}")
 
+    def open(self, address: str) -> None:
+        self.ask("POST", f"/session/{self.session}/url", {"url": address})
+
+    def upload(self, path: Path) -> None:
+        """Choose a file for the input."""
+        self.wait("return document.querySelector('input[type=file]') !== null")
+        field = self.find("input[type=file]")
+        self.ask("POST", f"/session/{self.session}/element/{field}/value", {"text": str(path)})
+
+    def save(self, name: str) -> Path:
+        """Click the link that downloads a file, and wait until it is there."""
+        self.wait(f"const a = document.querySelector('a[download][href$=\"{name}\"]'); if (a) a.click(); return !!a")
+        for _ in range(100):
+            if (self.downloads / name).is_file():
+                return self.downloads / name
+            time.sleep(0.1)
+        raise AssertionError(f"{name} was not saved, only {list(self.downloads.iterdir())}")
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -152,7 +173,7 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def browser() -> Iterator[Browser]:
+def browser(tmp_path: Path) -> Iterator[Browser]:
     if shutil.which("chromedriver") is None or shutil.which("chromium") is None:
         pytest.skip("no Chromium here: apt-get install chromium chromium-driver")
     port = free_port()
@@ -164,7 +185,7 @@ def browser() -> Iterator[Browser]:
                 break
             except (urllib.error.URLError, ConnectionError):
                 time.sleep(0.1)
-        browser = Browser(port)
+        browser = Browser(port, tmp_path / "downloads")
         yield browser
         browser.ask("DELETE", f"/session/{browser.session}")
     finally:
@@ -173,21 +194,26 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def page(codec: ReleasedCodec, pretrained: ReleasedCodec) -> Iterator[Any]:
-    """The page, served; uploads of at most 10 s and 1 MB."""
-    pytest.importorskip("gradio", reason="the optional extra [serve] is not installed")
-    from snac_exp.release.page import PageSettings, serve
-
-    page = serve(codec, pretrained, PageSettings("127.0.0.1", free_port(), 10.0, 1.0, 0), block=False)
-    folder = Path(page.snac_exp_folder.name)
-    yield page
-    page.close()
-    page.snac_exp_folder.cleanup()
+def page(codec: ReleasedCodec, pretrained: ReleasedCodec) -> Iterator[tuple[str, Path]]:
+    """Address and folder of the page, served; uploads of at most 10 s and 1 MB."""
+    need_gradio()
+    with opened_page(codec, pretrained, PageSettings("127.0.0.1", free_port(), 10.0, 1.0, 0)) as (blocks, folder):
+        yield blocks.local_url, folder
     assert not folder.exists()
 
 
+def need_gradio() -> None:
+    """Skip without it; the page itself imports it, since gradio then decides where it keeps files."""
+    if importlib.util.find_spec("gradio") is None:
+        pytest.skip("the optional extra [serve] is not installed")
+
+
+PRESS = "const b = [...document.querySelectorAll('button')].find(item => {}); if (b) b.click(); return !!b"
+
+
 def reconstructed(browser: Browser) -> str:
-    """Press the button and wait for the figures."""
+    """Press the button once the input is uploaded, and wait for the figures."""
+    browser.wait("return document.querySelector('input[type=file]') === null && document.querySelector('a[download]')")
     browser.run("document.querySelector('#reconstruct').click()")
     facts: str = browser.wait(
         "return document.querySelector('#facts')?.innerText.includes('48k') && "
@@ -196,64 +222,163 @@ def reconstructed(browser: Browser) -> str:
     return facts
 
 
-def test_the_page_takes_an_upload(page: Any, upload: Path, browser: Browser) -> None:
-    assert page.local_url.startswith("http://127.0.0.1:")
-    browser.ask("POST", f"/session/{browser.session}/url", {"url": page.local_url})
-    browser.wait("return document.querySelector('input[type=file]') !== null")
-    field = browser.find("input[type=file]")
-    browser.ask("POST", f"/session/{browser.session}/element/{field}/value", {"text": str(upload)})
-    browser.wait("return document.querySelector('input[type=file]') === null")  # it is uploaded
+def test_the_page_takes_an_upload(
+    page: tuple[str, Path], codec: ReleasedCodec, pretrained: ReleasedCodec, upload: Path, browser: Browser
+) -> None:
+    """What a visitor downloads is what the codecs make of the upload, to the last bit but one of 16."""
+    assert page[0].startswith("http://127.0.0.1:")
+    browser.open(page[0])
+    browser.upload(upload)
     facts = reconstructed(browser)
     assert all(label in facts for label in LABELS)
     width = browser.wait("const i = document.querySelector('#picture img'); return i && i.naturalWidth")
     assert width == 1000
     text = browser.run("return document.body.innerText")
     assert all(label in text for label in LABELS)
-    links = browser.run("return [...document.querySelectorAll('a[download]')].map(link => link.href)")
-    (wide,) = [link for link in links if link.endswith("tuned_48k.wav")]
-    with urllib.request.urlopen(wide, timeout=10) as answer:
-        assert soundfile.info(io.BytesIO(answer.read())).frames == 48_000
+    audio = soundfile.read(upload, dtype="float32")[0]
+    for label, voice, rate in zip(LABELS, (pretrained, codec, codec), (24_000, 24_000, 48_000), strict=True):
+        saved, found = soundfile.read(browser.save(f"{label.replace(' ', '_')}.wav"), dtype="int16")
+        expected = voice.decode(voice.encode(audio, 44_100), rate, seed=0)[0, 0].numpy() * 32767
+        assert (found, saved.shape) == (rate, expected.shape)
+        assert np.abs(saved - np.clip(expected, -32767, 32767)).max() <= 1
+        assert np.std(saved) > 300
     assert browser.run("return document.querySelector('[aria-label=Share]') === null")  # it would upload elsewhere
 
 
-def test_the_page_records(page: Any, browser: Browser) -> None:
-    browser.ask("POST", f"/session/{browser.session}/url", {"url": page.local_url})
-    press = "const b = [...document.querySelectorAll('button')].find(item => {}); if (b) b.click(); return !!b"
-    browser.wait(press.format("item.ariaLabel === 'Record audio'"))
-    browser.wait(press.format("item.classList.contains('record-button')"))
-    time.sleep(1.5)
-    browser.wait(press.format("item.classList.contains('stop-button') && item.offsetParent !== null"))
-    browser.wait("return document.querySelectorAll('a[download]').length > 0")  # it is uploaded
-    assert all(label in reconstructed(browser) for label in LABELS)
+def test_the_page_records(page: tuple[str, Path], browser: Browser) -> None:
+    """Chromium's own microphone beeps; the beeps are heard in what comes out."""
+    browser.open(page[0])
+    browser.wait(PRESS.format("item.ariaLabel === 'Record audio'"))
+    browser.wait(PRESS.format("item.classList.contains('record-button')"))
+    time.sleep(2.5)
+    browser.wait(PRESS.format("item.classList.contains('stop-button') && item.offsetParent !== null"))
+    facts = reconstructed(browser)
+    assert all(label in facts for label in LABELS)
+    narrow, wide = (soundfile.read(browser.save(f"tuned_{rate}.wav"))[0] for rate in ("24k", "48k"))
+    assert len(narrow) > 24_000
+    assert abs(len(wide) - 2 * len(narrow)) <= 1
+    recorded = max((path for path in page[1].glob("*/*.wav") if "heard_" not in str(path)), key=os.path.getmtime)
+    assert np.std(soundfile.read(recorded)[0]) > 1e-3
 
 
-def test_an_upload_that_is_too_large_is_refused(page: Any, tmp_path: Path) -> None:
-    before = sorted(Path(page.snac_exp_folder.name).rglob("*"))
+@pytest.mark.parametrize(
+    ("seconds", "rate", "text", "message"),
+    [
+        (30, 24_000, None, "exceed the maximum allowed size of 1000.0 Kb"),
+        (12, 8_000, None, "12 s of audio are more than the 10 s that this page takes"),
+        (0, 0, "<html>this is no audio</html>", "the upload: not readable as audio"),
+    ],
+)
+def test_uploads_that_are_refused_say_why(
+    page: tuple[str, Path],
+    browser: Browser,
+    tmp_path: Path,
+    seconds: int,
+    rate: int,
+    text: str | None,
+    message: str,
+) -> None:
+    path = tmp_path / "take.wav"
+    if text is None:
+        soundfile.write(path, speech_like(seconds * rate), rate)
+    else:
+        path.write_text(text)
+    before = set(page[1].glob(f"{RESULTS}*/*"))
+    browser.open(page[0])
+    browser.upload(path)
+    if "maximum" not in message:
+        browser.wait("return document.querySelector('input[type=file]') === null")
+        browser.run("document.querySelector('#reconstruct').click()")
+    browser.wait(f"return document.body.innerText.includes('{message}')", 20.0)
+    assert set(page[1].glob(f"{RESULTS}*/*")) == before
+
+
+def test_an_upload_that_is_too_large_is_refused(page: tuple[str, Path]) -> None:
+    """By the server too, whatever a visitor's browser lets through, and whatever the name says."""
+    address, folder = page
+    before = sorted(folder.rglob("*"))
     body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="../../big.wav"\r\n\r\n'
     for size, status in ((2_000_000, 413), (1000, 200)):
         data = body + bytes(size) + b"\r\n--x--\r\n"
         headers = {"Content-Type": "multipart/form-data; boundary=x"}
-        request = urllib.request.Request(f"{page.local_url}gradio_api/upload", data, headers)
-        try:
-            found = urllib.request.urlopen(request, timeout=20).status
-        except urllib.error.HTTPError as error:
-            found = error.code
-        assert found == status
-    new = [path for path in Path(page.snac_exp_folder.name).rglob("*") if path not in before and path.is_file()]
+        assert status_of(urllib.request.Request(f"{address}gradio_api/upload", data, headers)) == status
+    new = [path for path in folder.rglob("*") if path not in before and path.is_file()]
     assert [path.name for path in new] == ["big.wav"]  # the small one, inside the folder whatever its name was
-    assert not list(Path(page.snac_exp_folder.name).parent.glob("big.wav"))
+    assert not list(folder.parent.glob("big.wav"))
 
 
-def test_a_port_that_is_taken_is_named(page: Any, codec: ReleasedCodec) -> None:
-    from snac_exp.release.page import PageSettings, serve
+def status_of(request: urllib.request.Request | str) -> int:
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
-    with pytest.raises(ConfigError, match="choose another port="):
-        serve(codec, None, PageSettings("127.0.0.1", page.server_port, 10.0, 1.0, 0), block=False)
+
+def test_other_files_of_the_machine_are_not_served(page: tuple[str, Path]) -> None:
+    address, folder = page
+    for name in ("/etc/passwd", str(Path(__file__).resolve()), "pyproject.toml", f"{folder}/../../etc/passwd"):
+        assert status_of(f"{address}gradio_api/file={name}") in (403, 404)
+
+
+def test_addresses_that_cannot_be_bound(page: tuple[str, Path], checkpoint: Path) -> None:
+    port = page[0].rsplit(":", 1)[1].strip("/")
+    for key, message in (
+        (f"port={port}", rf"host=127\.0\.0\.1 port={port} \(Address already in use\); give another port="),
+        ("port=70000", "port=70000 must be between 1 and 65535"),
+        ("port=0", "port=0 must be between 1 and 65535"),
+        ("host=not.a.name.invalid", r"host=not\.a\.name\.invalid .* give another port= or host="),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            cli.run(["serve", f"checkpoint={checkpoint}", "pretrained=null", key])
+
+
+def test_a_page_that_is_stopped_at_work_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    """By the system's signal, which is treated as Ctrl-C is."""
+    need_gradio()
+    temporary, wave = tmp_path / "tmp", io.BytesIO()
+    temporary.mkdir()
+    soundfile.write(wave, np.tile(speech_like(24_000 * 10), 10), 24_000, format="WAV")
+    command = ["serve", f"checkpoint={checkpoint}", "pretrained=null", f"port={free_port()}"]
+    environment = os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snac_exp.cli", *command],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    root = f"{process.stdout.readline().split()[0]}/gradio_api"
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    upload = urllib.request.Request(f"{root}/upload", head + wave.getvalue() + b"\r\n--x--\r\n", form)
+    (path,) = json.loads(urllib.request.urlopen(upload, timeout=20).read())
+    job = json.dumps({"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}]}).encode()
+    urllib.request.urlopen(
+        urllib.request.Request(f"{root}/call/reconstruct", job, {"Content-Type": "application/json"}), timeout=20
+    )
+    wait_for(lambda: bool(list(temporary.glob(f"*/{RESULTS}*/.*"))))  # it decodes
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=40)
+    assert (process.returncode, "Traceback" in errors) == (0, False), errors
+    assert not list(temporary.glob("snac_exp_*"))
+
+
+def wait_for(is_true: Callable[[], bool]) -> None:
+    for _ in range(400):
+        if is_true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never came true")
+
+
+def test_a_page_that_closes_takes_nothing_more(codec: ReleasedCodec, upload: Path, tmp_path: Path) -> None:
+    listener = Listener(voices_of(codec, None), PageSettings("127.0.0.1", 7860, 10.0, 1.0, 0), tmp_path)
+    assert len(listener.hear(upload).outputs) == 2
+    listener.close()
+    with pytest.raises(DataError, match="is being closed"):
+        listener.hear(upload)
 
 
 def test_results_are_forgotten_after_an_hour(tmp_path: Path) -> None:
-    from snac_exp.release.page import KEEP_SECONDS, RESULTS, _forget_old
-
     for name, age in ((f"{RESULTS}old", KEEP_SECONDS + 5), (f"{RESULTS}new", 5), ("other", KEEP_SECONDS + 5)):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (time.time() - age,) * 2)

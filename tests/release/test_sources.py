@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -149,6 +150,14 @@ def test_places_with_nothing_usable(tmp_path: Path) -> None:
         load_codec(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match="holds no codec"):
         load_codec(tmp_path)
+    with pytest.raises(CheckpointError, match="there is no xxx"):
+        load_codec("x" * 5_000)
+    for source in (None, 5, b"x"):
+        with pytest.raises(CheckpointError, match="is no path or hub id"):
+            load_codec(source)  # type: ignore[arg-type]
+    (tmp_path / "text.pt").write_text("root:x:0:0:root:/root:/bin/bash\n" * 20)
+    with pytest.raises(CheckpointError, match=r"text\.pt is no checkpoint that can be read"):
+        load_codec(tmp_path / "text.pt")
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(CheckpointError, match=r"no best_model\.pt yet"):
         load_codec(tmp_path)
@@ -200,6 +209,10 @@ def broken(change: str) -> dict[str, Any]:
         model[name] = torch.zeros(3)
     elif change == "nan":
         model[name] = torch.full_like(model[name], torch.nan)
+    elif change in ("int64", "complex64", "bool"):
+        model[name] = model[name].to(getattr(torch, change))
+    elif change == "meta":
+        model[name] = model[name].to("meta")
     elif change == "extra":
         model["trunk.99.weight"] = torch.zeros(1)
     elif change == "huge":
@@ -221,6 +234,10 @@ def broken(change: str) -> dict[str, Any]:
         ("missing", "lacks weights"),
         ("shape", "has shape"),
         ("nan", "holds NaN or infinity"),
+        ("int64", r"is a torch\.strided tensor of torch\.int64 on cpu, no weights"),
+        ("complex64", r"tensor of torch\.complex64 on cpu, no weights"),
+        ("bool", r"tensor of torch\.bool on cpu, no weights"),
+        ("meta", "on meta, no weights"),
         ("extra", r"also holds.*trunk\.99\.weight"),
         ("huge", "has shape"),
         ("word", "'encoder_dim' of the codec's config"),
@@ -246,9 +263,10 @@ def test_damaged_files(checkpoint: Path, exported: Path, tmp_path: Path) -> None
     (folder / "model.safetensors").write_bytes((exported / "model.safetensors").read_bytes()[:5_000])
     with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
         load_codec(folder)
-    (folder / "model.safetensors").write_bytes(b"\xff" * 64)
-    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
-        load_codec(folder)
+    for data in (b"\xff" * 64, struct.pack("<Q", 2**62) + b"{}", struct.pack("<Q", 99_999_999) + b"{}", b""):
+        (folder / "model.safetensors").write_bytes(data)  # headers of 2**64 - 1 bytes and less, that are not there
+        with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged"):
+            load_codec(folder)
     description = json.loads((exported / "snac_exp.json").read_text())
     for change, message in (
         ({"version": 9}, "has version 9"),
@@ -258,9 +276,18 @@ def test_damaged_files(checkpoint: Path, exported: Path, tmp_path: Path) -> None
         (folder / "snac_exp.json").write_text(json.dumps(description | change))
         with pytest.raises(CheckpointError, match=message):
             load_codec(folder)
-    (folder / "snac_exp.json").write_text("{")
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        load_codec(folder)
+    for text in ("{", "[" * 100_000):
+        (folder / "snac_exp.json").write_text(text)
+        with pytest.raises(CheckpointError, match="cannot be read"):
+            load_codec(folder)
+
+
+def test_upstreams_layout_with_weights_that_are_no_numbers(tmp_path: Path) -> None:
+    model = random_codec().model
+    next(iter(model.parameters())).data.fill_(torch.nan)
+    save_snac(model, tmp_path)
+    with pytest.raises(CheckpointError, match="holds NaN or infinity"):
+        load_codec(tmp_path)
 
 
 def test_weights_that_do_not_fit_their_description(exported: Path, tmp_path: Path) -> None:

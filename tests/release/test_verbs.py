@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,57 @@ def test_reconstruct_folder_and_restart(
     }
     unchanged = [path for path, stamp in stamps.items() if path.stat().st_mtime_ns == stamp]
     assert len(unchanged) >= 1 or json.loads(lines[0])["name"] == "one.wav"
+
+
+def killed_when(arguments: list[str], is_time: Callable[[], bool]) -> None:
+    """Start a command and kill -9 it at a moment of its work."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snac_exp.cli", *arguments], env=environment, stderr=subprocess.DEVNULL
+    )
+    while not is_time():
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() == -9
+
+
+@pytest.mark.parametrize("verb", ["reconstruct", "decode"])
+def test_a_job_that_is_killed_goes_on_and_leaves_nothing_half_done(verb: str, checkpoint: Path, tmp_path: Path) -> None:
+    """Killed within the third file: the first two stay as they are, and all is as if it had never been stopped."""
+    source = tmp_path / "in"
+    source.mkdir()
+    for index in range(4):
+        soundfile.write(source / f"{index}.wav", np.tile(speech_like(48_000, index), 15), 24_000)
+    if verb == "decode":
+        assert cli.run(["encode", f"input={source}", f"output={tmp_path / 'codes'}", f"checkpoint={checkpoint}"]) == 0
+        source = tmp_path / "codes"
+    command, output = [verb, f"input={source}", f"checkpoint={checkpoint}"], tmp_path / "out"
+    assert cli.run([*command, f"output={tmp_path / 'whole'}"]) == 0
+    killed_when([*command, f"output={output}"], lambda: bool(list(output.glob(".2_48k.wav.*.tmp"))))
+    done = {path: path.stat().st_mtime_ns for path in output.glob("*.wav")}
+    assert sorted(path.name for path in done) == ["0_24k.wav", "0_48k.wav", "1_24k.wav", "1_48k.wav"]
+    assert list(output.glob(".*.tmp"))
+    assert cli.run([*command, f"output={output}"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    waves = {name: data for name, data in contents(output).items() if name.startswith(("0", "1", "2", "3"))}
+    assert len(waves) == 8
+    assert waves == {name: data for name, data in contents(tmp_path / "whole").items() if name in waves}
+    assert not list(output.glob(".*.tmp"))
+
+
+def test_encoding_to_parquet_that_is_killed_leaves_no_file(checkpoint: Path, tmp_path: Path) -> None:
+    source, output = tmp_path / "in", tmp_path / "out" / "codes.parquet"
+    source.mkdir()
+    for index in range(3):
+        soundfile.write(source / f"{index}.wav", np.tile(speech_like(48_000, index), 15), 24_000)
+    command = ["encode", f"input={source}", f"checkpoint={checkpoint}"]
+    assert cli.run([*command, f"output={tmp_path / 'whole.parquet'}"]) == 0
+    written = output.parent.glob
+    killed_when([*command, f"output={output}"], lambda: any(item.stat().st_size > 4 for item in written(".*.tmp")))
+    assert not output.exists()
+    assert cli.run([*command, f"output={output}"]) == 0
+    assert output.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
 
 
 def test_outputs_of_others_are_refused(audio_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -200,7 +253,7 @@ def test_a_broken_file_is_told_and_the_others_are_done(audio_dir: Path, checkpoi
     with pytest.raises(DataError, match=r"2 files could not be done, all others were(.|\n)*cut\.flac"):
         cli.run(["reconstruct", f"input={folder}", f"output={output}", f"checkpoint={checkpoint}"])
     assert sorted(path.name for path in output.glob("*.wav")) == ["good_24k.wav", "good_48k.wav"]
-    assert not list(output.glob(".*"))  # no temporary file is left
+    assert not list(output.glob(".*.tmp"))  # nothing half-written is left
 
 
 def test_files_of_one_stem_do_not_overwrite_each_other(audio_dir: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from snac_exp.runs.truth import status_of
 
 
 def wait_for_state(run_dir: Path, state: str) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while (status_of(run_dir) or {}).get("state") != state:
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -44,7 +44,7 @@ def test_background_status_and_stop(
     (line,) = json.loads(capsys.readouterr().out)
     expected = "queued" if at_once else "running"
     assert (line["state"], line["run"]) == (expected, str(run_dir.relative_to(tmp_path)))
-    assert cli.run(["stop", str(run_dir), "wait_seconds=20"]) == 0
+    assert cli.run(["stop", str(run_dir), "wait_seconds=120"]) == 0
     assert "preempted" in capsys.readouterr().out
     assert (run_dir / "job.log").exists()
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 def test_two_processes_train_one_run_and_only_rank_0_writes(tiny: list[str], tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "train.py", *tiny, "trainer.devices=2"],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (run_dir,) = (tmp_path / "outputs/tiny").iterdir()

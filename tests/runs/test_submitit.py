@@ -15,13 +15,16 @@ import pytest
 import torch
 from submitit.core import job_environment, utils
 
+from snac_exp import cli
 from snac_exp.runs import entry, slurm
 from snac_exp.runs.command import code_environment
 from snac_exp.runs.multirun import multirun
 from snac_exp.runs.slurm import TrainJob
 from snac_exp.runs.snapshot import take_snapshot
+from snac_exp.runs.stopping import stop
 from snac_exp.runs.sweep import Sweep, outcome
 from snac_exp.runs.truth import status_of
+from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.tracker import read_metrics
 from snac_exp.training.checkpoints import read_checkpoint
 
@@ -57,17 +60,17 @@ def test_preempted_and_requeued_equals_uninterrupted(tiny: list[str], tmp_path: 
     (row,) = sweep.rows()
     run_dir = sweep.run_dir(row)
     (sweep.code / "conf/train.yaml").write_text("nonsense: [")  # a queued job is deaf to edits of YAML
-    wait_for(lambda: (run_dir / "metrics.jsonl").exists() and '"train"' in (run_dir / "metrics.jsonl").read_text(), 60)
+    wait_for(lambda: (run_dir / "metrics.jsonl").exists() and '"train"' in (run_dir / "metrics.jsonl").read_text(), 300)
     status = status_of(run_dir)
     assert status is not None
     os.kill(status["pid"], signal.SIGUSR2)
-    wait_for(lambda: sweep.refresh()[0].state == "finished", 90)
+    wait_for(lambda: sweep.refresh()[0].state == "finished", 300)
     (row,) = sweep.rows()
     assert row.attempts == 2
 
     whole = tmp_path / "whole"
     command = [sys.executable, "train.py", *tiny[:-1], *LONGER, f"output_dir={whole}"]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
     (uninterrupted,) = (whole / "tiny").iterdir()
     ours, theirs = final_model(run_dir), final_model(uninterrupted)
     assert ours.keys() == theirs.keys()
@@ -119,7 +122,7 @@ def test_a_cancelled_job_saves_is_no_success_and_can_be_taken_up(make_sweep: Cal
     (row,) = sweep.rows()
 
     def cancel() -> None:
-        wait_for(lambda: (status_of(sweep.run_dir(row)) or {}).get("state") == "running", 20)
+        wait_for(lambda: (status_of(sweep.run_dir(row)) or {}).get("state") == "running", 120)
         os.kill(status_of(sweep.run_dir(row))["pid"], signal.SIGTERM)  # type: ignore[index]
 
     canceller = threading.Thread(target=cancel)
@@ -139,6 +142,48 @@ FAKES = {
     'for task in 0 1 2 3; do echo "4242_$task|$state"; done',
     "scancel": 'echo "$@" >>"$FAKES/cancelled"',
 }
+
+
+SQUEUE = """
+echo >>"$FAKES/polls"
+state=RUNNING
+test -e "$FAKES/cancelled" && state=COMPLETING && test "$(wc -l <"$FAKES/polls")" -gt 6 && state=CANCELLED
+echo "42_0|$state"; echo "42_1|$state"
+"""
+
+
+@pytest.fixture
+def slow_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A SLURM whose jobs 42_0 and 42_1 run, and which needs some time to end them; its folder."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    for name, text in {"squeue": SQUEUE, "scancel": FAKES["scancel"]}.items():
+        (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("FAKES", str(folder))
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setattr("snac_exp.runs.stopping.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("snac_exp.runs.sweep.POLL_SECONDS", 0.05)
+    return folder
+
+
+def test_stop_waits_until_slurm_has_ended_the_jobs(make_sweep: Callable[..., Sweep], slow_slurm: Path) -> None:
+    """Jobs that have not begun to train say nothing of themselves; what SLURM still holds could not be taken up."""
+    sweep = make_sweep("finish", "finish")
+    sweep.submitted({row.hash: f"42_{row.job}" for row in sweep.rows()}, "slurm", time.time())
+    lines, stopped = stop(sweep.path, 120.0)
+    assert stopped
+    assert [line.split(" (")[0].partition(": ")[2] for line in lines] == ["cancelled", "cancelled"]
+    assert (slow_slurm / "cancelled").read_text().split() == ["42_0", "42_1"]
+    assert sweep.to_run() == sweep.rows()
+
+
+def test_resume_waits_for_jobs_that_slurm_is_ending(make_sweep: Callable[..., Sweep], slow_slurm: Path) -> None:
+    sweep = make_sweep("finish", "finish")
+    sweep.submitted({row.hash: f"42_{row.job}" for row in sweep.rows()}, "slurm", time.time())
+    (slow_slurm / "cancelled").touch()
+    assert cli.run(["sweep", f"resume={sweep.path}"]) == 0
+    assert [row.state for row in sweep.rows()] == ["finished", "finished"]
 
 
 def test_what_slurm_is_asked_for(tiny: list[str], tmp_path: Path) -> None:
@@ -192,7 +237,9 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     def make(status: int, stopped_by: str | None, rank: int = 0) -> tuple[TrainJob, list[int]]:
         called: list[int] = []
         signal.signal(signal.SIGUSR2, lambda number, _: called.append(number))
-        (tmp_path / "status.json").write_text(json.dumps({"stopped_by": stopped_by}))
+        RunFolder(tmp_path).set_status("finished" if status == 0 else "preempted", stopped_by=stopped_by)
+        (tmp_path / "code/snac_exp").mkdir(parents=True)
+        (tmp_path / "code/snac_exp/__init__.py").touch()
         (tmp_path / "sweep.json").write_text(json.dumps({"question": {}, "backend": {}, "directory": "."}))
         monkeypatch.setattr(entry, "resume_run", lambda _: status)
         monkeypatch.setenv("SLURM_PROCID", str(rank))

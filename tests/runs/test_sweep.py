@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,11 @@ import pytest
 from snac_exp import cli
 from snac_exp.errors import ConfigError
 from snac_exp.runs import pool
+from snac_exp.runs.entry import guarded
 from snac_exp.runs.pool import Pool
 from snac_exp.runs.sweep import Sweep, best_of, outcome
 from snac_exp.runs.truth import status_of
+from snac_exp.tracking.lock import locked
 
 MakeSweep = Callable[..., Sweep]
 
@@ -68,8 +71,8 @@ def test_a_driver_asked_to_stop_lets_its_jobs_save(make_sweep: MakeSweep) -> Non
     wait_for(lambda: (status_of(sweep.run_dir(sweep.rows()[0])) or {}).get("state") == "running")
     with pytest.raises(ConfigError, match="is being written by process"):
         Pool(processes=1).submit(sweep, sweep.rows(), wait=True)
-    assert cli.run(["stop", str(sweep.path), "wait_seconds=20"]) == 0
-    assert driver.wait(20) != 0
+    assert cli.run(["stop", str(sweep.path), "wait_seconds=120"]) == 0
+    assert driver.wait(10) != 0  # it has gone by now, so the sweep can be taken up at once
     sweep.refresh()
     assert states(sweep) == ["preempted", "queued"]
 
@@ -110,7 +113,7 @@ def test_a_pool_is_bounded_and_each_job_has_a_device(make_sweep: MakeSweep, monk
     assert states(sweep) == ["finished"] * 3
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -123,7 +126,7 @@ def test_status_tells_a_lost_run_from_a_running_one(make_sweep: MakeSweep, capsy
     for row in sweep.rows():
         command, environment = pool.resume_command(sweep.run_dir(row))
         processes.append(subprocess.Popen(command, env=environment))
-    processes[1].wait(20)
+    processes[1].wait(120)
     wait_for(lambda: (status_of(sweep.run_dir(sweep.rows()[0])) or {}).get("state") == "running")
     wait_for(lambda: best_of(sweep.run_dir(sweep.rows()[0]), sweep.question) is not None)
     assert cli.run(["status", str(sweep.path.parent), "format=json"]) == 0
@@ -135,4 +138,83 @@ def test_status_tells_a_lost_run_from_a_running_one(make_sweep: MakeSweep, capsy
     assert cli.run(["status", str(sweep.path)]) == 0
     assert "lost" in capsys.readouterr().out
     os.kill(processes[0].pid, signal.SIGTERM)
-    assert processes[0].wait(20) == 75
+    assert processes[0].wait(120) == 75
+
+
+def run(arguments: list[str]) -> int:
+    """A verb as the command line runs it."""
+    return guarded(lambda: cli.run(arguments))
+
+
+DAMAGED = "{ damaged\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["sweep.json", "ledger.jsonl", "JOB/status.json", "JOB/metrics.jsonl", "JOB/plan.json"]
+)
+@pytest.mark.parametrize("text", [DAMAGED, "{}\n"])
+def test_a_damaged_file_is_named_and_hides_nothing_else(
+    name: str, text: str, make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep, other = make_sweep("finish"), make_sweep("sleep")
+    Pool().submit(sweep, sweep.rows(), wait=True)
+    path = sweep.path / name.replace("JOB", sweep.rows()[0].run_dir)
+    path.write_text(text if name != "JOB/metrics.jsonl" else f'{text.strip()}, "kind": "validation"\n')
+    capsys.readouterr()
+    assert run(["status", str(sweep.path.parent), "format=json"]) == 0
+    lines = {line["sweep"] or line["run"]: line for line in json.loads(capsys.readouterr().out)}
+    assert lines.pop(str(other.path))["state"] == "queued"
+    ((_, line),) = lines.items()
+    if (name, text) == ("JOB/plan.json", "{}\n"):
+        assert line["state"] == "finished"
+        return
+    assert line["state"] == "unreadable"
+    assert str(path.relative_to(sweep.path)) in line["error"]
+    assert run(["stop", str(sweep.path), "wait_seconds=1"]) == 1
+    assert path.name in capsys.readouterr().out
+    status = run(["sweep", f"resume={sweep.path}"])
+    if path.parent == sweep.path:
+        assert status == 2
+        assert path.name in capsys.readouterr().err
+    else:  # a status without its facts is written anew; the other files are not needed to know that it has finished
+        assert status == int((path.name, text) == ("status.json", DAMAGED))
+
+
+def test_a_run_folder_that_was_deleted_is_made_again(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep("finish", "finish")
+    Pool().submit(sweep, sweep.rows(), wait=True)
+    gone = sweep.run_dir(sweep.rows()[1])
+    config = (gone / "config.yaml").read_bytes()
+    shutil.rmtree(gone)
+    assert [(row.state, row.error) for row in sweep.refresh()] == [
+        ("finished", None), ("lost", f"its run folder is gone: {gone}")
+    ]  # fmt: skip
+    assert run(["sweep", f"resume={sweep.path}"]) == 0
+    assert states(sweep) == ["finished", "finished"]
+    assert (gone / "config.yaml").read_bytes() == config
+
+
+@pytest.mark.parametrize("wait", ["true", "false"])
+def test_without_its_snapshot_a_sweep_does_not_run_other_code(
+    wait: str, make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = make_sweep("finish")
+    shutil.rmtree(sweep.code)
+    assert run(["sweep", f"resume={sweep.path}", f"wait={wait}"]) == 2
+    assert f"{sweep.code}, the code that the jobs of this sweep run, is gone" in capsys.readouterr().err
+    assert states(sweep) == ["queued"]
+
+
+def test_a_driver_that_cannot_begin_is_told_of(make_sweep: MakeSweep) -> None:
+    sweep = make_sweep("finish")
+    with (
+        locked(sweep.path),
+        pytest.raises(ConfigError, match=rf"ended at once \(.*process {os.getpid()} on .*driver.log"),
+    ):
+        Pool().submit(sweep, sweep.rows(), wait=False)
+
+
+@pytest.mark.parametrize("words", [["stop", "wait_seconds=x"], ["status", "every_seconds=-1", "watch=true"]])
+def test_seconds_are_numbers(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([words[0], str(tmp_path), *words[1:]]) == 2
+    assert f"{words[1]} is no number of seconds" in capsys.readouterr().err

@@ -291,6 +291,24 @@ def test_stop_asks_through_slurm(places: list[str], tmp_path: Path) -> None:
     assert states(sweep) == ["preempted"]
 
 
+def test_stop_waits_for_slurm_and_what_was_stopped_can_be_taken_up_at_once(places: list[str], tmp_path: Path) -> None:
+    """Jobs are stopped while they start (one deaf to it until SLURM kills it) and while they wait for their turn."""
+    script = tmp_path / "slow.sh"
+    script.write_text(f"test -e {tmp_path}/began || {{ touch {tmp_path}/began; trap '' TERM; sleep 100; }}\n")
+    limited = [*LAUNCHER, "hydra.launcher.array_parallelism=1", f"hydra.launcher.setup=['. {script}']", "wait=false"]
+    assert train("-m", *recipe(2), *places, "seed=1,2", *limited).returncode == 0
+    sweep = only_sweep(tmp_path)
+    wait_for((tmp_path / "began").exists)
+    assert [(line.state, line.slurm_state) for line in look(sweep)] == [("queued", "RUNNING"), ("queued", "PENDING")]
+    done = verb("stop", str(sweep))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count(": cancelled") == 2
+    assert [slurm_state(row["slurm_id"]) for row in ledger(sweep)] == ["CANCELLED", "CANCELLED"]
+    done = verb("sweep", f"resume={sweep}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [(row["state"], row["attempts"]) for row in ledger(sweep)] == [("finished", 1), ("finished", 1)]
+
+
 def test_a_search_submits_its_trials_in_batches(places: list[str], tmp_path: Path) -> None:
     space = "lr.phases.main.groups.trunk=tag(log,interval(1e-6,1e-4))"
     chosen = ["hydra/sweeper=optuna", "hydra.sweeper.num_trials=3", "hydra.sweeper.parallel=2"]
