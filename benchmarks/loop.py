@@ -33,7 +33,7 @@ from snac_exp.training.state import TrainState
 from snac_exp.training.trainer import Trainer
 from snac_exp.training.validation import validate
 
-STEPS, EPOCH = 6, 2
+STEPS, EPOCH = 8, 2
 RECIPE = [
     "+experiment=demo",
     "tracker.mode=off",

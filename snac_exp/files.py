@@ -1,10 +1,14 @@
 """Files that are either whole or absent: atomic writes, checksums, JSON."""
 
+import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,13 +18,12 @@ from typing import Any
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success fsync it and rename it over `path`, on error remove it.
 
-    A reader (or a process killed at any moment) sees the old file or the new one, never a part.
+    A reader (or a process killed at any moment) sees the old file or the new one, never a part. What a killed process
+    leaves, `.NAME.….tmp`, is told from what is being written by its lock: see `remove_left`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    handle, temporary = _temporary_beside(path)
     try:
         yield temporary
         _fsync(temporary)
@@ -29,6 +32,68 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A new hidden folder `.NAME.PID.tmp` beside `path`, to be renamed to it; what is left of it in the end goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
+    temporary.mkdir()
+    handle = os.open(temporary, os.O_RDONLY)
+    try:
+        _lock(handle)
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # it is not there any more if all went well
+        os.close(handle)
+
+
+def left_beside(path: Path) -> list[Path]:
+    """Hidden files and folders that were, or are, to become `path`."""
+    found = path.parent.glob(f".{glob.escape(path.name)}.*.tmp")
+    return [item for item in found if "." not in item.name[len(path.name) + 2 : -len(".tmp")]]
+
+
+def remove_left(paths: Iterable[Path]) -> None:
+    """Remove hidden files and folders that no living process is writing: killed ones have left them."""
+    for path in paths:
+        try:
+            handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        except (FileNotFoundError, PermissionError):
+            continue  # another process has just removed it, or it is another user's
+        try:
+            if _lock(handle) != 0:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
+
+
+def _temporary_beside(path: Path) -> tuple[int, Path]:
+    """A new file with our lock on it, and its descriptor; another one if somebody removes it before it has the lock."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        if _lock(handle) != errno.EWOULDBLOCK and os.path.exists(name):
+            return handle, Path(name)
+        os.close(handle)
+
+
+def _lock(handle: int) -> int:
+    """Lock a file until it is closed or its process ends, however; 0, or the errno of what stands against it.
+
+    That is EWOULDBLOCK where another process has the lock; where the file system knows no locks nothing is ever removed
+    as left by a killed process.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno or errno.EIO
+    return 0
 
 
 def _fsync(path: Path) -> None:

@@ -20,6 +20,9 @@ from snac_exp.files import atomic_path, write_json
 
 WEIGHTS_FILE = "pytorch_model.bin"
 
+_LONGEST_LIST = 32  # of rates or strides: SNAC has four
+_UNBUILDABLE = (TypeError, ValueError, RuntimeError, ZeroDivisionError, IndexError, OverflowError)
+
 
 @dataclass(frozen=True)
 class LoadedCodec:
@@ -55,13 +58,17 @@ def bundled_directory(bundled: str) -> Path:
 def load_directory(name: str, directory: Path) -> LoadedCodec:
     """Load a checkpoint directory; weights must fit strictly, and files that could run code are refused.
 
+    Shapes are compared before the model takes memory: what the weights do not fill is never allocated.
+
     Raises:
         CodecError: names the file and what is wrong with it.
     """
     config = config_of_directory(directory)
-    geometry = Geometry.from_config(config)
-    model = _build(config, directory / CONFIG_FILE)
-    _load_weights(model, directory / WEIGHTS_FILE)
+    described, geometry = _build(config, directory / CONFIG_FILE, "meta")
+    weights = _read_weights(directory / WEIGHTS_FILE)
+    _fill(described, weights, directory / WEIGHTS_FILE, assign=True)
+    model, _ = _build(config, directory / CONFIG_FILE, "cpu")
+    _fill(model, weights, directory / WEIGHTS_FILE)
     model.eval()
     return LoadedCodec(model, geometry, fingerprint(model), name, config)
 
@@ -76,10 +83,13 @@ def fingerprint(module: nn.Module) -> str:
 
 
 def save_snac(model: SNAC, directory: Path) -> None:
-    """Write a model in upstream's layout, so that `SNAC.from_pretrained(directory)` loads it; each file atomically."""
+    """Write a model in upstream's layout, so that `SNAC.from_pretrained(directory)` loads it; each file atomically.
+
+    The same model gives the same bytes.
+    """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with atomic_path(Path(directory) / WEIGHTS_FILE) as temporary:
-        torch.save(weights, temporary)
+    with atomic_path(Path(directory) / WEIGHTS_FILE) as temporary, open(temporary, "wb") as file:
+        torch.save(weights, file)  # given a path, torch would store the name of the temporary file
     write_json(Path(directory) / CONFIG_FILE, config_of(model))
 
 
@@ -121,15 +131,22 @@ def _both_files(download: Callable[..., str], hub_id: str, **options: bool) -> P
     return Path(download(repo_id=hub_id, filename=CONFIG_FILE, **options)).parent
 
 
-def _build(config: dict[str, Any], path: Path) -> SNAC:
-    with torch.random.fork_rng(devices=[]):  # upstream draws random weights first, which would move the caller's draws
+def _build(config: dict[str, Any], path: Path, device: str) -> tuple[SNAC, Geometry]:
+    """The model that a config.json describes, of random weights on the CPU or of none on the device `meta`."""
+    long = [key for key, value in config.items() if isinstance(value, list) and len(value) > _LONGEST_LIST]
+    if long:
+        raise CodecError(f"{path} does not describe a SNAC model: {long[0]} has more than {_LONGEST_LIST} numbers")
+    # Upstream draws random weights first, which would move the caller's draws.
+    with torch.random.fork_rng(devices=[]), torch.device(device):
         try:
-            return SNAC(**config)
-        except (TypeError, ValueError, RuntimeError, ZeroDivisionError, IndexError) as error:
-            raise CodecError(f"{path} does not describe a SNAC model: {error}") from None
+            geometry = Geometry.from_config(config)
+            return SNAC(**config), geometry
+        except _UNBUILDABLE as error:
+            raise CodecError(f"{path} does not describe a SNAC model: {_brief(error)}") from None
 
 
-def _load_weights(model: SNAC, path: Path) -> None:
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, none larger than the file: a view can repeat one stored number for ever."""
     if not path.is_file():
         raise CodecError(f"there is no {path}; a codec directory holds {CONFIG_FILE} and {WEIGHTS_FILE}")
     try:
@@ -141,10 +158,30 @@ def _load_weights(model: SNAC, path: Path) -> None:
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise CodecError(f"{path} is damaged ({_brief(error)}); download the checkpoint again") from None
-    if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+    if not _are_named_tensors(weights):
         raise CodecError(f"{path} must be a dictionary of tensors, as torch.save(model.state_dict(), path) writes it")
+    num_bytes, stored = sum(tensor.nbytes for tensor in weights.values()), path.stat().st_size
+    if num_bytes > stored:
+        raise CodecError(f"{path} holds {stored:,} bytes but tensors of {num_bytes:,}: it is no file of weights")
+    return dict(weights)
+
+
+def _are_named_tensors(weights: object) -> bool:
+    """Whether these are plain tensors by name."""
+    return isinstance(weights, dict) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout == torch.strided
+        for name, tensor in weights.items()
+    )
+
+
+def _fill(model: SNAC, weights: dict[str, Tensor], path: Path, *, assign: bool = False) -> None:
+    """Put weights into a model, or with `assign` in place of its own.
+
+    Raises:
+        CodecError: they do not fit it.
+    """
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(weights, assign=assign)
     except RuntimeError as error:
         raise CodecError(
             f"{path} does not fit the model that {CONFIG_FILE} beside it describes: {_brief(error)}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -16,6 +17,8 @@ from snac_exp.config.schema import Experiment
 from snac_exp.config.structure import nearest, structure
 from snac_exp.config.validate import validate
 from snac_exp.errors import ConfigError
+
+OF_A_SWEEP = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper")
 
 
 def config_dir() -> Path:
@@ -27,9 +30,9 @@ def config_dir() -> Path:
 
 def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
     """Compose a primary config of conf/ with Hydra overrides; errors become `ConfigError` with the mend."""
-    refuse_launcher(overrides)
     GlobalHydra.instance().clear()
     try:
+        refuse_sweep(config_name, overrides)
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             return compose(config_name, overrides=list(overrides))
     except HydraException as error:
@@ -52,12 +55,21 @@ def verb_values(verb: str, arguments: Sequence[str], path_keys: Sequence[str] = 
     return resolved(config)
 
 
-def refuse_launcher(overrides: Sequence[str]) -> None:
-    """A launcher named without `-m` would run here and now; say so instead."""
-    for override in overrides:
-        if override.lstrip("+").startswith("hydra/launcher"):
+def refuse_sweep(config_name: str, overrides: Sequence[str]) -> None:
+    """Overrides that only a sweep has: of one run they would be an unknown key, an ambiguous value, or pass unheeded.
+
+    Raises:
+        ConfigError: one of them; says how a sweep is started.
+        HydraException: an override that cannot be read.
+    """
+    for item in OverridesParser.create().parse_overrides(list(overrides)):
+        key, line = item.key_or_group, item.input_line
+        if key.partition(".")[0] == "sweep" or key.startswith(OF_A_SWEEP):
+            raise ConfigError(f"{line} needs -m before it: a sweep is started with: python train.py -m {line} …")
+        if config_name == "train" and item.is_sweep_override():
             raise ConfigError(
-                f"{override} needs -m before it: without -m the run would start here and now, not through the launcher"
+                f"{line} names several values, which is a sweep, and a sweep is started with: "
+                f"python train.py -m {line} …; one value with a comma is a list, key=[…], or in quotes, key='…'"
             )
 
 

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
+import torch
+from torch import Tensor
 
 from snac_exp.data.mapped_codes import open_mapped
 from snac_exp.data.shards import CacheIdentity
 
 UInt16Array = npt.NDArray[np.uint16]
 Int64Array = npt.NDArray[np.int64]
+_INT64 = np.dtype(np.int64)  # made once: a row costs a few microseconds in all
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,19 @@ class CodeTable:
         """Coarse tokens of each row (rows,)."""
         return np.diff(self.offsets[0])
 
-    def codes(self, row: int, codebook: int, tokens: slice = slice(None)) -> UInt16Array:
+    def codes(self, row: int, codebook: int, tokens: slice | None = None) -> UInt16Array:
         """Tokens of one codebook of one row, a view; the slice counts that codebook's tokens and is cut at the end."""
         offsets = self.offsets[codebook]
-        return self.values[codebook][offsets.item(row) : offsets.item(row + 1)][tokens]
+        whole = self.values[codebook][offsets.item(row) : offsets.item(row + 1)]
+        return whole if tokens is None else whole[tokens]
+
+    def tensors(self, row: int) -> list[Tensor]:
+        """Codes[i] (T_i,) int64 of a row, all tokens of every codebook."""
+        make, end = torch.from_numpy, row + 1
+        return [
+            make(values[offsets.item(row) : offsets.item(end)].astype(_INT64))
+            for values, offsets in zip(self.values, self.offsets, strict=True)
+        ]
 
     def path(self, row: int) -> str:
         """Path of the row's source file relative to the audio root."""

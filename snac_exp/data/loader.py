@@ -3,8 +3,9 @@
 import os
 import signal
 import threading
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
@@ -12,6 +13,8 @@ from torch.utils.data import DataLoader
 from snac_exp.data.batch import Batch, collate
 from snac_exp.data.slice_dataset import AlignedDataset
 from snac_exp.data.slices import SliceSpec
+
+ItemT = TypeVar("ItemT")
 
 
 def make_loader(
@@ -39,14 +42,32 @@ def make_loader(
 
 
 class QuietStart(DataLoader[Any]):
-    """A DataLoader whose workers are born deaf to SIGTERM: one that comes before they are ready must not end them."""
+    """A DataLoader whose workers are born deaf to SIGTERM: one that comes before they are ready must not end them.
+
+    Without workers a thread of this process reads one batch ahead.
+    """
 
     def __iter__(self) -> Any:
+        if self.num_workers == 0:
+            return read_ahead(super().__iter__())
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             return super().__iter__()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def read_ahead(items: Iterator[ItemT]) -> Iterator[ItemT]:
+    """The same items; a thread reads the next one, and no more, while the last one is in use.
+
+    Decoding leaves the interpreter free, so it costs the step nothing where there is a second core.
+    """
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(1, "read-ahead", initializer=torch.set_num_threads, initargs=(threads,)) as reader:
+        coming = reader.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = reader.submit(next, items, None)
+            yield item
 
 
 def leave_signals_to_the_parent(_worker: int) -> None:

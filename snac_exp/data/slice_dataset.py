@@ -193,8 +193,7 @@ class SliceDataset(AlignedDataset):
 
     def whole_codes(self, row: int) -> list[Tensor]:
         """Codes[i] (T_i,) int64 of a whole utterance."""
-        found = (self.table.codes(int(self.rows[row]), i) for i in range(self.geometry.num_codebooks))
-        return [torch.from_numpy(tokens.astype(np.int64)) for tokens in found]
+        return self.table.tensors(int(self.rows[row]))
 
     def _input(self, spec: SliceSpec) -> tuple[list[Tensor], Tensor | None]:
         return [self._codes(spec, i) for i in range(self.geometry.num_codebooks)], None

@@ -1,18 +1,13 @@
 """`snac-exp export`: an exported folder is whole or absent, and pushing it goes on from there."""
 
-import fcntl
-import glob
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from snac_exp.codec.checkpoint import fingerprint
 from snac_exp.errors import ConfigError
-from snac_exp.files import read_json, sha256_of_file, write_json, write_text
+from snac_exp.files import folder_beside, left_beside, read_json, remove_left, sha256_of_file, write_json, write_text
 from snac_exp.release.blueprint import restore
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.layouts import FORMATS
@@ -46,7 +41,8 @@ def export(opened: Opened, output: Path, wanted: Export) -> list[str]:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         _require_same(output, identity)
         return [f"{output} holds this export already, unchanged"]
-    with _workplace(output) as temporary:
+    remove_left(left_beside(output))
+    with folder_beside(output) as temporary:
         lines = [FORMATS[name](opened, temporary) for name in wanted.formats]
         write_text(temporary / CARD_FILE, _card(opened, wanted, temporary, output))
         index = {"export": identity, "files": {name: sha256_of_file(temporary / name) for name in _files(temporary)}}
@@ -55,41 +51,6 @@ def export(opened: Opened, output: Path, wanted: Export) -> list[str]:
             output.rmdir()  # it is empty
         temporary.rename(output)
     return [*lines, f"{CARD_FILE}: the model card", f"exported to {output}"]
-
-
-@contextmanager
-def _workplace(output: Path) -> Iterator[Path]:
-    """A hidden folder beside `output`; it does not stay, nor do those of exports that were killed."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    for left in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):
-        with _held(left) as is_ours:
-            if is_ours:
-                shutil.rmtree(left)
-    temporary = output.parent / f".{output.name}.{os.getpid()}.tmp"
-    temporary.mkdir()
-    with _held(temporary):
-        try:
-            yield temporary
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)  # it is not there any more if all went well
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[bool]:
-    """Whether this process got hold of a folder; the kernel releases it when the process ends, however."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield _is_ours(handle)
-    finally:
-        os.close(handle)
-
-
-def _is_ours(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def exported_files(output: Path) -> dict[str, int]:

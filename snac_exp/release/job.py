@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from snac_exp.errors import ConfigError, DataError
-from snac_exp.files import read_json, write_json
+from snac_exp.files import left_beside, read_json, remove_left, write_json
 from snac_exp.tracking.lock import locked
 
 JOB_FILE = "job.json"
@@ -42,8 +42,7 @@ class Job:
             ConfigError: another process is at work on this job.
         """
         with locked(self.folder):
-            for path in self.folder.rglob(".*.tmp"):
-                path.unlink()
+            remove_left(list(self.folder.rglob(".*.tmp")))
             _end_last_line(self.folder / LEDGER_FILE)
             self._done = _read_ledger(self.folder / LEDGER_FILE)
             yield
@@ -93,9 +92,10 @@ def stamp_of(path: Path) -> str:
 
 
 def refuse_existing(path: Path) -> None:
-    """ConfigError if there is something at `path` already."""
+    """ConfigError if there is something at `path` already; what a killed process left to become it is removed."""
     if path.exists() or path.is_symlink():
         raise ConfigError(f"{path} exists and is not overwritten; move it away or give another output")
+    remove_left(left_beside(path))
 
 
 def _is_of_others(path: Path) -> bool:

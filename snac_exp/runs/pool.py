@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from snac_exp.runs.command import resume_command, without_slurm
 from snac_exp.runs.driver import run_driver
 from snac_exp.runs.ledger import Row
 from snac_exp.runs.sweep import Sweep
-from snac_exp.tracking.lock import holder_of, locked
 from snac_exp.tracking.owner import Owner
 from snac_exp.training.stop import Stopped, StopRequest
 
@@ -51,9 +49,7 @@ class Pool:
         if not wait:
             run_driver(sweep, "snac_exp.cli", "sweep", f"resume={sweep.path}", wait=False)
             return
-        holder = holder_of(sweep.path)  # a search holds its sweep from one batch to the next
-        mine = holder is not None and holder.pid == os.getpid() and holder.is_running_here()
-        with nullcontext() if mine else locked(sweep.path), StopRequest() as stop:
+        with sweep.held(), StopRequest() as stop:  # a search holds its sweep from one batch to the next
             try:
                 self._run(sweep, list(rows))
             except Stopped:

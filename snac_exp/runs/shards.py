@@ -71,7 +71,11 @@ def submit_shares(verb: str, arguments: Sequence[str]) -> int:
     sweep = Sweep.create(shares, Question(), backend, [verb, *arguments], again=switches["again"])
     print(f"sweep: {sweep.path}", flush=True)
     rows = sweep.add(shares)
-    open_backend(backend).submit(sweep, rows, wait=switches["wait"])
+    try:
+        open_backend(backend).submit(sweep, rows, wait=switches["wait"])
+    except Stopped:
+        print(f"left; go on with: snac-exp sweep resume={sweep.path}")
+        return EXIT_PREEMPTED
     if not switches["wait"]:
         return 0
     status, text = outcome(sweep)

@@ -19,6 +19,7 @@ from snac_exp.runs.command import code_environment, without_slurm
 from snac_exp.runs.ledger import Row
 from snac_exp.runs.sweep import Sweep
 from snac_exp.runs.truth import status_of
+from snac_exp.training.stop import Stopped, StopRequest
 
 MAX_STALE_POLLS = 2  # a state must be seen so often in a row: between exit and requeue a job looks ended
 
@@ -81,11 +82,20 @@ class Slurm:
     cluster: Literal["slurm", "local"] = "slurm"
 
     def submit(self, sweep: Sweep, rows: Sequence[Row], *, wait: bool) -> None:
-        """Submit the jobs as one array, note their ids, and with `wait` stay until nothing more happens."""
+        """Submit the jobs as one array, note their ids, and with `wait` stay until nothing more happens.
+
+        Raises:
+            ConfigError: SLURM is not here, or another process submits or has submitted jobs of this sweep.
+            Stopped: a signal came; the ids of what was submitted are noted.
+        """
         if self.cluster == "slurm" and shutil.which("sbatch") is None:
             raise ConfigError("hydra/launcher=slurm: there is no sbatch here; submit from a machine that has SLURM")
         if rows:
-            self._submit(sweep, rows)
+            with sweep.held(), StopRequest().finishing_steps() as stop:  # a job without its id would be lost
+                sweep.refuse_submitted(rows)
+                self._submit(sweep, rows)
+            if stop.signal_name is not None:
+                raise Stopped(stop.signal_name)
         if wait:
             self._wait(sweep)
         else:

@@ -6,8 +6,10 @@ output_dir/sweeps/NAME/TIME-HASH/
 
 import json
 import math
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -19,6 +21,7 @@ from snac_exp.runs.jobs import sweep_hash
 from snac_exp.runs.ledger import LEDGER_FILE, Row, read_ledger, update_ledger
 from snac_exp.runs.snapshot import take_snapshot
 from snac_exp.runs.truth import FINAL, facts_of, queue_states, status_of, truth
+from snac_exp.tracking.lock import holder_of, locked
 from snac_exp.tracking.run_folder import RunFolder, exclusive_folder
 from snac_exp.tracking.slurm_queue import ACTIVE
 
@@ -195,6 +198,35 @@ class Sweep:
             return rows
 
         update_ledger(self.path, noted)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from running or submitting jobs; this one may hold the sweep already.
+
+        Raises:
+            ConfigError: another process does; names it.
+        """
+        holder = holder_of(self.path)
+        if holder is not None and holder.pid == os.getpid() and holder.is_running_here():
+            yield
+            return
+        with locked(self.path):
+            yield
+
+    def refuse_submitted(self, rows: Sequence[Row]) -> None:
+        """To be asked while the sweep is held, of jobs that were chosen before.
+
+        Raises:
+            ConfigError: another process has submitted one since.
+        """
+        known = {row.hash: row for row in self.rows()}
+        for row in rows:
+            now = known[row.hash]
+            if (now.slurm_id, now.submitted) != (row.slurm_id, row.submitted):
+                raise ConfigError(
+                    f"{row.title} was submitted by another process in the meantime, as {now.slurm_id}; nothing was "
+                    f"submitted twice; look: snac-exp status {self.path}"
+                )
 
     def to_run(self) -> list[Row]:
         """Jobs that are missing or failed: all but the finished, the running, the refused and what a queue holds.

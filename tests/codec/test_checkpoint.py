@@ -121,9 +121,39 @@ def test_weights_of_another_model_are_refused(directory, build_codec):
     with pytest.raises(CodecError, match=r"config\.json does not describe a SNAC model: .*wings"):
         load_directory("x", directory)
     write_json(directory / "config.json", config)
-    torch.save([1, 2], directory / "pytorch_model.bin")
-    with pytest.raises(CodecError, match="must be a dictionary of tensors"):
+    for other in ([1, 2], {0: torch.zeros(1)}, {"encoder": torch.zeros(2).to_sparse()}):
+        torch.save(other, directory / "pytorch_model.bin")
+        with pytest.raises(CodecError, match="must be a dictionary of tensors"):
+            load_directory("x", directory)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"codebook_size": 10**15}, "does not fit the model"),  # 32 petabytes, if anybody took them
+        ({"encoder_rates": [1] * 40, "decoder_rates": [1] * 40}, "encoder_rates has more than 32 numbers"),
+        ({"encoder_dim": 10**30}, "does not describe a SNAC model"),
+        ({"vq_strides": 7}, "does not describe a SNAC model"),
+    ],
+)
+def test_a_config_that_asks_for_too_much_takes_no_memory(directory, change, message):
+    write_json(directory / "config.json", read_json(directory / "config.json") | change)
+    with pytest.raises(CodecError, match=message):
         load_directory("x", directory)
+
+
+def test_weights_that_repeat_one_number_for_ever_are_refused(directory):
+    path = directory / "pytorch_model.bin"
+    weights = {name: torch.zeros(1).expand(tensor.shape) for name, tensor in torch.load(path).items()}
+    torch.save(weights, path)
+    with pytest.raises(CodecError, match=r"pytorch_model\.bin holds [\d,]+ bytes but tensors of [\d,]+"):
+        load_directory("x", directory)
+
+
+def test_a_saved_codec_has_the_same_bytes_every_time(directory, small, tmp_path):
+    save_snac(small.model, tmp_path / "again")
+    for name in ("config.json", "pytorch_model.bin"):
+        assert (tmp_path / "again" / name).read_bytes() == (directory / name).read_bytes()
 
 
 def _no_network(**arguments):

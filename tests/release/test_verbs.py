@@ -112,8 +112,10 @@ def test_encoding_to_parquet_that_is_killed_leaves_no_file(checkpoint: Path, tmp
     written = output.parent.glob
     killed_when([*command, f"output={output}"], lambda: any(item.stat().st_size > 4 for item in written(".*.tmp")))
     assert not output.exists()
+    assert len(list(written(".*.tmp"))) == 1
     assert cli.run([*command, f"output={output}"]) == 0
     assert output.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert list(output.parent.iterdir()) == [output]  # what the killed one left is gone
 
 
 def test_outputs_of_others_are_refused(audio_dir: Path, checkpoint: Path, tmp_path: Path) -> None:

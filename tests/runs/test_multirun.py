@@ -103,9 +103,25 @@ def test_paths_and_their_metric_can_be_swept(tiny: list[str], submissions: Submi
     assert (sweep.question.metric, sweep.question.goal) == ("val/head_24k/objective", "maximize")
 
 
-def test_a_launcher_without_m_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["hydra/launcher=slurm"]) == 2
-    assert "needs -m before it" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("hydra/launcher=slurm", "hydra.launcher.processes=2", "hydra/sweeper=random", "+sweep=lr", "sweep=lr"),
+        *("sweep.metric=val/x", "seed=1,2", "seed=range(1,3)", "codec=demo,snac_24khz", "data.limit=choice(1,2)"),
+    ],
+)
+def test_what_only_a_sweep_has_is_refused_without_m(override: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([override]) == 2
+    text = capsys.readouterr().err
+    assert f"a sweep is started with: python train.py -m {override} …" in text
+    assert "did you mean" not in text
+
+
+def test_a_list_and_a_text_with_a_comma_are_no_sweep() -> None:
+    from snac_exp.config.compose import compose_experiment
+
+    experiment, _ = compose_experiment(["tracker.tags=[a,b]", "tracker.project='a,b'"])
+    assert (experiment.tracker.tags, experiment.tracker.project) == (["a", "b"], "a,b")
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf/sweep").glob("*.yaml")))

@@ -16,6 +16,8 @@ import torch
 from submitit.core import job_environment, utils
 
 from snac_exp import cli
+from snac_exp.errors import ConfigError
+from snac_exp.files import read_json, write_json
 from snac_exp.runs import entry, slurm
 from snac_exp.runs.command import code_environment
 from snac_exp.runs.multirun import multirun
@@ -184,6 +186,41 @@ def test_resume_waits_for_jobs_that_slurm_is_ending(make_sweep: Callable[..., Sw
     (slow_slurm / "cancelled").touch()
     assert cli.run(["sweep", f"resume={sweep.path}"]) == 0
     assert [row.state for row in sweep.rows()] == ["finished", "finished"]
+
+
+SLOW_SBATCH = """
+echo >>"$FAKES/submissions"
+while ! test -e "$FAKES/go"; do sleep 0.05; done
+echo "Submitted batch job 4242"
+"""
+
+
+@pytest.mark.parametrize("signalled", [False, True], ids=["undisturbed", "asked_to_stop"])
+def test_jobs_are_submitted_once_by_two_that_resume_and_their_ids_are_noted(
+    make_sweep: Callable[..., Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signalled: bool
+) -> None:
+    sweep, fakes = make_sweep("finish", "finish"), tmp_path / "fakes"
+    backend = {"target": "snac_exp.runs.slurm.Slurm", "parameters": {}}
+    write_json(sweep.path / "sweep.json", read_json(sweep.path / "sweep.json") | {"backend": backend})
+    fakes.mkdir()
+    for name, text in {**FAKES, "sbatch": SLOW_SBATCH}.items():
+        (fakes / name).write_text(f"#!/bin/bash\n{text}\n")
+        (fakes / name).chmod(0o755)
+    monkeypatch.setenv("FAKES", str(fakes))
+    monkeypatch.setenv("PATH", f"{fakes}:{os.environ['PATH']}")
+    command, chosen = ["sweep", f"resume={sweep.path}", "wait=false"], sweep.to_run()
+    first = subprocess.Popen([sys.executable, "-m", "snac_exp.cli", *command], cwd=ROOT)
+    wait_for((fakes / "submissions").exists, 120)
+    with pytest.raises(ConfigError, match=f"is being written by process {first.pid} on"):
+        cli.run(command)
+    if signalled:
+        first.send_signal(signal.SIGTERM)
+    (fakes / "go").touch()
+    assert first.wait(120) == (75 if signalled else 0)
+    assert [row.slurm_id for row in sweep.rows()] == ["4242_0", "4242_1"]
+    with pytest.raises(ConfigError, match=r"job 0 \(seed=0\) was submitted .* as 4242_0; nothing was submitted twice"):
+        slurm.Slurm().submit(sweep, chosen, wait=False)
+    assert (fakes / "submissions").read_text() == "\n"
 
 
 def test_what_slurm_is_asked_for(tiny: list[str], tmp_path: Path) -> None:
