@@ -1,0 +1,68 @@
+"""Compiled loops: their sines, the same bits whatever the number of threads, and one operation for every compiler."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from snac_exp.codec.kernels import snake_gradient_rows, snake_rows
+from snac_exp.codec.units import residual_unit
+
+
+def _weights(channels: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    torch.manual_seed(0)
+    shapes = [(1, channels, 1), (channels, 1, 7), (channels,), (1, channels, 1), (channels, channels, 1), (channels,)]
+    made = [torch.randn(shape, dtype=dtype) for shape in shapes]
+    for alpha in (made[0], made[3]):
+        alpha.uniform_(0.3, 2.0)
+    return [tensor.requires_grad_() for tensor in made]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 100.0, 1e4])
+def test_sines_are_those_of_the_angle_rounded_as_torch_rounds_it(scale: float) -> None:
+    x = (scale * np.random.default_rng(0).standard_normal((3, 4000))).astype(np.float32)
+    alpha = np.array([0.3, -1.0, 2.0], np.float32)
+    y, grad_x, grad_alpha = np.empty_like(x), np.empty_like(x), np.empty_like(alpha)
+    snake_rows(x, alpha, y)
+    snake_gradient_rows(x, np.ones_like(x), alpha, grad_x, grad_alpha)
+    angle, a = (alpha[:, None] * x).astype(np.float64), alpha[:, None].astype(np.float64)
+    assert np.abs(y - (x + np.sin(angle) ** 2 / a)).max() <= 1e-6 + 1e-7 * np.abs(x).max()
+    assert np.abs(grad_x - (1 + np.sin(2 * angle))).max() <= 1e-6
+    exact = (np.sin(2 * angle) * x / a - np.sin(angle) ** 2 / a**2).sum(1)
+    assert np.abs(grad_alpha - exact).max() <= 1e-5 * np.abs(x / a).sum(1).max()
+
+
+def test_what_is_no_number_stays_visible() -> None:
+    x = np.array([[1.0, np.nan, np.inf, -np.inf, 3e38]], np.float32)
+    y = np.empty_like(x)
+    snake_rows(x, np.array([2.0], np.float32), y)
+    assert np.isfinite(y).tolist() == [[True, False, False, False, False]]
+
+
+def _results(weights: list[Tensor], threads: int) -> list[Tensor]:
+    torch.set_num_threads(threads)
+    x = torch.randn(2, 16, 5000, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    y = residual_unit(x, 9, *weights)
+    return [y.detach(), *torch.autograd.grad(y.square().sum(), [x, *weights])]
+
+
+@pytest.fixture
+def _threads_as_before() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_threads_as_before")
+def test_threads_change_no_bit() -> None:
+    weights = _weights(16)
+    assert all(torch.equal(one, two) for one, two in zip(_results(weights, 1), _results(weights, 2), strict=True))
+
+
+def test_compilers_may_take_it_for_what_it_says_it_is() -> None:
+    """torch's own checks of an operation: shapes without data, gradients, nothing changed in place."""
+    x = torch.randn(2, 3, 40, dtype=torch.float64, requires_grad=True)
+    done = torch.library.opcheck(residual_unit, (x, 3, *_weights(3, torch.float64)))
+    assert set(done.values()) == {"SUCCESS"}
