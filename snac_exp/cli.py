@@ -3,12 +3,12 @@
 import ast
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from snac_exp.config.compose import config_dir
 from snac_exp.config.structure import nearest
-from snac_exp.errors import ConfigError
+from snac_exp.errors import ConfigError, DataError
 from snac_exp.runs.entry import guarded
 
 VERBS_DIR = Path(__file__).parent / "verbs"
@@ -16,7 +16,17 @@ VERBS_DIR = Path(__file__).parent / "verbs"
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(guarded(lambda: run(sys.argv[1:])))
+    sys.exit(guarded(lambda: _with_files(lambda: run(sys.argv[1:]))))
+
+
+def _with_files(command: Callable[[], int]) -> int:
+    """Run a command; a file or folder that the system refuses is the user's to mend, and is named."""
+    try:
+        return command()
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise DataError(f"{error.filename}: {error.strerror}") from error
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -38,7 +38,7 @@ _LARGEST = np.float32(2.0)
 _PRANGE_ALONE = {"prange": True} | dict.fromkeys(
     ("comprehension", "reduction", "inplace_binop", "setitem", "numpy", "stencil", "fusion"), False
 )
-_MOST_THREADS = numba.get_num_threads()
+_MOST_THREADS = int(cast(Any, numba.config).NUMBA_NUM_THREADS)  # asking numba itself would start its threads
 
 
 @numba.njit
@@ -92,12 +92,14 @@ def _over_channels(loop: LoopT) -> LoopT:
 
     @functools.wraps(loop)
     def run(*arguments: Any) -> None:
-        threads = min(torch.get_num_threads(), _MOST_THREADS)
+        threads = torch.get_num_threads()
         if threads == 1:
             serial(*arguments)
-        else:
-            numba.set_num_threads(threads)
-            parallel(*arguments)
+            return
+        numba.set_num_threads(min(threads, _MOST_THREADS))
+        parallel(*arguments)
+        if torch.get_num_threads() != threads:  # both may share one OpenMP, and numba's start sets its number
+            torch.set_num_threads(threads)
 
     return cast(LoopT, run)
 

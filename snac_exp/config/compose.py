@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from snac_exp.config.arguments import hydra_overrides, is_path_key, unquoted
 from snac_exp.config.schema import Experiment
@@ -79,6 +79,8 @@ def resolved(config: DictConfig, *, complete: bool = True) -> dict[str, Any]:
         container = OmegaConf.to_container(config, resolve=True, throw_on_missing=complete)
     except OmegaConfBaseException as error:
         key = str(getattr(error, "full_key", "") or "?")
+        if isinstance(error, MissingMandatoryValue):
+            raise ConfigError(f"{key} has no value; set it with {key}=VALUE") from error
         raise ConfigError(f"{key} has no value: {str(error).splitlines()[0]}; set it with {key}=VALUE") from error
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}

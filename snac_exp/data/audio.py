@@ -153,17 +153,15 @@ def _decode_channels(file: Any, path: Path, info: AudioInfo, start: int, stop: i
         file.seek(begin)
         samples = _read_float32(file, stop - begin)
     except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-        raise DataError(
-            f"{path}: cannot be decoded ({error}); replace the file or take it out of the manifest"
-        ) from error
+        raise DataError(f"{path}: cannot be decoded ({error}); replace the file or leave it out") from error
     if len(samples) < stop - begin:
         raise DataError(
             f"{path}: ends after {begin + len(samples)} of the {info.num_samples} samples its header promises;"
-            " replace the file or take it out of the manifest"
+            " replace the file or leave it out"
         )
     wanted: Float32Array = samples[start - begin :]
     if not file.subtype.startswith("PCM_") and not np.isfinite(wanted).all():
-        raise DataError(f"{path}: holds NaN or infinity; clean the file or take it out of the manifest")
+        raise DataError(f"{path}: holds NaN or infinity; clean the file or leave it out")
     return wanted
 
 
@@ -183,8 +181,13 @@ def _open(path: Path) -> Any:
         if not path.exists():
             raise DataError(f"{path}: no such file; is the audio folder the one the manifest was made from?") from error
         raise DataError(
-            f"{path}: not readable as audio ({error}); replace it or take it out of the manifest"
+            f"{path}: not readable as audio ({_without_path(error)}); replace it or leave it out"
         ) from error
+
+
+def _without_path(error: Exception) -> str:
+    """What libsndfile says of a file, without the path as bytes that it begins with."""
+    return str(error).rpartition("': ")[2]
 
 
 def _info(file: Any) -> AudioInfo:

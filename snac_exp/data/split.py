@@ -26,7 +26,8 @@ def draw_validation(seconds: Mapping[str, float], train_ratio: float, seed: int)
         raise ConfigError(f"train_ratio={train_ratio} must lie between 0 and 1, e.g. 0.95")
     if len(seconds) < 2:
         raise DataError(
-            f"only {len(seconds)} to split; use split=file, or put each speaker's files in a folder of its own"
+            f"only {len(seconds)} speaker to split: {', '.join(seconds) or 'none'}; use split=file, or put files of "
+            "each speaker in a folder of its own"
         )
     wanted = (1 - train_ratio) * sum(seconds.values())
     chosen: set[str] = set()

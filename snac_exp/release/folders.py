@@ -62,7 +62,8 @@ class Summary:
         """DataError that names what could not be done, after everything else was."""
         if self.failed:
             reasons = "\n".join(f"  {reason}" for reason in list(self.failed.values())[:10])
-            raise DataError(f"{len(self.failed)} files could not be done, all others were:\n{reasons}")
+            num_seen = len(self.failed) + self.num_done + self.num_before
+            raise DataError(f"{len(self.failed)} of {num_seen} files could not be done:\n{reasons}")
 
 
 def reconstruct(codec: ReleasedCodec, source: Path, output: Path, settings: Settings, checkpoint: str) -> Summary:

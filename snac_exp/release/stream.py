@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from snac_exp.errors import DataError
-from snac_exp.release.codes import is_whole, token_rows
+from snac_exp.release.codes import Codes, is_whole, token_rows
 from snac_exp.release.latent_decoder import LatentDecoder, Waveforms
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ class CodecStream:
         """Algorithmic delay."""
         return self.delay_samples / self.sample_rate
 
-    def push(self, tokens: Sequence[Any]) -> Tensor:
+    def push(self, tokens: Sequence[Any] | Codes) -> Tensor:
         """Further tokens -> the samples (B, 1, N) that are certain now, N may be 0; on the codec's device.
 
         Args:
             tokens: tokens[i] (B, n_i) or (n_i,), in order of time. Codebooks may arrive unevenly: what does not make a
-                whole step (a coarse token, or a whole attention window) waits.
+                whole step (a coarse token, or a whole attention window) waits. Also what encode gave, whole.
 
         Raises:
             DataError: another number of codebooks or rows, or a value outside of its codebook; none of them is taken.
@@ -76,8 +76,9 @@ class CodecStream:
             raise DataError(f"the stream ends within a step: {left} tokens of the codebooks are left over")
         return self._samples(self._decoder.finish())
 
-    def _append(self, tokens: Sequence[Any]) -> None:
-        rows = token_rows(tokens, self._codec.codebook_sizes)
+    def _append(self, tokens: Sequence[Any] | Codes) -> None:
+        given = self._codec.tokens_of(tokens) if isinstance(tokens, Codes) else tokens
+        rows = token_rows(given, self._codec.codebook_sizes)
         for i, row in enumerate(rows):
             if row.shape[0] != self._batch_size:
                 shape = f"({self._batch_size}, n)"

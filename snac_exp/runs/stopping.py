@@ -44,7 +44,7 @@ def stop(folder: Path, wait_seconds: float) -> tuple[list[str], bool]:
             break
         time.sleep(POLL_SECONDS)
         lines = overview(folder)
-    told = [f"{line.run}: {line.state}" + (f" ({line.error})" if line.error else "") for line in lines]
+    told = [f"{(folder / line.run).name}: {line.state}" + (f" ({line.error})" if line.error else "") for line in lines]
     return told, stopped and not any(line.state == "unreadable" for line in lines)
 
 

@@ -1,6 +1,9 @@
 """Compiled loops: their sines, the same bits whatever the number of threads, and one operation for every compiler."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from torch import Tensor
 
 from snac_exp.codec.kernels import snake_gradient_rows, snake_rows
 from snac_exp.codec.units import residual_unit
+
+ROOT = Path(__file__).parents[2]
 
 
 def _weights(channels: int, dtype: torch.dtype = torch.float32) -> list[Tensor]:
@@ -66,3 +71,14 @@ def test_compilers_may_take_it_for_what_it_says_it_is() -> None:
     x = torch.randn(2, 3, 40, dtype=torch.float64, requires_grad=True)
     done = torch.library.opcheck(residual_unit, (x, 3, *_weights(3, torch.float64)))
     assert set(done.values()) == {"SUCCESS"}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pytorch_keeps_its_number_of_threads(threads: int) -> None:
+    """Numba starts OpenMP threads of its own; a run's number is part of what makes its resume bit-exact."""
+    code = (
+        f"import torch; torch.set_num_threads({threads}); import snac_exp.codec.kernels as k, numpy as np\n"
+        "x = np.ones((4, 50), np.float32); k.snake_rows(x, x[0, :4].copy(), x.copy()); print(torch.get_num_threads())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(threads)

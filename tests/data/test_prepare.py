@@ -90,7 +90,7 @@ def test_another_seed_gives_another_split() -> None:
     assert draw_validation(seconds, 0.9, 0) != draw_validation(seconds, 0.9, 1)
     with pytest.raises(ConfigError, match="train_ratio=95"):
         draw_validation(seconds, 95, 0)
-    with pytest.raises(DataError, match="only 1 to split; use split=file"):
+    with pytest.raises(DataError, match="only 1 speaker to split: only; use split=file"):
         draw_validation({"only": 1.0}, 0.9, 0)
 
 

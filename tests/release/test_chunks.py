@@ -144,3 +144,10 @@ def test_noise_is_a_function_of_position() -> None:
     assert abs(whole.std() - 1) < 0.02
     assert abs(np.corrcoef(whole, noise_sequence(1, "trunk.3", 0, 20_000))[0, 1]) < 0.03
     assert abs(np.corrcoef(whole[:-4096], whole[4096:])[0, 1]) < 0.03
+
+
+def test_a_stream_takes_what_encode_gave(codec: ReleasedCodec) -> None:
+    codes = codec.encode(speech_like(30_000), 24_000)
+    stream = codec.stream(48_000, seed=0)
+    streamed = torch.cat([stream.push(codes), stream.finish()], -1)
+    assert (streamed[..., :60_000] - codec.decode(codes, 48_000, seed=0)).abs().max() <= TOLERANCE

@@ -121,7 +121,7 @@ def test_a_file_of_codes_that_fails_is_told_and_the_others_are_done(
     folder.mkdir()
     write_npz(folder / "good.npz", codes)
     (folder / "bad.npz").write_bytes((folder / "good.npz").read_bytes()[:200])
-    with pytest.raises(DataError, match=r"1 files could not be done, all others were:\n.*bad\.npz"):
+    with pytest.raises(DataError, match=r"1 of 2 files could not be done:\n.*bad\.npz"):
         cli.run(["decode", f"input={folder}", f"output={out}", f"checkpoint={checkpoint}"])
     assert sorted(path.name for path in out.glob("*.wav")) == ["good_24k.wav", "good_48k.wav"]
 
@@ -220,3 +220,18 @@ def test_job_folders(tmp_path: Path) -> None:
     (tmp_path / "out" / "job.json").write_text("{")
     with pytest.raises(ConfigError, match="is damaged"):
         Job(tmp_path / "out", {"verb": "x"})
+
+
+def test_a_folder_that_the_system_refuses_is_named_in_one_line(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    soundfile.write(folder / "a.wav", speech_like(24_000), 24_000)
+    target = folder / "a.wav" / "out"
+    arguments = ["reconstruct", f"input={folder}", f"output={target}", f"checkpoint={checkpoint}"]
+    monkeypatch.setattr("sys.argv", ["snac-exp", *arguments])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    assert left.value.code == 2
+    assert str(folder / "a.wav") in capsys.readouterr().err
