@@ -152,7 +152,7 @@ def _filled(blank: Line, item: Found) -> Line:
         loss=newest.get("train/loss"),
         best=best_of(run_dir, item.sweep.question if item.sweep is not None else Question()),
         audio_seconds_per_second=newest.get("speed/audio_seconds_per_second"),
-        eta_seconds=_eta(last, step, num_steps or plan.get("num_steps")) if found.state == "running" else None,
+        eta_seconds=_seconds_left(status, last, step, num_steps or plan.get("num_steps"), found.state),
         heartbeat_seconds=max(0.0, time.time() - status["heartbeat"]) if "heartbeat" in status else None,
         attempts=int(status.get("attempts", 0)),
         host=status.get("host"),
@@ -170,8 +170,14 @@ def _last_training_lines(path: Path) -> list[dict[str, Any]]:
     return metric_lines(path, begun, "train")
 
 
-def _eta(lines: Sequence[Mapping[str, Any]], step: int | None, num_steps: int | None) -> float | None:
-    """Seconds left at the mean pace of the last training lines."""
+def _seconds_left(
+    status: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], step: int | None, num_steps: int | None, state: str
+) -> float | None:
+    """Of a running one: what it says itself, and until then the mean pace of its last training lines."""
+    if state != "running":
+        return None
+    if status.get("seconds_left") is not None:
+        return max(0.0, float(status["seconds_left"]) - (time.time() - float(status["heartbeat"])))
     paces = [line["speed/step_seconds"] for line in lines if line.get("speed/step_seconds") is not None]
     if not paces or step is None or num_steps is None:
         return None

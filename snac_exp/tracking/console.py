@@ -84,7 +84,7 @@ class Console:
         counts = [
             f"batch {batch}/{self._num_batches}",
             f"step {step}/{self._num_steps}",
-            f"left {self._left(now, step)}",
+            f"left {self._left(step)}",
         ]
         sections = _sections(values)
         if self._is_live:
@@ -126,13 +126,16 @@ class Console:
         if shown:
             self._rich.print(text, markup=False, highlight=False)
 
-    def _left(self, now: float, step: int) -> str:
-        """Estimated time to the end of the run; unknown at the first step of a process."""
-        started, first_step = self._first or (now, step)
-        if step <= first_step:
-            return "?"
-        seconds = (now - started) / (step - first_step) * (self._num_steps - step)
-        return str(timedelta(seconds=round(seconds)))
+    def seconds_left(self, step: int) -> float | None:
+        """Estimated time to the end of the run, validations included; unknown at the first step of a process."""
+        if self._first is None or step <= self._first[1]:
+            return None
+        started, first_step = self._first
+        return (time.monotonic() - started) / (step - first_step) * (self._num_steps - step)
+
+    def _left(self, step: int) -> str:
+        seconds = self.seconds_left(step)
+        return "?" if seconds is None else str(timedelta(seconds=round(seconds)))
 
     def _panel(self, batch: int, counts: list[str], sections: dict[str, dict[str, float]]) -> Table:
         table = Table.grid(padding=(0, 2))

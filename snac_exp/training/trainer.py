@@ -308,7 +308,8 @@ class Trainer:
                 logged = values | memory_figures(self.fabric.device.type == "cuda") | data
                 self.tracker.log(logged, step=self.state.step, epoch=epoch.epoch, kind="train")
             self.console.step(self.state.step, self.state.batch, values)
-            self.folder.heartbeat(step=self.state.step, num_steps=self.num_steps, epoch=epoch.epoch)
+            left = self.console.seconds_left(self.state.step)
+            self.folder.heartbeat(step=self.state.step, num_steps=self.num_steps, epoch=epoch.epoch, seconds_left=left)
 
     def _validate(self, epoch: int) -> None:
         """Measure fixed data, keep the best models, write what one can hear; with averaged weights where there are."""

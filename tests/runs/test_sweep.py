@@ -14,6 +14,7 @@ import pytest
 
 from snac_exp import cli
 from snac_exp.errors import ConfigError
+from snac_exp.files import write_json
 from snac_exp.runs import pool
 from snac_exp.runs.entry import guarded
 from snac_exp.runs.pool import Pool
@@ -129,9 +130,12 @@ def test_status_tells_a_lost_run_from_a_running_one(make_sweep: MakeSweep, capsy
     processes[1].wait(120)
     wait_for(lambda: (status_of(sweep.run_dir(sweep.rows()[0])) or {}).get("state") == "running")
     wait_for(lambda: best_of(sweep.run_dir(sweep.rows()[0]), sweep.question) is not None)
+    running = sweep.run_dir(sweep.rows()[0])
+    write_json(running / "status.json", (status_of(running) or {}) | {"seconds_left": 500.0})
     assert cli.run(["status", str(sweep.path.parent), "format=json"]) == 0
     lines = json.loads(capsys.readouterr().out)
     assert [line["state"] for line in lines] == ["running", "lost"]
+    assert 400 < lines[0]["eta_seconds"] <= 500  # what it said, less its age
     assert lines[1]["error"].startswith(f"process {processes[1].pid} on ")
     assert lines[0]["best"] == 0.5
     assert 0 <= lines[0]["heartbeat_seconds"] < 30
