@@ -61,5 +61,8 @@ class SilentConsole(Console):
     def note(self, text: str, *, source: str | None = None, level: str = "info", step: int | None = None) -> None:
         """Rank 0 shows it."""
 
+    def seconds_left(self, step: int) -> None:
+        """Rank 0 says it."""
+
     def end(self) -> None:
         """Nothing was begun."""
