@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.release.codec import ReleasedCodec
@@ -36,12 +37,14 @@ class PageSettings:
     seed: int
 
 
-def serve(tuned: ReleasedCodec, pretrained: ReleasedCodec | None, settings: PageSettings) -> None:
-    """Serve the page until interrupted; see `opened_page`."""
+def serve(tuned: ReleasedCodec, pretrained: ReleasedCodec | None, settings: PageSettings) -> NoReturn:
+    """Serve the page until interrupted, see `opened_page`, and end the process."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by the system, the folder goes as with Ctrl-C
     with opened_page(tuned, pretrained, settings) as (blocks, _):
         print(f"{blocks.local_url.rstrip('/')}  (stop with Ctrl-C)", flush=True)
         blocks.block_thread()
+    sys.stdout.flush()
+    os._exit(0)  # a thread of gradio's may still be within PyTorch, where the interpreter's end would abort the process
 
 
 @contextmanager

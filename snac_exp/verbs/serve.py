@@ -6,8 +6,6 @@ Needs snac_exp[serve]. Serves this machine alone unless host= says otherwise; up
 lie in a temporary folder and go when the page does.
 """
 
-import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -51,8 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     pretrained = _pretrained(options, opened)
     settings = PageSettings(options.host, options.port, options.max_seconds, options.max_megabytes, options.seed)
     serve(tuned, pretrained, settings)
-    sys.stdout.flush()
-    os._exit(0)  # a thread of gradio's may still be within PyTorch, where the interpreter's end would abort the process
+    return 0
 
 
 def _pretrained(options: Options, opened: "Opened") -> "ReleasedCodec | None":
