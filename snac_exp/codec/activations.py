@@ -78,8 +78,9 @@ def snake_gradients(
 
 def in_loops(*tensors: Tensor) -> bool:
     """Whether the compiled loops take these: on a CPU, of one type of at least 32 bits."""
-    (dtype,) = kinds if len(kinds := {tensor.dtype for tensor in tensors}) == 1 else (None,)
-    return dtype in (torch.float32, torch.float64) and all(tensor.device.type == "cpu" for tensor in tensors)
+    dtype = tensors[0].dtype
+    wide = dtype in (torch.float32, torch.float64)
+    return wide and all(tensor.dtype == dtype and tensor.device.type == "cpu" for tensor in tensors)
 
 
 def rows(x: Tensor) -> Array:

@@ -1,7 +1,8 @@
 """Upstream's layers with faster and smaller training: same names, same parameters, the same numbers.
 
 The layers keep to the plain path, bit for bit upstream's, while no graph is recorded (`torch.no_grad`) and while they
-are compiled or exported, where the compiler chooses what to fuse and what to compute again.
+are exported. Compiled to train on a CPU, a residual unit is one operation of ours; in all else the compiler chooses
+what to fuse and what to compute again.
 """
 
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ import torch
 from snac.layers import DecoderBlock, NoiseBlock, ResidualUnit
 from torch import Tensor, nn
 
-from snac_exp.codec.activations import use_fast_snake
+from snac_exp.codec.activations import in_loops, use_fast_snake
 from snac_exp.codec.depthwise import is_depthwise, use_fast_depthwise
 from snac_exp.codec.frozen_weights import weight_of
 from snac_exp.codec.noise_function import NoiseFunction
@@ -70,7 +71,7 @@ class FastNoiseBlock(NoiseBlock):  # type: ignore[misc]
 
 def in_tiles(x: Tensor) -> bool:
     """Whether a signal is one for the functions that go through a CPU's cache piece by piece."""
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled("cpu")
+    return in_loops(x) and not torch.is_autocast_enabled("cpu")
 
 
 def records_a_graph() -> bool:

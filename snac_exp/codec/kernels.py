@@ -48,18 +48,14 @@ def _angle(alpha: Any, x: Any) -> Any:
 
 
 def sines(angle: Any) -> Any:
-    """sin(angle)^2 and sin(angle) cos(angle), both of period pi; in compiled code alone."""
-    raise NotImplementedError
+    """sin(angle)^2 and sin(angle) cos(angle), both of period pi."""
+    return np.sin(angle) ** 2, np.sin(angle) * np.cos(angle)
 
 
 @overload(sines, jit_options={"fastmath": {"contract", "nsz"}})
 def _sines(angle: Any) -> Any:
     if angle != types.float32:
-
-        def of_float64(angle: Any) -> Any:
-            return np.sin(angle) ** 2, np.sin(angle) * np.cos(angle)
-
-        return of_float64
+        return sines
 
     def of_float32(angle: Any) -> Any:
         turns = np.rint(angle * _INVERSE_PI)

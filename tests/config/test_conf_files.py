@@ -61,7 +61,8 @@ def test_every_experiment_composes_and_sets_every_group(name: str) -> None:
 @pytest.mark.parametrize(("group", "choice"), [pair for pair in CHOICES if pair not in CHOSEN])
 def test_every_choice_that_no_experiment_makes_composes_with_the_recipe_it_is_made_for(group: str, choice: str) -> None:
     recipe, *partners = RECIPE_OF.get(choice, ["phase12_dual_head"])
-    compose_experiment([f"+experiment={recipe}", f"{group}={choice}", *partners], complete=False)
+    _, values = compose_experiment([f"+experiment={recipe}", f"{group}={choice}", *partners], complete=False)
+    assert set(values) == set(Experiment.__dataclass_fields__)
 
 
 def test_without_arguments_training_is_the_demo() -> None:
