@@ -1,5 +1,6 @@
 """The commands of the README work as they stand there, in order."""
 
+import json
 import os
 import re
 import signal
@@ -150,6 +151,10 @@ def test_every_command_about_sweeps_runs_in_order(place: Path, corpus_dir: Path)
     typed = [commands(sections()[name]) for name in SWEEPS]
     first = next(number for number, item in enumerate(typed[0]) if "hydra/launcher=slurm" in item)
     run_in_order(place, typed[0][first:] if ON_SLURM else [*typed[0], *typed[1]])
+    ledgers = list((place / "outputs/sweeps").glob("*/*/ledger.jsonl"))
+    assert ledgers
+    for ledger in ledgers:
+        assert {json.loads(line)["state"] for line in ledger.read_text().splitlines()} == {"finished"}, ledger
 
 
 def test_the_files_and_groups_it_names_exist() -> None:
