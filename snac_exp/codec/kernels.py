@@ -83,7 +83,7 @@ def _renamed(loop: LoopT, ending: str) -> LoopT:
 
 
 def _over_channels(loop: LoopT) -> LoopT:
-    """A compiled loop whose outermost `prange` is shared by as many threads as PyTorch uses, with the same results."""
+    """A compiled loop whose outermost `prange` is shared by as many threads as PyTorch uses; one thread does a row."""
     serial, parallel = _in_machine_code(loop), _in_machine_code(_renamed(loop, "_in_parallel"), _PRANGE_ALONE)
 
     @functools.wraps(loop)

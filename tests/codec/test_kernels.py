@@ -1,4 +1,4 @@
-"""Compiled loops: their sines, the same bits whatever the number of threads, and one operation for every compiler."""
+"""Compiled loops: their sines, what the number of threads may change, and one operation for every compiler."""
 
 import subprocess
 import sys
@@ -61,9 +61,19 @@ def _threads_as_before() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_threads_as_before")
-def test_threads_change_no_bit() -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_as_many_threads_give_the_same_bits(threads: int) -> None:
     weights = _weights(16)
-    assert all(torch.equal(one, two) for one, two in zip(_results(weights, 1), _results(weights, 2), strict=True))
+    for one, again in zip(_results(weights, threads), _results(weights, threads), strict=True):
+        assert torch.equal(one, again)
+
+
+@pytest.mark.usefixtures("_threads_as_before")
+def test_another_number_of_threads_changes_the_last_bits_at_most() -> None:
+    """Some processors' matrix products add in another order then, so a resume tells of the change."""
+    weights = _weights(16)
+    for one, two in zip(_results(weights, 1), _results(weights, 2), strict=True):
+        assert (one - two).abs().max() <= 1e-5 * one.abs().max()
 
 
 def test_compilers_may_take_it_for_what_it_says_it_is() -> None:
