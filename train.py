@@ -8,7 +8,7 @@ python train.py --help                                                 all group
 
 import sys
 
-from snac_exp.runs.entry import main
+from snac_exp.verbs.training.train import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

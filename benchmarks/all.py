@@ -9,7 +9,7 @@ import sys
 import time
 
 from benchmarks.harness import MARGIN, RESULTS, Figure
-from snac_exp.files import read_json
+from snac_exp.system.files import read_json
 
 FILES = ("step", "compiled", "loading", "losses", "loop", "lm_row", "gpu")
 

@@ -21,16 +21,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from snac_exp.data.code_table import CodeTable
-from snac_exp.data.mapped_codes import MAPPED_NAME
-from snac_exp.data.shards import CacheIdentity, ShardMetadata, shard_name, shard_schema
+from snac_exp.data.codes.mapped_codes import MAPPED_NAME
+from snac_exp.data.codes.shards import CacheIdentity, ShardMetadata, shard_name, shard_schema
+from snac_exp.data.codes.table import CodeTable
 
 STRIDES, HOP, RATE, CODEBOOK_SIZE = (4, 2, 1), 512, 24000, 4096
 NUM_WORKERS, NUM_RANDOM_ROWS = 8, 20_000
 OPEN_PROGRAM = """
 import sys, time
 from pathlib import Path
-from snac_exp.data.code_table import CodeTable
+from snac_exp.data.codes.table import CodeTable
 started = time.perf_counter()
 table = CodeTable.open(Path(sys.argv[1]))
 table.coarse_lengths, table.rows_of("train"), table.rows_of("validation")

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snac_exp.codec.depthwise import DepthwiseFunction
+from snac_exp.codec.fast.depthwise import DepthwiseFunction
 
 SHAPES = ((10, 24_000), (10, 48_000), (64, 24_000))  # channels, samples
 DILATIONS = (1, 3, 9)

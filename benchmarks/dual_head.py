@@ -16,8 +16,8 @@ from snac_exp.codec.geometry import Geometry
 from snac_exp.codec.heads import NativeHead, UpsampleHead
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.config.schema import Loss
-from snac_exp.data.batch import Batch
-from snac_exp.training.decoder_task import DecoderTask
+from snac_exp.data.slices.batch import Batch
+from snac_exp.training.codec.decoder_task import DecoderTask
 
 GROUPS = ("trunk", "heads.head_48k", "heads.head_24k")
 

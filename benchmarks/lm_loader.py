@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from snac_exp.data.npq import write_npq
-from snac_exp.data.token_batch import TokenWindows
-from snac_exp.data.token_files import NpqFiles
-from snac_exp.data.token_windows import WindowSampler, WindowSpec
+from snac_exp.data.tokens.batch import TokenWindows
+from snac_exp.data.tokens.files import NpqFiles
+from snac_exp.data.tokens.npq import write_npq
+from snac_exp.data.tokens.windows import WindowSampler, WindowSpec
 
 RATE_HZ, VOCAB, CTX, STEP = 86.1328125, 1024, 1280, 640
 

@@ -19,11 +19,11 @@ from torch import Tensor
 from benchmarks.code_cache_scale import RATE, write_shard
 from benchmarks.harness import Figure, compare, options, ratio, record
 from snac_exp.codec.geometry import Geometry
-from snac_exp.data.code_table import CodeTable
-from snac_exp.data.shards import shard_name
-from snac_exp.data.slice_dataset import AudioFolders, SliceDataset
-from snac_exp.data.slices import SliceSampler, SliceSpec
-from snac_exp.torchaudio_shim import transforms
+from snac_exp.data.codes.shards import shard_name
+from snac_exp.data.codes.table import CodeTable
+from snac_exp.data.slices.dataset import AudioFolders, SliceDataset
+from snac_exp.data.slices.sampling import SliceSampler, SliceSpec
+from snac_exp.system.torchaudio import transforms
 
 GEOMETRY = Geometry(RATE, 512, (4, 2, 1), None)
 NUM_ROWS, NUM_FILES = 1000, 40

@@ -19,19 +19,19 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from benchmarks.harness import Figure, compare, options, record
+from snac_exp.checkpoints.state import TrainState
+from snac_exp.checkpoints.store import CheckpointStore
 from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_experiment
-from snac_exp.data.cache import cache_codes
-from snac_exp.data.manifest import Manifest
-from snac_exp.runs.build import Parts, build
+from snac_exp.data.codes.cache import cache_codes
+from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.tracking.console import Console
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.tracker import Tracker
-from snac_exp.training.checkpoints import CheckpointStore
+from snac_exp.training.build import Parts, build
+from snac_exp.training.codec.validation import validate
+from snac_exp.training.loop import Trainer
 from snac_exp.training.plan import EpochPlan, unroll
-from snac_exp.training.state import TrainState
-from snac_exp.training.trainer import Trainer
-from snac_exp.training.validation import validate
 
 STEPS, EPOCH = 8, 2
 RECIPE = [
@@ -181,7 +181,7 @@ def validation(trainer: Trainer, parts: Parts) -> Figure:
     @torch.no_grad()
     def plain() -> None:
         weights = {head: 1.0 for head in trainer.task.model.rates}  # type: ignore[union-attr]
-        from snac_exp.data.batch import collate
+        from snac_exp.data.slices.batch import collate
 
         for spec in corpus.validation_specs:
             trainer.task(collate([corpus.validation[spec]]), weights)

@@ -7,7 +7,7 @@ from snac_exp.codec.checkpoint import LoadedCodec, config_of
 from snac_exp.codec.geometry import Geometry
 from snac_exp.codec.heads import NativeHead, UpsampleHead
 from snac_exp.codec.multirate import MultiRateSnac
-from snac_exp.release.sources import open_model
+from snac_exp.release.loading import open_model
 
 SNAC_24KHZ = {
     "sampling_rate": 24000,

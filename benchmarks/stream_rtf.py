@@ -15,7 +15,7 @@ from torch import Tensor
 from benchmarks.release_models import SNAC_24KHZ, open_or_random
 from snac_exp.release.blueprint import Blueprint
 from snac_exp.release.codec import ReleasedCodec
-from snac_exp.release.sources import load_codec
+from snac_exp.release.loading import load_codec
 
 PUSHES = (1, 2, 4, 12)
 

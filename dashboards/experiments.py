@@ -4,7 +4,7 @@ cost. `snac-exp dashboard project=NAME entity=NAME` publishes it; another file b
 from collections.abc import Sequence
 
 from snac_exp.tracking.speed import PARTS
-from snac_exp.tracking.workspace import Bars, Lines, Media, Panel, Parallel, Rows, Section, Text
+from snac_exp.tracking.wandb.workspace import Bars, Lines, Media, Panel, Parallel, Rows, Section, Text
 
 ABOUT_PHASES = """\
 All recipes log both STFT distances and L1 over the same fixed slices at every validation, also those that they do not

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from snac_exp.release.sources import load_codec as load_codec
+    from snac_exp.release.loading import load_codec as load_codec
 
 __version__ = "0.1.0"
 
@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """`snac_exp.load_codec`, imported when it is first asked for: importing this package must not import torch."""
     if name == "load_codec":
-        from snac_exp.release.sources import load_codec
+        from snac_exp.release.loading import load_codec
 
         return load_codec
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,11 +5,12 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from snac_exp.config.compose import config_dir
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError, DataError
-from snac_exp.runs.entry import guarded
+from snac_exp.verbs.training.train import guarded
 
 VERBS_DIR = Path(__file__).parent / "verbs"
 
@@ -41,18 +42,24 @@ def run(arguments: Sequence[str]) -> int:
     if any(item in ("-h", "--help") for item in rest):
         print(_help(name))
         return 0
-    status: int = importlib.import_module(f"snac_exp.verbs.{name}").main(rest)
+    status: int = verb_module(name).main(rest)
     return status
 
 
-def verbs() -> list[str]:
-    """Names of all verbs: the modules of snac_exp/verbs."""
-    return sorted(path.stem for path in VERBS_DIR.glob("[a-z]*.py"))
+def verbs() -> dict[str, Path]:
+    """All verbs by name, with their files: the modules in the rooms of snac_exp/verbs."""
+    files = VERBS_DIR.glob("*/[a-z]*.py")
+    return {path.stem: path for path in sorted(files, key=lambda path: path.stem) if path.stem != "train"}
+
+
+def verb_module(name: str) -> Any:
+    """The module of a verb, imported."""
+    return importlib.import_module(f"snac_exp.verbs.{verbs()[name].parent.name}.{name}")
 
 
 def _docstring(name: str) -> str:
     """A verb's docstring, read without importing it."""
-    return ast.get_docstring(ast.parse((VERBS_DIR / f"{name}.py").read_text(encoding="utf-8"))) or ""
+    return ast.get_docstring(ast.parse(verbs()[name].read_text(encoding="utf-8"))) or ""
 
 
 def _overview() -> str:

@@ -24,7 +24,7 @@ def shared_data() -> Path:
 def corpus_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `audio`, `prepared` and `prepared/codes_demo`: demo speech through the users' own verbs."""
     from snac_exp import cli
-    from snac_exp.data.demo_speech import write_demo_speech
+    from snac_exp.data.demo.speech import write_demo_speech
 
     folder = tmp_path_factory.mktemp("corpus, with 'odd' name")
     write_demo_speech(folder / "audio", num_minutes=1.5, seed=3, num_train_voices=3, num_validation_voices=1)

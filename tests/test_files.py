@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from snac_exp.errors import ConfigError
-from snac_exp.files import atomic_path, folder_beside, left_beside, remove_left
-from snac_exp.release.job import refuse_existing
+from snac_exp.release.files.job import refuse_existing
+from snac_exp.system.files import atomic_path, folder_beside, left_beside, remove_left
 
 
 def names(folder: Path) -> list[str]:

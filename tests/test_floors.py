@@ -1,44 +1,82 @@
-"""A file imports only from its own floor or below; the package imports nothing above it."""
+"""Packages lie on floors of their own, import only downwards, and no two files import each other, not even late."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "snac_exp"
-FLOORS = {
-    "config": 0, "errors": 0, "files": 0, "machine": 0, "torchaudio_shim": 0, "__init__": 0,
-    "codec": 1, "losses": 1, "lm": 1,
-    "data": 2, "tracking": 2,
-    "training": 3, "evaluation": 3, "release": 3, "report": 3,
-    "runs": 4,
-    "verbs": 5, "cli": 5,
-}  # fmt: skip
+FLOORS = (
+    "errors", "system", "config", "codec", "lm", "losses", "metrics", "data", "tracking", "checkpoints", "release",
+    "evaluation", "training", "report", "runs", "sweeps", "status", "doctor", "verbs", "cli",
+)  # fmt: skip
+MOST_FILES = 14
 MODULES = sorted(PACKAGE.rglob("*.py"))
+# What still goes up or round, to be mended; nothing may be added.
+DEBTS = {
+    ("snac_exp.release.export.model_card", "snac_exp.evaluation.summary"),
+    ("snac_exp.release.streaming.stream", "snac_exp.release.codec"),
+    ("snac_exp.runs.background", "snac_exp.sweeps.local_pool"),
+    ("snac_exp.sweeps.search", "snac_exp.verbs.training.train"),
+    ("snac_exp.sweeps.shares", "snac_exp.cli"),
+    ("snac_exp.sweeps.slurm", "snac_exp.verbs.training.train"),
+}
 
 
-def floor_of(parts: tuple[str, ...]) -> int:
-    return FLOORS[parts[0].removesuffix(".py")]
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(path: Path) -> set[str]:
-    """Modules of this package that a file imports when it is imported, or inside its functions."""
-    names: set[str] = set()
+NAMES = {module_of(path) for path in MODULES}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Modules of this package that a file imports, at its top or inside its functions, for types too."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("snac_exp"):
+            yield from ({node.module} | {f"{node.module}.{item.name}" for item in node.names}) & NAMES
         elif isinstance(node, ast.Import):
-            names.update(item.name for item in node.names)
-    return {name for name in names if name.startswith("snac_exp.")}
+            yield from {item.name for item in node.names} & NAMES
 
 
-def test_every_part_of_the_package_has_a_floor() -> None:
-    assert {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES} <= set(FLOORS)
+IMPORTS = {module_of(path): set(imported(path)) - {module_of(path), "snac_exp"} for path in MODULES}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_imports_go_down(path: Path) -> None:
-    own = floor_of(path.relative_to(PACKAGE).parts)
-    too_high = {name for name in imported(path) if floor_of(tuple(name.split(".")[1:])) > own}
-    # The lazily loaded entry of the package and of the command line are doors, not floors.
-    assert not too_high or path.name == "__init__.py", too_high
+def package_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+def test_every_package_has_a_floor_of_its_own() -> None:
+    assert {package_of(name) for name in NAMES - {"snac_exp"}} == set(FLOORS)
+    assert len(set(FLOORS)) == len(FLOORS)
+
+
+@pytest.mark.parametrize("module", sorted(NAMES - {"snac_exp"}))
+def test_imports_go_down(module: str) -> None:
+    own = FLOORS.index(package_of(module))
+    too_high = {name for name in IMPORTS[module] if FLOORS.index(package_of(name)) > own}
+    assert too_high - {above for below, above in DEBTS if below == module} == set()
+
+
+def test_no_two_files_import_each_other() -> None:
+    """Not even by way of others."""
+    done: set[str] = set()
+
+    def visit(module: str, above: tuple[str, ...]) -> None:
+        assert module not in above, " -> ".join([*above[above.index(module) :], module])
+        if module not in done:
+            for name in sorted(IMPORTS[module]):
+                if (module, name) not in DEBTS:
+                    visit(name, (*above, module))
+            done.add(module)
+
+    for module in sorted(NAMES):
+        visit(module, ())
+
+
+def test_no_folder_is_crowded() -> None:
+    folders = {path.parent for path in MODULES}
+    crowded = {str(folder.relative_to(PACKAGE)): len(list(folder.glob("*.py"))) for folder in folders}
+    assert {name: number for name, number in crowded.items() if number > MOST_FILES} == {}

@@ -4,7 +4,7 @@ import torch
 from measure_demo_codec import RATE
 from torch import Tensor, nn
 
-from snac_exp.torchaudio_shim import functional as F_audio
+from snac_exp.system.torchaudio import functional as F_audio
 
 LOSS_WINDOWS = {2048: 80, 1024: 64, 512: 40, 256: 24}  # STFT window: mel bands
 

@@ -13,9 +13,9 @@ from snac import SNAC
 from torch import Tensor
 
 from snac_exp.config.seeding import derive_seed
-from snac_exp.data.demo_speech import SAMPLE_RATE, synthesize_utterance, voices
-from snac_exp.evaluation.metrics import stoi
-from snac_exp.torchaudio_shim import functional as F_audio
+from snac_exp.data.demo.speech import SAMPLE_RATE, synthesize_utterance, voices
+from snac_exp.metrics.functions import stoi
+from snac_exp.system.torchaudio import functional as F_audio
 
 RATE, HOP = 24_000, 512
 NUM_TRAIN_VOICES = 48

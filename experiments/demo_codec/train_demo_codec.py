@@ -23,10 +23,10 @@ from measure_demo_codec import HOP, RATE, codebook_usage, mean_stoi, noise_vocod
 from snac import SNAC
 from torch import Tensor, nn
 
-from snac_exp.codec.activations import use_fast_snake
 from snac_exp.codec.checkpoint import save_snac
+from snac_exp.codec.fast.snake import use_fast_snake
 from snac_exp.config.seeding import generator
-from snac_exp.files import atomic_path
+from snac_exp.system.files import atomic_path
 
 CONFIG: dict[str, Any] = {
     "sampling_rate": 24000,

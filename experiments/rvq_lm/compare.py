@@ -23,16 +23,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from snac_exp.codec.checkpoint import LoadedCodec, load_directory
 from snac_exp.config.schema import Depth, LanguageModel
 from snac_exp.config.seeding import derive_seed
-from snac_exp.data.cache import cache_codes
-from snac_exp.data.manifest import Manifest
-from snac_exp.data.prepare import prepare
-from snac_exp.data.token_baseline import unigram_figures
-from snac_exp.data.token_corpus import CodeCacheTokens, TokenCorpus
-from snac_exp.data.token_windows import WindowSampler
-from snac_exp.files import read_json, write_json
+from snac_exp.data.codes.cache import cache_codes
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.prepare import prepare
+from snac_exp.data.tokens.baseline import unigram_figures
+from snac_exp.data.tokens.sources import CodeCacheTokens, TokenSplits
+from snac_exp.data.tokens.windows import WindowSampler
 from snac_exp.lm.frames import FrameLayout
 from snac_exp.lm.transformer import TokenTransformer
 from snac_exp.losses.tokens import TokenFigures, TokenObjective
+from snac_exp.system.files import read_json, write_json
 
 T_95_OF_3 = 4.302652729911275  # Student's t for a two-sided 95 % interval of three values
 
@@ -131,7 +131,7 @@ def matching_ratio(arm: Arm, target: int, layout: FrameLayout, args: argparse.Na
     return ratio
 
 
-def run(arm: Arm, corpus: TokenCorpus, target: int, seed: int, args: argparse.Namespace) -> dict[str, Any]:
+def run(arm: Arm, corpus: TokenSplits, target: int, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     """Train one arm with one seed; its validation figures, size and cost."""
     layout = corpus.layout
     torch.manual_seed(derive_seed(seed, "model"))
@@ -174,7 +174,7 @@ def rate_at(step: int, num_steps: int) -> float:
 
 
 @torch.no_grad()
-def validate(model: TokenTransformer, corpus: TokenCorpus, num_frames: int) -> dict[str, float]:
+def validate(model: TokenTransformer, corpus: TokenSplits, num_frames: int) -> dict[str, float]:
     """Figures over all validation windows, and how many tokens of each codebook they scored."""
     figures, specs = TokenFigures(corpus.layout), corpus.validation_specs(num_frames, 0)
     model.eval()
@@ -193,7 +193,7 @@ def gflops(model: TokenTransformer, args: argparse.Namespace) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def describe(args: argparse.Namespace, codec: LoadedCodec, corpus: TokenCorpus) -> dict[str, Any]:
+def describe(args: argparse.Namespace, codec: LoadedCodec, corpus: TokenSplits) -> dict[str, Any]:
     given = {name: value for name, value in vars(args).items() if isinstance(value, int | float)}
     return given | {
         "codec_fingerprint": codec.fingerprint,

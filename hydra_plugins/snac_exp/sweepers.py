@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from snac_exp.runs.launch import SweepLauncher
+from snac_exp.sweeps.launcher import SweepLauncher
 
 
 class GridSweeper(BasicSweeper):
@@ -30,7 +30,7 @@ class GridSweeper(BasicSweeper):
         return batches
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """See snac_exp.runs.jobs.JobChecker."""
+        """See snac_exp.sweeps.jobs.JobChecker."""
 
 
 class RandomSweeper(GridSweeper):
@@ -47,7 +47,7 @@ class RandomSweeper(GridSweeper):
 
 
 class OptunaSweeper(GridSweeper):
-    """Bayesian search for the best value of sweep.metric: see snac_exp.runs.search."""
+    """Bayesian search for the best value of sweep.metric: see snac_exp.sweeps.search."""
 
     def __init__(
         self, num_trials: int, parallel: int, startup_trials: int, seed: int, params: dict[str, str] | None = None
@@ -57,7 +57,7 @@ class OptunaSweeper(GridSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Check the space; the trials are made by a process that composes them from the sweep's snapshot."""
-        from snac_exp.runs.search import begin
+        from snac_exp.sweeps.search import begin
 
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from snac_exp.codec.geometry import CONFIG_FILE, Geometry, config_of_directory
 from snac_exp.errors import CodecError
-from snac_exp.files import atomic_path, write_json
+from snac_exp.system.files import atomic_path, write_json
 
 WEIGHTS_FILE = "pytorch_model.bin"
 

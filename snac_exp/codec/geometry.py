@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from snac_exp.errors import CodecError
-from snac_exp.files import read_json
+from snac_exp.system.files import read_json
 
 CONFIG_FILE = "config.json"
 

@@ -12,7 +12,7 @@ from snac.layers import DecoderBlock, NoiseBlock, Snake1d, WNConv1d
 from torch import Tensor, nn
 
 from snac_exp.codec.checkpoint import LoadedCodec
-from snac_exp.codec.fast_layers import activated
+from snac_exp.codec.fast.layers import activated
 from snac_exp.codec.interpolation import interpolate2x
 from snac_exp.codec.noise import SeededNoiseBlock
 from snac_exp.errors import CodecError

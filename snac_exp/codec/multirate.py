@@ -10,7 +10,7 @@ from snac import SNAC
 from torch import Tensor, nn
 
 from snac_exp.codec.checkpoint import LoadedCodec
-from snac_exp.codec.fast_layers import use_fast_layers
+from snac_exp.codec.fast.layers import use_fast_layers
 from snac_exp.codec.geometry import Geometry
 from snac_exp.codec.heads import Head
 from snac_exp.config.seeding import derive_seed

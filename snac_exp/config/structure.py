@@ -13,6 +13,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from snac_exp.config.moved import current_name
 from snac_exp.config.schema import Component
 from snac_exp.errors import ConfigError
 
@@ -96,6 +97,7 @@ def _component(value: Any, path: str) -> Component:
     target = options.pop("_target_", None)
     if not isinstance(target, str):
         raise ConfigError(f"'{path}' needs a _target_: the import path of the class to use")
+    target = current_name(target)
     known = parameters_of(target, path)
     for name in options:
         if name not in known:

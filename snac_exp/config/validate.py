@@ -233,7 +233,7 @@ def _check_freezing(experiment: Experiment) -> None:
     task, own = experiment.task, experiment.loss.codebook
     frozen = {"freeze_encoder": task.freeze_encoder, "freeze_vq": task.freeze_vq}
     thawed = [name for name, value in frozen.items() if not value]
-    if thawed and experiment.data.target == "snac_exp.data.cached_codes.CachedCodes":
+    if thawed and experiment.data.target == "snac_exp.data.slices.cached_codes.CachedCodes":
         raise ConfigError(f"task.{thawed[0]}=false: cached codes are of a frozen encoder; choose data=audio_folder")
     if experiment.codec.scratch is not None and len(thawed) < 2:
         raise ConfigError(f"codec={experiment.codec.name} has random weights: nothing may be frozen; choose task=codec")

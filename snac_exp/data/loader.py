@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import DataLoader
 
-from snac_exp.data.batch import Batch, collate
-from snac_exp.data.slice_dataset import AlignedDataset
-from snac_exp.data.slices import SliceSpec
+from snac_exp.data.slices.batch import Batch, collate
+from snac_exp.data.slices.dataset import AlignedDataset
+from snac_exp.data.slices.sampling import SliceSpec
 
 ItemT = TypeVar("ItemT")
 

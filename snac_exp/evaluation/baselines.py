@@ -8,7 +8,7 @@ from torch import Tensor
 
 from snac_exp.codec.interpolation import interpolate2x
 from snac_exp.errors import DataError
-from snac_exp.evaluation.metrics import FLOOR_DB, HIGH_BANDS, high_band_power, power_spectrogram
+from snac_exp.metrics.functions import FLOOR_DB, HIGH_BANDS, high_band_power, power_spectrogram
 
 NOISE_FIT_UTTERANCES = 200
 """Training utterances that the mean spectrum is taken of, evenly spread."""

@@ -10,8 +10,8 @@ from snac_exp.evaluation.evaluate import comparable
 from snac_exp.evaluation.figures import Difference, by_output, differences
 from snac_exp.evaluation.folder import Evaluation
 from snac_exp.evaluation.tables import Grid, arrow, cell
-from snac_exp.files import write_json, write_text
-from snac_exp.release.job import refuse_existing
+from snac_exp.release.files.job import refuse_existing
+from snac_exp.system.files import write_json, write_text
 
 COMPARISON_NAME = "comparison.json"
 _NAMED = 3

@@ -9,17 +9,18 @@ from typing import Any
 
 import torch
 
-from snac_exp import __version__, torchaudio_shim
-from snac_exp.data.manifest import Manifest
-from snac_exp.data.progress import progress_display
+from snac_exp import __version__
+from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.evaluation.baselines import NOISE_FIT_UTTERANCES, MeanSpectrumNoise
 from snac_exp.evaluation.folder import Done, EvaluationFolder, Row
-from snac_exp.evaluation.measures import MEASURES_VERSION, PESQ, RATES, WIDE_RATE, measured, missing_measures
-from snac_exp.evaluation.metrics import default_n_ffts
 from snac_exp.evaluation.systems import Output, System, add_baselines, cut
 from snac_exp.evaluation.utterances import Selection, Utterance, utterances_digest, wide_band_audio
-from snac_exp.machine import device_name
+from snac_exp.metrics.functions import default_n_ffts
+from snac_exp.metrics.table import MEASURES_VERSION, PESQ, RATES, WIDE_RATE, measured, missing_measures
+from snac_exp.system import torchaudio as torchaudio_shim
+from snac_exp.system.machine import device_name
+from snac_exp.system.progress import progress_display
 
 BASELINES = ("interpolate", "noise")
 PACKAGES = ("numpy", "torchmetrics", "pystoi")

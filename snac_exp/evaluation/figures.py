@@ -6,7 +6,7 @@ from typing import Any
 
 from snac_exp.evaluation.bootstrap import Estimate, estimate
 from snac_exp.evaluation.folder import Row
-from snac_exp.evaluation.measures import MEASURES, Measure
+from snac_exp.metrics.table import MEASURES, Measure
 
 
 @dataclass(frozen=True)

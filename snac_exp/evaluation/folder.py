@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snac_exp.errors import ConfigError, DataError
-from snac_exp.evaluation.measures import Measure
-from snac_exp.files import atomic_path, read_json, write_json, write_text
-from snac_exp.release.job import JOB_FILE, Job
+from snac_exp.metrics.table import Measure
+from snac_exp.release.files.job import JOB_FILE, Job
+from snac_exp.system.files import atomic_path, read_json, write_json, write_text
 
 FILES_NAME, SUMMARY_NAME, TABLE_NAME, SPEED_NAME = "files.parquet", "summary.json", "summary.md", "speed.json"
 PROGRESS_NAME = "progress.jsonl"

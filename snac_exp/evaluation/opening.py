@@ -12,7 +12,7 @@ from snac_exp.errors import CodecError
 from snac_exp.evaluation.baselines import MeanSpectrumNoise
 from snac_exp.evaluation.systems import CodecSystem, Interpolation
 from snac_exp.release.codec import ReleasedCodec
-from snac_exp.release.sources import Opened, open_model
+from snac_exp.release.loading import Opened, open_model
 
 
 def open_checkpoint(source: str, device: torch.device, *, name: str | None = None, noise: bool = True) -> CodecSystem:

@@ -8,11 +8,11 @@ from typing import Any
 from snac_exp.evaluation.evaluate import Protocol
 from snac_exp.evaluation.figures import Difference, by_output, differences, estimates
 from snac_exp.evaluation.folder import Row
-from snac_exp.evaluation.measures import MEASURES, WIDE_RATE, Measure, missing_measures
 from snac_exp.evaluation.systems import BASELINE, BASELINE_NOISE, System
 from snac_exp.evaluation.tables import ABSENT, Grid, arrow, cell
 from snac_exp.evaluation.utterances import Utterance
-from snac_exp.release.audio_files import rate_label
+from snac_exp.metrics.table import MEASURES, WIDE_RATE, Measure, missing_measures
+from snac_exp.release.files.audio import rate_label
 
 FEW = 20
 """Below this many utterances the bootstrap's intervals are too narrow."""

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.config.seeding import derive_seed
-from snac_exp.data.cached_codes import Corpus
+from snac_exp.data.slices.cached_codes import Splits
 from snac_exp.errors import DataError
-from snac_exp.evaluation import metrics
 from snac_exp.evaluation.baselines import NOISE_FIT_UTTERANCES, MeanSpectrumNoise, interpolated
 from snac_exp.evaluation.bootstrap import bootstrap_interval
 from snac_exp.evaluation.utterances import spread
-from snac_exp.files import write_json
-from snac_exp.torchaudio_shim import functional as F_audio
+from snac_exp.metrics import functions as metrics
+from snac_exp.system.files import write_json
+from snac_exp.system.torchaudio import functional as F_audio
 
 SUMMARY_FILE = "summary.json"
 
@@ -31,7 +31,7 @@ Scores = dict[str, list[float | None]]
 def summarize(
     model: MultiRateSnac,
     initial_model: MultiRateSnac,
-    corpus: Corpus,
+    corpus: Splits,
     *,
     seed: int,
     device: torch.device,
@@ -45,7 +45,7 @@ def summarize(
         `baseline/...`: the model's native output interpolated; `baseline_noise/...`: the same with noise of the
         training set's mean spectrum above its band. Each with `l1`, `stft_magnitude`, `stft_complex`, `mel_distance`,
         `lsd_db`, `si_sdr_db`, `stoi`, and in the wide band `lsd_high_db` (95 % interval in `lsd_high_db_low95` and
-        `lsd_high_db_high95`) and `lsd_high_all_db`; see `snac_exp.evaluation.metrics`.
+        `lsd_high_db_high95`) and `lsd_high_all_db`; see `snac_exp.metrics.functions`.
         `head_48k/lsd_high_under_baseline`, `..._under_baseline_noise`: 0.3 means 30 % less than that baseline.
         `count/utterances`, `count/undefined_METRIC`: utterances that a mean leaves out, since the measure is undefined.
         `seconds/audio`, `seconds/evaluation`.
@@ -149,7 +149,7 @@ def _wide_heads(model: MultiRateSnac) -> list[str]:
     return [head for head, rate in model.rates.items() if rate > model.geometry.sampling_rate]
 
 
-def _fitted_noise(corpus: Corpus, head: str) -> MeanSpectrumNoise:
+def _fitted_noise(corpus: Splits, head: str) -> MeanSpectrumNoise:
     """The mean-spectrum baseline from training utterances, evenly spread."""
     rows = spread(len(corpus.train), NOISE_FIT_UTTERANCES)
     return MeanSpectrumNoise.fitted(corpus.train.whole(row)[1][head][0, 0] for row in rows)

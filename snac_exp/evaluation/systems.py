@@ -10,11 +10,11 @@ from torch import Tensor
 
 from snac_exp.errors import CodecError, DataError
 from snac_exp.evaluation.baselines import MeanSpectrumNoise, interpolated
-from snac_exp.evaluation.measures import WIDE_RATE
 from snac_exp.evaluation.utterances import Utterance
-from snac_exp.release.audio_files import rate_label
+from snac_exp.metrics.table import WIDE_RATE
 from snac_exp.release.codec import ReleasedCodec
-from snac_exp.torchaudio_shim import functional as F_audio
+from snac_exp.release.files.audio import rate_label
+from snac_exp.system.torchaudio import functional as F_audio
 
 NARROW_RATE = 24_000
 BASELINE, BASELINE_NOISE = "baseline", "baseline_noise"

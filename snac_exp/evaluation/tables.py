@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snac_exp.evaluation.bootstrap import Estimate
-from snac_exp.evaluation.measures import Measure
+from snac_exp.metrics.table import Measure
 
 ABSENT = "-"
 

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from snac_exp.config.seeding import derive_seed
-from snac_exp.data.audio import AudioInfo, read_mono, resampled_length
-from snac_exp.data.bandwidth import Bandwidth, measure_bandwidth
-from snac_exp.data.manifest import Manifest, ManifestRow, safe_join
-from snac_exp.data.progress import progress_display
-from snac_exp.data.slice_dataset import TARGET_SUFFIXES, TARGET_TOLERANCE_SECONDS
-from snac_exp.data.targets import WideBand
+from snac_exp.data.files.bandwidth import Bandwidth, measure_bandwidth
+from snac_exp.data.files.reading import AudioInfo, read_mono, resampled_length
+from snac_exp.data.prepared.manifest import Manifest, ManifestRow, safe_join
+from snac_exp.data.slices.dataset import TARGET_SUFFIXES, TARGET_TOLERANCE_SECONDS
+from snac_exp.data.targets.wideband import WideBand
 from snac_exp.errors import ConfigError, DataError
-from snac_exp.evaluation.measures import WIDE_RATE
+from snac_exp.metrics.table import WIDE_RATE
+from snac_exp.system.progress import progress_display
 
 LONGEST_SECONDS = 60.0
 """Memory grows with the length of what is measured at once, and PESQ has room for some minutes only."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from snac_exp.losses.pair import SignalPair
-from snac_exp.torchaudio_shim import functional as F_audio
+from snac_exp.system.torchaudio import functional as F_audio
 
 _MEL_SCALES = ((512, 40), (1024, 80), (2048, 160))  # samples per frame, mel bands
 _MEL_FLOOR = 1e-5  # -100 dB of a full-scale sine

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import torch
 
 from snac_exp.errors import DataError
-from snac_exp.files import atomic_path
 from snac_exp.release.codes import Codes
+from snac_exp.system.files import atomic_path
 
 MAX_NPZ_BYTES = 2**28
 """Largest unpacked size that is read: an hour of codes is about 1 MB, so more is no honest file."""

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from snac_exp.codec.checkpoint import fingerprint
 from snac_exp.codec.multirate import MultiRateSnac
-from snac_exp.data.encoding import exact_float32
+from snac_exp.data.codes.encoding import exact_float32
 from snac_exp.errors import CodecError, ConfigError, DataError
 from snac_exp.release.blueprint import Blueprint
 from snac_exp.release.codes import Codes, checked_tokens, codebooks_fingerprint, is_whole
 from snac_exp.release.folding import fold
-from snac_exp.release.latent_decoder import LatentDecoder, Waveforms
-from snac_exp.release.positioned_noise import NoisePosition, measure_noise_rates, position_noise, row_seeds
-from snac_exp.release.reach import Probe, Reach, measure_reach
-from snac_exp.release.stream import CodecStream
+from snac_exp.release.streaming.latent_decoder import LatentDecoder, Waveforms
+from snac_exp.release.streaming.positioned_noise import NoisePosition, measure_noise_rates, position_noise, row_seeds
+from snac_exp.release.streaming.receptive_field import Probe, ReceptiveField, measure_reach
+from snac_exp.release.streaming.stream import CodecStream
 from snac_exp.release.waveforms import Layout, mono_batch, resampled
 
 DEFAULT_CHUNK_SECONDS = 5.0
@@ -148,7 +148,7 @@ class ReleasedCodec:
             raise DataError("there is no audio to encode: it has no samples")
         num_frames = self.geometry.coarse_tokens_of(num_samples) * self.geometry.vq_strides[0]
         size = self._chunk_frames(chunk_seconds, num_frames)
-        reach = self.encoder_reach if size < num_frames else Reach(0, 0)
+        reach = self.encoder_reach if size < num_frames else ReceptiveField(0, 0)
         for start in range(0, num_frames, size):
             stop = min(start + size, num_frames)
             begin, end = max(0, start - reach.before), min(stop + reach.after, num_frames)
@@ -246,14 +246,14 @@ class ReleasedCodec:
         return tokens
 
     @cached_property
-    def encoder_reach(self) -> Reach:
+    def encoder_reach(self) -> ReceptiveField:
         """Frames around a frame that its tokens depend on."""
         window = self.geometry.attn_window_size or 1
         unit = window * self.geometry.hop_length
         return measure_reach(Probe(self.model.encoder, 1, unit, window, window), self.device)
 
     @cached_property
-    def decoder_reach(self) -> Reach:
+    def decoder_reach(self) -> ReceptiveField:
         """Frames around a frame that its samples depend on, over all outputs."""
         window = self.geometry.attn_window_size or 1
         reaches = []
@@ -261,7 +261,7 @@ class ReleasedCodec:
             out = window * self.geometry.hop_length * self.model.head(name).multiple
             probe = Probe(self._silent(name), self._num_channels, window, out, window)
             reaches.append(measure_reach(probe, self.device, self.dtype))
-        return Reach(max(reach.before for reach in reaches), max(reach.after for reach in reaches))
+        return ReceptiveField(max(reach.before for reach in reaches), max(reach.after for reach in reaches))
 
     @property
     def _num_channels(self) -> int:
@@ -277,7 +277,7 @@ class ReleasedCodec:
         return run
 
     def _decoder(self, heads: Sequence[str], seeds: tuple[int, ...] | None, *, whole: bool) -> LatentDecoder:
-        reach = Reach(0, 0) if whole else self.decoder_reach
+        reach = ReceptiveField(0, 0) if whole else self.decoder_reach
         return LatentDecoder(self.model, heads, reach, self._position, seeds, self.dtype)
 
     def _latent(self, tokens: Sequence[Tensor], start: int, num_coarse: int) -> Tensor:

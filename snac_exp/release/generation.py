@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from snac_exp.config.seeding import derive_seed
-from snac_exp.data.audio import audio_info, read_mono, resampled_length
-from snac_exp.data.token_codecs import TokenCodec
-from snac_exp.data.token_encoding import encode_chunked
+from snac_exp.data.files.reading import audio_info, read_mono, resampled_length
+from snac_exp.data.tokens.codecs import TokenCodec
+from snac_exp.data.tokens.encoding import encode_chunked
 from snac_exp.errors import ConfigError, DataError
-from snac_exp.files import atomic_path
 from snac_exp.lm.sampling import Sampling, generate
 from snac_exp.lm.transformer import TokenTransformer
-from snac_exp.release.audio_files import pcm
-from snac_exp.release.job import refuse_existing
+from snac_exp.release.files.audio import pcm
+from snac_exp.release.files.job import refuse_existing
+from snac_exp.system.files import atomic_path
 
 CHUNK_SECONDS, CONTEXT_SECONDS = 30.0, 2.0  # a prompt is encoded as snac-exp tokens encode does
 OTHER_SUFFIXES = (".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".m4a")

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
+from snac_exp.checkpoints.store import read_checkpoint
 from snac_exp.config.schema import Codec, LanguageModel
 from snac_exp.config.structure import structure
 from snac_exp.errors import CheckpointError, ConfigError
 from snac_exp.lm.frames import FrameLayout
 from snac_exp.lm.transformer import TokenTransformer
-from snac_exp.training.checkpoints import read_checkpoint
 
 BEST = "best_model.pt"
 

@@ -10,9 +10,9 @@ import jinja2
 from markupsafe import Markup, escape
 
 from snac_exp import __version__
-from snac_exp.report.figures import figure
+from snac_exp.report.numbers import figure
 
-_FOLDER = Path(__file__).parent / "page"
+_FOLDER = Path(__file__).parent / "templates"
 _STATES = frozenset({"finished", "failed", "lost", "cancelled", "running", "queued", "preempted"})
 _SHORT_WORD = 18
 

@@ -4,8 +4,8 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
-from snac_exp.runs.command import resume_command
-from snac_exp.runs.pool import LOG_FILE
+from snac_exp.sweeps.local_pool import LOG_FILE
+from snac_exp.system.process import resume_command
 from snac_exp.tracking.run_folder import RunFolder
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from snac_exp.runs.command import resume_command
+from snac_exp.system.process import resume_command
 
 NOTICE_SECONDS = 15.0
 LEAVE_SECONDS = 60.0  # for the other ranks once rank 0 is done

@@ -11,23 +11,23 @@ import torch
 from lightning_fabric import Fabric
 from rich.console import Console as RichConsole
 
+from snac_exp.checkpoints.store import CheckpointStore
 from snac_exp.config.schema import Experiment
 from snac_exp.config.schema import Trainer as TrainerSettings
-from snac_exp.files import write_json
-from snac_exp.report.write import write_report
+from snac_exp.report.run.page import write_report
 from snac_exp.runs import ranks
-from snac_exp.runs.build import Parts, build
-from snac_exp.tracking.code_version import code_version
+from snac_exp.system.code_version import code_version
+from snac_exp.system.environment import environment
+from snac_exp.system.files import write_json
+from snac_exp.system.stop_request import EXIT_PREEMPTED, Stopped, StopRequest
 from snac_exp.tracking.console import Console
 from snac_exp.tracking.run_folder import RunFolder, SilentRunFolder
 from snac_exp.tracking.silent import SilentConsole, SilentTracker
 from snac_exp.tracking.tracker import Tracker
-from snac_exp.training.checkpoints import CheckpointStore
-from snac_exp.training.environment import environment
+from snac_exp.training.build import Parts, build
+from snac_exp.training.loop import Trainer
 from snac_exp.training.plan import unroll
-from snac_exp.training.stop import EXIT_PREEMPTED, Stopped, StopRequest
-from snac_exp.training.tables import epoch_table, group_table
-from snac_exp.training.trainer import Trainer
+from snac_exp.training.plan_table import epoch_table, group_table
 
 
 def start(experiment: Experiment, values: Mapping[str, Any], overrides: list[str]) -> int:

@@ -15,7 +15,7 @@ from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from snac_exp.files import atomic_path
+from snac_exp.system.files import atomic_path
 
 Signals = Mapping[str, tuple[Tensor, int]]
 """Label -> (waveform (N,), sampling rate in Hz); the first one is the reference."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from snac_exp.errors import ConfigError
-from snac_exp.files import atomic_path
+from snac_exp.system.files import atomic_path
 
 TRACE_FILE = "trace.json"
 NUM_OPERATIONS = 15

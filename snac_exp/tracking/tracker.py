@@ -11,10 +11,10 @@ from typing import Any
 
 from snac_exp.config.schema import Tracker as Settings
 from snac_exp.errors import CheckpointError, ConfigError
-from snac_exp.files import sha256_of_file
-from snac_exp.tracking.identity import Identity, identity_of
-from snac_exp.tracking.wandb_key import require_key
-from snac_exp.tracking.wandb_mirror import WandbMirror
+from snac_exp.system.files import sha256_of_file
+from snac_exp.tracking.wandb.key import require_key
+from snac_exp.tracking.wandb.mirror import WandbMirror
+from snac_exp.tracking.wandb.names import Identity, identity_of
 
 METRICS_FILE = "metrics.jsonl"
 MODES = ("off", "offline", "online")

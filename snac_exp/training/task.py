@@ -76,7 +76,7 @@ class Task(nn.Module, ABC):
         torch.manual_seed(derive_seed(seed, purpose, *position))
 
 
-class Feed(ABC):
+class DataModule(ABC):
     """Batches as a function of (seed, epoch, position)."""
 
     @abstractmethod
@@ -100,7 +100,7 @@ class Feed(ABC):
         """What there is to train and to validate on, in one line."""
 
 
-class Judge(ABC):
+class Evaluator(ABC):
     """What proves the promises of a run, measures the model while it trains, and sums up at the end."""
 
     @abstractmethod

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from snac_exp.checkpoints.store import read_checkpoint
 from snac_exp.errors import CheckpointError
-from snac_exp.files import atomic_path
-from snac_exp.training.checkpoints import read_checkpoint
+from snac_exp.system.files import atomic_path
 
 BEST = Path("checkpoints") / "best_model.pt"
 REPORT_FILE = "init_from.txt"

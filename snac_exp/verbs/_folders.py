@@ -7,10 +7,10 @@ from pathlib import Path
 from snac_exp.config.arguments import unquoted
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
-from snac_exp.report.comparison import Source
-from snac_exp.report.parallel import short_names
+from snac_exp.report.charts.parallel import short_names
+from snac_exp.report.compare.comparison import Source
 from snac_exp.report.settings import text_of
-from snac_exp.runs.sweep import SWEEP_FILE, Question, Sweep
+from snac_exp.sweeps.sweep import SWEEP_FILE, Question, Sweep
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from snac.layers import Snake1d
 
-from snac_exp.codec.activations import FastSnake1d, use_fast_snake
+from snac_exp.codec.fast.snake import FastSnake1d, use_fast_snake
 
 
 def _pair(channels: int = 6) -> tuple[Snake1d, FastSnake1d]:

@@ -10,7 +10,7 @@ from torch import nn
 from snac_exp.codec.checkpoint import config_of, fingerprint, load_codec, load_directory, save_snac
 from snac_exp.codec.geometry import Geometry
 from snac_exp.errors import CodecError
-from snac_exp.files import read_json, write_json
+from snac_exp.system.files import read_json, write_json
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from torch import Tensor
 
 import snac_exp
 from snac_exp.config.seeding import derive_seed
-from snac_exp.data.demo_speech import SAMPLE_RATE, synthesize_utterance, voices
-from snac_exp.evaluation.metrics import stoi
-from snac_exp.files import read_json
-from snac_exp.torchaudio_shim import functional as F_audio
+from snac_exp.data.demo.speech import SAMPLE_RATE, synthesize_utterance, voices
+from snac_exp.metrics.functions import stoi
+from snac_exp.system.files import read_json
+from snac_exp.system.torchaudio import functional as F_audio
 
 FOLDER = Path(snac_exp.__file__).parent / "assets" / "demo_codec"
 RATE, HOP = 24_000, 512

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from snac_exp.codec.depthwise import DepthwiseFunction, use_fast_depthwise
+from snac_exp.codec.fast.depthwise import DepthwiseFunction, use_fast_depthwise
 
 
 @pytest.mark.parametrize("dilation", [1, 3, 9])

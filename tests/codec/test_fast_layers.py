@@ -9,9 +9,9 @@ import torch
 from snac.layers import DecoderBlock, NoiseBlock, ResidualUnit, Snake1d, WNConv1d
 from torch import Tensor, nn
 
-from snac_exp.codec import tiles
-from snac_exp.codec.fast_layers import activated, use_fast_layers
-from snac_exp.codec.frozen_weights import weight_of
+from snac_exp.codec.fast import tiles
+from snac_exp.codec.fast.frozen_weights import weight_of
+from snac_exp.codec.fast.layers import activated, use_fast_layers
 
 
 class Output(nn.Module):

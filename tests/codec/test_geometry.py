@@ -18,7 +18,7 @@ from snac_exp.codec.geometry import (
 from snac_exp.codec.noise import noise_off
 from snac_exp.config.schema import DeclaredGeometry
 from snac_exp.errors import CodecError
-from snac_exp.files import write_json
+from snac_exp.system.files import write_json
 
 SNAC_24KHZ = Geometry(24000, 512, (4, 2, 1))
 CLASS_DEFAULTS = Geometry(24000, 441, (8, 4, 2))

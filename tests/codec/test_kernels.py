@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from snac_exp.codec.kernels import snake_gradient_rows, snake_rows
-from snac_exp.codec.units import residual_unit
+from snac_exp.codec.fast.kernels import snake_gradient_rows, snake_rows
+from snac_exp.codec.fast.residual_unit import residual_unit
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,7 +87,7 @@ def test_compilers_may_take_it_for_what_it_says_it_is() -> None:
 def test_pytorch_keeps_its_number_of_threads(threads: int) -> None:
     """Numba starts OpenMP threads of its own; a run's number is part of what makes its resume bit-exact."""
     code = (
-        f"import torch; torch.set_num_threads({threads}); import snac_exp.codec.kernels as k, numpy as np\n"
+        f"import torch; torch.set_num_threads({threads}); import snac_exp.codec.fast.kernels as k, numpy as np\n"
         "x = np.ones((4, 50), np.float32); k.snake_rows(x, x[0, :4].copy(), x.copy()); print(torch.get_num_threads())"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

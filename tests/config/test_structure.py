@@ -57,7 +57,7 @@ def test_structure_names_key_and_mend(change: dict[str, Any], message: str) -> N
 
 
 def test_component_options_are_checked_against_the_signature_without_importing() -> None:
-    target = "snac_exp.data.cached_codes.CachedCodes"
+    target = "snac_exp.data.slices.cached_codes.CachedCodes"
     assert "cache_dir" in parameters_of(target, "data")
     assert structure(Component, {"_target_": target, "limit": 3}, "data") == Component(target, {"limit": 3})
     with pytest.raises(ConfigError, match=r"unknown key 'data\.cachedir' for .*did you mean 'cache_dir'"):
@@ -69,7 +69,7 @@ def test_component_options_are_checked_against_the_signature_without_importing()
     [
         ({"limit": 3}, "'data' needs a _target_"),
         ({"_target_": "snac_exp.data.nowhere.X"}, "no module 'snac_exp.data.nowhere'"),
-        ({"_target_": "snac_exp.data.cached_codes.Nothing"}, "defines no 'Nothing'"),
+        ({"_target_": "snac_exp.data.slices.cached_codes.Nothing"}, "defines no 'Nothing'"),
     ],
 )
 def test_component_targets_that_do_not_exist_are_named(value: dict[str, Any], message: str) -> None:

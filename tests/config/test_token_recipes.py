@@ -156,7 +156,7 @@ def test_sampling_and_archives(name: str) -> None:
 def test_tokens_and_their_codec(name: str) -> None:
     experiment = experiment_of(name)
     assert (experiment.codec.kind, experiment.codec.hub_id) == ("dac", "descript/dac_44khz")
-    assert experiment.data.target == "snac_exp.data.token_corpus.NpqTokens"
+    assert experiment.data.target == "snac_exp.data.tokens.sources.NpqTokens"
     assert experiment.task.name == "rvq_lm"
     assert (experiment.heads, experiment.init) == ({}, None)
 

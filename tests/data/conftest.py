@@ -11,9 +11,9 @@ from snac import SNAC
 
 from snac_exp.codec.checkpoint import LoadedCodec, fingerprint
 from snac_exp.codec.geometry import Geometry
-from snac_exp.data.cache import cache_codes
-from snac_exp.data.manifest import Manifest
-from snac_exp.data.prepare import prepare
+from snac_exp.data.codes.cache import cache_codes
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.prepare import prepare
 
 TINY_CONFIG = {
     "sampling_rate": 24000,

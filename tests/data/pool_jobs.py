@@ -2,7 +2,7 @@
 
 import os
 
-from snac_exp.data.pool import reported
+from snac_exp.data.device_pool import reported
 from snac_exp.errors import DataError
 
 

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from snac_exp.codec.geometry import Geometry
-from snac_exp.data.batch import Batch
-from snac_exp.data.cache import cache_codes
-from snac_exp.data.cached_codes import CachedCodes, Corpus
+from snac_exp.data.codes.cache import cache_codes
 from snac_exp.data.loader import make_loader
-from snac_exp.data.manifest import Manifest
-from snac_exp.data.prepare import prepare
-from snac_exp.data.slice_dataset import SliceDataset
-from snac_exp.data.slices import SliceSampler, place
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.prepare import prepare
+from snac_exp.data.slices.batch import Batch
+from snac_exp.data.slices.cached_codes import CachedCodes, Splits
+from snac_exp.data.slices.dataset import SliceDataset
+from snac_exp.data.slices.sampling import SliceSampler, place
 from snac_exp.errors import DataError
 
 GEOMETRY = Geometry(24000, 512, (4, 2, 1))
@@ -62,7 +62,7 @@ def index_codec(geometry: Geometry = GEOMETRY) -> SimpleNamespace:
     return SimpleNamespace(model=IndexCodec(geometry), geometry=geometry, fingerprint="0" * 64, name="index")
 
 
-def open_corpus(folder: Path) -> Corpus:
+def open_corpus(folder: Path) -> Splits:
     source = CachedCodes(str(folder / "codes"), target_dir=str(folder / "targets"), validation_seconds=1.0)
     return source.open(index_codec(), {"head_24k": 24000, "head_48k": 48000}, seed=0)
 

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snac_exp.data import audio
-from snac_exp.data.audio import audio_info, read_mono, resampled_length
+from snac_exp.data.files import reading as audio
+from snac_exp.data.files.reading import audio_info, read_mono, resampled_length
 from snac_exp.errors import DataError
-from snac_exp.torchaudio_shim import functional as F_audio
-from snac_exp.torchaudio_shim import transforms
+from snac_exp.system.torchaudio import functional as F_audio
+from snac_exp.system.torchaudio import transforms
 
 RATES = [8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 96000]
 TOLERANCE = 1e-6

@@ -13,22 +13,22 @@ from snac_exp.codec.heads import NativeHead
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.config.compose import compose_experiment
 from snac_exp.config.schema import Loss
-from snac_exp.data.audio_folder import AudioFolder
-from snac_exp.data.batch import collate
-from snac_exp.data.cached_codes import CachedCodes, Corpus
 from snac_exp.data.loader import make_loader
-from snac_exp.data.mixing import mix
-from snac_exp.data.prepare import prepare
-from snac_exp.data.slices import SliceSampler, place
+from snac_exp.data.prepared.prepare import prepare
+from snac_exp.data.slices.audio_folder import AudioFolder
+from snac_exp.data.slices.batch import collate
+from snac_exp.data.slices.cached_codes import CachedCodes, Splits
+from snac_exp.data.slices.mixing import mix
+from snac_exp.data.slices.sampling import SliceSampler, place
 from snac_exp.errors import ConfigError, DataError
-from snac_exp.training.decoder_task import DecoderTask
+from snac_exp.training.codec.decoder_task import DecoderTask
 from tests.data.conftest import write_noise
 
 HEADS = {"head_24k": 24000, "head_48k": 48000}
 
 
 @pytest.fixture(scope="module")
-def corpora(corpus_dir: Path, cache_dir: Path, codec: LoadedCodec) -> tuple[Corpus, Corpus]:
+def corpora(corpus_dir: Path, cache_dir: Path, codec: LoadedCodec) -> tuple[Splits, Splits]:
     """The same folder as raw audio and as cached codes."""
     raw = AudioFolder(path=str(corpus_dir / "prepared"), validation_seconds=0.5).open(codec, HEADS, seed=0)
     return raw, CachedCodes(str(cache_dir), validation_seconds=0.5).open(codec, HEADS, seed=0)
@@ -40,11 +40,11 @@ def task(codec: LoadedCodec) -> DecoderTask:
     return DecoderTask(model, Loss({"l1": 1.0}, {"head_24k": 1.0}, {"head_24k": [512]}))
 
 
-def same_row(raw: Corpus, cached: Corpus, row: int) -> int:
+def same_row(raw: Splits, cached: Splits, row: int) -> int:
     return [cached.train.path(i) for i in range(len(cached.train))].index(raw.train.path(row))
 
 
-def test_audio_of_a_slice_is_that_of_cached_codes(corpora: tuple[Corpus, Corpus], codec: LoadedCodec) -> None:
+def test_audio_of_a_slice_is_that_of_cached_codes(corpora: tuple[Splits, Splits], codec: LoadedCodec) -> None:
     raw, cached = corpora
     assert (len(raw.train), len(raw.validation)) == (15, 5)
     assert {spec.num_tokens for spec in raw.validation_specs} == {5}
@@ -69,7 +69,7 @@ def test_audio_of_a_slice_is_that_of_cached_codes(corpora: tuple[Corpus, Corpus]
 
 
 def test_whole_utterances_encode_in_the_step_to_their_cached_codes(
-    corpora: tuple[Corpus, Corpus], codec: LoadedCodec, task: DecoderTask
+    corpora: tuple[Splits, Splits], codec: LoadedCodec, task: DecoderTask
 ) -> None:
     raw, cached = corpora
     for row in range(0, len(raw.train), 4):
@@ -84,7 +84,7 @@ def test_whole_utterances_encode_in_the_step_to_their_cached_codes(
 
 
 def test_tokens_differ_at_the_edges_of_a_slice_and_context_mends_it(
-    corpora: tuple[Corpus, Corpus], codec: LoadedCodec, task: DecoderTask
+    corpora: tuple[Splits, Splits], codec: LoadedCodec, task: DecoderTask
 ) -> None:
     """The encoder sees silence beyond the window; what lies further in is as in the whole utterance."""
     raw, cached = corpora
@@ -105,7 +105,7 @@ def test_tokens_differ_at_the_edges_of_a_slice_and_context_mends_it(
 
 
 def test_a_step_trains_the_decoder_and_leaves_encoder_and_codebooks_alone(
-    corpora: tuple[Corpus, Corpus], codec: LoadedCodec, task: DecoderTask
+    corpora: tuple[Splits, Splits], codec: LoadedCodec, task: DecoderTask
 ) -> None:
     train = corpora[0].train
     sampler = SliceSampler(train.coarse_lengths, codec.geometry, 0, 5, 4, 1, epoch=1)
@@ -169,7 +169,7 @@ def test_several_folders_give_batches_by_their_weights_that_resume(
 
 
 def test_one_gain_for_input_and_targets_by_seed_epoch_and_position(
-    corpora: tuple[Corpus, Corpus], codec: LoadedCodec
+    corpora: tuple[Splits, Splits], codec: LoadedCodec
 ) -> None:
     train = corpora[0].train
 

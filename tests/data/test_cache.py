@@ -11,16 +11,16 @@ import soundfile
 import torch
 
 from snac_exp.codec.checkpoint import LoadedCodec
-from snac_exp.data import cache
-from snac_exp.data.audio import read_mono
-from snac_exp.data.cache import cache_codes, verify_cache
-from snac_exp.data.code_table import CodeTable
-from snac_exp.data.encoding import exact_float32
-from snac_exp.data.manifest import Manifest
-from snac_exp.data.prepare import prepare
-from snac_exp.data.shards import read_metadata
+from snac_exp.data.codes import cache
+from snac_exp.data.codes.cache import cache_codes, verify_cache
+from snac_exp.data.codes.encoding import exact_float32
+from snac_exp.data.codes.shards import read_metadata
+from snac_exp.data.codes.table import CodeTable
+from snac_exp.data.files.reading import read_mono
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.prepare import prepare
 from snac_exp.errors import DataError
-from snac_exp.machine import origin
+from snac_exp.system.machine import origin
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -14,11 +14,12 @@ import soundfile
 import torch
 
 from snac_exp.codec.checkpoint import LoadedCodec
-from snac_exp.data import audio, mapped_codes
-from snac_exp.data.batch import Batch
-from snac_exp.data.cached_codes import CachedCodes
+from snac_exp.data.codes import mapped_codes
+from snac_exp.data.files import reading as audio
 from snac_exp.data.loader import make_loader
-from snac_exp.data.slices import SliceSampler, SliceSpec, place
+from snac_exp.data.slices.batch import Batch
+from snac_exp.data.slices.cached_codes import CachedCodes
+from snac_exp.data.slices.sampling import SliceSampler, SliceSpec, place
 from snac_exp.errors import DataError
 
 HEADS = {"head_24k": 24000, "head_48k": 48000}

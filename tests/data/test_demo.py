@@ -8,9 +8,9 @@ import pytest
 import soundfile
 
 from snac_exp.codec.checkpoint import LoadedCodec
-from snac_exp.data import demo
-from snac_exp.data.cached_codes import Corpus
-from snac_exp.data.demo import DemoSpeech
+from snac_exp.data.demo import source as demo
+from snac_exp.data.demo.source import DemoSpeech
+from snac_exp.data.slices.cached_codes import Splits
 
 HEADS = {"head_24k": 24000, "head_48k": 48000}
 
@@ -36,7 +36,7 @@ def files(folder: Path) -> dict[str, int]:
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def open_once(directory: Path, codec: LoadedCodec) -> Corpus:
+def open_once(directory: Path, codec: LoadedCodec) -> Splits:
     return source(directory).open(codec, HEADS, seed=0)
 
 

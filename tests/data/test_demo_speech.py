@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from snac_exp.data.demo_speech import SAMPLE_RATE, Voice, synthesize_utterance, voices, write_demo_speech
+from snac_exp.data.demo.speech import SAMPLE_RATE, Voice, synthesize_utterance, voices, write_demo_speech
 
 Floats = NDArray[np.float64]
 

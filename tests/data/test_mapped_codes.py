@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from snac_exp.data import mapped_codes
-from snac_exp.data.code_table import CodeTable
+from snac_exp.data.codes import mapped_codes
+from snac_exp.data.codes.table import CodeTable
 from snac_exp.errors import DataError
 
 

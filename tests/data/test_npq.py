@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from snac_exp.data.npq import NpqError, check_tokens, map_tokens, read_header, read_npq, write_npq
+from snac_exp.data.tokens.npq import NpqError, check_tokens, map_tokens, read_header, read_npq, write_npq
 
 Content = tuple[np.ndarray, tuple[int, ...]]
 
@@ -204,7 +204,7 @@ def test_the_writer_refuses_what_the_reader_would(
 
 
 def test_a_wrong_token_is_found_beyond_the_first_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("snac_exp.data.npq.TOKENS_PER_CHECK", 8)
+    monkeypatch.setattr("snac_exp.data.tokens.npq.TOKENS_PER_CHECK", 8)
     tokens = np.zeros((20, 2), np.uint16)
     tokens[17, 0] = 5
     check_tokens("a.npq", tokens, (6, 5))

@@ -7,8 +7,8 @@ import pytest
 
 from snac_exp import cli
 from snac_exp.codec.checkpoint import LoadedCodec, save_snac
-from snac_exp.data.manifest import Manifest
-from snac_exp.data.pool import device_names, run_on_devices
+from snac_exp.data.device_pool import device_names, run_on_devices
+from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.errors import ConfigError, DataError
 from tests.data.pool_jobs import die, fail, share
 

@@ -14,11 +14,11 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snac_exp.data import measuring, scan
-from snac_exp.data.audio import read_mono
-from snac_exp.data.manifest import Manifest, safe_join
-from snac_exp.data.prepare import PrepareSummary, prepare
-from snac_exp.data.split import draw_validation, speaker_of
+from snac_exp.data.files import measuring, scan
+from snac_exp.data.files.reading import read_mono
+from snac_exp.data.prepared.manifest import Manifest, safe_join
+from snac_exp.data.prepared.prepare import PrepareSummary, prepare
+from snac_exp.data.prepared.split import draw_validation, speaker_of
 from snac_exp.errors import ConfigError, DataError
 
 SHARED = Path(os.environ.get("SNAC_EXP_SHARED", Path(__file__).resolve().parents[3] / "shared"))

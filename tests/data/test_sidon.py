@@ -14,13 +14,13 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from snac_exp import cli
-from snac_exp.data import sidon_targets as sidon_module
-from snac_exp.data.audio import resample
-from snac_exp.data.manifest import Manifest
-from snac_exp.data.sidon import Sidon, high_pass, num_target_samples, prepare_signal
-from snac_exp.data.sidon_targets import sidon_targets
+from snac_exp.data.files.reading import resample
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.targets import sidon_folder as sidon_module
+from snac_exp.data.targets.sidon import Sidon, high_pass, num_target_samples, prepare_signal
+from snac_exp.data.targets.sidon_folder import sidon_targets
 from snac_exp.errors import ConfigError, DataError
-from snac_exp.torchaudio_shim import functional as F_audio
+from snac_exp.system.torchaudio import functional as F_audio
 
 CHANNELS = 8
 

@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from snac_exp.codec.geometry import Geometry
-from snac_exp.data.slices import SliceSampler, SliceSpec, draw_starts, place, validation_specs
+from snac_exp.data.slices.sampling import SliceSampler, SliceSpec, draw_starts, place, validation_specs
 from snac_exp.errors import DataError
 
 SNAC_24KHZ = Geometry(24000, 512, (4, 2, 1))

@@ -12,12 +12,12 @@ import soundfile
 
 from snac_exp import cli
 from snac_exp.codec.checkpoint import LoadedCodec
-from snac_exp.data.audio import read_mono, resample
-from snac_exp.data.bandwidth import measure_bandwidth
-from snac_exp.data.cached_codes import CachedCodes
-from snac_exp.data.manifest import Manifest
-from snac_exp.data.prepare import prepare
-from snac_exp.data.targets import WideBand, check_native, resample_targets
+from snac_exp.data.files.bandwidth import measure_bandwidth
+from snac_exp.data.files.reading import read_mono, resample
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.prepare import prepare
+from snac_exp.data.slices.cached_codes import CachedCodes
+from snac_exp.data.targets.wideband import WideBand, check_native, resample_targets
 from snac_exp.errors import DataError
 
 RATE = 48000

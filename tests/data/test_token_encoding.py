@@ -13,10 +13,10 @@ from snac import SNAC
 
 from snac_exp.cli import run
 from snac_exp.codec.checkpoint import load_directory, save_snac
-from snac_exp.data.npq import read_npq, write_npq
-from snac_exp.data.token_codecs import DacTokens, SnacTokens, kbps_of
-from snac_exp.data.token_encoding import encode_chunked, encode_folder
-from snac_exp.data.token_files import NpqFiles
+from snac_exp.data.tokens.codecs import DacTokens, SnacTokens, kbps_of
+from snac_exp.data.tokens.encoding import encode_chunked, encode_folder
+from snac_exp.data.tokens.files import NpqFiles
+from snac_exp.data.tokens.npq import read_npq, write_npq
 from snac_exp.errors import CodecError, ConfigError, DataError
 
 SMALL: dict[str, Any] = {

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from snac_exp.codec.geometry import Geometry
-from snac_exp.data.npq import write_npq
-from snac_exp.data.token_baseline import unigram_figures
-from snac_exp.data.token_batch import CurrentBatches, TokenWindows, make_window_loader
-from snac_exp.data.token_corpus import NpqTokens
-from snac_exp.data.token_files import NpqFiles
-from snac_exp.data.token_windows import WindowSampler
+from snac_exp.data.tokens.baseline import unigram_figures
+from snac_exp.data.tokens.batch import CurrentBatches, TokenWindows, make_window_loader
+from snac_exp.data.tokens.files import NpqFiles
+from snac_exp.data.tokens.npq import write_npq
+from snac_exp.data.tokens.sources import NpqTokens
+from snac_exp.data.tokens.windows import WindowSampler
 from snac_exp.errors import DataError
 from snac_exp.lm.frames import FrameLayout, repeat_streams, stack_coarse
 

@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snac_exp.data.npq import NpqError, write_npq
-from snac_exp.data.shards import CacheIdentity
-from snac_exp.data.token_batch import TokenWindows, make_window_loader
-from snac_exp.data.token_corpus import NpqTokens
-from snac_exp.data.token_encoding import export_cache
-from snac_exp.data.token_files import CachedTokens, NpqFiles
-from snac_exp.data.token_windows import (
+from snac_exp.data.codes.shards import CacheIdentity
+from snac_exp.data.tokens.batch import TokenWindows, make_window_loader
+from snac_exp.data.tokens.encoding import export_cache
+from snac_exp.data.tokens.files import CachedTokens, NpqFiles
+from snac_exp.data.tokens.npq import NpqError, write_npq
+from snac_exp.data.tokens.sources import NpqTokens
+from snac_exp.data.tokens.windows import (
     WindowIndex,
     WindowSampler,
     split_files,

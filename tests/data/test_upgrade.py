@@ -12,12 +12,12 @@ import pytest
 
 from snac_exp import cli
 from snac_exp.codec.checkpoint import LoadedCodec
-from snac_exp.data.cache import verify_cache
-from snac_exp.data.cached_codes import CachedCodes
-from snac_exp.data.code_table import CodeTable
-from snac_exp.data.manifest import Manifest
-from snac_exp.data.prepare import prepare
-from snac_exp.data.upgrade import upgrade_cache
+from snac_exp.data.codes.cache import verify_cache
+from snac_exp.data.codes.first_generation import upgrade_cache
+from snac_exp.data.codes.table import CodeTable
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.prepare import prepare
+from snac_exp.data.slices.cached_codes import CachedCodes
 from snac_exp.errors import ConfigError, DataError
 from tests.data.conftest import write_noise
 
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, codec: LoadedCodec) -> Path
     for seed, (path, seconds) in enumerate(lengths.items()):
         write_noise(folder / "audio" / path, seconds, seed)
     prepare(folder / "audio", folder / "prepared", validation_speakers=["c"])
-    from snac_exp.data.cache import cache_codes
+    from snac_exp.data.codes.cache import cache_codes
 
     cache_codes(Manifest.read(folder / "prepared"), codec, folder / "new")
     return folder

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from snac_exp.runs.entry import main
-from snac_exp.training.trainer import Trainer
+from snac_exp.training.loop import Trainer
+from snac_exp.verbs.training.train import main
 
 
 def die(*_: Any) -> None:

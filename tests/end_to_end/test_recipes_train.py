@@ -10,9 +10,9 @@ import pytest
 from snac_exp.config.arguments import quoted
 from snac_exp.config.compose import compose_experiment, config_dir
 from snac_exp.runs import run
-from snac_exp.runs.entry import main
 from snac_exp.tracking.tracker import read_metrics
 from snac_exp.training.plan import Plan, unroll
+from snac_exp.verbs.training.train import main
 
 SMALL = [
     *("codec=demo", "tracker.mode=off", "trainer.accelerator=cpu", "trainer.num_threads=1", "trainer.num_workers=0"),

@@ -11,8 +11,8 @@ import pytest
 import torch
 from recipe import ADVERSARY, recipe, run_dir
 
+from snac_exp.checkpoints.store import read_checkpoint
 from snac_exp.tracking.tracker import read_metrics
-from snac_exp.training.checkpoints import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")

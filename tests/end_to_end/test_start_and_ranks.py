@@ -12,12 +12,12 @@ from recipe import recipe, run_dir
 from snac import SNAC
 from snac.layers import NoiseBlock
 
+from snac_exp.checkpoints.store import read_checkpoint
 from snac_exp.codec.checkpoint import load_directory, save_snac
 from snac_exp.config.arguments import quoted
-from snac_exp.data.cache import cache_codes
-from snac_exp.data.manifest import Manifest
+from snac_exp.data.codes.cache import cache_codes
+from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.tracking.tracker import read_metrics
-from snac_exp.training.checkpoints import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 SHORT = ["trainer.max_steps_per_epoch=2", "checkpoint.every_steps=100"]

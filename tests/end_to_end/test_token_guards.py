@@ -12,9 +12,9 @@ from test_resume import assert_equal, logged
 from token_recipe import GROWING, token_data, token_run
 from torch import Tensor
 
-from snac_exp.runs.entry import main
-from snac_exp.training.checkpoints import read_checkpoint
-from snac_exp.training.token_task import TokenTask
+from snac_exp.checkpoints.store import read_checkpoint
+from snac_exp.training.token_lm.task import TokenTask
+from snac_exp.verbs.training.train import main
 
 EVERY_STEP = ["checkpoint.every_steps=1"]
 MICRO_BATCHES = 3  # of a step of GROWING; each asks for the loss once

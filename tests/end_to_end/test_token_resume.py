@@ -12,8 +12,8 @@ import pytest
 from test_resume import DRIVER, ROOT, assert_equal, logged
 from token_recipe import GROWING, token_data, token_run
 
-from snac_exp.runs.entry import main
-from snac_exp.training.checkpoints import read_checkpoint
+from snac_exp.checkpoints.store import read_checkpoint
+from snac_exp.verbs.training.train import main
 
 
 def everything(folder: Path) -> dict[str, Any]:

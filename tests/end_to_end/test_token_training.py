@@ -14,10 +14,10 @@ from test_resume import logged
 from token_recipe import SMALL, token_data, token_run
 
 from snac_exp import cli
-from snac_exp.data.npq import write_npq
-from snac_exp.files import read_json
-from snac_exp.runs.entry import main
-from snac_exp.training.checkpoints import read_checkpoint
+from snac_exp.checkpoints.store import read_checkpoint
+from snac_exp.data.tokens.npq import write_npq
+from snac_exp.system.files import read_json
+from snac_exp.verbs.training.train import main
 
 SAMPLES = ["trainer.num_sample_clips=2", "task.sample_frames=40"]
 RUNS = {

@@ -11,15 +11,15 @@ import torch
 from lightning_fabric import Fabric
 from recipe import recipe, run_dir
 
+from snac_exp.checkpoints.store import read_checkpoint
 from snac_exp.codec.noise import noise_off
 from snac_exp.config.compose import experiment_of
 from snac_exp.losses.objective import Objective
-from snac_exp.runs.build import build
-from snac_exp.runs.entry import main
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.tracker import read_metrics
-from snac_exp.training.checkpoints import read_checkpoint
-from snac_exp.training.validation import validate
+from snac_exp.training.build import build
+from snac_exp.training.codec.validation import validate
+from snac_exp.verbs.training.train import main
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,13 @@ import soundfile
 import torch
 
 from snac_exp import cli
+from snac_exp.checkpoints.state import TrainState
+from snac_exp.checkpoints.store import write_checkpoint
 from snac_exp.codec.checkpoint import LoadedCodec, bundled_directory, load_directory
 from snac_exp.codec.heads import NativeHead, UpsampleHead
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.codec.start import initialise
-from snac_exp.data.prepare import prepare
-from snac_exp.training.checkpoints import write_checkpoint
-from snac_exp.training.state import TrainState
+from snac_exp.data.prepared.prepare import prepare
 
 HEADS = {
     "head_24k": {"_target_": "snac_exp.codec.heads.NativeHead"},

@@ -3,7 +3,7 @@ import torch
 
 from snac_exp.errors import DataError
 from snac_exp.evaluation.baselines import MeanSpectrumNoise, interpolated
-from snac_exp.evaluation.metrics import high_band_power, lsd_high_db, power_spectrogram
+from snac_exp.metrics.functions import high_band_power, lsd_high_db, power_spectrogram
 
 
 def noise(num_samples: int, seed: int = 0) -> torch.Tensor:

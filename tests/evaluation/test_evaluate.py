@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from snac_exp.codec.checkpoint import bundled_directory
-from snac_exp.data.manifest import Manifest
+from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.errors import DataError
-from snac_exp.evaluation import measures
 from snac_exp.evaluation.baselines import MeanSpectrumNoise, interpolated
 from snac_exp.evaluation.bootstrap import bootstrap_interval
-from snac_exp.evaluation.measures import MEASURES, measured
 from snac_exp.evaluation.utterances import Selection, select, wide_band_audio
-from snac_exp.release.sources import load_codec
+from snac_exp.metrics import table as measures
+from snac_exp.metrics.table import MEASURES, measured
+from snac_exp.release.loading import load_codec
 
 
 def summary_of(folder: Path) -> dict[str, Any]:

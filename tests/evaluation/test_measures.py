@@ -12,8 +12,9 @@ import scipy.signal
 import torch
 from torch import Tensor
 
-from snac_exp.evaluation import measures, metrics
-from snac_exp.evaluation.measures import MEASURES, measured, missing_measures, present_measures
+from snac_exp.metrics import functions as metrics
+from snac_exp.metrics import table as measures
+from snac_exp.metrics.table import MEASURES, measured, missing_measures, present_measures
 
 RATES_AND_SIZES = [(24_000, (1024, 2048, 4096)), (48_000, (1024, 2048, 4096, 8192))]
 Array = npt.NDArray[np.float64]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from snac_exp.evaluation import metrics
+from snac_exp.metrics import functions as metrics
 
 RATE = 48_000
 

@@ -44,7 +44,7 @@ class Utterances:
 
 
 @dataclass
-class Corpus:
+class Splits:
     train: Utterances
     validation: Utterances
 
@@ -83,7 +83,7 @@ class Setup:
     silent: frozenset[int] = frozenset()
 
     def run(self, model: Model, initial: Model, **options: Any) -> dict[str, float]:
-        corpus: Any = Corpus(Utterances(2, self.rates), Utterances(3, self.rates, self.silent))
+        corpus: Any = Splits(Utterances(2, self.rates), Utterances(3, self.rates, self.silent))
         any_model: Any = model
         any_initial: Any = initial
         return summarize(any_model, any_initial, corpus, seed=1, device=torch.device("cpu"), **options)

@@ -5,14 +5,14 @@ import torch
 
 from snac_exp.codec.checkpoint import bundled_directory, load_directory
 from snac_exp.config.schema import Codec
-from snac_exp.data.manifest import Manifest
+from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.errors import CodecError, DataError
 from snac_exp.evaluation.baselines import MeanSpectrumNoise, interpolated
 from snac_exp.evaluation.opening import open_checkpoint, open_interpolation, open_pretrained
 from snac_exp.evaluation.systems import CodecSystem, Output, Produced, add_baselines, cut
 from snac_exp.evaluation.utterances import Selection, Utterance, select
-from snac_exp.release.sources import load_codec
-from snac_exp.torchaudio_shim import functional as F_audio
+from snac_exp.release.loading import load_codec
+from snac_exp.system.torchaudio import functional as F_audio
 
 CPU = torch.device("cpu")
 DEMO = Codec(name="demo", path=None, bundled="demo_codec", hub_id=None, geometry=None)

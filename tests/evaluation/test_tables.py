@@ -3,8 +3,8 @@ import io
 from rich.console import Console
 
 from snac_exp.evaluation.bootstrap import Estimate
-from snac_exp.evaluation.measures import MEASURES
 from snac_exp.evaluation.tables import Grid, arrow, cell
+from snac_exp.metrics.table import MEASURES
 
 L1, SI_SDR = (next(it for it in MEASURES if it.name == name) for name in ("l1", "si_sdr_db"))
 

@@ -5,8 +5,8 @@ import pytest
 import soundfile
 import torch
 
-from snac_exp.data.manifest import Manifest
-from snac_exp.data.targets import WideBand
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.targets.wideband import WideBand
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.evaluation.utterances import Selection, measurable, select, spread, wide_band_audio
 
@@ -31,7 +31,7 @@ def test_only_tier_a_reaches_22_khz_on_real_speech(shared_data: Path, tmp_path: 
     """219 clips recorded at 48 kHz, two of them narrow; 101 from 44.1 kHz, of which none may count."""
     import csv
 
-    from snac_exp.data.bandwidth import measure_bandwidth
+    from snac_exp.data.files.bandwidth import measure_bandwidth
 
     folder = shared_data / "speech48k"
     rule, counts = Selection().wide_band, {"A": [0, 0], "B": [0, 0], "C": [0, 0]}

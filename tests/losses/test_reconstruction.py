@@ -6,7 +6,7 @@ import torch
 
 from snac_exp.losses.pair import SignalPair
 from snac_exp.losses.reconstruction import l1, log_mel, stft_complex, stft_magnitude
-from snac_exp.torchaudio_shim import transforms
+from snac_exp.system.torchaudio import transforms
 
 N_FFTS = (1024, 2048, 4096)
 NUM_SAMPLES = 12_000

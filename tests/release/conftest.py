@@ -11,14 +11,14 @@ import torch
 from snac import SNAC
 from snac.layers import Snake1d
 
+from snac_exp.checkpoints.state import TrainState
+from snac_exp.checkpoints.store import write_checkpoint
 from snac_exp.codec.checkpoint import LoadedCodec, config_of, fingerprint
 from snac_exp.codec.geometry import Geometry
 from snac_exp.codec.heads import NativeHead, ResidualHead, UpsampleHead
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.release.codec import ReleasedCodec
-from snac_exp.release.sources import load_codec
-from snac_exp.training.checkpoints import write_checkpoint
-from snac_exp.training.state import TrainState
+from snac_exp.release.loading import load_codec
 
 SMALL: dict[str, Any] = {
     "sampling_rate": 24000,
@@ -105,7 +105,7 @@ def payload_of(model: MultiRateSnac, shape: str = "small", heads: str = "dual") 
             "seed": 0,
             "heads": HEADS[heads],
             "init": {"name": "average"},
-            "data": {"_target_": "snac_exp.data.cached_codes.CachedCodes", "cache_dir": "/home/someone/codes"},
+            "data": {"_target_": "snac_exp.data.slices.cached_codes.CachedCodes", "cache_dir": "/home/someone/codes"},
             "lr": {"groups": {"trunk": "^trunk"}},
             "loss": {"terms": {"l1": 1.0}},
             "curriculum": {"rounding": "floor"},

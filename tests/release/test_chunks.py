@@ -9,7 +9,7 @@ from torch import Tensor
 
 from snac_exp.codec.geometry import decoder_context_tokens
 from snac_exp.release.codec import ReleasedCodec
-from snac_exp.release.positioned_noise import noise_sequence
+from snac_exp.release.streaming.positioned_noise import noise_sequence
 from tests.release.conftest import speech_like
 
 TOLERANCE = 1e-6
@@ -57,14 +57,14 @@ def test_chunked_encoding_gives_the_codes_of_the_whole(any_codec: ReleasedCodec)
 
 def test_less_context_than_the_reach_is_heard(codec: ReleasedCodec, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reach is no larger than it must be: one frame less and the chunks differ from the whole."""
-    from snac_exp.release.reach import Reach
+    from snac_exp.release.streaming.receptive_field import ReceptiveField
 
     tokens = random_tokens(codec, 40)
     whole = codec.decode(tokens, 48000, seed=7, chunk_seconds=None)
     full = codec.decoder_reach
-    monkeypatch.setitem(codec.__dict__, "decoder_reach", Reach(full.before - 1, full.after))
+    monkeypatch.setitem(codec.__dict__, "decoder_reach", ReceptiveField(full.before - 1, full.after))
     assert not torch.equal(codec.decode(tokens, 48000, seed=7, chunk_seconds=0.5), whole)
-    monkeypatch.setitem(codec.__dict__, "decoder_reach", Reach(full.before - 3, full.after - 3))
+    monkeypatch.setitem(codec.__dict__, "decoder_reach", ReceptiveField(full.before - 3, full.after - 3))
     assert (codec.decode(tokens, 48000, seed=7, chunk_seconds=0.5) - whole).abs().max().item() > 10 * TOLERANCE
 
 

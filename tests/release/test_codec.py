@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from snac_exp.data.audio import resample
+from snac_exp.data.files.reading import resample
 from snac_exp.errors import CodecError, ConfigError, DataError
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.codes import Codes
-from snac_exp.release.sources import load_codec
+from snac_exp.release.loading import load_codec
 from tests.release.conftest import speech_like
 
 

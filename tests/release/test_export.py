@@ -15,11 +15,11 @@ import yaml
 from snac import SNAC
 
 from snac_exp import cli
+from snac_exp.checkpoints.store import write_checkpoint
 from snac_exp.errors import CheckpointError, ConfigError
 from snac_exp.release.codec import ReleasedCodec
-from snac_exp.release.positioned_noise import noise_sequence
-from snac_exp.release.sources import load_codec, open_model
-from snac_exp.training.checkpoints import write_checkpoint
+from snac_exp.release.loading import load_codec, open_model
+from snac_exp.release.streaming.positioned_noise import noise_sequence
 from tests.release.conftest import payload_of, random_model, speech_like
 
 

@@ -11,17 +11,17 @@ import pytest
 import soundfile
 import torch
 
+from snac_exp.checkpoints.store import write_checkpoint
 from snac_exp.cli import run
 from snac_exp.codec.checkpoint import load_directory, save_snac
 from snac_exp.config.schema import Codec, Depth, LanguageModel
-from snac_exp.data.token_codecs import SnacTokens, TokenCodec, listening_codec
+from snac_exp.data.tokens.codecs import SnacTokens, TokenCodec, listening_codec
 from snac_exp.errors import CheckpointError, CodecError, ConfigError, DataError
 from snac_exp.lm.frames import FrameLayout
 from snac_exp.lm.sampling import Sampling, generate
 from snac_exp.lm.transformer import TokenTransformer
 from snac_exp.release.generation import Request, generate_audio, read_prompt
 from snac_exp.release.token_model import load_token_model
-from snac_exp.training.checkpoints import write_checkpoint
 
 HOP = 512  # samples per finest frame, 2048 per coarse one
 SETTINGS = LanguageModel("delay", 16, 1, 2, 0.0, 20, "learned", Depth(16, 1, 2))

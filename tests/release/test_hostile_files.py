@@ -12,14 +12,14 @@ import soundfile
 import torch
 
 from snac_exp import cli
-from snac_exp.data.completeness import check_complete
+from snac_exp.data.files.completeness import check_complete
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.release import code_files
-from snac_exp.release.audio_files import open_source, stems
 from snac_exp.release.code_files import METADATA_KEY, parquet_writer, read_npz, read_parquet, write_npz
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.codes import Codes
-from snac_exp.release.job import Job, safe_relative
+from snac_exp.release.files.audio import open_source, stems
+from snac_exp.release.files.job import Job, safe_relative
 from tests.release.conftest import speech_like
 
 

@@ -21,14 +21,14 @@ import pytest
 import soundfile
 
 from snac_exp import cli
+from snac_exp.checkpoints.store import write_checkpoint
 from snac_exp.codec.checkpoint import save_snac
 from snac_exp.errors import CodecError, ConfigError, DataError
-from snac_exp.release.before import codec_before
 from snac_exp.release.codec import ReleasedCodec
-from snac_exp.release.listening import listen, voices_of
-from snac_exp.release.page import KEEP_SECONDS, RESULTS, Listener, PageSettings, _forget_old, opened_page
-from snac_exp.release.sources import load_codec, open_model
-from snac_exp.training.checkpoints import write_checkpoint
+from snac_exp.release.codec_before import codec_before
+from snac_exp.release.listening.page import KEEP_SECONDS, RESULTS, Listener, PageSettings, _forget_old, opened_page
+from snac_exp.release.listening.reconstruct import listen, voices_of
+from snac_exp.release.loading import load_codec, open_model
 from tests.release.conftest import payload_of, random_codec, random_model, speech_like
 
 LABELS = ["pretrained 24k", "tuned 24k", "tuned 48k"]
@@ -80,7 +80,7 @@ def test_the_verb_binds_to_loopback_unless_told_otherwise(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served: list[Any] = []
-    monkeypatch.setattr("snac_exp.release.page.serve", lambda *arguments: served.append(arguments))
+    monkeypatch.setattr("snac_exp.release.listening.page.serve", lambda *arguments: served.append(arguments))
     assert cli.run(["serve", f"checkpoint={checkpoint}"]) == 0
     assert "no pretrained codec beside it" in capsys.readouterr().out
     assert cli.run(["serve", f"checkpoint={checkpoint}", "host=0.0.0.0", f"pretrained={checkpoint}"]) == 0

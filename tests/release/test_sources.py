@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from snac import SNAC
 
 import snac_exp
+from snac_exp.checkpoints.store import write_checkpoint
 from snac_exp.codec.checkpoint import save_snac
 from snac_exp.errors import CheckpointError, CodecError
-from snac_exp.release import sources
+from snac_exp.release import loading as sources
 from snac_exp.release.codec import ReleasedCodec
-from snac_exp.release.layouts import write_fused, write_multirate
-from snac_exp.release.sources import load_codec, open_model
-from snac_exp.training.checkpoints import write_checkpoint
+from snac_exp.release.export.formats import write_fused, write_multirate
+from snac_exp.release.loading import load_codec, open_model
 from tests.release.conftest import HEADS, payload_of, random_codec, random_model, speech_like
 
 
@@ -89,7 +89,7 @@ def test_noise_blocks_get_the_noise_that_upstream_would_draw(tmp_path: Path, mon
     """Given the noise of our sequences, upstream's own decoder gives our samples."""
     from snac.layers import NoiseBlock
 
-    from snac_exp.release.positioned_noise import noise_sequence
+    from snac_exp.release.streaming.positioned_noise import noise_sequence
 
     save_snac(random_codec().model, tmp_path)
     codec, reference = load_codec(tmp_path), SNAC.from_pretrained(str(tmp_path))

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from snac_exp import cli
-from snac_exp.data.audio import read_mono
+from snac_exp.data.files.reading import read_mono
 from snac_exp.errors import CodecError, ConfigError, DataError
 from snac_exp.release.codec import ReleasedCodec
 from tests.release.conftest import speech_like

@@ -10,14 +10,14 @@ import pytest
 from snac_exp import cli
 from snac_exp.config.seeding import generator
 from snac_exp.errors import ConfigError, DataError
-from snac_exp.report.blind import LETTERS, shuffled
-from snac_exp.report.compare import Sound, write_comparison
-from snac_exp.report.comparison import Question, Source, compare
-from snac_exp.report.comparison_text import markdown, markdown_table
-from snac_exp.report.listening import listening_of
-from snac_exp.report.parallel import parallel, short_names
-from snac_exp.report.slot import Slot
-from snac_exp.report.utterances import UTTERANCES_FILE, read_utterances, write_utterances
+from snac_exp.evaluation.utterance_rows import UTTERANCES_FILE, read_utterances, write_utterances
+from snac_exp.report.charts.parallel import parallel, short_names
+from snac_exp.report.compare.blind import LETTERS, shuffled
+from snac_exp.report.compare.comparison import Question, Source, compare
+from snac_exp.report.compare.folder import Sound, write_comparison
+from snac_exp.report.compare.markdown_table import Slot
+from snac_exp.report.compare.sounds import listening_of
+from snac_exp.report.compare.text import markdown, markdown_table
 from tests.report.folders import TRACEBACK, make_run, summary
 
 MINUS = "\N{MINUS SIGN}"

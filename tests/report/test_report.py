@@ -15,17 +15,17 @@ import soundfile
 
 from snac_exp import cli
 from snac_exp.errors import ConfigError, DataError
-from snac_exp.report.clips import chosen_epochs, find_clips
-from snac_exp.report.deck import make_deck
-from snac_exp.report.evaluation import evaluation
-from snac_exp.report.media import embedded_sound, read_sound
-from snac_exp.report.notes import read_notes
-from snac_exp.report.plan_table import plan_table
-from snac_exp.report.record import read_record
+from snac_exp.report.charts.spectrogram import HEIGHT, picture, powers
+from snac_exp.report.listening.clips import chosen_epochs, find_clips
+from snac_exp.report.listening.grid import make_deck
+from snac_exp.report.listening.media import embedded_sound, read_sound
+from snac_exp.report.run.evaluation import evaluation
+from snac_exp.report.run.notes import read_notes
+from snac_exp.report.run.page import write_report
+from snac_exp.report.run.plan_table import plan_table
+from snac_exp.report.run.record import read_record
+from snac_exp.report.run.speed import step_split
 from snac_exp.report.settings import differences, differs_from_defaults, text_of
-from snac_exp.report.spectrogram import HEIGHT, picture, powers
-from snac_exp.report.speed import step_split
-from snac_exp.report.write import write_report
 from tests.report.folders import LOG, TRACEBACK, make_run, metric_lines, plan, summary
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snac_exp.report.chart import Chart, Line, Marks, chart_view
-from snac_exp.report.figures import compact, duration, figure, nice_ticks, signed, tick_labels
-from snac_exp.report.series import MOST_POINTS, Series, downsampled, read_series
-from snac_exp.report.whiskers import whiskers
+from snac_exp.report.charts.intervals import whiskers
+from snac_exp.report.charts.lines import Chart, Line, Marks, chart_view
+from snac_exp.report.charts.series import MOST_POINTS, Series, downsampled, read_series
+from snac_exp.report.numbers import compact, duration, figure, nice_ticks, signed, tick_labels
 
 MINUS = "\N{MINUS SIGN}"
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from snac_exp.config.compose import compose_experiment
-from snac_exp.runs import pool
-from snac_exp.runs.jobs import Job
-from snac_exp.runs.sweep import Question, Sweep
+from snac_exp.sweeps import local_pool as pool
+from snac_exp.sweeps.jobs import Job
+from snac_exp.sweeps.sweep import Question, Sweep
 
 STUB = Path(__file__).with_name("stub_job.py")
-POOL = {"target": "snac_exp.runs.pool.Pool", "parameters": {"processes": 2}}
+POOL = {"target": "snac_exp.sweeps.local_pool.Pool", "parameters": {"processes": 2}}
 
 
 @pytest.fixture(autouse=True)

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from snac_exp import cli
-from snac_exp.data.manifest import Manifest
+from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.errors import ConfigError
 from snac_exp.runs import background
-from snac_exp.runs.entry import main
-from snac_exp.runs.overview import Line, as_table
-from snac_exp.runs.truth import status_of
+from snac_exp.status.overview import Line, as_table
+from snac_exp.tracking.run_state import status_of
+from snac_exp.verbs.training.train import main
 
 
 def wait_for_state(run_dir: Path, state: str) -> None:

@@ -13,22 +13,22 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from snac_exp import cli
+from snac_exp.checkpoints.store import CheckpointStore
 from snac_exp.codec.checkpoint import bundled_directory, load_directory
 from snac_exp.codec.heads import NativeHead, ResidualHead, UpsampleHead
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.codec.start import initialise
 from snac_exp.config.compose import compose_experiment
+from snac_exp.doctor.codebooks import num_duplicates
+from snac_exp.doctor.examine import examine
+from snac_exp.doctor.findings import problems
+from snac_exp.doctor.moments import bound
+from snac_exp.doctor.report import Report
 from snac_exp.errors import CheckpointError
-from snac_exp.files import read_json, write_json
-from snac_exp.runs.doctor.codebooks import num_duplicates
-from snac_exp.runs.doctor.examine import examine
-from snac_exp.runs.doctor.findings import problems
-from snac_exp.runs.doctor.moments import bound
-from snac_exp.runs.doctor.report import Report
+from snac_exp.system.files import read_json, write_json
 from snac_exp.tracking.run_folder import RunFolder
-from snac_exp.training.checkpoints import CheckpointStore
-from snac_exp.training.ema import WeightAverage
 from snac_exp.training.groups import group_parameters
+from snac_exp.training.weight_average import WeightAverage
 
 Payload = dict[str, Any]
 BASE = "trunk.3.block.1"

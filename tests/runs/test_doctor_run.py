@@ -8,11 +8,11 @@ import torch
 from recipe import recipe, run_dir
 
 from snac_exp import cli
+from snac_exp.doctor.examine import examine
+from snac_exp.doctor.findings import problems
+from snac_exp.doctor.opening import entries_of
 from snac_exp.losses.objective import Objective
-from snac_exp.runs.doctor.examine import examine
-from snac_exp.runs.doctor.findings import problems
-from snac_exp.runs.doctor.patient import entries_of
-from snac_exp.runs.entry import main
+from snac_exp.verbs.training.train import main
 
 
 @pytest.mark.slow

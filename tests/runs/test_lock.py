@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 from snac_exp.errors import ConfigError
-from snac_exp.tracking import lock, owner
-from snac_exp.tracking.lock import LOCK_FILE, holder_of, locked
-from snac_exp.tracking.owner import Owner
+from snac_exp.system import locks as lock
+from snac_exp.system import owner
+from snac_exp.system.locks import LOCK_FILE, holder_of, locked
+from snac_exp.system.owner import Owner
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from snac_exp.tracking.lock import locked
+from snac_exp.system.locks import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

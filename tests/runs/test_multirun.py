@@ -10,14 +10,14 @@ import pytest
 
 from snac_exp.config.arguments import hydra_overrides
 from snac_exp.errors import ConfigError
-from snac_exp.runs import pool
-from snac_exp.runs.entry import main
-from snac_exp.runs.jobs import JobChecker
-from snac_exp.runs.ledger import Row
-from snac_exp.runs.multirun import multirun
-from snac_exp.runs.sweep import Sweep
+from snac_exp.sweeps import local_pool as pool
+from snac_exp.sweeps.jobs import JobChecker
+from snac_exp.sweeps.ledger import Row
+from snac_exp.sweeps.multirun import multirun
+from snac_exp.sweeps.sweep import Sweep
 from snac_exp.tracking import run_folder
 from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.verbs.training.train import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,7 +65,7 @@ def test_folders_ledger_and_snapshot_are_there_before_anything_is_submitted(
         assert f"\nseed: {seed}\n" in text
         assert sweep.run_dir(row).name == row.hash
     assert (sweep.code / "conf/train.yaml").read_bytes() == (ROOT / "conf/train.yaml").read_bytes()
-    assert (sweep.code / "snac_exp/runs/entry.py").is_file()
+    assert (sweep.code / "snac_exp/verbs/training/train.py").is_file()
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_every_launcher_file_fits_its_backend() -> None:
 
     from omegaconf import OmegaConf
 
-    from snac_exp.runs.slurm import Slurm
+    from snac_exp.sweeps.slurm import Slurm
 
     for name, backend in (("one_by_one", pool.Pool), ("local_processes", pool.Pool), ("slurm", Slurm)):
         keys = set(OmegaConf.load(ROOT / f"conf/hydra/launcher/{name}.yaml"))  # type: ignore[call-overload]

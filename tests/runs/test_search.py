@@ -11,12 +11,12 @@ from optuna.trial import TrialState
 
 from snac_exp import cli
 from snac_exp.errors import ConfigError
-from snac_exp.runs import search
-from snac_exp.runs.ledger import Row
-from snac_exp.runs.multirun import multirun
-from snac_exp.runs.proposals import Refused, Search, propose
-from snac_exp.runs.space import Dimension, corners, size
-from snac_exp.runs.sweep import Sweep
+from snac_exp.sweeps import search
+from snac_exp.sweeps.ledger import Row
+from snac_exp.sweeps.multirun import multirun
+from snac_exp.sweeps.proposals import Refused, Search, propose
+from snac_exp.sweeps.search_space import Dimension, corners, size
+from snac_exp.sweeps.sweep import Sweep
 
 RATE = "lr.phases.main.groups.trunk"
 SPACE = f"{RATE}=tag(log,interval(1e-6,1e-3))"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from snac_exp.runs import snapshot
-from snac_exp.runs.command import code_environment
-from snac_exp.runs.snapshot import take_snapshot
+from snac_exp.sweeps import snapshot
+from snac_exp.sweeps.snapshot import take_snapshot
+from snac_exp.system.process import code_environment
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from snac_exp.data.loader import leave_signals_to_the_parent
-from snac_exp.training.stop import Stopped, StopRequest
+from snac_exp.system.stop_request import Stopped, StopRequest
 
 
 def send(number: int) -> None:

@@ -16,19 +16,20 @@ import torch
 from submitit.core import job_environment, utils
 
 from snac_exp import cli
+from snac_exp.checkpoints.store import read_checkpoint
 from snac_exp.errors import ConfigError
-from snac_exp.files import read_json, write_json
-from snac_exp.runs import entry, slurm
-from snac_exp.runs.command import code_environment
-from snac_exp.runs.multirun import multirun
-from snac_exp.runs.slurm import TrainJob
-from snac_exp.runs.snapshot import take_snapshot
-from snac_exp.runs.stopping import stop
-from snac_exp.runs.sweep import Sweep, outcome
-from snac_exp.runs.truth import status_of
+from snac_exp.status.stopping import stop
+from snac_exp.sweeps import slurm
+from snac_exp.sweeps.multirun import multirun
+from snac_exp.sweeps.slurm import TrainJob
+from snac_exp.sweeps.snapshot import take_snapshot
+from snac_exp.sweeps.sweep import Sweep, outcome
+from snac_exp.system.files import read_json, write_json
+from snac_exp.system.process import code_environment
 from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.tracking.run_state import status_of
 from snac_exp.tracking.tracker import read_metrics
-from snac_exp.training.checkpoints import read_checkpoint
+from snac_exp.verbs.training import train as entry
 
 ROOT = Path(__file__).parents[2]
 LONGER = [
@@ -97,7 +98,7 @@ def resume_run(run_dir):
 def submit_stubs(sweep: Sweep) -> tuple[int, str]:
     """Submit what is left through submitit; the snapshot that jobs run from holds a stub in place of training."""
     stub = Path(__file__).with_name("stub_job.py")
-    (sweep.code / "snac_exp/runs/entry.py").write_text(STUB_ENTRY.format(stub=str(stub)))
+    (sweep.code / "snac_exp/verbs/training/train.py").write_text(STUB_ENTRY.format(stub=str(stub)))
     slurm.Slurm(cluster="local", poll_seconds=0.1).submit(sweep, sweep.to_run(), wait=True)
     return outcome(sweep)
 
@@ -164,8 +165,8 @@ def slow_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / name).chmod(0o755)
     monkeypatch.setenv("FAKES", str(folder))
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr("snac_exp.runs.stopping.POLL_SECONDS", 0.05)
-    monkeypatch.setattr("snac_exp.runs.sweep.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("snac_exp.status.stopping.POLL_SECONDS", 0.05)
+    monkeypatch.setattr("snac_exp.sweeps.sweep.POLL_SECONDS", 0.05)
     return folder
 
 
@@ -200,7 +201,7 @@ def test_jobs_are_submitted_once_by_two_that_resume_and_their_ids_are_noted(
     make_sweep: Callable[..., Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signalled: bool
 ) -> None:
     sweep, fakes = make_sweep("finish", "finish"), tmp_path / "fakes"
-    backend = {"target": "snac_exp.runs.slurm.Slurm", "parameters": {}}
+    backend = {"target": "snac_exp.sweeps.slurm.Slurm", "parameters": {}}
     write_json(sweep.path / "sweep.json", read_json(sweep.path / "sweep.json") | {"backend": backend})
     fakes.mkdir()
     for name, text in {**FAKES, "sbatch": SLOW_SBATCH}.items():

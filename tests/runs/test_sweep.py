@@ -14,13 +14,13 @@ import pytest
 
 from snac_exp import cli
 from snac_exp.errors import ConfigError
-from snac_exp.files import write_json
-from snac_exp.runs import pool
-from snac_exp.runs.entry import guarded
-from snac_exp.runs.pool import Pool
-from snac_exp.runs.sweep import Sweep, best_of, outcome
-from snac_exp.runs.truth import status_of
-from snac_exp.tracking.lock import locked
+from snac_exp.sweeps import local_pool as pool
+from snac_exp.sweeps.local_pool import Pool
+from snac_exp.sweeps.sweep import Sweep, best_of, outcome
+from snac_exp.system.files import write_json
+from snac_exp.system.locks import locked
+from snac_exp.tracking.run_state import status_of
+from snac_exp.verbs.training.train import guarded
 
 MakeSweep = Callable[..., Sweep]
 
@@ -63,7 +63,7 @@ def test_a_driver_asked_to_stop_lets_its_jobs_save(make_sweep: MakeSweep) -> Non
     sweep = make_sweep("sleep", "finish")
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import conftest\n"
-        "from snac_exp.runs import pool; from snac_exp.runs.sweep import Sweep\n"
+        "from snac_exp.runs import pool; from snac_exp.sweeps.sweep import Sweep\n"
         "pool.resume_command = conftest.stub_command; sweep = Sweep(Path(sys.argv[2]))\n"
         "pool.Pool(processes=1).submit(sweep, sweep.rows(), wait=True)"
     )
@@ -80,13 +80,13 @@ def test_a_driver_asked_to_stop_lets_its_jobs_save(make_sweep: MakeSweep) -> Non
 
 def test_the_same_sweep_is_refused_unless_asked_for_again(make_sweep: MakeSweep, tmp_path: Path) -> None:
     from snac_exp.config.compose import compose_experiment
-    from snac_exp.runs.jobs import Job
-    from snac_exp.runs.sweep import Question
+    from snac_exp.sweeps.jobs import Job
+    from snac_exp.sweeps.sweep import Question
 
     overrides = [f"output_dir={tmp_path}", "tracker.mode=off"]
     experiment, values = compose_experiment(overrides)
     job = Job(0, overrides, [], experiment, values, 4, 16, 0.1)
-    backend = {"target": "snac_exp.runs.pool.Pool", "parameters": {}}
+    backend = {"target": "snac_exp.sweeps.local_pool.Pool", "parameters": {}}
     first = Sweep.create([job], Question(), backend, [], again=False)
     first.add([job])
     with pytest.raises(ConfigError, match="the same sweep is there already"):

@@ -20,13 +20,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from snac_exp.data.manifest import Manifest
-from snac_exp.runs.command import code_environment, without_slurm
-from snac_exp.runs.overview import Line, overview
-from snac_exp.runs.snapshot import take_snapshot
-from snac_exp.tracking.slurm_queue import job_states
+from snac_exp.checkpoints.store import read_checkpoint
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.status.overview import Line, overview
+from snac_exp.sweeps.snapshot import take_snapshot
+from snac_exp.system.process import code_environment, without_slurm
+from snac_exp.system.slurm_queue import job_states
 from snac_exp.tracking.tracker import read_metrics
-from snac_exp.training.checkpoints import read_checkpoint
 
 pytestmark = pytest.mark.skipif(os.environ.get("SNAC_EXP_TEST_SLURM") != "1", reason="make test-slurm runs these")
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ import torch
 from snac_exp.errors import CheckpointError, ConfigError
 from snac_exp.tracking.panels import write_clips
 from snac_exp.tracking.tracker import Tracker, read_metrics
-from snac_exp.tracking.wandb_file import history
+from snac_exp.tracking.wandb.file import history
 
 
 def open_off(run_dir: Path, resume_at: int | None = None) -> Tracker:

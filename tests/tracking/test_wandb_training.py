@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from recipe import recipe, run_dir
 
-from snac_exp.tracking.code_version import code_version
+from snac_exp.system.code_version import code_version
 from tests.tracking.test_wandb_mirror import assert_agree, files_of, messages, rows_of
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from snac_exp.codec.quantization import CodebookUsage
 from snac_exp.errors import ConfigError
 from snac_exp.tracking.sections import data_figures
 from snac_exp.tracking.speed import StepTimer
-from snac_exp.tracking.workspace import definition, workspace
+from snac_exp.tracking.wandb.workspace import definition, workspace
 
 ROOT = Path(__file__).parents[2]
 # Figures that a run logs, by the functions that make them where there are such.

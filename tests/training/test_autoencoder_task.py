@@ -8,7 +8,7 @@ import torch
 from snac.layers import Snake1d
 from torch import Tensor
 
-from snac_exp.codec.activations import FastSnake1d
+from snac_exp.codec.fast.snake import FastSnake1d
 from snac_exp.codec.heads import NativeHead
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.codec.noise import noise_off
@@ -16,12 +16,12 @@ from snac_exp.codec.scratch import fresh_codec
 from snac_exp.config.adversary import Adversary as AdversarySettings
 from snac_exp.config.schema import CodebookLoss, Loss
 from snac_exp.config.schema import Task as Settings
-from snac_exp.data.batch import Batch
+from snac_exp.data.slices.batch import Batch
 from snac_exp.errors import ConfigError
 from snac_exp.training.accumulation import accumulate, shares
-from snac_exp.training.adversary import Adversary
-from snac_exp.training.autoencoder_task import CODEBOOK, COMMITMENT, UNEVENNESS, AutoencoderTask
-from snac_exp.training.decoder_task import DecoderTask
+from snac_exp.training.codec.adversary import Adversary
+from snac_exp.training.codec.autoencoder_task import CODEBOOK, COMMITMENT, UNEVENNESS, AutoencoderTask
+from snac_exp.training.codec.decoder_task import DecoderTask
 from snac_exp.training.groups import group_parameters
 from snac_exp.training.plan import ADVERSARY
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from snac_exp.training.background import Background, snapshot
+from snac_exp.checkpoints.background_writer import Background, snapshot
 
 
 def test_work_runs_beside_the_caller_and_one_at_a_time() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from snac_exp.checkpoints.store import CheckpointStore, read_checkpoint, write_checkpoint
 from snac_exp.errors import CheckpointError
-from snac_exp.files import read_json
-from snac_exp.training.checkpoints import CheckpointStore, read_checkpoint, write_checkpoint
+from snac_exp.system.files import read_json
 
 
 def store(directory: Path, keep_epochs: int | None = None, keep_intermediate: int = 2) -> CheckpointStore:
@@ -92,7 +92,7 @@ def test_a_kill_between_the_file_and_the_list_leaves_the_old_checkpoint(
     def dies(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("snac_exp.training.checkpoints.write_json", dies)
+    monkeypatch.setattr("snac_exp.checkpoints.store.write_json", dies)
     with pytest.raises(KeyboardInterrupt):
         checkpoints.save(payload(9), epoch=0, step=0, finished_epoch=True)
     loaded = checkpoints.load_latest()

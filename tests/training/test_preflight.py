@@ -13,10 +13,10 @@ from snac_exp.codec.geometry import Geometry
 from snac_exp.config.arguments import quoted
 from snac_exp.config.compose import compose_experiment
 from snac_exp.config.schema import Experiment
-from snac_exp.data.code_table import CodeTable
+from snac_exp.data.codes.table import CodeTable
 from snac_exp.errors import PreflightError
-from snac_exp.runs.build import Parts, build
-from snac_exp.training.preflight import check_alignment, check_reencoding, preflight
+from snac_exp.training.build import Parts, build
+from snac_exp.training.codec.preflight import check_alignment, check_reencoding, preflight
 
 ROWS = 24
 

@@ -13,11 +13,11 @@ from recipe import recipe
 from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_experiment
 from snac_exp.config.schema import Experiment
-from snac_exp.evaluation import metrics
-from snac_exp.runs.build import Parts, build
-from snac_exp.training.decoder_judge import DecoderJudge
-from snac_exp.training.decoder_task import DecoderTask
-from snac_exp.training.samples import write_samples
+from snac_exp.metrics import functions as metrics
+from snac_exp.training.build import Parts, build
+from snac_exp.training.codec.decoder_task import DecoderTask
+from snac_exp.training.codec.evaluator import CodecEvaluator
+from snac_exp.training.codec.samples import write_samples
 
 FABRIC = Fabric(accelerator="cpu", devices=1)
 
@@ -29,7 +29,7 @@ def parts_of(corpus_dir: Path, *overrides: str) -> tuple[Experiment, Parts]:
 
 def written(experiment: Experiment, parts: Parts, directory: Path) -> dict[str, np.ndarray]:
     judge = parts.judge
-    assert isinstance(judge, DecoderJudge)
+    assert isinstance(judge, CodecEvaluator)
     assert isinstance(parts.task, DecoderTask)
     write_samples(parts.task, judge.corpus, experiment, FABRIC, directory, judge.codec)
     return {path.stem: soundfile.read(path, dtype="float32")[0] for path in directory.glob("*.wav")}

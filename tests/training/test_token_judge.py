@@ -10,15 +10,15 @@ from torch import Tensor
 
 from snac_exp.config.compose import compose_experiment
 from snac_exp.config.schema import Experiment
-from snac_exp.data.npq import write_npq
-from snac_exp.data.token_batch import TokenWindows
-from snac_exp.data.token_corpus import NpqTokens, TokenCorpus
+from snac_exp.data.tokens.batch import TokenWindows
+from snac_exp.data.tokens.npq import write_npq
+from snac_exp.data.tokens.sources import NpqTokens, TokenSplits
 from snac_exp.errors import CodecError, ConfigError, PreflightError
 from snac_exp.lm.frames import FrameLayout
 from snac_exp.lm.transformer import TokenTransformer
 from snac_exp.losses.tokens import TokenObjective
-from snac_exp.training.token_judge import TokenJudge
-from snac_exp.training.token_task import TokenTask
+from snac_exp.training.token_lm.evaluator import TokenEvaluator
+from snac_exp.training.token_lm.task import TokenTask
 
 
 class Beeps:
@@ -33,7 +33,7 @@ def no_codec() -> Beeps:
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> TokenCorpus:
+def corpus(tmp_path: Path) -> TokenSplits:
     for i, length in enumerate((40, 9, 300, 100, 33, 70)):
         write_npq(tmp_path / f"{i}.npq", np.random.default_rng(i).integers(0, 8, (length, 2)), (8, 8), 50.0)
     (tmp_path / "bad.npq").write_bytes(b"nothing")
@@ -46,15 +46,15 @@ def experiment() -> Experiment:
     return compose_experiment(["+experiment=rvq_run2_big", *small])[0]
 
 
-def judge_of(experiment: Experiment, corpus: TokenCorpus) -> TokenJudge:
+def judge_of(experiment: Experiment, corpus: TokenSplits) -> TokenEvaluator:
     assert experiment.lm is not None
     with torch.random.fork_rng():
         torch.manual_seed(0)
         task = TokenTask(TokenTransformer(experiment.lm, corpus.layout), TokenObjective(corpus.layout))
-    return TokenJudge(experiment, corpus, task, Beeps)
+    return TokenEvaluator(experiment, corpus, task, Beeps)
 
 
-def test_the_promises_in_words(experiment: Experiment, corpus: TokenCorpus) -> None:
+def test_the_promises_in_words(experiment: Experiment, corpus: TokenSplits) -> None:
     said: list[str] = []
     lines = judge_of(experiment, corpus).preflight(said.append)
     assert lines[0].startswith("not used: bad.npq: ")
@@ -66,20 +66,20 @@ def test_the_promises_in_words(experiment: Experiment, corpus: TokenCorpus) -> N
 
 
 @pytest.mark.parametrize("pattern", ["parallel", "delay", "flatten", "depth"])
-def test_every_pattern_keeps_them(pattern: str, experiment: Experiment, corpus: TokenCorpus) -> None:
+def test_every_pattern_keeps_them(pattern: str, experiment: Experiment, corpus: TokenSplits) -> None:
     assert experiment.lm is not None
     changed = replace(experiment, lm=replace(experiment.lm, pattern=pattern))
     assert len(judge_of(changed, corpus).preflight(lambda _: None)) == 5
 
 
-def test_a_file_on_both_sides_is_refused(experiment: Experiment, corpus: TokenCorpus) -> None:
+def test_a_file_on_both_sides_is_refused(experiment: Experiment, corpus: TokenSplits) -> None:
     both = replace(corpus, validation=TokenWindows(corpus.train.source, corpus.train.files[:1]))
     with pytest.raises(PreflightError, match="1 files are in both splits"):
         judge_of(experiment, both).preflight(lambda _: None)
 
 
 def test_a_model_that_sees_the_frame_it_predicts_is_refused(
-    experiment: Experiment, corpus: TokenCorpus, monkeypatch: pytest.MonkeyPatch
+    experiment: Experiment, corpus: TokenSplits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward = TokenTransformer.forward
 
@@ -91,14 +91,14 @@ def test_a_model_that_sees_the_frame_it_predicts_is_refused(
         judge_of(experiment, corpus).preflight(lambda _: None)
 
 
-def test_a_model_that_does_not_start_from_nothing_is_refused(experiment: Experiment, corpus: TokenCorpus) -> None:
+def test_a_model_that_does_not_start_from_nothing_is_refused(experiment: Experiment, corpus: TokenSplits) -> None:
     judge = judge_of(experiment, corpus)
     torch.nn.init.normal_(judge.task.model.head.bias, std=3.0)
     with pytest.raises(PreflightError, match=r"does not start where a token model should"):
         judge.preflight(lambda _: None)
 
 
-def test_a_codec_to_listen_with_is_needed_only_for_samples(experiment: Experiment, corpus: TokenCorpus) -> None:
+def test_a_codec_to_listen_with_is_needed_only_for_samples(experiment: Experiment, corpus: TokenSplits) -> None:
     judge = replace(judge_of(experiment, corpus), make_codec=no_codec)
     with pytest.raises(CodecError, match="there is none"):
         judge.preflight(lambda _: None)
@@ -107,7 +107,7 @@ def test_a_codec_to_listen_with_is_needed_only_for_samples(experiment: Experimen
 
 
 def test_prompts_are_a_quarter_of_the_context_where_files_are_long_enough(
-    experiment: Experiment, corpus: TokenCorpus
+    experiment: Experiment, corpus: TokenSplits
 ) -> None:
     prompts = judge_of(experiment, corpus)._prompts()
     assert [prompt.shape for prompt in prompts] == [(0, 2), (8, 2), (8, 2)]
@@ -117,7 +117,7 @@ def test_prompts_are_a_quarter_of_the_context_where_files_are_long_enough(
     ("changes", "message"), [({"sample_frames": 0}, "sample_frames=0"), ({"sample_temperature": -1.0}, "-1")]
 )
 def test_impossible_samples_are_refused(
-    changes: dict[str, float], message: str, experiment: Experiment, corpus: TokenCorpus
+    changes: dict[str, float], message: str, experiment: Experiment, corpus: TokenSplits
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         judge_of(replace(experiment, task=replace(experiment.task, **changes)), corpus)

@@ -9,34 +9,34 @@ import torch
 from torch import Tensor
 
 from snac_exp.config.schema import Depth, LanguageModel
-from snac_exp.data.npq import write_npq
-from snac_exp.data.token_corpus import NpqTokens, TokenCorpus
+from snac_exp.data.tokens.npq import write_npq
+from snac_exp.data.tokens.sources import NpqTokens, TokenSplits
 from snac_exp.lm.frames import FrameLayout
 from snac_exp.lm.sampling import Sampling
 from snac_exp.lm.transformer import TokenTransformer
 from snac_exp.losses.tokens import TokenObjective
 from snac_exp.training.accumulation import accumulate, shares
-from snac_exp.training.token_task import LOSS, TokenTask, validate_tokens, write_token_samples
+from snac_exp.training.token_lm.task import LOSS, TokenTask, validate_tokens, write_token_samples
 
 SETTINGS = LanguageModel("delay", 16, 1, 2, 0.0, 16, "learned", Depth(16, 1, 2))
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> TokenCorpus:
+def corpus(tmp_path: Path) -> TokenSplits:
     for i, length in enumerate((40, 9, 30, 11)):
         frames = np.stack([np.arange(length) % 8, (np.arange(length) + i) % 8], axis=1)
         write_npq(tmp_path / "tokens" / f"{i}.npq", frames, (8, 8), 50.0)
     return NpqTokens(str(tmp_path / "tokens"), train_ratio=0.6).open_tokens(None, seed=0)
 
 
-def task_of(corpus: TokenCorpus, dropout: float = 0.0) -> TokenTask:
+def task_of(corpus: TokenSplits, dropout: float = 0.0) -> TokenTask:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         settings = LanguageModel("delay", 16, 1, 2, dropout, 16, "learned", Depth(16, 1, 2))
         return TokenTask(TokenTransformer(settings, corpus.layout), TokenObjective(corpus.layout, "auto", 0.5, 0.05))
 
 
-def test_s13_micro_batches_of_windows_give_the_gradient_and_the_loss_of_the_whole_batch(corpus: TokenCorpus) -> None:
+def test_s13_micro_batches_of_windows_give_the_gradient_and_the_loss_of_the_whole_batch(corpus: TokenSplits) -> None:
     task = task_of(corpus).double()
     index = corpus.train_index(16)
     batch = corpus.train.batch(index.specs(np.arange(len(index))))
@@ -55,7 +55,7 @@ def test_s13_micro_batches_of_windows_give_the_gradient_and_the_loss_of_the_whol
 
 
 def test_validation_scores_every_token_once_whatever_the_batch_and_leaves_the_model_as_it_was(
-    corpus: TokenCorpus,
+    corpus: TokenSplits,
 ) -> None:
     task = task_of(corpus, dropout=0.5)
     specs = corpus.validation_specs(16, 0)
@@ -68,7 +68,7 @@ def test_validation_scores_every_token_once_whatever_the_batch_and_leaves_the_mo
     assert one["bits_per_frame"] == pytest.approx(2 * one["cross_entropy"] / np.log(2), rel=1e-9)
 
 
-def test_dropout_is_a_function_of_the_position(corpus: TokenCorpus) -> None:
+def test_dropout_is_a_function_of_the_position(corpus: TokenSplits) -> None:
     task = task_of(corpus, dropout=0.5)
     batch = corpus.train.batch(corpus.train_index(16).specs(np.arange(3)))
     losses = []
@@ -91,7 +91,7 @@ class Beeps:
         return torch.from_numpy(frames[:, 0] / 10).repeat_interleave(100)
 
 
-def test_samples_go_on_from_their_prompt(corpus: TokenCorpus, tmp_path: Path) -> None:
+def test_samples_go_on_from_their_prompt(corpus: TokenSplits, tmp_path: Path) -> None:
     task = task_of(corpus)
     prompts = [torch.randint(8, (5, 2)), torch.zeros(0, 2, dtype=torch.int64)]
     write_token_samples(task.model, Beeps(), prompts, 20, Sampling(seed=1), tmp_path)

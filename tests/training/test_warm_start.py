@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from snac_exp.checkpoints.store import write_checkpoint
 from snac_exp.errors import CheckpointError
-from snac_exp.training.checkpoints import write_checkpoint
 from snac_exp.training.warm_start import warm_start
 
 

@@ -1,0 +1,1 @@
+"""The file of a checkpoint: format, storage, and the state it holds."""

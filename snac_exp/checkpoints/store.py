@@ -1,0 +1,158 @@
+"""Checkpoints: atomic, checksummed, loaded without executing anything."""
+
+import pickle
+import re
+import time
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snac_exp.errors import CheckpointError
+from snac_exp.system.files import atomic_path, read_json, sha256_of_file, write_json
+
+FORMAT = 1  # of the dictionary inside a checkpoint file
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One complete checkpoint file, as latest.json lists it."""
+
+    file: str
+    sha256: str
+    epoch: int
+    step: int
+    finished_epoch: bool
+
+
+class CheckpointStore:
+    """The checkpoints of one run folder and their retention.
+
+    `latest.json` lists complete files, newest first. A file gets there only after it was written, synced and renamed,
+    so a process killed at any moment leaves the list true.
+    """
+
+    def __init__(self, directory: Path, keep_epochs: int | None, keep_intermediate: int) -> None:
+        self.directory = directory
+        self.keep_epochs = keep_epochs
+        self.keep_intermediate = keep_intermediate
+        self.index = directory / "latest.json"
+
+    def save(
+        self, payload: dict[str, Any], *, epoch: int, step: int, finished_epoch: bool, by_time: bool = False
+    ) -> Path:
+        """Write a checkpoint of the whole state and name it the newest."""
+        stem = f"checkpoint_epoch{epoch}"
+        if not finished_epoch:
+            stem += f"_time_{time.strftime('%Y%m%d_%H%M%S')}" if by_time else f"_iter{step}"
+        path = self._unused(stem)
+        digest = write_checkpoint(path, payload)
+        entry = Entry(path.name, digest, epoch, step, finished_epoch)
+        kept, dropped = self._retain([entry, *self.entries()])
+        write_json(self.index, {"checkpoints": [asdict(item) for item in kept]})
+        for item in dropped:
+            (self.directory / item.file).unlink(missing_ok=True)
+        return path
+
+    def entries(self) -> list[Entry]:
+        """Complete checkpoints, newest first."""
+        if not self.index.exists():
+            return []
+        return [Entry(**item) for item in read_json(self.index)["checkpoints"]]
+
+    def load_latest(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
+        """The newest complete checkpoint, or None if no checkpoint was ever written here.
+
+        Raises:
+            CheckpointError: the newest file is missing or altered, or files lie here that no index names.
+        """
+        entries = self.entries()
+        if not entries:
+            strays = sorted(path.name for path in self.directory.glob("*.pt"))
+            if strays:
+                raise CheckpointError(
+                    f"{self.index} is missing but {', '.join(strays)} are there; "
+                    "restore it, or move these files away to begin again"
+                )
+            return None
+        entry, path = entries[0], self.directory / entries[0].file
+        older = (
+            f"; to go on from {entries[1].file} (step {entries[1].step}) remove the first entry of {self.index}"
+            if entries[1:]
+            else ""
+        )
+        if not path.exists():
+            raise CheckpointError(f"{path} is named by latest.json but missing{older}")
+        if sha256_of_file(path) != entry.sha256:
+            raise CheckpointError(
+                f"{path} is not the file that was written: its SHA-256 differs from latest.json{older}"
+            )
+        return read_checkpoint(path, device)
+
+    def remove_leftovers(self) -> None:
+        """Remove what a killed process left half-written; only the holder of the run's lock may ask for it."""
+        for path in self.directory.glob(".*.tmp"):
+            path.unlink()
+
+    def _unused(self, stem: str) -> Path:
+        """A name that latest.json does not list: a listed file is never written again, or a kill between the file and
+        the list would leave the list false."""
+        listed = {item.file for item in self.entries()}
+        names = (f"{stem}.pt" if number == 1 else f"{stem}-{number}.pt" for number in count(1))
+        return self.directory / next(name for name in names if name not in listed)
+
+    def _retain(self, entries: list[Entry]) -> tuple[list[Entry], list[Entry]]:
+        """Newest first: which stay and which go. The newest always stays."""
+        kept: list[Entry] = []
+        for entry in entries:
+            limit = self.keep_epochs if entry.finished_epoch else self.keep_intermediate
+            same = sum(item.finished_epoch == entry.finished_epoch for item in kept)
+            if not kept or limit is None or same < limit:
+                kept.append(entry)
+        return kept, [entry for entry in entries if entry not in kept]
+
+
+def write_checkpoint(path: Path, payload: dict[str, Any]) -> str:
+    """Write one file atomically and return its SHA-256.
+
+    Raises:
+        TypeError: the payload holds more than tensors and plain values, so it could not be loaded safely.
+    """
+    _check_plain(payload, "checkpoint")
+    with atomic_path(path) as temporary:
+        torch.save({"format": FORMAT, **payload}, temporary)
+        return sha256_of_file(temporary)
+
+
+def _check_plain(value: Any, where: str) -> None:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_plain(item, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _check_plain(item, f"{where}[{index}]")
+    elif type(value) not in (torch.Tensor, torch.nn.Parameter, str, int, float, bool, type(None)):
+        raise TypeError(f"{where} is a {type(value).__name__}; checkpoints hold tensors and plain values only")
+
+
+def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Load a file of `write_checkpoint`; nothing in it is executed.
+
+    Raises:
+        CheckpointError: not there, not readable as tensors and plain values, or of another format.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint {path}")
+    try:
+        payload = torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it holds {found[1]}" if found else "it is damaged, or something else"
+        raise CheckpointError(
+            f"{path} is no checkpoint of tensors and plain values: {reason}; use another file"
+        ) from error
+    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is no checkpoint of this program (format {FORMAT}); was it made by another one?")
+    return payload

@@ -1,0 +1,1 @@
+"""Faster and smaller layers with upstream's names and numbers."""

@@ -1,0 +1,29 @@
+"""Import paths that stand in stored configs, checkpoints and ledgers, and where their code lies now.
+
+What was written once stays readable: whoever turns a stored name into code asks `current_name` first. The hash of a
+recipe's meaning is taken over the name that a component was first published under (`first_name`), so that moving a
+module changes no hash.
+"""
+
+MOVED = {
+    "snac_exp.data.audio_folder.AudioFolder": "snac_exp.data.slices.audio_folder.AudioFolder",
+    "snac_exp.data.cached_codes.CachedCodes": "snac_exp.data.slices.cached_codes.CachedCodes",
+    "snac_exp.data.demo.DemoSpeech": "snac_exp.data.demo.source.DemoSpeech",
+    "snac_exp.data.token_corpus.CodeCacheTokens": "snac_exp.data.tokens.sources.CodeCacheTokens",
+    "snac_exp.data.token_corpus.NpqTokens": "snac_exp.data.tokens.sources.NpqTokens",
+    "snac_exp.runs.pool.Pool": "snac_exp.sweeps.local_pool.Pool",
+    "snac_exp.runs.slurm.Slurm": "snac_exp.sweeps.slurm.Slurm",
+}
+"""Name as it was first published -> name today."""
+
+_FIRST = {today: first for first, today in MOVED.items()}
+
+
+def current_name(target: str) -> str:
+    """Where the class or function of this import path lies today."""
+    return MOVED.get(target, target)
+
+
+def first_name(target: str) -> str:
+    """The import path under which a class or function was first published."""
+    return _FIRST.get(target, target)

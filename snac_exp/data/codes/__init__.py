@@ -1,0 +1,1 @@
+"""Code caches: encoding a prepared folder once, and reading it."""

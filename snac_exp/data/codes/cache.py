@@ -1,0 +1,254 @@
+"""Encode a prepared folder once: the full codes of every utterance, in shards that are whole or absent.
+
+Finished shards are kept, so an interrupted run continues, and several processes or GPUs can share the work.
+"""
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from snac_exp.codec.geometry import Geometry
+from snac_exp.data.codes.encoding import Codes, Work, encode_all, exact_float32, num_coarse_of
+from snac_exp.data.codes.shards import (
+    SHARD_NAME,
+    CacheIdentity,
+    Rejection,
+    ShardMetadata,
+    common_identity,
+    differences,
+    list_shards,
+    read_metadata,
+    shard_name,
+    shard_schema,
+)
+from snac_exp.data.files.reading import resampled_length
+from snac_exp.data.prepared.manifest import REJECTED_SCHEMA, Manifest, ManifestRow
+from snac_exp.errors import DataError
+from snac_exp.system.files import atomic_path
+from snac_exp.system.machine import origin
+from snac_exp.system.progress import Display, progress_display
+
+if TYPE_CHECKING:
+    from snac_exp.codec.checkpoint import LoadedCodec
+
+CACHE_REJECTED_NAME = "cache_rejected.parquet"
+MAX_BATCH_SECONDS = {"cpu": 8.0}
+
+
+@dataclass(frozen=True)
+class CacheSummary:
+    """What one call did in its share of the shards; those that were there already are not counted again."""
+
+    output_dir: Path
+    num_shards: int
+    num_shards_kept: int
+    num_cached: int
+    num_rejected: int
+    audio_seconds: float
+    wall_seconds: float
+
+    @property
+    def lines(self) -> list[str]:
+        """The summary for people."""
+        speed = self.audio_seconds / max(self.wall_seconds, 1e-9)
+        return [
+            f"{self.num_shards} shards, {self.num_shards_kept} of them there already",
+            f"{self.num_cached} files encoded, {self.audio_seconds / 60:.1f} minutes at {speed:.0f} audio-seconds/s",
+            f"{self.num_rejected} rejected ({self.output_dir / CACHE_REJECTED_NAME})",
+        ]
+
+
+def cache_codes(
+    manifest: Manifest,
+    codec: "LoadedCodec",
+    output_dir: Path | str,
+    *,
+    rows_per_shard: int = 1000,
+    shard_index: int = 0,
+    shard_count: int = 1,
+    device: torch.device | str = "cpu",
+    max_batch_seconds: float | None = None,
+    num_readers: int = 4,
+    retry_rejected: bool = False,
+    display: Display = progress_display,
+) -> CacheSummary:
+    """Write the codes of all rows of a manifest to `output_dir`; process `shard_index` of `shard_count` does its share.
+
+    Shards of `rows_per_shard` rows are numbered over the whole manifest and process i makes every shard_count-th one,
+    so processes never write the same file and a restart with another number of them continues the same cache.
+    Finished shards are kept; with `retry_rejected` those with rejected rows are made again. `max_batch_seconds` limits
+    the audio in one batch (null: 8 on a CPU, where larger batches are slower, else 120); `num_readers` threads read the
+    next batches meanwhile. Rows that cannot be read any more are listed in cache_rejected.parquet.
+    Raises DataError if the folder holds codes of another codec or manifest.
+    """
+    if not 0 <= shard_index < shard_count:
+        raise DataError(f"shard.index={shard_index} must lie between 0 and shard.count - 1 = {shard_count - 1}")
+    started, output_dir = time.monotonic(), Path(output_dir)
+    geometry, identity = codec.geometry, cache_identity(manifest, codec)
+    shards = _plan_shards(manifest, geometry, rows_per_shard)
+    refuse_foreign(output_dir, identity, len(shards))
+    mine = {i: rows for i, rows in enumerate(shards) if i % shard_count == shard_index}
+    todo = {i: rows for i, rows in mine.items() if not _finished(output_dir, i, shards, retry_rejected)}
+    max_seconds = max_batch_seconds or MAX_BATCH_SECONDS.get(torch.device(device).type, 120.0)
+    work = [batch for i, rows in todo.items() for batch in _batches(i, rows, geometry, max_seconds)]
+    rejected: list[Rejection] = []
+    with exact_float32(), display("cache-codes", sum(map(len, todo.values()))) as advance:
+        done = encode_all(work, manifest, codec, torch.device(device), num_readers, advance)
+        for i, results in itertools.groupby(done, key=lambda result: result[0].shard):
+            rejected += write_shard(
+                output_dir, i, len(shards), identity, dict(_by_path(results)), todo[i], origin(device)
+            )
+    write_rejected(output_dir)
+    rejected_paths = {row.path for row in rejected}
+    cached = [row for rows in todo.values() for row in rows if row.path not in rejected_paths]
+    return CacheSummary(
+        output_dir=output_dir,
+        num_shards=len(mine),
+        num_shards_kept=len(mine) - len(todo),
+        num_cached=len(cached),
+        num_rejected=len(rejected),
+        audio_seconds=sum(row.seconds for row in cached),
+        wall_seconds=time.monotonic() - started,
+    )
+
+
+def joined(summaries: Sequence[CacheSummary]) -> CacheSummary:
+    """The summary of shares that were made at the same time."""
+    return CacheSummary(
+        output_dir=summaries[0].output_dir,
+        num_shards=sum(item.num_shards for item in summaries),
+        num_shards_kept=sum(item.num_shards_kept for item in summaries),
+        num_cached=sum(item.num_cached for item in summaries),
+        num_rejected=sum(item.num_rejected for item in summaries),
+        audio_seconds=sum(item.audio_seconds for item in summaries),
+        wall_seconds=max(item.wall_seconds for item in summaries),
+    )
+
+
+def verify_cache(manifest: Manifest, cache_dir: Path | str) -> dict[str, int]:
+    """Check that each row of the manifest is cached or rejected, exactly once; returns both counts.
+
+    Raises DataError naming the first row that is not, or saying that the cache is another manifest's or incomplete.
+    """
+    shards = list_shards(Path(cache_dir))
+    if common_identity(shards).manifest_digest != manifest.digest:
+        raise DataError(f"{cache_dir}: made from another manifest; cache this one in another folder")
+    cached = [path for shard in shards for path in pq.read_table(shard, columns=["path"])["path"].to_pylist()]
+    rejected = [row.path for shard in shards for row in read_metadata(shard).rejected]
+    expected = {row.path for row in manifest.rows}
+    wrong = expected.symmetric_difference(cached + rejected)
+    if wrong or len(cached) + len(rejected) != len(expected):
+        name = min(wrong, default="a path that comes twice")
+        raise DataError(f"{cache_dir}: does not account for {name}; delete the folder and run cache-codes again")
+    return {"cached": len(cached), "rejected": len(rejected)}
+
+
+def cache_identity(manifest: Manifest, codec: "LoadedCodec") -> CacheIdentity:
+    """What all shards of this manifest's cache have in common; DataError if its tokens need more than 16 bits."""
+    codebook_size = int(codec.model.codebook_size)
+    if codebook_size > 2**16:
+        raise DataError(f"{codec.name}: codebooks of {codebook_size} entries do not fit the cache's 16-bit tokens")
+    return CacheIdentity(
+        codec_fingerprint=codec.fingerprint,
+        codec_name=codec.name,
+        sampling_rate=codec.geometry.sampling_rate,
+        hop_length=codec.geometry.hop_length,
+        vq_strides=codec.geometry.vq_strides,
+        attn_window_size=codec.geometry.attn_window_size,
+        codebook_size=codebook_size,
+        audio_root=str(manifest.input_dir),
+        manifest_digest=manifest.digest,
+    )
+
+
+def _plan_shards(manifest: Manifest, geometry: Geometry, rows_per_shard: int) -> list[list[ManifestRow]]:
+    """All rows in shards, ordered by length so that a shard offers full batches of equal length."""
+    rows = sorted(manifest.rows, key=lambda row: (num_coarse_of(row, geometry), row.path))
+    return [rows[first : first + rows_per_shard] for first in range(0, len(rows), rows_per_shard)]
+
+
+def _batches(shard: int, rows: list[ManifestRow], geometry: Geometry, max_seconds: float) -> Iterator[Work]:
+    for num_coarse, equal in itertools.groupby(rows, key=lambda row: num_coarse_of(row, geometry)):
+        seconds = num_coarse * geometry.coarse_hop / geometry.sampling_rate
+        per_batch = max(int(max_seconds / seconds), 1)
+        found = list(equal)
+        for first in range(0, len(found), per_batch):
+            yield Work(shard, found[first : first + per_batch], num_coarse)
+
+
+def refuse_foreign(output_dir: Path, identity: CacheIdentity, count: int) -> None:
+    """Whatever shards lie there must belong to this cache, down to their number."""
+    for path in sorted(output_dir.glob("codes-*.parquet")):
+        name = SHARD_NAME.fullmatch(path.name)
+        other = read_metadata(path).identity
+        if other != identity:
+            raise DataError(
+                f"{path}: belongs to another cache: {differences(other, identity)}; choose another output folder"
+            )
+        if name is None or int(name[2]) != count:
+            raise DataError(
+                f"{path}: this cache has {count} shards; keep rows_per_shard as it was, or choose another folder"
+            )
+
+
+def _finished(output_dir: Path, index: int, shards: list[list[ManifestRow]], retry_rejected: bool) -> bool:
+    path = output_dir / shard_name(index, len(shards))
+    if not path.exists():
+        return False
+    metadata = read_metadata(path)
+    num_rows = pq.read_metadata(path).num_rows + len(metadata.rejected)
+    if num_rows != len(shards[index]):
+        raise DataError(f"{path}: accounts for {num_rows} of {len(shards[index])} rows; delete it and run again")
+    return not (retry_rejected and metadata.rejected)
+
+
+def _by_path(results: Iterable[tuple[Work, list[Codes | Rejection]]]) -> Iterator[tuple[str, Codes | Rejection]]:
+    for batch, codes in results:
+        yield from zip((row.path for row in batch.rows), codes, strict=True)
+
+
+def write_shard(
+    output_dir: Path,
+    index: int,
+    count: int,
+    identity: CacheIdentity,
+    results: dict[str, Codes | Rejection],
+    rows: list[ManifestRow],
+    made_on: tuple[str, ...],
+) -> list[Rejection]:
+    """Write one shard atomically: codes, or the rejection, of each row by its path. Returns the rejections."""
+    rejected = tuple(result for result in results.values() if isinstance(result, Rejection))
+    metadata = ShardMetadata(identity, len(rows), rejected, made_on)
+    cached = [(row, codes) for row in rows if not isinstance(codes := results[row.path], Rejection)]
+    columns = _columns([row for row, _ in cached], [codes for _, codes in cached], identity)
+    schema = shard_schema(len(identity.vq_strides)).with_metadata(metadata.encode())
+    with atomic_path(output_dir / shard_name(index, count)) as temporary:
+        pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
+    return list(rejected)
+
+
+def _columns(rows: list[ManifestRow], codes: list[Codes], identity: CacheIdentity) -> dict[str, Any]:
+    columns: dict[str, Any] = {
+        name: [getattr(row, name) for row in rows] for name in ("path", "split", "speaker", "sha1")
+    }
+    columns["seconds"] = [row.seconds for row in rows]
+    columns["num_samples"] = [resampled_length(row.num_samples, row.rate, identity.sampling_rate) for row in rows]
+    columns["source_rate"] = [row.rate for row in rows]
+    for i in range(len(identity.vq_strides)):
+        columns[f"codes_{i}"] = [tokens[i] for tokens in codes]
+    return columns
+
+
+def write_rejected(output_dir: Path) -> None:
+    """List the rejections of all shards that are there; the shards themselves are what counts."""
+    shards = sorted(path for path in output_dir.glob("codes-*.parquet") if SHARD_NAME.fullmatch(path.name))
+    rejected = [vars(row) for shard in shards for row in read_metadata(shard).rejected]
+    with atomic_path(output_dir / CACHE_REJECTED_NAME) as temporary:
+        pq.write_table(pa.Table.from_pylist(rejected, schema=REJECTED_SCHEMA), temporary, compression="zstd")

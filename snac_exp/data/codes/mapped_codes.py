@@ -1,0 +1,269 @@
+"""The code shards once more as one uncompressed Arrow file that is mapped, not read: codes.arrow beside the shards.
+
+Compressed parquet cannot be mapped: each process would hold all codes in memory and decode them at every start. The
+file is made on first use, or by `cache-codes` at its end, and again whenever the shards have changed. It is whole or
+absent, and an interrupted conversion goes on at the shard where it stopped.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from snac_exp.data.codes.shards import (
+    CacheIdentity,
+    ShardMetadata,
+    differences,
+    identity_of,
+    list_shards,
+    metadata_of,
+    read_metadata,
+)
+from snac_exp.errors import DataError
+from snac_exp.system.files import atomic_path, read_json, write_json
+from snac_exp.system.progress import progress_display
+
+MAPPED_NAME = "codes.arrow"
+METADATA_KEY = b"snac_exp_mapped_codes"
+FORMAT_VERSION = 1
+SHARDS_PER_CHECKPOINT = 64
+
+_BUILDING_NAME = ".codes.arrow.building"
+_ROW_COLUMNS = ("path", "split", "speaker", "num_samples")
+
+
+@dataclass(frozen=True)
+class MappedCodes:
+    """An open codes.arrow: one record batch with the columns path, split, speaker, num_samples and codes_i (large
+    lists of uint16), and what all shards have in common."""
+
+    batch: Any
+    identity: CacheIdentity
+    origins: frozenset[tuple[str, ...]]
+
+
+def open_mapped(cache_dir: Path) -> MappedCodes:
+    """Map the codes of a complete cache, converting the shards first where that has not been done since they changed.
+
+    Raises DataError if the cache is absent, incomplete, mixed or damaged, or the folder cannot be written to.
+    """
+    shards = list_shards(cache_dir)
+    stamp = _stamp(shards)
+    found = _read(cache_dir / MAPPED_NAME, stamp)
+    if found is not None:
+        return found
+    with _lock(cache_dir):
+        found = _read(cache_dir / MAPPED_NAME, stamp)  # another process may have made it meanwhile
+        if found is None:
+            _convert(cache_dir, shards, stamp)
+            found = _read(cache_dir / MAPPED_NAME, stamp)
+    if found is None:
+        raise DataError(f"{cache_dir}: the shards changed while they were converted; wait until they are finished")
+    return found
+
+
+def _stamp(shards: list[Path]) -> str:
+    """What the shards are, by name, size and modification time; opening none of them."""
+    lines = []
+    for path in shards:
+        stat = path.stat()
+        lines.append(f"{path.name} {stat.st_size} {stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _read(path: Path, stamp: str) -> MappedCodes | None:
+    """The mapped file, if it is there and of these shards."""
+    if not path.exists():
+        return None
+    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    header = json.loads(reader.schema.metadata[METADATA_KEY])
+    if (header["version"], header["stamp"]) != (FORMAT_VERSION, stamp):
+        return None
+    origins = frozenset(tuple(origin) for origin in header["origins"])
+    return MappedCodes(reader.get_batch(0), identity_of(header["identity"]), origins)
+
+
+def _convert(cache_dir: Path, shards: list[Path], stamp: str) -> None:
+    """Append shard after shard to one flat file per codebook, then write them as one Arrow file."""
+    building = _Building(cache_dir / _BUILDING_NAME, stamp)
+    rows = [_shard_rows(path) for path in shards[: building.num_shards]]
+    with progress_display("mapping codes", len(shards)) as advance:
+        advance(building.num_shards, "")
+        first = rows[0][1].identity if rows else read_metadata(shards[0]).identity
+        with building.appending(len(first.vq_strides)) as files:
+            for number, path in enumerate(shards[building.num_shards :], building.num_shards + 1):
+                table, metadata = _read_shard(path)
+                _check_shard(path, table, metadata, first)
+                for i, file in enumerate(files):
+                    file.write(_flat(table[f"codes_{i}"])[0].data)
+                rows.append((_with_lengths(table, len(files)), metadata))
+                if number % SHARDS_PER_CHECKPOINT == 0 or number == len(shards):
+                    building.checkpoint(number, files)
+                advance(1, "")
+    _write(cache_dir / MAPPED_NAME, rows, building, first, stamp)
+    building.remove()
+
+
+class _Building:
+    """The folder of a conversion under way: flat files of tokens and how far they are complete."""
+
+    def __init__(self, folder: Path, stamp: str) -> None:
+        self.folder, self.stamp = folder, stamp
+        state = read_json(folder / "state.json") if (folder / "state.json").exists() else None
+        if state is None or state["stamp"] != stamp:
+            self.remove()
+            state = {"stamp": stamp, "num_shards": 0, "sizes": None}
+            folder.mkdir(parents=True)
+        self.num_shards: int = state["num_shards"]
+        self._sizes: list[int] | None = state["sizes"]
+
+    @contextmanager
+    def appending(self, num_codebooks: int) -> Iterator[Sequence[IO[bytes]]]:
+        """The flat files, cut back to the last checkpoint."""
+        with ExitStack() as stack:
+            files = [stack.enter_context(open(self.file(i), "ab")) for i in range(num_codebooks)]
+            for file, size in zip(files, self._sizes or [0] * num_codebooks, strict=True):
+                file.truncate(size)
+            yield files
+
+    def checkpoint(self, num_shards: int, files: Sequence[IO[bytes]]) -> None:
+        """Everything so far is on disk."""
+        for file in files:
+            file.flush()
+            os.fsync(file.fileno())
+        state = {"stamp": self.stamp, "num_shards": num_shards, "sizes": [file.tell() for file in files]}
+        write_json(self.folder / "state.json", state)
+
+    def file(self, codebook: int) -> Path:
+        """Flat uint16 tokens of one codebook."""
+        return self.folder / f"codes_{codebook}.u16"
+
+    def remove(self) -> None:
+        """Leave nothing behind."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _write(
+    path: Path,
+    rows: list[tuple[pa.Table, ShardMetadata]],
+    building: _Building,
+    identity: CacheIdentity,
+    stamp: str,
+) -> None:
+    table = pa.concat_tables(part for part, _ in rows)
+    columns = {name: _large(table[name].combine_chunks()) for name in _ROW_COLUMNS}
+    for i in range(len(identity.vq_strides)):
+        lengths = table[f"length_{i}"].to_numpy()
+        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        flat = np.memmap(building.file(i), np.uint16, "r") if offsets[-1] else np.zeros(0, np.uint16)
+        tokens = pa.Array.from_buffers(pa.uint16(), len(flat), [None, pa.py_buffer(flat)])
+        columns[f"codes_{i}"] = pa.LargeListArray.from_arrays(pa.array(offsets), tokens)
+    header = {
+        "version": FORMAT_VERSION,
+        "stamp": stamp,
+        "identity": asdict(identity),
+        "origins": sorted({metadata.origin for _, metadata in rows}),
+    }
+    batch = pa.RecordBatch.from_pydict(columns)
+    schema = batch.schema.with_metadata({METADATA_KEY: json.dumps(header).encode()})
+    with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
+        out.write_batch(batch.replace_schema_metadata(schema.metadata))
+
+
+def _large(column: Any) -> Any:
+    """Strings with 64-bit offsets; in one chunk they may be more than 2 GB."""
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return column.cast(pa.large_string()) if pa.types.is_string(column.type) else column
+
+
+def _read_shard(path: Path) -> tuple[pa.Table, ShardMetadata]:
+    try:
+        with pq.ParquetFile(path) as file:
+            metadata = metadata_of(file.schema_arrow, path)
+            codes = [f"codes_{i}" for i in range(len(metadata.identity.vq_strides))]
+            return file.read([*_ROW_COLUMNS, *codes], use_threads=False), metadata
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{path}: not a readable code shard ({error}); delete it and run the same cache-codes command again"
+        ) from error
+
+
+def _shard_rows(path: Path) -> tuple[pa.Table, ShardMetadata]:
+    """What _convert keeps of a shard whose tokens lie in the flat files already."""
+    table, metadata = _read_shard(path)
+    return _with_lengths(table, len(metadata.identity.vq_strides)), metadata
+
+
+def _with_lengths(table: pa.Table, num_codebooks: int) -> pa.Table:
+    kept = table.select(list(_ROW_COLUMNS)).replace_schema_metadata(None)
+    for i in range(num_codebooks):
+        kept = kept.append_column(f"length_{i}", pa.array(_flat(table[f"codes_{i}"])[1], pa.int64()))
+    return kept
+
+
+def _flat(column: Any) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
+    """All tokens of a list column and the length of each list."""
+    chunks = column.chunks
+    values = [chunk.flatten().to_numpy() for chunk in chunks]
+    lengths = [chunk.value_lengths().to_numpy(zero_copy_only=False) for chunk in chunks]
+    return (
+        values[0] if len(values) == 1 else np.concatenate([*values, np.zeros(0, np.uint16)]),
+        np.concatenate([*lengths, np.zeros(0, np.int64)]).astype(np.int64),
+    )
+
+
+def _check_shard(path: Path, table: pa.Table, metadata: ShardMetadata, first: CacheIdentity) -> None:
+    """One cache, every codebook with its share of tokens, audio as long as they are, tokens within the codebook."""
+    identity, geometry = metadata.identity, metadata.identity.geometry
+    if identity != first:
+        raise DataError(
+            f"{path}: {differences(first, identity)} differ from the first shard; keep one cache per folder"
+        )
+    coarse = _flat(table["codes_0"])[1]
+    for i, stride in enumerate(geometry.vq_strides):
+        tokens, lengths = _flat(table[f"codes_{i}"])
+        _refuse(
+            path,
+            table,
+            lengths * stride != coarse * geometry.vq_strides[0],
+            f"a wrong number of tokens in codebook {i}",
+        )
+        if len(tokens) and int(tokens.max()) >= identity.codebook_size:
+            raise DataError(
+                f"{path}: token {tokens.max()} in a codebook of {identity.codebook_size}; delete it, cache again"
+            )
+    step_samples = geometry.coarse_step * geometry.coarse_hop
+    expected = -(-table["num_samples"].to_numpy() // step_samples) * geometry.coarse_step
+    _refuse(path, table, expected != coarse, "codes of another length than its audio")
+
+
+def _refuse(path: Path, table: pa.Table, wrong: npt.NDArray[np.bool_], what: str) -> None:
+    rows = np.flatnonzero(wrong)
+    if len(rows):
+        raise DataError(f"{path}: {table['path'][int(rows[0])]} has {what}; delete the shard and cache again")
+
+
+@contextmanager
+def _lock(cache_dir: Path) -> Iterator[None]:
+    """One process converts, the others wait; the kernel lets go of the lock even if the process is killed."""
+    try:
+        file = open(cache_dir / ".codes.arrow.lock", "w")  # noqa: SIM115
+    except OSError as error:
+        raise DataError(
+            f"{cache_dir}: holds no {MAPPED_NAME} of its shards, and cannot be written to ({error.strerror}); let "
+            "someone who can run snac-exp cache-codes on it with merge=true"
+        ) from error
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,88 @@
+"""All codes of a cache, mapped into memory: a slice of a row costs no read call and no copy of anything but itself."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from snac_exp.data.codes.mapped_codes import open_mapped
+from snac_exp.data.codes.shards import CacheIdentity
+
+UInt16Array = npt.NDArray[np.uint16]
+Int64Array = npt.NDArray[np.int64]
+_INT64 = np.dtype(np.int64)  # made once: a row costs a few microseconds in all
+
+
+@dataclass(frozen=True)
+class CodeTable:
+    """The rows of a cache. All tokens of codebook i lie in `values[i]`, row r at offsets[i][r] to offsets[i][r + 1].
+
+    num_samples (rows,): true length of each utterance at the codec's rate. All arrays are views of the mapped file,
+    which worker processes share. Strings stay in Arrow: lists of Python strings would be copied page by page into every
+    worker. origins: devices and versions that made the codes.
+    """
+
+    identity: CacheIdentity
+    values: list[UInt16Array]
+    offsets: list[Int64Array]
+    num_samples: Int64Array
+    paths: Any
+    splits: Any
+    speakers: Any
+    origins: frozenset[tuple[str, ...]]
+
+    @classmethod
+    def open(cls, cache_dir: Path) -> "CodeTable":
+        """Map a complete cache, converting it once; DataError if it is absent, incomplete, mixed or damaged."""
+        mapped = open_mapped(Path(cache_dir))
+        batch = mapped.batch
+        lists = [batch.column(f"codes_{i}") for i in range(len(mapped.identity.vq_strides))]
+        return cls(
+            identity=mapped.identity,
+            values=[column.values.to_numpy() for column in lists],
+            offsets=[column.offsets.to_numpy() for column in lists],
+            num_samples=batch.column("num_samples").to_numpy(),
+            paths=batch.column("path"),
+            splits=batch.column("split"),
+            speakers=batch.column("speaker"),
+            origins=mapped.origins,
+        )
+
+    def __len__(self) -> int:
+        return len(self.num_samples)
+
+    @property
+    def coarse_lengths(self) -> Int64Array:
+        """Coarse tokens of each row (rows,)."""
+        return np.diff(self.offsets[0])
+
+    def codes(self, row: int, codebook: int, tokens: slice | None = None) -> UInt16Array:
+        """Tokens of one codebook of one row, a view; the slice counts that codebook's tokens and is cut at the end."""
+        offsets = self.offsets[codebook]
+        whole = self.values[codebook][offsets.item(row) : offsets.item(row + 1)]
+        return whole if tokens is None else whole[tokens]
+
+    def tensors(self, row: int) -> list[Tensor]:
+        """Codes[i] (T_i,) int64 of a row, all tokens of every codebook."""
+        make, end = torch.from_numpy, row + 1
+        return [
+            make(values[offsets.item(row) : offsets.item(end)].astype(_INT64))
+            for values, offsets in zip(self.values, self.offsets, strict=True)
+        ]
+
+    def path(self, row: int) -> str:
+        """Path of the row's source file relative to the audio root."""
+        return str(self.paths[row].as_py())
+
+    def speaker(self, row: int) -> str:
+        """Speaker of the row."""
+        return str(self.speakers[row].as_py())
+
+    def rows_of(self, split: str) -> Int64Array:
+        """Row numbers of a split."""
+        return np.flatnonzero(np.asarray(pc.equal(self.splits, split)))

@@ -1,0 +1,1 @@
+"""Synthetic speech, made from numbers alone."""

@@ -1,0 +1,87 @@
+"""The data source `demo_speech`: synthetic speech, made on first use and then read like any user's folder."""
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snac_exp.data.codes.cache import cache_codes
+from snac_exp.data.demo.speech import write_demo_speech
+from snac_exp.data.prepared.manifest import MANIFEST_NAME, Manifest
+from snac_exp.data.prepared.prepare import prepare
+from snac_exp.data.slices.cached_codes import CachedCodes, Splits
+
+if TYPE_CHECKING:
+    from snac_exp.codec.checkpoint import LoadedCodec
+
+VALIDATION_SPEAKERS = ("val_*",)
+
+
+@dataclass(frozen=True)
+class DemoSpeech:
+    """Options of the data source: the speech that is made, then those of CachedCodes.
+
+    directory: keeps `speech-KEY/audio`, `speech-KEY/prepared` and `speech-KEY/codes-FINGERPRINT`, where KEY stands for
+    the settings and the synthesiser's own source, so that no change of either reads old speech.
+    """
+
+    directory: str
+    num_minutes: float
+    num_train_voices: int
+    num_validation_voices: int
+    seed: int = 0
+    target_dir: str | None = None
+    limit: int | None = None
+    context_tokens: int | None = 0
+    validation_seconds: float = 2.0
+    validation_slices: int = 16
+
+    def open(self, codec: "LoadedCodec", heads: dict[str, int], seed: int) -> Splits:
+        """Make what is missing, then open it as CachedCodes does. Processes that start at once wait for the first."""
+        folder = self.folder()
+        with _lock(folder):
+            manifest = self._manifest(folder)
+            cache_dir = folder / f"codes-{codec.fingerprint[:12]}"
+            cache_codes(manifest, codec, cache_dir, device=next(codec.model.parameters()).device)
+        source = CachedCodes(
+            cache_dir=str(cache_dir),
+            target_dir=self.target_dir,
+            audio_root=str(manifest.input_dir),
+            limit=self.limit,
+            context_tokens=self.context_tokens,
+            validation_seconds=self.validation_seconds,
+            validation_slices=self.validation_slices,
+        )
+        return source.open(codec, heads, seed)
+
+    def folder(self) -> Path:
+        """The folder of this speech, named by a hash of what it depends on."""
+        settings = [self.num_minutes, self.num_train_voices, self.num_validation_voices, self.seed]
+        key = hashlib.sha256(json.dumps(settings).encode())
+        for source in sorted(Path(__file__).parent.glob("*.py")):
+            key.update(source.read_bytes())
+        return Path(self.directory).expanduser() / f"speech-{key.hexdigest()[:12]}"
+
+    def _manifest(self, folder: Path) -> Manifest:
+        audio, prepared = folder / "audio", folder / "prepared"
+        if not audio.exists():
+            partial = folder / "audio.partial"
+            write_demo_speech(partial, self.num_minutes, self.seed, self.num_train_voices, self.num_validation_voices)
+            partial.rename(audio)
+        if not (prepared / MANIFEST_NAME).exists():
+            prepare(audio, prepared, validation_speakers=VALIDATION_SPEAKERS)
+        # The folder may have been moved since: the audio lies beside its manifest, whatever that says.
+        return replace(Manifest.read(prepared), input_dir=audio.resolve())
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; the kernel lets go of it even if the process is killed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,75 @@
+"""One process per device for a job whose shares are independent; one progress display for all of them."""
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from snac_exp.errors import DataError
+from snac_exp.system.progress import Advance, progress_display
+
+Result = TypeVar("Result")
+
+_reports: Any = None
+
+
+def run_on_devices(function: Callable[[int, str], Result], devices: list[str], total: int, name: str) -> list[Result]:
+    """Call `function(number, device)` in a fresh process for each device; results in the order of the devices.
+
+    `function` must be importable by name (or a partial of such a function) and shows its progress with `reported`.
+    Raises what the first process raised, after the others have finished their shares; DataError if one was killed.
+    """
+    # Fresh processes: a CUDA context, and a lock that another thread holds, do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    reports = context.SimpleQueue()
+    with progress_display(name, total) as advance:
+        thread = threading.Thread(target=_show, args=(reports, advance), daemon=True)
+        thread.start()
+        try:
+            with ProcessPoolExecutor(len(devices), context, initializer=_start, initargs=(reports,)) as pool:
+                futures = [pool.submit(function, number, device) for number, device in enumerate(devices)]
+                return [future.result() for future in futures]
+        except BrokenProcessPool as error:
+            raise DataError(
+                f"{name}: a process was killed, perhaps for want of memory; run the same command again, finished work "
+                "is kept (fewer devices or a smaller max_batch_seconds need less)"
+            ) from error
+        finally:
+            reports.put(None)
+            thread.join()
+
+
+def device_names(device: str, num_devices: int) -> list[str]:
+    """The devices of a pool: cuda:0, cuda:1, … for cuda; a device without numbers, such as cpu, as often as wanted.
+
+    Raises DataError for a number below 1, or together with one particular device.
+    """
+    if num_devices < 1:
+        raise DataError(f"devices={num_devices} must be at least 1")
+    if num_devices == 1:
+        return [device]
+    kind, _, number = device.partition(":")
+    if number:
+        raise DataError(f"device={device} is one device; with devices={num_devices} write device={kind}")
+    return [f"{kind}:{i}" if kind != "cpu" else kind for i in range(num_devices)]
+
+
+@contextmanager
+def reported(_name: str, _total: int) -> Iterator[Advance]:
+    """Stands for progress_display in a process of the pool."""
+    yield lambda num, _note: _reports.put(num)
+
+
+def _start(reports: Any) -> None:
+    global _reports
+    _reports = reports
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _show(reports: Any, advance: Advance) -> None:
+    while (num := reports.get()) is not None:
+        advance(num, "")

@@ -1,0 +1,101 @@
+"""Measure all files of a folder, in parallel, and remember what was measured: the next run reads only what is new."""
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from snac_exp.data.files.scan import FileFacts, find_audio, measure, stamp
+from snac_exp.errors import DataError
+from snac_exp.system.progress import progress_display
+
+JOURNAL_NAME = "scan.jsonl"
+FILES_PER_TASK = 16
+
+
+def measure_all(input_dir: Path, output_dir: Path, num_workers: int | None) -> tuple[list[FileFacts], int]:
+    """Facts of all files in the order of their paths, and how many were known from before."""
+    paths = find_audio(input_dir, skip=output_dir)
+    if not paths:
+        raise DataError(f"{input_dir}: no audio files below it (wav, flac, ogg, opus, mp3, aiff)")
+    known = _read_journal(output_dir / JOURNAL_NAME, input_dir)
+    facts = {path: known[path] for path in paths if path in known and _unchanged(input_dir, known[path])}
+    num_known = len(facts)
+    unknown = [path for path in paths if path not in facts]
+    with _journal(output_dir / JOURNAL_NAME, input_dir) as write, progress_display("prepare", len(unknown)) as advance:
+        for fact in _measure_in_parallel(input_dir, unknown, num_workers):
+            facts[fact.path] = fact
+            write(fact)
+            advance(1, "")
+    return [facts[path] for path in paths], num_known
+
+
+def _measure_in_parallel(input_dir: Path, paths: list[str], num_workers: int | None) -> Iterator[FileFacts]:
+    task = partial(measure, input_dir)
+    num_workers = min(num_workers or os.cpu_count() or 1, len(paths) // FILES_PER_TASK)
+    if num_workers < 2:
+        yield from map(task, paths)
+        return
+    # Fresh processes: a fork of a process with threads (progress bar, torch) may hang.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_ignore_interrupt)
+    try:
+        yield from pool.map(task, paths, chunksize=FILES_PER_TASK)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _unchanged(input_dir: Path, fact: FileFacts) -> bool:
+    return stamp(input_dir / fact.path) == (fact.size_bytes, fact.mtime_ns)
+
+
+def _read_journal(path: Path, input_dir: Path) -> dict[str, FileFacts]:
+    """Facts of earlier runs; a last line cut off by a kill is left out, so its file is read again."""
+    if not path.exists():
+        return {}
+    lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")[:-1]
+    if not lines:
+        return {}
+    header = json.loads(lines[0])
+    if header != {"input": str(input_dir)}:
+        raise DataError(f"{path}: belongs to the input folder {header.get('input')}; choose another output folder")
+    facts = (FileFacts(**json.loads(line)) for line in lines[1:])
+    return {fact.path: fact for fact in facts}
+
+
+@contextmanager
+def _journal(path: Path, input_dir: Path) -> Iterator[Callable[[FileFacts], None]]:
+    """Yield `write(facts)`, which appends one line that survives a kill right after it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+b") as file:
+        if file.tell() == 0:
+            file.write(_line({"input": str(input_dir)}))
+        else:
+            _cut_partial_line(file)
+
+        def write(fact: FileFacts) -> None:
+            file.write(_line(asdict(fact)))
+            file.flush()
+
+        yield write
+
+
+def _cut_partial_line(file: Any) -> None:
+    file.seek(0)
+    content = file.read()
+    file.truncate(content.rfind(b"\n") + 1)
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value) + "\n").encode()

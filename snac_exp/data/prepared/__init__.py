@@ -1,0 +1,1 @@
+"""Prepared folders: the manifest and its splits."""

@@ -1,0 +1,116 @@
+"""The manifest of a prepared folder: one row per usable audio file, with its split."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from snac_exp.errors import DataError
+from snac_exp.system.files import atomic_path
+
+METADATA_KEY = b"snac_exp_manifest"
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.parquet"
+REJECTED_NAME = "rejected.parquet"
+
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),  # relative to the input folder, with forward slashes
+        ("split", pa.string()),  # train or validation
+        ("speaker", pa.string()),
+        ("seconds", pa.float64()),
+        ("rate", pa.int32()),  # Hz
+        ("channels", pa.int32()),
+        ("num_samples", pa.int64()),  # per channel, at `rate`
+        ("sha1", pa.string()),  # of the file's bytes
+        ("peak", pa.float64()),  # largest magnitude of the mono mix, 1.0 = full scale
+    ]
+)
+REJECTED_SCHEMA = pa.schema([("path", pa.string()), ("kind", pa.string()), ("reason", pa.string())])
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRow:
+    """One usable file; the columns of SCHEMA."""
+
+    path: str
+    split: str
+    speaker: str
+    seconds: float
+    rate: int
+    channels: int
+    num_samples: int
+    sha1: str
+    peak: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The usable files of `input_dir` and the settings that chose and split them."""
+
+    input_dir: Path
+    settings: dict[str, Any]
+    rows: list[ManifestRow]
+
+    @classmethod
+    def read(cls, path: Path | str) -> "Manifest":
+        """Read a manifest.parquet, or the one in a prepared folder; DataError if it is absent, foreign or unsafe."""
+        table, header = read_manifest_table(path)
+        rows = [
+            ManifestRow(*values) for values in zip(*(table[name].to_pylist() for name in SCHEMA.names), strict=True)
+        ]
+        manifest = cls(Path(header["input_dir"]), header["settings"], rows)
+        for row in rows:
+            safe_join(manifest.input_dir, row.path)
+        return manifest
+
+    def write(self, path: Path) -> None:
+        """Write atomically; the same manifest gives the same bytes."""
+        header = {"version": FORMAT_VERSION, "input_dir": str(self.input_dir), "settings": self.settings}
+        schema = SCHEMA.with_metadata({METADATA_KEY: json.dumps(header, sort_keys=True).encode()})
+        table = pa.Table.from_pylist([asdict(row) for row in self.rows], schema=schema)
+        with atomic_path(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
+
+    @property
+    def digest(self) -> str:
+        """SHA-1 over path, split and content of all rows: what a cache made of this manifest belongs to."""
+        lines = (f"{row.path}\0{row.split}\0{row.sha1}\n" for row in self.rows)
+        return hashlib.sha1("".join(lines).encode(), usedforsecurity=False).hexdigest()
+
+    def file(self, row: ManifestRow) -> Path:
+        """The audio file of a row."""
+        return safe_join(self.input_dir, row.path)
+
+
+def read_manifest_table(path: Path | str) -> tuple[pa.Table, dict[str, Any]]:
+    """The rows as a table of SCHEMA, and the header (input_dir, settings); errors as Manifest.read, paths unchecked."""
+    path = Path(path)
+    path = path / MANIFEST_NAME if path.is_dir() else path
+    if not path.exists():
+        raise DataError(f"{path}: no manifest there; make one with: snac-exp prepare input=FOLDER output={path.parent}")
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a readable manifest ({error}); run snac-exp prepare again") from error
+    metadata = (table.schema.metadata or {}).get(METADATA_KEY)
+    if metadata is None or table.schema.names != SCHEMA.names:
+        raise DataError(f"{path}: not written by snac-exp prepare; run it on the folder of audio")
+    header = json.loads(metadata)
+    if header["version"] != FORMAT_VERSION:
+        raise DataError(
+            f"{path}: manifest format {header['version']}, this version reads {FORMAT_VERSION}; prepare again"
+        )
+    return table, header
+
+
+def safe_join(folder: Path, relative: str) -> Path:
+    """`folder / relative`; DataError if that could lie outside the folder (absolute path or `..`)."""
+    path = PurePosixPath(relative)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in relative:
+        raise DataError(f"unsafe path {relative!r} for a file below {folder}; prepare the folder again")
+    return folder / path

@@ -1,0 +1,1 @@
+"""Aligned slices of codes and audio: data sources, sampler, datasets, batches."""

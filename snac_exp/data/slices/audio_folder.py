@@ -1,0 +1,143 @@
+"""The data source `audio_folder`: prepared folders of raw audio, encoded by the frozen codec while training.
+
+A slice is cut first and only it is read, on the same grid of coarse tokens as cached codes. What the encoder sees
+beyond the window is silence, not the utterance, so tokens near its edges are not those of the whole: `context_tokens`
+encodes (and decodes) more than is scored, and cached codes avoid it altogether.
+"""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from snac_exp.config.structure import structure
+from snac_exp.data.codes.encoding import exact_float32
+from snac_exp.data.prepared.manifest import read_manifest_table
+from snac_exp.data.slices.audio_table import AudioTable, Int64Array
+from snac_exp.data.slices.cached_codes import Splits, context_of, existing_folder, limited
+from snac_exp.data.slices.dataset import AlignedDataset, AudioFolders
+from snac_exp.data.slices.mixing import mix
+from snac_exp.data.slices.sampling import SliceSpec, validation_specs
+from snac_exp.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from snac_exp.codec.checkpoint import LoadedCodec
+
+
+@dataclass(frozen=True)
+class Source:
+    """One prepared folder, its share of the slices, and where its files lie."""
+
+    path: str
+    weight: float = 1.0
+    target_dir: str | None = None
+    audio_root: str | None = None
+
+
+class AudioDataset(AlignedDataset):
+    """The rows of one split of an AudioTable; a row may come several times. Items hold `source` instead of codes."""
+
+    def __init__(self, table: AudioTable, rows: Int64Array, codec: "LoadedCodec", heads: dict[str, int]) -> None:
+        super().__init__(table, rows, codec.geometry, heads, table.folders[0])
+        self.table, self.codec = table, codec
+
+    def folders_of(self, row: int) -> AudioFolders:
+        """Where the row's files lie."""
+        return self.table.folders[self.table.folder_of(int(self.rows[row]))]
+
+    def rows_by_folders(self) -> list[tuple[AudioFolders, Int64Array]]:
+        """The rows of the table, each once, together with where the files of each part of them lie."""
+        rows, firsts = np.unique(self.rows), self.table.firsts
+        parts = [rows[(rows >= first) & (rows < stop)] for first, stop in pairwise(firsts)]
+        return [(folders, part) for folders, part in zip(self.table.folders, parts, strict=True) if len(part)]
+
+    def whole_codes(self, row: int) -> list[Tensor]:
+        """Codes[i] (T_i,) int64 of a whole utterance, encoded here and now on the CPU."""
+        rate = self.geometry.sampling_rate
+        audio = self._read(row, rate, 0, int(self.num_samples[row]))[0]
+        with torch.no_grad(), exact_float32():
+            codes = self.codec.model.encode(audio[None, None].to(next(self.codec.model.parameters()).device))
+        return [tokens[0].cpu().clone() for tokens in codes]
+
+    def _input(self, spec: SliceSpec) -> tuple[list[Tensor], Tensor | None]:
+        """No codes; the window's audio at the codec's rate, zero beyond the end of the utterance."""
+        rate = self.geometry.sampling_rate
+        wanted = self.geometry.audio_slice(spec.window_start, spec.window_tokens, rate)
+        return [], self._read(spec.row, rate, wanted.start, wanted.stop - wanted.start)[0]
+
+    def _target(self, spec: SliceSpec, rate: int, source: Tensor | None) -> tuple[Tensor, int]:
+        """The native target is a part of the input and is not read twice."""
+        if source is None or rate != self.geometry.sampling_rate:
+            return super()._target(spec, rate, source)
+        wanted = self.geometry.audio_slice(spec.offset, spec.num_tokens, rate)
+        return source[wanted], int(self.num_samples[spec.row])
+
+
+@dataclass(frozen=True)
+class AudioFolder:
+    """Options of the data source.
+
+    path: what `snac-exp prepare` wrote; sources: several of these, each with its weight (share of the slices) and its
+    own target_dir and audio_root. target_dir, audio_root, limit, context_tokens, validation_*: as for CachedCodes.
+    Validation takes all folders alike, whatever their weights.
+    """
+
+    path: str | None = None
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    target_dir: str | None = None
+    audio_root: str | None = None
+    limit: int | None = None
+    context_tokens: int | None = 0
+    validation_seconds: float = 4.0
+    validation_slices: int = 64
+
+    def open(self, codec: "LoadedCodec", heads: dict[str, int], seed: int) -> Splits:
+        """Open the folders for a codec and heads (name -> rate in Hz).
+
+        Raises ConfigError if no folder or two kinds are named, DataError if manifests, audio or targets are missing.
+        """
+        sources = self._sources()
+        manifests = [read_manifest_table(Path(source.path).expanduser()) for source in sources]
+        folders = [
+            _folders(source, header["input_dir"]) for source, (_, header) in zip(sources, manifests, strict=True)
+        ]
+        table = AudioTable.build([rows for rows, _ in manifests], folders, codec.geometry)
+        train = [limited(table.rows_of("train", i), self.limit, seed) for i in range(len(sources))]
+        for source, rows in zip(sources, train, strict=True):
+            if len(rows) == 0:
+                raise DataError(f"{source.path}: no train rows; prepare the folder with another split")
+        validation = np.concatenate([table.rows_of("validation", i) for i in range(len(sources))])
+        if len(validation) == 0:
+            raise DataError(f"{sources[0].path}: no validation rows; prepare the folder with another split")
+        mixed = mix(train, [source.weight for source in sources], seed)
+        datasets = [AudioDataset(table, rows, codec, heads) for rows in (mixed, validation)]
+        for dataset in datasets:
+            dataset.check_targets()
+        context = context_of(codec, self.context_tokens)
+        num_tokens = codec.geometry.coarse_tokens_in(self.validation_seconds)
+        specs = validation_specs(
+            datasets[1].coarse_lengths, codec.geometry, seed, num_tokens, self.validation_slices, context
+        )
+        return Splits(datasets[0], datasets[1], specs, context)
+
+    def _sources(self) -> list[Source]:
+        if (self.path is None) == (not self.sources):
+            raise ConfigError("data: name one prepared folder with data.path=FOLDER, or several with data.sources")
+        if self.path is not None:
+            return [Source(self.path, 1.0, self.target_dir, self.audio_root)]
+        if self.target_dir is not None or self.audio_root is not None:
+            raise ConfigError(
+                "data.target_dir and data.audio_root belong to data.path; give them in each of data.sources"
+            )
+        return [structure(Source, dict(item), f"data.sources[{i}]") for i, item in enumerate(self.sources)]
+
+
+def _folders(source: Source, input_dir: str) -> AudioFolders:
+    return AudioFolders(
+        source=existing_folder("audio_root", source.audio_root or input_dir),
+        targets=existing_folder("target_dir", source.target_dir) if source.target_dir else None,
+    )

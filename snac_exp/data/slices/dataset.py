@@ -1,0 +1,235 @@
+"""Slices of codes from memory and of audio from the files: reads what a SliceSpec says and decides nothing."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from snac_exp.codec.geometry import Geometry
+from snac_exp.data.codes.table import CodeTable
+from snac_exp.data.files.reading import AudioInfo, read_mono, resampled_length
+from snac_exp.data.prepared.manifest import safe_join
+from snac_exp.data.slices.batch import Sample
+from snac_exp.data.slices.sampling import SliceSpec
+from snac_exp.errors import DataError
+
+Int64Array = npt.NDArray[np.int64]
+
+TARGET_SUFFIXES = (".flac", ".wav", ".ogg")
+TARGET_TOLERANCE_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class AudioFolders:
+    """Where the source files lie and, for heads of another rate than the codec's, the targets (null: the sources)."""
+
+    source: Path
+    targets: Path | None
+
+
+class RowTable(Protocol):
+    """Rows of utterances: lengths in samples at the codec's rate and in coarse tokens, paths, speakers."""
+
+    @property
+    def num_samples(self) -> Int64Array: ...
+    @property
+    def coarse_lengths(self) -> Int64Array: ...
+    @property
+    def paths(self) -> Any: ...
+    def path(self, row: int) -> str: ...
+    def speaker(self, row: int) -> str: ...
+
+
+class AlignedDataset(Dataset[Sample], ABC):
+    """The rows of one split; an item is asked for by SliceSpec, whose `row` counts from 0 within this dataset.
+
+    A head at the codec's own rate is trained towards the source audio; the others towards the file of the same relative
+    path under the target folder, or towards the source file itself, which must then have at least the head's rate.
+    """
+
+    def __init__(
+        self, table: RowTable, rows: Int64Array, geometry: Geometry, heads: dict[str, int], folders: AudioFolders
+    ) -> None:
+        self.row_table, self.rows, self.geometry, self.heads, self.folders = table, rows, geometry, heads, folders
+        self.coarse_lengths: Int64Array = table.coarse_lengths[rows]
+        self.num_samples: Int64Array = table.num_samples[rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, spec: SliceSpec) -> Sample:
+        geometry = self.geometry
+        start = spec.start * geometry.coarse_hop
+        length = spec.num_tokens * geometry.coarse_hop
+        codes, source = self._input(spec)
+        targets = {head: self._target(spec, rate, source) for head, rate in self.heads.items()}
+        end = min([int(self.num_samples[spec.row]), *(end for _, end in targets.values())])
+        return Sample(
+            codes=codes,
+            audio={head: _amplified(audio, spec) for head, (audio, _) in targets.items()},
+            window_tokens_valid=min(int(self.coarse_lengths[spec.row]) - spec.window_start, spec.window_tokens),
+            slice_offset=spec.offset,
+            valid_samples=min(max(end - start, 0), length),
+            row=spec.row,
+            seconds=length / geometry.sampling_rate,
+            source=None if source is None else _amplified(source, spec),
+        )
+
+    def __getitems__(self, specs: Sequence[SliceSpec]) -> list[Sample]:
+        return [self[spec] for spec in specs]
+
+    def path(self, row: int) -> str:
+        """Path of the source file, relative to the audio root."""
+        return self.row_table.path(int(self.rows[row]))
+
+    def speaker(self, row: int) -> str:
+        """Speaker of the row."""
+        return self.row_table.speaker(int(self.rows[row]))
+
+    def source_file(self, row: int) -> Path:
+        """The source audio file."""
+        return safe_join(self.folders_of(row).source, self.path(row))
+
+    def folders_of(self, row: int) -> AudioFolders:
+        """Where the row's files lie."""
+        return self.folders
+
+    def target_file(self, row: int, rate: int) -> Path:
+        """The file a head of `rate` Hz is trained towards; DataError if there is none."""
+        targets = self.folders_of(row).targets
+        if rate == self.geometry.sampling_rate or targets is None:
+            return self.source_file(row)
+        wanted = safe_join(targets, self.path(row))
+        for candidate in (wanted, *(wanted.with_suffix(suffix) for suffix in TARGET_SUFFIXES)):
+            if candidate.exists():
+                return candidate
+        raise DataError(
+            f"{wanted}: no target file (.flac, .wav or .ogg) for {self.path(row)};"
+            " make it with snac-exp targets, or set data.target_dir=null to train towards the source files"
+        )
+
+    def whole(self, row: int) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """A whole utterance: codes[i] (1, T_i) int64 and audio[head] (1, 1, N_head), N_head its true length."""
+        audio = {}
+        for head, rate in self.heads.items():
+            num = resampled_length(int(self.num_samples[row]), self.geometry.sampling_rate, rate)
+            audio[head] = self._read(row, rate, 0, num)[0][None, None]
+        return [tokens[None] for tokens in self.whole_codes(row)], audio
+
+    @abstractmethod
+    def whole_codes(self, row: int) -> list[Tensor]:
+        """Codes[i] (T_i,) int64 of a whole utterance."""
+
+    def check_targets(self) -> None:
+        """Every row has a target file: one listing per folder, no file is opened. DataError counts the missing ones."""
+        if all(rate == self.geometry.sampling_rate for rate in self.heads.values()):
+            return
+        for folders, rows in self.rows_by_folders():
+            paths = self.row_table.paths.take(pa.array(rows))
+            missing = [] if folders.targets is None else paths_without_target(paths, folders.targets)
+            if missing:
+                raise DataError(
+                    f"{folders.targets}: no target for {len(missing)} of {len(rows)} files (first: {missing[0]});"
+                    " make them with snac-exp targets"
+                )
+
+    def rows_by_folders(self) -> list[tuple[AudioFolders, Int64Array]]:
+        """The rows of the table, together with where the files of each part of them lie."""
+        return [(self.folders, self.rows)]
+
+    @abstractmethod
+    def _input(self, spec: SliceSpec) -> tuple[list[Tensor], Tensor | None]:
+        """What the decoder starts from, over the window: codes, or audio (num,) at the codec's rate to be encoded."""
+
+    def _target(self, spec: SliceSpec, rate: int, source: Tensor | None) -> tuple[Tensor, int]:
+        """Target (num,) over the slice and where its file ends, in samples at the codec's rate."""
+        wanted = self.geometry.audio_slice(spec.start, spec.num_tokens, rate)
+        return self._read(spec.row, rate, wanted.start, wanted.stop - wanted.start)
+
+    def _read(self, row: int, rate: int, start: int, num: int) -> tuple[Tensor, int]:
+        """Audio (num,) at `rate` and where its file ends, in samples at the codec's rate."""
+        path = self.target_file(row, rate)
+        ends: list[int] = []
+
+        def check(info: AudioInfo) -> None:
+            self._check_length(path, row, info)
+            if rate != self.geometry.sampling_rate and info.rate < rate:
+                raise DataError(
+                    f"{path}: {info.rate} Hz has no target for a head of {rate} Hz;"
+                    f" set data.target_dir to a folder of {rate} Hz targets, or leave this head out"
+                )
+            ends.append(info.num_samples * self.geometry.sampling_rate // info.rate)
+
+        samples = read_mono(path, rate, start, num, check=check)
+        return torch.from_numpy(samples), ends[0]
+
+    def _check_length(self, path: Path, row: int, info: AudioInfo) -> None:
+        seconds = int(self.num_samples[row]) / self.geometry.sampling_rate
+        if abs(info.seconds - seconds) > TARGET_TOLERANCE_SECONDS:
+            raise DataError(
+                f"{path}: {info.seconds:.3f} s, but its codes cover {seconds:.3f} s;"
+                " the file has changed or belongs to another utterance: prepare, cache (and make targets) again"
+            )
+
+
+class SliceDataset(AlignedDataset):
+    """The rows of one split of a code cache."""
+
+    def __init__(
+        self, table: CodeTable, rows: Int64Array, geometry: Geometry, heads: dict[str, int], folders: AudioFolders
+    ) -> None:
+        super().__init__(table, rows, geometry, heads, folders)
+        self.table = table
+
+    def whole_codes(self, row: int) -> list[Tensor]:
+        """Codes[i] (T_i,) int64 of a whole utterance."""
+        return self.table.tensors(int(self.rows[row]))
+
+    def _input(self, spec: SliceSpec) -> tuple[list[Tensor], Tensor | None]:
+        return [self._codes(spec, i) for i in range(self.geometry.num_codebooks)], None
+
+    def _codes(self, spec: SliceSpec, codebook: int) -> Tensor:
+        """Tokens (T_i,) of one codebook over the window, padded with zeros beyond the end of the utterance."""
+        wanted = self.geometry.codebook_slice(codebook, spec.window_start, spec.window_tokens)
+        padded = np.zeros(wanted.stop - wanted.start, dtype=np.int64)
+        tokens = self.table.codes(int(self.rows[spec.row]), codebook, wanted)
+        padded[: len(tokens)] = tokens
+        return torch.from_numpy(padded)
+
+
+def _amplified(audio: Tensor, spec: SliceSpec) -> Tensor:
+    return audio * 10 ** (spec.gain_db / 20) if spec.gain_db else audio
+
+
+def paths_without_target(paths: Any, folder: Path) -> list[str]:
+    """Those of the relative paths (an Arrow array) that have no target below a folder; millions take seconds."""
+    parents = pc.replace_substring_regex(paths, "[^/]*$", "")
+    names, stems = [], []
+    for parent in pc.unique(parents).to_pylist():
+        for name in _names(safe_join(folder, parent) if parent else folder):
+            names.append(parent + name)
+            stem, suffix = os.path.splitext(name)
+            if suffix in TARGET_SUFFIXES:
+                stems.append(parent + stem)
+    without_suffix = pc.replace_substring_regex(paths, r"\.[^./]*$", "")
+    found = pc.or_(pc.is_in(paths, pa.array(names, paths.type)), pc.is_in(without_suffix, pa.array(stems, paths.type)))
+    missing: list[str] = paths.filter(pc.invert(found)).to_pylist()
+    return missing
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries}
+    except FileNotFoundError:
+        return set()

@@ -1,0 +1,175 @@
+"""A folder of targets: one file per manifest row, under the same relative path, where data.target_dir looks.
+
+Every file is whole or absent and has exactly the length of its source, so an interrupted run goes on where it was, and
+what cannot be made is listed with its reason. What the folder holds is said in its targets.json; another kind or model
+is refused there.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from threading import Lock
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import soundfile
+
+from snac_exp.data.codes.shards import Rejection
+from snac_exp.data.files.reading import Float32Array, audio_info
+from snac_exp.data.prepared.manifest import REJECTED_SCHEMA, Manifest, ManifestRow, safe_join
+from snac_exp.errors import DataError
+from snac_exp.system.files import atomic_path, read_json, write_json
+
+IDENTITY_NAME = "targets.json"
+REJECTED_NAME = "rejected_targets-{index:02d}-of-{count:02d}.parquet"
+REJECTED_PATTERN = "rejected_targets-*.parquet"
+
+Format = Literal["flac", "wav"]
+SUBTYPES = {"flac": "PCM_24", "wav": "FLOAT"}
+
+
+@dataclass(frozen=True)
+class TargetSummary:
+    """What one call did with its rows: targets made, kept from before, clipped (they are there), rejected by kind."""
+
+    output_dir: Path
+    num_made: int
+    num_kept: int
+    num_clipped: int
+    rejected: dict[str, int]
+
+    @property
+    def num_rejected(self) -> int:
+        """Rows without a target."""
+        return sum(self.rejected.values())
+
+    @property
+    def lines(self) -> list[str]:
+        """The summary for people."""
+        kinds = ", ".join(f"{kind} {num}" for kind, num in sorted(self.rejected.items())) or "none"
+        lines = [f"{self.num_made} targets made, {self.num_kept} there already, in {self.output_dir}"]
+        if self.num_clipped:
+            lines.append(f"{self.num_clipped} went above full scale and were clipped; format=wav keeps them")
+        return [*lines, f"rejected: {kinds} ({self.output_dir / REJECTED_PATTERN})"]
+
+
+class TargetFolder:
+    """The output of one kind of targets: what is there, what is missing, what was rejected.
+
+    Raises DataError if the folder holds targets of another kind, or if two rows would have the same target file.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        output_dir: Path,
+        rate: int,
+        file_format: Format,
+        identity: dict[str, Any],
+        shard: tuple[int, int] = (0, 1),
+    ) -> None:
+        if file_format not in SUBTYPES:
+            raise DataError(f"format={file_format} is not possible; there is: {', '.join(SUBTYPES)}")
+        self.manifest, self.output_dir, self.rate, self.format = manifest, output_dir, rate, file_format
+        self.identity = {**identity, "rate": rate, "source": str(manifest.input_dir)}
+        self.rows = share_of(manifest.rows, *shard)
+        self._rejected_name = REJECTED_NAME.format(index=shard[0], count=shard[1])
+        self._lock = Lock()
+        self.num_made = self.num_kept = self.num_clipped = 0
+        self.rejected: dict[str, Rejection] = {}
+        self._refuse_shared_names()
+
+    def begin(self, retry_rejected: bool) -> list[ManifestRow]:
+        """The rows of this share that still need work; rejected ones stay so unless they are to be tried again."""
+        self._refuse_foreign()
+        known = {row.path: row for row in self._read_rejected()}
+        todo = []
+        for row in self.rows:
+            if self._there(row):
+                self.num_kept += 1
+            elif row.path in known and not retry_rejected:
+                self.rejected[row.path] = known[row.path]
+            else:
+                todo.append(row)
+        return todo
+
+    def keep(self, row: ManifestRow, result: Float32Array | Rejection) -> None:
+        """Write a target atomically, or remember why there is none. May be called from several threads."""
+        if not isinstance(result, Rejection) and len(result) != (expected := self.num_samples(row)):
+            result = Rejection(row.path, "length", f"{len(result)} samples came out, {expected} were expected")
+        if not isinstance(result, Rejection) and not np.isfinite(result).all():
+            result = Rejection(row.path, "not_finite", "the target holds NaN or infinity")
+        if isinstance(result, Rejection):
+            self.rejected[row.path] = result
+            return
+        clipped = self.format == "flac" and float(np.abs(result).max(initial=0.0)) > 1.0
+        result = np.clip(result, -1.0, 1.0) if clipped else result
+        with atomic_path(self.file(row)) as temporary:
+            soundfile.write(
+                os.fsencode(temporary), result, self.rate, format=self.format.upper(), subtype=SUBTYPES[self.format]
+            )
+        with self._lock:
+            self.num_made += 1
+            self.num_clipped += clipped
+
+    def finish(self) -> TargetSummary:
+        """Write the list of this share's rejected rows."""
+        rejected = [asdict(self.rejected[row.path]) for row in self.rows if row.path in self.rejected]
+        write_table(self.output_dir / self._rejected_name, rejected, REJECTED_SCHEMA)
+        kinds = Counter(row["kind"] for row in rejected)
+        return TargetSummary(self.output_dir, self.num_made, self.num_kept, self.num_clipped, dict(kinds))
+
+    def file(self, row: ManifestRow) -> Path:
+        """The target of a row: its relative path with the format's suffix."""
+        return safe_join(self.output_dir, row.path).with_suffix(f".{self.format}")
+
+    def num_samples(self, row: ManifestRow) -> int:
+        """Samples the target of a row must have: round(N * rate / source rate)."""
+        return (2 * row.num_samples * self.rate + row.rate) // (2 * row.rate)
+
+    def _there(self, row: ManifestRow) -> bool:
+        path = self.file(row)
+        if not path.exists():
+            return False
+        info = audio_info(path)
+        return (info.rate, info.num_samples) == (self.rate, self.num_samples(row))
+
+    def _refuse_foreign(self) -> None:
+        path = self.output_dir / IDENTITY_NAME
+        if path.exists():
+            found = read_json(path)
+            changed = [f"{key} was {found.get(key)}" for key, value in self.identity.items() if found.get(key) != value]
+            if changed:
+                raise DataError(f"{path}: other targets lie there ({', '.join(changed)}); choose another output folder")
+        else:
+            write_json(path, self.identity)
+
+    def _refuse_shared_names(self) -> None:
+        first: dict[PurePosixPath, str] = {}
+        for row in self.manifest.rows:
+            stem = PurePosixPath(row.path).with_suffix("")
+            if stem in first:
+                raise DataError(f"{first[stem]} and {row.path} would share one target file; rename one of them")
+            first[stem] = row.path
+
+    def _read_rejected(self) -> list[Rejection]:
+        """Of all shares, however many processes there were last time."""
+        files = sorted(self.output_dir.glob(REJECTED_PATTERN))
+        return [Rejection(**row) for path in files for row in pq.read_table(path).to_pylist()]
+
+
+def share_of(rows: Sequence[ManifestRow], index: int, count: int) -> list[ManifestRow]:
+    """Every count-th row from `index` on, so that several processes share the work evenly."""
+    if not 0 <= index < count:
+        raise DataError(f"shard.index={index} must lie between 0 and shard.count - 1 = {count - 1}")
+    return list(rows[index::count])
+
+
+def write_table(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
+    """Write rows as one parquet file, atomically."""
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")

@@ -1,0 +1,159 @@
+"""A folder of targets restored by Sidon: its models from a directory or the hub, files of a manifest through them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from snac_exp.data.codes.shards import Rejection
+from snac_exp.data.files.reading import Float32Array, read_channels
+from snac_exp.data.prepared.manifest import Manifest, ManifestRow
+from snac_exp.data.targets.folder import Format, TargetFolder, TargetSummary
+from snac_exp.data.targets.sidon import OUTPUT_RATE, FrontEnd, Sidon
+from snac_exp.errors import ConfigError, DataError
+from snac_exp.system.files import sha256_of_file
+from snac_exp.system.progress import progress_display
+
+
+def load_sidon(
+    path: str | None,
+    hub_id: str | None,
+    front_end: str,
+    device: str,
+    *,
+    chunk_seconds: float = 60.0,
+    max_batch_chunks: int = 4,
+    restore_level: bool = False,
+) -> tuple[Sidon, dict[str, Any]]:
+    """Sidon from a local directory or the hub, and what identifies it in targets.json.
+
+    The files are those for the device: feature_extractor_cuda.pt and decoder_cuda.pt, or ..._cpu.pt. front_end: hub id
+    or local directory of w2v-BERT 2.0's preprocessor_config.json.
+    Raises ConfigError if transformers is not installed, DataError if a file is missing or is no TorchScript.
+    """
+    if not chunk_seconds >= 1:
+        raise ConfigError(f"sidon.chunk_seconds={chunk_seconds} must be at least 1; the published value is 60")
+    kind = "cuda" if torch.device(device).type == "cuda" else "cpu"
+    files = [_model_file(path, hub_id, f"{name}_{kind}.pt") for name in ("feature_extractor", "decoder")]
+    extractor, decoder = (_torchscript(file, device) for file in files)
+    loaded = Sidon(
+        _load_front_end(front_end), extractor, decoder, torch.device(device),
+        chunk_seconds, max_batch_chunks, restore_level,
+    )  # fmt: skip
+    identity = {
+        "feature_extractor_sha256": sha256_of_file(files[0]),
+        "decoder_sha256": sha256_of_file(files[1]),
+        "front_end": Path(front_end).name,
+        "chunk_seconds": chunk_seconds,
+    }
+    return loaded, identity
+
+
+def _model_file(path: str | None, hub_id: str | None, name: str) -> Path:
+    if path is not None:
+        file = Path(path).expanduser() / name
+        if not file.exists():
+            raise DataError(f"{file}: no such file; sidon.path names the folder of Sidon's TorchScript files")
+        return file
+    if hub_id is None:
+        raise ConfigError("say where Sidon lies: sidon.path=DIR or sidon.hub_id=OWNER/NAME")
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    # The bases are the HTTP library's own errors, whichever library this version of the hub's client uses.
+    http_errors = cast(tuple[type[Exception], ...], HfHubHTTPError.__bases__)
+    known: tuple[type[Exception], ...] = (OSError, ValueError, EntryNotFoundError, *http_errors)
+    try:
+        try:
+            return Path(hf_hub_download(hub_id, name, local_files_only=True))
+        except LocalEntryNotFoundError:
+            HfApi().model_info(hub_id, timeout=10)  # fails at once where a download would retry for half a minute
+            return Path(hf_hub_download(hub_id, name))
+    except known as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"cannot get {name} of '{hub_id}' from the hub ({reason}): check the network and HF_HOME, or run "
+            f"'hf download {hub_id} {name} --local-dir DIR' where there is a network, copy DIR here and set "
+            "sidon.path=DIR"
+        ) from error
+
+
+def _torchscript(file: Path, device: str) -> Any:
+    try:
+        return torch.jit.load(str(file), map_location=device).eval()  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError) as error:
+        raise DataError(f"{file}: not a TorchScript file that loads on {device} ({error})") from error
+
+
+def _load_front_end(name: str) -> FrontEnd:
+    try:
+        from transformers import SeamlessM4TFeatureExtractor  # type: ignore[import-not-found, unused-ignore]
+    except ImportError as error:
+        raise ConfigError("kind=sidon needs transformers: pip install 'snac_exp[sidon]'") from error
+    try:
+        front_end: FrontEnd = SeamlessM4TFeatureExtractor.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"cannot load the front end '{name}' ({str(error).splitlines()[0]}); set sidon.front_end to a folder "
+            "with its preprocessor_config.json"
+        ) from error
+    return front_end
+
+
+def sidon_targets(
+    manifest: Manifest,
+    output_dir: Path,
+    sidon: Sidon,
+    identity: Mapping[str, Any],
+    *,
+    file_format: Format = "flac",
+    shard: tuple[int, int] = (0, 1),
+    max_batch_seconds: float = 300.0,
+    retry_rejected: bool = False,
+) -> TargetSummary:
+    """Restore every file of this process's share; `identity` says which models, so that no others continue the folder.
+
+    Files are taken by length, so that chunks of equal length meet in one batch.
+    """
+    what = {"kind": "sidon", "restore_level": sidon.restore_level, **identity}
+    folder = TargetFolder(manifest, output_dir, OUTPUT_RATE, file_format, what, shard)
+    todo = sorted(folder.begin(retry_rejected), key=lambda row: (row.seconds, row.path))
+    with progress_display("targets", len(todo)) as advance:
+        for rows in _batches(todo, max_batch_seconds):
+            for row, result in zip(rows, _restored(manifest, rows, sidon), strict=True):
+                folder.keep(row, result)
+            advance(len(rows), f"{sum(row.seconds for row in rows):.0f} s in the last batch")
+    return folder.finish()
+
+
+def _restored(manifest: Manifest, rows: Sequence[ManifestRow], sidon: Sidon) -> Iterable[Float32Array | Rejection]:
+    """The target, or why there is none, of every row; a file that fails takes none of its neighbours along."""
+    results: dict[str, Float32Array | Rejection] = {}
+    readable: list[tuple[ManifestRow, tuple[Float32Array, int]]] = []
+    for row in rows:
+        try:
+            signal, rate = read_channels(manifest.file(row))
+            if (len(signal), rate) != (row.num_samples, row.rate):
+                raise DataError(f"{row.path}: has changed since the manifest was made; prepare the folder again")
+            if not signal.any():
+                raise DataError(f"{row.path}: silent, there is nothing to restore")
+        except DataError as error:
+            results[row.path] = Rejection(row.path, "unreadable", str(error))
+        else:
+            readable.append((row, (signal, rate)))
+    restored = sidon.restore([file for _, file in readable]) if readable else []
+    results |= {row.path: target for (row, _), target in zip(readable, restored, strict=True)}
+    return [results[row.path] for row in rows]
+
+
+def _batches(rows: Sequence[ManifestRow], max_seconds: float) -> Iterator[list[ManifestRow]]:
+    """Neighbours that together last at most `max_seconds`; a longer file goes alone."""
+    batch: list[ManifestRow] = []
+    for row in rows:
+        if batch and sum(item.seconds for item in batch) + row.seconds > max_seconds:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch

@@ -1,0 +1,1 @@
+"""Token files and their windows, for language models."""

@@ -1,0 +1,164 @@
+"""The whole examination: open, look at everything, say what it means."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from snac_exp.checkpoints.store import Entry
+from snac_exp.doctor.average import drift_by_group, examine_average
+from snac_exp.doctor.changes import changes, examine_changes, in_names_of
+from snac_exp.doctor.codebooks import examine_codebooks
+from snac_exp.doctor.findings import Finding, problem, problems
+from snac_exp.doctor.groups import by_group, steps_by_group
+from snac_exp.doctor.history import Divergence, Line, around, divergence, examine_history, lines_of
+from snac_exp.doctor.moments import examine_moments
+from snac_exp.doctor.opening import Patient, Tensors, entries_of, file_of, open_patient, run_of
+from snac_exp.doctor.recovery import Refuge, examine_file, last_good
+from snac_exp.doctor.report import GroupFigures, Report
+from snac_exp.doctor.values import examine_values, examine_weight_norm, weight_norm_ranges
+from snac_exp.errors import CheckpointError
+
+
+def examine(source: Path, against: Path | None = None) -> Report:
+    """Look at a checkpoint, a plain state dict, or a run's newest checkpoint.
+
+    Against another checkpoint where one is given, else, in a run, against its oldest one.
+
+    Raises:
+        CheckpointError: there is nothing at `source`, or `against` cannot be opened.
+    """
+    path, whole_run = file_of(source), source.is_dir()
+    run_dir = run_of(path) or (run_of(source) if whole_run else None)
+    findings = list(examine_file(path, _entry(run_dir, path)))
+    other = None if against is None else open_patient(file_of(against))
+    try:
+        patient = open_patient(path)
+    except CheckpointError as error:
+        lines = lines_of(run_dir, None)
+        findings += [problem("file", path.name, str(error)), *examine_history(lines, run_dir, whole_run=whole_run)]
+        return _concluded(Report(path, run_dir, "not opened", findings, ""), lines, None)
+    lines = lines_of(run_dir, None if whole_run else patient.step)
+    first = _first_of(run_dir, patient)
+    findings += _examine_patient(patient, first, lines)
+    findings += [] if other is None else _examine_against(patient, other, first)
+    findings += examine_history(lines, run_dir, whole_run=whole_run)
+    compared = other or first
+    report = Report(
+        path,
+        run_dir,
+        _about(patient),
+        findings,
+        "",
+        groups=_groups(patient, compared),
+        compared_with=None if compared is None else _title(compared, run_dir),
+        weight_norm=weight_norm_ranges(patient.model),
+    )
+    return _concluded(report, lines, first)
+
+
+def _entry(run_dir: Path | None, path: Path) -> Entry | None:
+    entries = entries_of(run_dir) if run_dir is not None else []
+    return next((item for item in entries if item.file == path.name), None)
+
+
+def _examine_patient(patient: Patient, first: Patient | None, lines: Sequence[Line]) -> Iterator[Finding]:
+    """Everything that a checkpoint says by itself and beside the run's oldest one."""
+    start: Tensors | None = None if first is None else first.model
+    yield from examine_values(patient, start)
+    yield from examine_weight_norm(patient)
+    yield from examine_moments(patient)
+    yield from examine_average(patient, start)
+    yield from examine_codebooks(patient, lines)
+    if first is not None:
+        yield from examine_changes(patient, first.model, first.path.name, same_run=True)
+
+
+def _examine_against(patient: Patient, other: Patient, first: Patient | None) -> Iterator[Finding]:
+    if first is None or other.path.resolve() != first.path.resolve():
+        same_run = other.run_dir is not None and other.run_dir == patient.run_dir
+        title = _title(other, patient.run_dir)
+        yield from examine_changes(patient, in_names_of(patient, other.model), title, same_run=same_run)
+
+
+def _first_of(run_dir: Path | None, patient: Patient) -> Patient | None:
+    """The run's oldest checkpoint that can be opened, if it is older than the patient."""
+    for entry in reversed(entries_of(run_dir)) if run_dir is not None else ():
+        if patient.step is None or entry.step >= patient.step:
+            return None
+        path = run_dir / "checkpoints" / entry.file if run_dir is not None else Path(entry.file)
+        if list(examine_file(path, entry)):
+            continue
+        return open_patient(path)
+    return None
+
+
+def _groups(patient: Patient, other: Patient | None) -> list[GroupFigures]:
+    steps, drifts = steps_by_group(patient), drift_by_group(patient)
+    changed = (
+        {} if other is None else {item.group: item for item in changes(patient, in_names_of(patient, other.model))}
+    )
+    return [
+        GroupFigures(
+            group,
+            len(own),
+            sum(tensor.numel() for tensor in own.values()),
+            steps.get(group, 0),
+            changed.get(group),
+            drifts.get(group),
+        )
+        for group, own in by_group(patient).items()
+    ]
+
+
+def _concluded(report: Report, lines: Sequence[Line], first: Patient | None) -> Report:
+    """The report with the losses, its verdict and, in a run, the checkpoint to go back to."""
+    found = divergence(lines)
+    report = replace(report, history=_rows(lines, found))
+    wrong = problems(report.findings)
+    if not wrong:
+        return replace(report, verdict="healthy: nothing wrong was found")
+
+    def is_sound(patient: Patient) -> bool:
+        told = [line for line in lines if patient.step is None or line["step"] <= patient.step]
+        start = None if first is None or first.path == patient.path else first
+        return not problems(_examine_patient(patient, start, told))
+
+    good_step = None if found is None else found.good_step
+    unsound = report.path.resolve() if any(item.check != "history" for item in wrong) else None
+    refuge = None if report.run_dir is None else last_good(report.run_dir, good_step, is_sound, unsound)
+    return replace(report, verdict=_verdict(report, wrong, refuge), last_good=refuge)
+
+
+def _verdict(report: Report, wrong: Sequence[Finding], refuge: Refuge | None) -> str:
+    count = "1 problem" if len(wrong) == 1 else f"{len(wrong)} problems"
+    text = f"not healthy: {count} ({', '.join(dict.fromkeys(item.check for item in wrong))}). "
+    if report.run_dir is None:
+        return text + "It lies in no run folder, so there is nothing to go back to: use another file"
+    if refuge is None:
+        return text + "None of the run's checkpoints is good: begin again"
+    return f"{text}The last good checkpoint is {refuge.file} (step {refuge.step}); {refuge.advice(report.run_dir)}"
+
+
+def _about(patient: Patient) -> str:
+    num_values = sum(tensor.numel() for tensor in patient.model.values())
+    size = f"{len(patient.model)} tensors, {num_values / 1e6:.1f} million values"
+    if not patient.is_ours:
+        return f"plain state dict: {size}"
+    state, name = patient.facts.get("state") or {}, patient.config.get("name", "?")
+    extras = list(dict.fromkeys([*patient.optimizers, *(part for part in patient.parts if part != "model")]))
+    held = f"; with {', '.join(extras)}" if extras else "; weights only"
+    return f"checkpoint of {name}, step {state.get('step')}, epoch {state.get('epoch')}: {size}{held}"
+
+
+def _title(patient: Patient, run_dir: Path | None) -> str:
+    return patient.path.name if run_dir is not None and patient.run_dir == run_dir else str(patient.path)
+
+
+def _rows(lines: Sequence[Line], found: Divergence | None) -> list[dict[str, Any]]:
+    """What is shown of the losses: step, loss, gradient norm, learning rates."""
+    shown = ("step", "epoch", "train/loss", "train/grad_norm")
+    return [
+        {name: value for name, value in line.items() if name in shown or name.startswith("lr/")}
+        for line in around(lines, found)
+    ]

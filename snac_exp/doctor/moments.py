@@ -1,0 +1,91 @@
+"""What the optimizers remember: moments that AdamW can have, and none that it cannot."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from snac_exp.doctor.findings import Finding, named, note, problem
+from snac_exp.doctor.groups import Moments, moments_of
+from snac_exp.doctor.opening import Patient
+from snac_exp.doctor.values import STEPS_TO_WAKE
+
+# For rounding in float32.
+SLACK = 1.05
+# Where a checkpoint does not say how gradients were clipped: no gradient of a trained value is this large.
+LARGEST_GRADIENT = 1e4
+
+
+def examine_moments(patient: Patient) -> Iterator[Finding]:
+    """Findings about every parameter that an optimizer has stepped; those that it never stepped have no moments, as
+    frozen groups do not, and nothing is said of them."""
+    silent: dict[str, list[str]] = {}
+    counts: dict[str, set[int]] = {}
+    for item in moments_of(patient):
+        if not isinstance(item.state.get("exp_avg"), Tensor) or not isinstance(item.state.get("exp_avg_sq"), Tensor):
+            continue
+        counts.setdefault(item.group, set()).add(item.steps)
+        finding = _broken(item, patient)
+        if finding is not None:
+            yield finding
+        elif item.steps >= STEPS_TO_WAKE and not item.state["exp_avg_sq"].any():
+            silent.setdefault(item.group, []).append(item.name)
+    for group, names in silent.items():
+        yield problem("moments", group, f"no gradient ever reached {named(names)}, in {max(counts[group])} steps")
+    yield from _counts(patient, counts)
+
+
+def bound(settings: Any) -> float:
+    """Largest possible |m| / sqrt(v) of Adam's moments, whatever the gradients were.
+
+    m = (1 - b1) sum b1^k g_k and v = (1 - b2) sum b2^k g_k^2, so by Cauchy and Schwarz
+    |m| / sqrt(v) <= (1 - b1) / sqrt((1 - b2) (1 - b1^2 / b2)); 7.3 for betas 0.9 and 0.999. Infinite if b1^2 >= b2.
+    """
+    first, second = (float(beta) for beta in settings["betas"])
+    if first * first >= second:
+        return math.inf
+    return (1 - first) / math.sqrt((1 - second) * (1 - first * first / second))
+
+
+def _broken(item: Moments, patient: Patient) -> Finding | None:
+    mean, square = item.state["exp_avg"].float(), item.state["exp_avg_sq"].float()
+    where = f"{item.optimizer}: {item.name}"
+    num = int((~mean.isfinite()).sum() + (~square.isfinite()).sum())
+    if num:
+        return problem("moments", where, f"{num} moments are not finite: the next step makes the weights NaN")
+    if (square < 0).any():
+        return problem("moments", where, "second moments are negative, which no sum of squares is")
+    largest, limit = float(square.max().sqrt()) if square.numel() else 0.0, _clip(item.optimizer, patient)
+    if largest > SLACK * (limit or LARGEST_GRADIENT):
+        text = f"exploded: a gradient of about {largest:.3g} went in" + (
+            f", though they are clipped to {limit:g}" if limit else ""
+        )
+        return problem("moments", where, text)
+    if "betas" in item.settings:
+        eps = float(item.settings.get("eps", 1e-8))
+        step = float((mean.abs() / (square.sqrt() + eps)).max()) if mean.numel() else 0.0
+        if step > SLACK * bound(item.settings):
+            text = (
+                f"first and second moments do not belong together: the next step is {step:.3g} times the learning rate"
+            )
+            return problem("moments", where, text)
+    return None
+
+
+def _clip(optimizer: str, patient: Patient) -> float | None:
+    """The norm that the recipe clips an optimizer's gradients to."""
+    section = "trainer" if optimizer == "optimizer" else "adversary"
+    limit = (patient.config.get(section) or {}).get("grad_clip")
+    return float(limit) if limit else None
+
+
+def _counts(patient: Patient, counts: dict[str, set[int]]) -> Iterator[Finding]:
+    for group, steps in counts.items():
+        if patient.step is not None and max(steps) > patient.step:
+            text = f"its moments have counted {max(steps)} steps, the run {patient.step}: they are of another run"
+            yield problem("moments", group, text)
+        elif len(steps) > 1:
+            yield note(
+                "moments", group, f"its parameters were stepped {min(steps)} to {max(steps)} times, not all as often"
+            )

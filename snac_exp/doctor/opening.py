@@ -1,0 +1,162 @@
+"""Opens what the doctor looks at: checkpoints of ours, plain state dicts of others. Nothing in a file is executed."""
+
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from snac_exp.checkpoints.store import FORMAT, CheckpointStore, Entry
+from snac_exp.errors import CheckpointError
+
+Tensors = dict[str, Tensor]
+
+PLAIN_FILES = ("model.safetensors", "pytorch_model.bin")  # in an exported folder, in upstream's layout
+_NESTED = ("state_dict", "model_state_dict", "model")  # where other programs put the weights
+_OLD_WEIGHT_NORM = {
+    ".weight_g": ".parametrizations.weight.original0",
+    ".weight_v": ".parametrizations.weight.original1",
+}
+
+
+@dataclass(frozen=True)
+class Patient:
+    """An opened file.
+
+    model, average (EMA) and adversary: tensors by name. optimizers: their state dicts by name. facts: the rest of a
+    checkpoint of ours, empty for a plain state dict. run_dir: the run folder that it lies in.
+    """
+
+    path: Path
+    model: Tensors
+    average: Tensors = field(default_factory=dict)
+    adversary: Tensors = field(default_factory=dict)
+    optimizers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    run_dir: Path | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a checkpoint of this program, not a plain state dict."""
+        return bool(self.facts)
+
+    @property
+    def step(self) -> int | None:
+        """Optimiser steps done; None where the file does not say."""
+        step = (self.facts.get("state") or {}).get("step")
+        return int(step) if step is not None else None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved config of its run, empty where there is none."""
+        return dict(self.facts.get("config") or {})
+
+    @property
+    def parts(self) -> dict[str, Tensors]:
+        """All named tensors by what they belong to."""
+        parts = {"model": self.model, "ema": self.average, "adversary": self.adversary}
+        return {name: tensors for name, tensors in parts.items() if tensors}
+
+
+def run_of(path: Path) -> Path | None:
+    """The run folder that a path is, or that a file lies in."""
+    if path.is_dir():
+        return path if (path / "checkpoints").is_dir() else None
+    inside = path.resolve().parent
+    return inside.parent if inside.name == "checkpoints" and (inside.parent / "config.yaml").is_file() else None
+
+
+def entries_of(run_dir: Path) -> list[Entry]:
+    """The checkpoints that a run lists, newest first."""
+    return CheckpointStore(run_dir / "checkpoints", None, 1).entries()
+
+
+def file_of(path: Path) -> Path:
+    """The file to look at: the path itself, a run's newest checkpoint, or the weights in a folder.
+
+    Raises:
+        CheckpointError: there is nothing of that kind.
+    """
+    if path.is_file():
+        return path
+    if run_of(path) is not None:
+        entries = entries_of(path)
+        if not entries:
+            raise CheckpointError(f"{path} lists no checkpoint in checkpoints/latest.json; give a file")
+        return path / "checkpoints" / entries[0].file
+    for name in PLAIN_FILES:
+        if (path / name).is_file():
+            return path / name
+    raise CheckpointError(
+        f"there is no checkpoint {path}: give a file, a run folder, or a folder with a codec's weights"
+    )
+
+
+def open_patient(path: Path) -> Patient:
+    """Open a checkpoint or a plain state dict (torch or safetensors).
+
+    Raises:
+        CheckpointError: it is neither, it is damaged, or opening it would run code.
+    """
+    content = _read(path)
+    if isinstance(content, Mapping) and content.get("format") == FORMAT and isinstance(content.get("model"), Mapping):
+        return _checkpoint(path, dict(content))
+    weights = _weights(content)
+    if not weights:
+        raise CheckpointError(f"{path} holds no named tensors: it is no checkpoint and no state dict")
+    return Patient(path, weights, run_dir=run_of(path))
+
+
+def _read(path: Path) -> Any:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it asks for {found[1]}, which could run code" if found else "it is damaged, or something else"
+        raise CheckpointError(f"{path} is refused: {reason}; nothing of it was executed") from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path} is damaged and cannot be read: {reason}") from error
+
+
+def _checkpoint(path: Path, payload: dict[str, Any]) -> Patient:
+    optimizers = {name: item for name, item in payload.items() if _is_optimizer(item)}
+    own = {"model", "ema", "adversary_model", *optimizers}
+    return Patient(
+        path,
+        model=_weights(payload["model"]),
+        average=_weights(payload.get("ema")),
+        adversary=_weights(payload.get("adversary_model")),
+        optimizers=optimizers,
+        facts={name: item for name, item in payload.items() if name not in own},
+        run_dir=run_of(path),
+    )
+
+
+def _is_optimizer(item: object) -> bool:
+    return isinstance(item, Mapping) and {"state", "param_groups"} <= set(item)
+
+
+def _weights(content: object) -> Tensors:
+    """The named tensors of a state dict, also of a nested one; names of weight norm as this program writes them."""
+    if not isinstance(content, Mapping):
+        return {}
+    for name in _NESTED:
+        if isinstance(content.get(name), Mapping):
+            return _weights(content[name])
+    return {_modern(str(name)): item for name, item in content.items() if isinstance(item, Tensor)}
+
+
+def _modern(name: str) -> str:
+    for old, modern in _OLD_WEIGHT_NORM.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + modern
+    return name

@@ -1,0 +1,1 @@
+"""Exported folders: formats, model card, upload."""

@@ -1,0 +1,98 @@
+"""`snac-exp export`: an exported folder is whole or absent, and pushing it goes on from there."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from snac_exp.codec.checkpoint import fingerprint
+from snac_exp.errors import ConfigError
+from snac_exp.release.blueprint import restore
+from snac_exp.release.codec import ReleasedCodec
+from snac_exp.release.export.formats import FORMATS
+from snac_exp.release.export.model_card import CardTexts, model_card
+from snac_exp.release.loading import Opened
+from snac_exp.system.files import (
+    folder_beside,
+    left_beside,
+    read_json,
+    remove_left,
+    sha256_of_file,
+    write_json,
+    write_text,
+)
+
+CARD_FILE = "README.md"
+INDEX_FILE = "export.json"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What to write: names of `layouts.FORMATS`, texts of the card, and the name the card gives to the model."""
+
+    formats: tuple[str, ...]
+    texts: CardTexts
+    repo_id: str | None
+
+
+def export(opened: Opened, output: Path, wanted: Export) -> list[str]:
+    """Write the folder, or find it there already, complete and of this very export.
+
+    Returns:
+        What was written and proved, line by line.
+
+    Raises:
+        ConfigError: `output` holds something else, or a format has another name.
+        CheckpointError: a form does not decode as the model does.
+    """
+    identity = _identity(opened, wanted)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        _require_same(output, identity)
+        return [f"{output} holds this export already, unchanged"]
+    remove_left(left_beside(output))
+    with folder_beside(output) as temporary:
+        lines = [FORMATS[name](opened, temporary) for name in wanted.formats]
+        write_text(temporary / CARD_FILE, _card(opened, wanted, temporary, output))
+        index = {"export": identity, "files": {name: sha256_of_file(temporary / name) for name in _files(temporary)}}
+        write_json(temporary / INDEX_FILE, index)
+        if output.exists():
+            output.rmdir()  # it is empty
+        temporary.rename(output)
+    return [*lines, f"{CARD_FILE}: the model card", f"exported to {output}"]
+
+
+def exported_files(output: Path) -> dict[str, int]:
+    """Names and sizes in bytes of an exported folder's files, the index left out: it is for this machine."""
+    return {name: (output / name).stat().st_size for name in read_json(output / INDEX_FILE)["files"]}
+
+
+def _identity(opened: Opened, wanted: Export) -> dict[str, Any]:
+    unknown = sorted(set(wanted.formats) - set(FORMATS))
+    if unknown or not wanted.formats:
+        raise ConfigError(f"formats={list(wanted.formats)}: {unknown} is no form of export; there is {list(FORMATS)}")
+    return {
+        "weights": fingerprint(opened.model),
+        "formats": sorted(wanted.formats),
+        "texts": asdict(wanted.texts) | {"languages": list(wanted.texts.languages)},
+        "repo_id": wanted.repo_id,
+    }
+
+
+def _card(opened: Opened, wanted: Export, folder: Path, output: Path) -> str:
+    model = restore(opened.blueprint, opened.model.state_dict(), opened.origin, folded=opened.folded)
+    names = [f"{path.name}/" if path.is_dir() else path.name for path in sorted(folder.iterdir())]
+    codec = ReleasedCodec(model, opened.blueprint)
+    return model_card(opened, codec, wanted.texts, wanted.repo_id or output.name, names)
+
+
+def _files(folder: Path) -> Sequence[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def _require_same(output: Path, identity: dict[str, Any]) -> None:
+    index = output / INDEX_FILE
+    if not index.is_file() or read_json(index).get("export") != identity:
+        raise ConfigError(f"{output} exists and holds something else; give a new folder, nothing was touched")
+    for name, digest in read_json(index)["files"].items():
+        if not (output / name).is_file() or sha256_of_file(output / name) != digest:
+            raise ConfigError(f"{output / name} is not the file that was exported; export into a new folder")

@@ -1,0 +1,201 @@
+"""The model card: what the model is, how it was made, how good it is, how to use it, under which licence."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from snac_exp import __version__
+from snac_exp.codec.geometry import Geometry
+from snac_exp.errors import CheckpointError
+from snac_exp.evaluation.summary import SUMMARY_FILE
+from snac_exp.release.blueprint import Blueprint
+from snac_exp.release.codec import ReleasedCodec
+from snac_exp.release.files.audio import rate_label
+from snac_exp.release.loading import Opened
+from snac_exp.system.files import read_json
+
+RECIPE_KEYS = ("heads", "init", "curriculum", "lr", "loss", "task", "trainer", "seed")
+"""Parts of the stored config that belong into a card; the others say where files lie on somebody's machine."""
+
+_METRICS = ("l1", "stft_magnitude", "stft_complex", "mel_distance", "lsd_db", "lsd_high_db", "si_sdr_db", "stoi")
+_FILES = {
+    "config.json": "the output at the codec's own rate in upstream's layout, with `pytorch_model.bin`",
+    "pytorch_model.bin": "its weights",
+    "snac_exp.json": "the model with all outputs, with `model.safetensors`",
+    "model.safetensors": "its weights, weight norm as in training",
+    "fused/": "the same for inference: weight norm folded",
+    "onnx/": "encoder and decoder graphs; `onnx.json` describes their inputs",
+}
+
+
+@dataclass(frozen=True)
+class CardTexts:
+    """What only a person can say.
+
+    Attributes:
+        licence: SPDX id of these weights, e.g. mit; None = not stated.
+        base_licence: of the codec it was trained from.
+        data: one or more sentences on the training data, its origin and its licence.
+        languages: ISO codes of the languages in the data.
+    """
+
+    title: str | None = None
+    licence: str | None = None
+    base_licence: str | None = None
+    data: str | None = None
+    languages: Sequence[str] = ()
+
+
+def model_card(opened: Opened, codec: ReleasedCodec, texts: CardTexts, repo_id: str, files: Sequence[str]) -> str:
+    """The text of README.md for an exported folder; `files` are the names in it, folders with a slash."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined, autoescape=False
+    )
+    environment.filters["cell"] = _cell
+    native = codec.geometry.sampling_rate
+    summary = _summary(opened)
+    return environment.get_template("model_card.md.j2").render(
+        front_matter=_front_matter(opened.blueprint, texts),
+        title=_line(texts.title or f"{opened.blueprint.name}, {_rates(codec)}"),
+        name=_line(opened.blueprint.name),
+        rates=_rates(codec),
+        bitrate=codec.bitrate,
+        recipe_name=_line(str(_config(opened).get("name", "unknown"))),
+        package_version=__version__,
+        facts=_facts(opened, codec),
+        repo_id=repo_id,
+        top_rate=codec.sample_rates[-1],
+        native_rate=native,
+        has_snac="pytorch_model.bin" in files,
+        files=[(name, _FILES[name]) for name in files if name in _FILES],
+        data_summary=_data_summary(opened, texts),
+        evaluation=_evaluation(summary),
+        num_utterances=round(summary.get("count/utterances", 0)),
+        recipe=recipe_yaml(_config(opened)),
+        licence=_licence(opened.blueprint, texts),
+    )
+
+
+def recipe_yaml(config: Mapping[str, Any]) -> str:
+    """The recipe's part of a run's config as YAML; absolute paths, which tell of a machine, become `…`."""
+    recipe = {key: _without_paths(config[key]) for key in RECIPE_KEYS if key in config}
+    text: str = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100)
+    return text.replace("```", "'''")
+
+
+def _summary(opened: Opened) -> dict[str, float]:
+    """The run's summary.json, or nothing.
+
+    Raises:
+        CheckpointError: it is there but damaged.
+    """
+    path = None if opened.run_dir is None else opened.run_dir / SUMMARY_FILE
+    if path is None or not path.is_file():
+        return {}
+    try:
+        summary = read_json(path)
+        return {str(key): float(value) for key, value in summary.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); evaluate the run again or move the file away") from None
+
+
+def _evaluation(summary: Mapping[str, float]) -> str:
+    """A Markdown table: a row per candidate of the summary, a column per metric that it has."""
+    metrics = [metric for metric in _METRICS if any(key.endswith(f"/{metric}") for key in summary)]
+    names = dict.fromkeys(key.rpartition("/")[0] for key in summary if key.rpartition("/")[2] in metrics)
+    if not names:
+        return ""
+    rows = [["", *metrics], ["---"] * (len(metrics) + 1)]
+    rows += [[_cell(name), *(_number(summary.get(f"{name}/{metric}")) for metric in metrics)] for name in names]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _facts(opened: Opened, codec: ReleasedCodec) -> list[tuple[str, str]]:
+    geometry: Geometry = codec.geometry
+    rates = [f"{geometry.sampling_rate / geometry.hop_length / stride:.1f}" for stride in geometry.vq_strides]
+    facts = [
+        ("outputs", _rates(codec)),
+        ("codebooks", f"{len(rates)} of {', '.join(map(str, codec.codebook_sizes))} entries"),
+        ("tokens per second", ", ".join(rates)),
+        ("parameters", f"{sum(item.numel() for item in opened.model.parameters()) / 1e6:.2f} M"),
+        ("weights of the codec before training (SHA-256)", opened.blueprint.pretrained_fingerprint or "unknown"),
+    ]
+    state = (opened.checkpoint or {}).get("state")
+    if isinstance(state, dict):
+        facts.append(("optimiser steps", str(state.get("step"))))
+        facts.append(("audio trained on", f"{float(state.get('audio_seconds', 0)) / 3600:.1f} h"))
+    environment = (opened.checkpoint or {}).get("environment")
+    if isinstance(environment, dict):
+        facts.append(("trained with torch", str(environment.get("torch"))))
+    return facts
+
+
+def _data_summary(opened: Opened, texts: CardTexts) -> str:
+    lines = [_line(texts.data)] if texts.data else ["The origin of the training data was not stated."]
+    data = _config(opened).get("data")
+    if isinstance(data, dict) and "_target_" in data:
+        lines.append(f"Read by `{_line(str(data['_target_']))}`.")
+    plan = None if opened.run_dir is None else opened.run_dir / "plan.json"
+    if plan is not None and plan.is_file():
+        lines.append(f"{read_json(plan)['num_items'][0]} training utterances.")
+    return " ".join(lines)
+
+
+def _licence(blueprint: Blueprint, texts: CardTexts) -> str:
+    own = f"`{_line(texts.licence)}`" if texts.licence else "not stated; ask before you use them"
+    base = f"`{_line(texts.base_licence)}`" if texts.base_licence else "not stated here; see its own card"
+    return f"These weights: {own}. The codec they were trained from, `{_line(blueprint.name)}`: {base}."
+
+
+def _front_matter(blueprint: Blueprint, texts: CardTexts) -> str:
+    values: dict[str, Any] = {
+        "license": texts.licence or "other",
+        "library_name": "snac_exp",
+        "pipeline_tag": "audio-to-audio",
+        "tags": ["snac", "audio-codec", "neural-codec", "speech"],
+    }
+    if texts.languages:
+        values["language"] = list(texts.languages)
+    if not texts.licence:
+        values["license_name"] = "not-stated"
+    if blueprint.name in ("snac_24khz", "snac_32khz", "snac_44khz"):
+        values["base_model"] = f"hubertsiuzdak/{blueprint.name}"
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _config(opened: Opened) -> dict[str, Any]:
+    config = (opened.checkpoint or {}).get("config")
+    return config if isinstance(config, dict) else {}
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _without_paths(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_paths(item) for item in value]
+    return "…" if isinstance(value, str) and re.match(r"(/|~|[A-Za-z]:\\)", value) else value
+
+
+def _rates(codec: ReleasedCodec) -> str:
+    return " and ".join(
+        f"{rate_label(rate).removesuffix('k')} {'kHz' if rate % 1000 == 0 else 'Hz'}" for rate in codec.sample_rates
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _line(text: str) -> str:
+    """Text from a file on one line, without what Markdown and HTML would act on."""
+    return re.sub(r"\s+", " ", re.sub(r"[<>`\[\]]", "", text)).strip()
+
+
+def _cell(text: str) -> str:
+    return _line(str(text)).replace("|", "/")

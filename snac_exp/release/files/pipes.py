@@ -1,0 +1,84 @@
+"""One signal between files and standard input and output."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from snac_exp.errors import ConfigError
+from snac_exp.release.code_files import MAX_NPZ_BYTES, read_npz, write_npz
+from snac_exp.release.codec import ReleasedCodec, to_numpy
+from snac_exp.release.codes import Codes
+from snac_exp.release.files.audio import decode_to_files, encode_source, open_pcm, open_source, pcm
+from snac_exp.release.files.folders import Settings
+
+
+def reconstruct_pcm(
+    codec: ReleasedCodec, source: IO[bytes], target: IO[bytes], pcm_rate: int, settings: Settings
+) -> None:
+    """Raw PCM in, raw PCM out at the one rate of the settings."""
+    with open_pcm(source, pcm_rate) as audio:
+        codes = encode_source(codec, audio, chunk_seconds=settings.chunk_seconds)
+    with _until_the_reader_leaves():
+        write_pcm(codec, codes, target, settings)
+
+
+def encode_one(codec: ReleasedCodec, source: str, target: str, pcm_rate: int, chunk_seconds: float) -> None:
+    """An audio file or raw PCM (`-`) into an .npz file or standard output (`-`).
+
+    Raises:
+        ConfigError: the target is no .npz.
+    """
+    if target != "-" and Path(target).suffix != ".npz":
+        raise ConfigError(f"{target}: codes of one signal go into FILE.npz, FILE.parquet (from a file) or -")
+    opened = open_pcm(sys.stdin.buffer, pcm_rate) if source == "-" else open_source(Path(source).expanduser())
+    with opened as audio:
+        codes = encode_source(codec, audio, chunk_seconds=chunk_seconds)
+    with _until_the_reader_leaves():
+        write_npz(sys.stdout.buffer if target == "-" else Path(target).expanduser(), codes)
+
+
+def decode_one(codec: ReleasedCodec, source: str, target: str, settings: Settings) -> None:
+    """An .npz file or standard input (`-`) into a WAV file or raw PCM on standard output (`-`)."""
+    rate = _only_rate(settings)
+    codes = read_npz(sys.stdin.buffer.read(MAX_NPZ_BYTES) if source == "-" else Path(source).expanduser())
+    if target == "-":
+        with _until_the_reader_leaves():
+            write_pcm(codec, codes, sys.stdout.buffer, settings)
+        return
+    decode_to_files(
+        codec,
+        codes,
+        {rate: Path(target).expanduser()},
+        seed=settings.seed,
+        noise=settings.noise,
+        chunk_seconds=settings.chunk_seconds,
+    )
+
+
+def write_pcm(codec: ReleasedCodec, codes: Codes, target: IO[bytes], settings: Settings) -> None:
+    """Raw PCM of the first row at the one rate of the settings, chunk after chunk."""
+    rate = _only_rate(settings)
+    chunks = codec.decode_chunks(
+        codes, [rate], seed=settings.seed, noise=settings.noise, chunk_seconds=settings.chunk_seconds
+    )
+    for chunk in chunks:
+        target.write(pcm(to_numpy(chunk[rate])).tobytes())
+        target.flush()
+
+
+@contextmanager
+def _until_the_reader_leaves() -> Iterator[None]:
+    """A reader like `head` that has enough is no error; what Python still holds for it goes nowhere."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _only_rate(settings: Settings) -> int:
+    if len(settings.rates) != 1:
+        raise ConfigError(f"one file or pipe takes one rate, not {list(settings.rates)}; say which: rates=[48000]")
+    return settings.rates[0]

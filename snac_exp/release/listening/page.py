@@ -1,0 +1,171 @@
+"""The page to listen, in gradio: drop a file or record, hear and see the input beside every reconstruction.
+
+Uploads and results lie in one temporary folder that goes when the page does. One upload is worked on at a time.
+"""
+
+import importlib
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from snac_exp.errors import ConfigError, DataError
+from snac_exp.release.codec import ReleasedCodec
+from snac_exp.release.listening.reconstruct import Heard, Voice, listen, voices_of
+
+KEEP_SECONDS = 3600
+RESULTS = "heard_"  # folders of results begin so
+
+
+@dataclass(frozen=True)
+class PageSettings:
+    """Where the page is served and how much it takes."""
+
+    host: str
+    port: int
+    max_seconds: float
+    max_megabytes: float
+    seed: int
+
+
+def serve(tuned: ReleasedCodec, pretrained: ReleasedCodec | None, settings: PageSettings) -> NoReturn:
+    """Serve the page until interrupted, see `opened_page`, and end the process."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped by the system, the folder goes as with Ctrl-C
+    with opened_page(tuned, pretrained, settings) as (blocks, _):
+        print(f"{blocks.local_url.rstrip('/')}  (stop with Ctrl-C)", flush=True)
+        blocks.block_thread()
+    sys.stdout.flush()
+    os._exit(0)  # a thread of gradio's may still be within PyTorch, where the interpreter's end would abort the process
+
+
+@contextmanager
+def opened_page(
+    tuned: ReleasedCodec, pretrained: ReleasedCodec | None, settings: PageSettings
+) -> Iterator[tuple[Any, Path]]:
+    """The page, which is served, and the folder of its files, which goes with it at the end.
+
+    Raises:
+        ConfigError: gradio is not installed, or the address cannot be bound.
+    """
+    _require_free(settings.host, settings.port)
+    with tempfile.TemporaryDirectory(prefix="snac_exp_page_") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        gradio = _gradio()
+        listener = Listener(voices_of(tuned, pretrained), settings, Path(folder))
+        blocks = _blocks(gradio, tuned.name, listener)
+        blocks.queue(default_concurrency_limit=1, max_size=16)
+        blocks.launch(
+            server_name=settings.host,
+            server_port=settings.port,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            max_file_size=f"{max(1, int(settings.max_megabytes * 1000))}kb",
+            allowed_paths=[],
+            run_history=False,  # it would keep uploads
+            footer_links=[],
+            theme=gradio.themes.Default(font=["sans-serif"], font_mono=["monospace"]),
+            css="#facts table {width: 100%} #facts td + td, #facts th + th {text-align: right}",
+        )
+        try:
+            yield blocks, Path(folder)
+        finally:
+            listener.close()
+            blocks.close(verbose=False)
+
+
+def _require_free(host: str, port: int) -> None:
+    """ConfigError unless this address can be bound; gradio would not say why."""
+    if not 1 <= port <= 65535:
+        raise ConfigError(f"port={port} must be between 1 and 65535")
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # as the server will; one that listens still counts
+            probe.bind(address)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConfigError(f"cannot serve on host={host} port={port} ({reason}); give another port= or host=") from None
+
+
+class Listener:
+    """What is computed for the uploads, one at a time, each into a folder of its own below `folder`."""
+
+    def __init__(self, voices: list[Voice], settings: PageSettings, folder: Path) -> None:
+        self.voices, self.settings, self.folder = voices, settings, folder
+        self._working, self._closing = threading.Lock(), threading.Event()
+
+    def hear(self, path: Path) -> Heard:
+        """Every voice for one upload; DataError if it cannot be used, or the page closes meanwhile."""
+        limit, seed = self.settings.max_seconds, self.settings.seed
+        with self._working:
+            self._go_on()
+            _forget_old(self.folder)
+            target = Path(tempfile.mkdtemp(prefix=RESULTS, dir=self.folder))
+            return listen(path, self.voices, target, seed=seed, max_seconds=limit, advance=self._go_on)
+
+    def close(self) -> None:
+        """Take nothing more, and wait for what is under way, which ends with its chunk."""
+        self._closing.set()
+        with self._working:
+            return
+
+    def _go_on(self, seconds: float = 0.0) -> None:
+        if self._closing.is_set():
+            raise DataError("the page is being closed; open it again")
+
+
+def _blocks(gradio: Any, name: str, listener: Listener) -> Any:
+    settings = listener.settings
+
+    def reconstruct(path: str | None) -> list[Any]:
+        if path is None:
+            raise gradio.Error("drop a file or record something first")
+        try:
+            heard = listener.hear(Path(path))
+        except DataError as error:
+            raise gradio.Error(str(error).replace(str(path), "the upload")) from None
+        return [*map(str, heard.outputs), str(heard.picture), heard.facts]
+
+    cache = (KEEP_SECONDS, KEEP_SECONDS)  # how often gradio looks at its own copies, and how old they may become
+    with gradio.Blocks(title=f"snac_exp: {name}", analytics_enabled=False, delete_cache=cache) as blocks:
+        limits = f"at most {settings.max_seconds:g} s and {settings.max_megabytes:g} MB"
+        gradio.Markdown(f"# {name}: input and reconstructions\nDrop a file or record, {limits}.")
+        source = gradio.Audio(sources=["upload", "microphone"], type="filepath", label="input", buttons=["download"])
+        button = gradio.Button("Reconstruct", variant="primary", elem_id="reconstruct")
+        shown = {"type": "filepath", "interactive": False}
+        with gradio.Row():  # without gradio's button to share, which uploads to a server elsewhere
+            players = [gradio.Audio(label=voice.label, buttons=["download"], **shown) for voice in listener.voices]
+        facts = gradio.Markdown(elem_id="facts")
+        buttons = ["download", "fullscreen"]
+        picture = gradio.Image(label="spectrograms", format="png", buttons=buttons, elem_id="picture", **shown)
+        results = [*players, picture, facts]
+        source.change(lambda: [None] * len(results), None, results, queue=False)  # they are of another input
+        button.click(reconstruct, source, results)
+    return blocks
+
+
+def _forget_old(folder: Path) -> None:
+    """Results go an hour after they were made, so that a page that is open for weeks fills no disk."""
+    for path in folder.glob(f"{RESULTS}*"):
+        if time.time() - path.stat().st_mtime > KEEP_SECONDS:
+            shutil.rmtree(path)
+
+
+def _gradio() -> Any:
+    try:
+        return importlib.import_module("gradio")
+    except ImportError as error:
+        raise ConfigError(f"the page needs {error.name}: pip install 'snac_exp[serve]'") from None

@@ -1,0 +1,201 @@
+"""`load_codec`: from whatever names a trained codec to something that encodes and decodes."""
+
+import json
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from snac_exp.checkpoints.store import read_checkpoint
+from snac_exp.codec.checkpoint import WEIGHTS_FILE, LoadedCodec, load_directory
+from snac_exp.codec.checkpoint import load_codec as load_upstream
+from snac_exp.codec.geometry import CONFIG_FILE
+from snac_exp.codec.heads import NativeHead
+from snac_exp.codec.multirate import MultiRateSnac, head_name
+from snac_exp.errors import CheckpointError
+from snac_exp.release.blueprint import Blueprint, check_finite, restore
+from snac_exp.release.codec import ReleasedCodec
+
+DESCRIPTION_FILE = "snac_exp.json"
+TENSORS_FILE = "model.safetensors"
+FORMAT = "snac_exp multi-rate codec"
+VERSION = 1
+BEST = "best_model.pt"
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+_UNREADABLE = (OSError, LookupError, TypeError, AttributeError)
+"""What torch's reader raises, beside its own errors, where a checkpoint is cut off, damaged or another file."""
+_NATIVE_HEAD = f"{NativeHead.__module__}.{NativeHead.__qualname__}"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model as trained (weight norm unfolded where its file has it), and where it came from.
+
+    Attributes:
+        checkpoint: the payload of the training checkpoint without its tensors, if it came from one.
+        run_dir: the run folder of that checkpoint, if it lies in one.
+    """
+
+    model: MultiRateSnac
+    blueprint: Blueprint
+    origin: str
+    checkpoint: dict[str, Any] | None = None
+    run_dir: Path | None = None
+    folded: bool = False
+
+
+def load_codec(
+    source: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    allow_heads: Collection[str] = (),
+) -> ReleasedCodec:
+    """Open a trained codec.
+
+    Args:
+        source: a run folder (its checkpoints/best_model.pt), a checkpoint file, a folder that `snac-exp export` wrote,
+            a folder in upstream's layout (config.json and pytorch_model.bin), or the hub id of one of the last two.
+        dtype: of the decoder; the encoder always computes in float32.
+        allow_heads: import paths of head classes outside of this package that the file may name. A file runs no other
+            code.
+
+    Raises:
+        CheckpointError, CodecError: nothing usable is there; the message names the file and the mend.
+    """
+    opened = open_model(source, allow_heads)
+    return ReleasedCodec(opened.model, opened.blueprint, device=device, dtype=dtype)
+
+
+def open_model(source: str | Path, allow_heads: Collection[str] = ()) -> Opened:
+    """The model that `source` names, as it was trained; see `load_codec`."""
+    if not isinstance(source, str | Path):
+        raise CheckpointError(f"{source!r} is no path or hub id; give one as a str or a Path")
+    path = Path(source).expanduser()
+    if os.path.isfile(path):  # false where Path.is_file raises, as for a name that is too long
+        return _open_checkpoint(path, allow_heads)
+    if os.path.isdir(path):
+        return _open_directory(path, allow_heads)
+    if isinstance(source, str) and _HUB_ID.fullmatch(source):
+        return _open_hub(source, allow_heads)
+    raise CheckpointError(
+        f"there is no {source}: give a run folder, a checkpoint file, an exported folder or a hub id like OWNER/NAME"
+    )
+
+
+def describe_folder(blueprint: Blueprint, *, folded: bool) -> dict[str, Any]:
+    """Contents of snac_exp.json beside weights of `blueprint`."""
+    return {"format": FORMAT, "version": VERSION, "weight_norm_folded": folded, **blueprint.describe()}
+
+
+def _open_directory(path: Path, allow_heads: Collection[str]) -> Opened:
+    if (path / DESCRIPTION_FILE).is_file():
+        return _open_exported(path, allow_heads)
+    if (path / "checkpoints").is_dir():
+        best = path / "checkpoints" / BEST
+        if not best.is_file():
+            raise CheckpointError(f"{path} has no {best.name} yet: let it validate once, or give a checkpoint file")
+        return _open_checkpoint(best, allow_heads)
+    if (path / CONFIG_FILE).is_file():
+        return from_upstream(load_directory(path.resolve().name, path), str(path))
+    raise CheckpointError(
+        f"{path} holds no codec: a run folder has checkpoints/, an exported folder {DESCRIPTION_FILE}, "
+        f"upstream's layout {CONFIG_FILE} and {WEIGHTS_FILE}"
+    )
+
+
+def _open_checkpoint(path: Path, allow_heads: Collection[str]) -> Opened:
+    try:
+        payload = read_checkpoint(path)
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{path} is no checkpoint that can be read ({error}); copy it again") from None
+    weights = payload.pop("model", None)
+    payload.pop("optimizer", None)
+    codec, config = payload.get("codec"), payload.get("config")
+    if not isinstance(codec, dict) or not isinstance(config, dict) or not _are_tensors(weights):
+        raise CheckpointError(f"{path} lacks the model, the codec or the config: it is no checkpoint of a decoder run")
+    description = {
+        "name": codec.get("name"),
+        "pretrained_fingerprint": codec.get("fingerprint"),
+        "codec": codec.get("config"),
+        "heads": config.get("heads"),
+    }
+    blueprint = Blueprint.parse(description, str(path), allow_heads)
+    run_dir = path.resolve().parents[1] if path.resolve().parent.name == "checkpoints" else None
+    return Opened(restore(blueprint, weights, str(path)), blueprint, str(path), payload, run_dir)
+
+
+def _open_exported(path: Path, allow_heads: Collection[str]) -> Opened:
+    file = path / DESCRIPTION_FILE
+    try:
+        description = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file} cannot be read ({error}); export or download it again") from None
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise CheckpointError(f"{file} is not written by snac-exp export; give another folder")
+    if description.get("version") != VERSION:
+        raise CheckpointError(f"{file} has version {description.get('version')}, not {VERSION}; update this program")
+    folded = description.get("weight_norm_folded") is True
+    blueprint = Blueprint.parse(description, str(file), allow_heads)
+    weights = _read_tensors(path / TENSORS_FILE)
+    return Opened(
+        restore(blueprint, weights, str(path / TENSORS_FILE), folded=folded), blueprint, str(path), folded=folded
+    )
+
+
+def from_upstream(codec: LoadedCodec, origin: str) -> Opened:
+    """A codec in upstream's layout: its own output only; CheckpointError if its weights are not finite."""
+    check_finite(codec.model.state_dict(), origin)
+    name = head_name(codec.geometry.sampling_rate)
+    description = {
+        "name": codec.name,
+        "codec": codec.config,
+        "heads": {name: {"_target_": _NATIVE_HEAD}},
+        "pretrained_fingerprint": codec.fingerprint,
+    }
+    blueprint = Blueprint.parse(description, origin)
+    return Opened(MultiRateSnac.from_codec(codec, {name: NativeHead}).eval(), blueprint, origin)
+
+
+def _open_hub(hub_id: str, allow_heads: Collection[str]) -> Opened:
+    """A hub repository: what `snac-exp export` pushed, else upstream's layout."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    from snac_exp.system.hub import hub_errors
+
+    try:
+        file = Path(hf_hub_download(repo_id=hub_id, filename=DESCRIPTION_FILE))
+        hf_hub_download(repo_id=hub_id, filename=TENSORS_FILE)
+    except EntryNotFoundError:
+        return from_upstream(load_upstream(hub_id.split("/")[1], None, hub_id), hub_id)
+    except hub_errors() as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"cannot get '{hub_id}' from the hub ({reason}): check the network, HF_HOME and the name, or run "
+            f"'hf download {hub_id} --local-dir DIR' where there is a network and give DIR"
+        ) from None
+    return _open_exported(file.parent, allow_heads)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"there is no {path}; export or download the folder again")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); export or download it again") from None
+
+
+def _are_tensors(weights: object) -> bool:
+    return isinstance(weights, Mapping) and all(
+        isinstance(name, str) and isinstance(item, Tensor) for name, item in weights.items()
+    )

@@ -1,0 +1,1 @@
+"""Decoding piece by piece, and as codes arrive."""

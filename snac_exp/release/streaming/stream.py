@@ -1,0 +1,96 @@
+"""Decoding codes as they arrive, for token models that speak."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from snac_exp.errors import DataError
+from snac_exp.release.codes import Codes, is_whole, token_rows
+from snac_exp.release.streaming.latent_decoder import LatentDecoder, Waveforms
+
+if TYPE_CHECKING:
+    from snac_exp.release.codec import ReleasedCodec
+
+
+class CodecStream:
+    """Codes in, samples out: the very samples that `ReleasedCodec.decode` gives for all codes with the same seed.
+
+    Each push decodes the new frames together with the frames around them, so few large pushes cost less than many small
+    ones; see benchmarks/stream_rtf.py.
+
+    Attributes:
+        sample_rate: of the audio, in Hz.
+        delay_samples: algorithmic delay at that rate. Once the codes of [0, t) have been pushed, at least the audio of
+            [0, t - delay) has been given.
+    """
+
+    def __init__(self, codec: "ReleasedCodec", decoder: LatentDecoder, head: str, rate: int, batch_size: int) -> None:
+        if not is_whole(batch_size) or batch_size < 1:
+            raise DataError(f"batch_size={batch_size!r} must be a whole number of at least 1")
+        self._codec, self._decoder, self._head, self._batch_size = codec, decoder, head, batch_size
+        self._waiting = [torch.zeros(batch_size, 0, dtype=torch.int64) for _ in range(codec.geometry.num_codebooks)]
+        self._closed = False
+        self.sample_rate = rate
+        self.delay_samples = decoder.reach.after * codec.geometry.hop_length * codec.model.head(head).multiple
+
+    @property
+    def delay_seconds(self) -> float:
+        """Algorithmic delay."""
+        return self.delay_samples / self.sample_rate
+
+    def push(self, tokens: Sequence[Any] | Codes) -> Tensor:
+        """Further tokens -> the samples (B, 1, N) that are certain now, N may be 0; on the codec's device.
+
+        Args:
+            tokens: tokens[i] (B, n_i) or (n_i,), in order of time. Codebooks may arrive unevenly: what does not make a
+                whole step (a coarse token, or a whole attention window) waits. Also what encode gave, whole.
+
+        Raises:
+            DataError: another number of codebooks or rows, or a value outside of its codebook; none of them is taken.
+        """
+        self._require_open()
+        self._append(tokens)
+        geometry = self._codec.geometry
+        ready = min(
+            row.shape[1] // geometry.codebook_length(i, geometry.coarse_step) for i, row in enumerate(self._waiting)
+        )
+        if not ready:
+            return self._empty()
+        lengths = [geometry.codebook_length(i, ready * geometry.coarse_step) for i in range(geometry.num_codebooks)]
+        whole = [row[:, :num] for row, num in zip(self._waiting, lengths, strict=True)]
+        self._waiting = [row[:, num:] for row, num in zip(self._waiting, lengths, strict=True)]
+        return self._samples(self._decoder.push(self._codec.latent(whole)))
+
+    def finish(self) -> Tensor:
+        """End the signal: the samples (B, 1, N) that waited for codes to come. Nothing can be pushed afterwards.
+
+        Raises:
+            DataError: tokens are left over that make no whole step.
+        """
+        self._require_open()
+        self._closed = True
+        left = [int(row.shape[1]) for row in self._waiting]
+        if any(left):
+            raise DataError(f"the stream ends within a step: {left} tokens of the codebooks are left over")
+        return self._samples(self._decoder.finish())
+
+    def _append(self, tokens: Sequence[Any] | Codes) -> None:
+        given = self._codec.tokens_of(tokens) if isinstance(tokens, Codes) else tokens
+        rows = token_rows(given, self._codec.codebook_sizes)
+        for i, row in enumerate(rows):
+            if row.shape[0] != self._batch_size:
+                shape = f"({self._batch_size}, n)"
+                raise DataError(f"tokens of codebook {i} have shape {list(row.shape)}; this stream takes {shape}")
+        self._waiting = [torch.cat((old, row), 1) for old, row in zip(self._waiting, rows, strict=True)]
+
+    def _samples(self, waveforms: Waveforms | None) -> Tensor:
+        return self._empty() if waveforms is None else waveforms[self._head].float()
+
+    def _empty(self) -> Tensor:
+        return torch.zeros(self._batch_size, 1, 0, device=self._codec.device)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise DataError("this stream has been finished; open another one")

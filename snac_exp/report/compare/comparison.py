@@ -1,0 +1,253 @@
+"""Runs side by side in numbers: a metric, the difference of every run to a baseline, and what the configs differ in."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from snac_exp.config.structure import nearest
+from snac_exp.errors import ConfigError
+from snac_exp.evaluation.bootstrap import Estimate, estimate
+from snac_exp.evaluation.utterance_rows import Scores, read_utterances
+from snac_exp.metrics.titles import flat_figures, measure_of
+from snac_exp.report.run.record import Record, read_record
+from snac_exp.report.settings import Difference, differences
+
+FIRST_METRICS = ("head_48k/lsd_high_db", "val/objective")
+_SHOWN = (
+    "val/objective", "head_48k/lsd_high_db", "head_48k/mel_distance", "head_48k/stft_magnitude", "head_48k/stoi",
+    "head_24k/mel_distance", "validation/bits_per_second",
+)  # fmt: skip
+MOST_COLUMNS = 6
+# Where a run lies and how it was watched says nothing about what it is.
+_NOT_COMPARED = ("output_dir", "name", "trainer.num_sample_clips", "trainer.log_every_steps")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run to compare. label: how it is called here. varied: in which overrides it differs from others of its sweep.
+
+    state, error: as its ledger says, None = as the run itself says.
+    """
+
+    path: Path
+    label: str
+    varied: tuple[str, ...] = ()
+    state: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked. metric: a figure of summary.json, or `val/...`, of which a run's best counts; None = the first of
+    `FIRST_METRICS` that there is. goal: minimize or maximize; None = as the metric is known. baseline: label, folder or
+    number (from 1) of a run; None = the first."""
+
+    metric: str | None = None
+    goal: str | None = None
+    baseline: str | None = None
+    columns: tuple[str, ...] = ()
+    seed: int = 0
+    text: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A run with its figures. interval: of the metric's mean over utterances. delta: to the baseline over the
+    utterances that both measured, where they are known one by one, else without an interval."""
+
+    source: Source
+    record: Record
+    state: str
+    error: str | None
+    value: float | None
+    interval: tuple[float, float] | None
+    delta: Estimate | None
+    figures: Mapping[str, float]
+
+    @property
+    def label(self) -> str:
+        """How it is called."""
+        return self.source.label
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Runs, the best first and those without the metric last."""
+
+    metric: str
+    goal: str
+    entries: list[Entry]
+    baseline: Entry
+    columns: list[str]
+    differences: list[Difference]
+    question: str | None
+    num_paired: int
+
+    @property
+    def best(self) -> Entry | None:
+        """The run with the best value."""
+        return self.entries[0] if self.entries and self.entries[0].value is not None else None
+
+    @property
+    def baseline_values(self) -> dict[str, str]:
+        """The baseline's value of every key that differs."""
+        place = self.entries.index(self.baseline)
+        return {item.key: item.values[place] for item in self.differences}
+
+    @property
+    def failures(self) -> list[Entry]:
+        """Runs that are not finished."""
+        return [entry for entry in self.entries if entry.state != "finished"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What was read of a run."""
+
+    source: Source
+    record: Record
+    figures: Mapping[str, float]
+    scores: Scores
+
+
+def compare(sources: Sequence[Source], question: Question) -> Comparison:
+    """Read runs and set them side by side.
+
+    Raises:
+        ConfigError: fewer than two runs, no run has the metric, nobody knows which way it is better, no such baseline.
+    """
+    if len(sources) < 2:
+        raise ConfigError(f"a comparison needs two runs or more, not {len(sources)}; give their folders, or a sweep")
+    runs = [_read(source) for source in sources]
+    metric = question.metric or _first_metric(runs)
+    known = {name for run in runs for name in run.figures}
+    if metric not in known:
+        raise ConfigError(f"no run has the metric '{metric}'{nearest(metric, known)}")
+    goal = question.goal or _goal(metric)
+    base = runs[_baseline(sources, question.baseline)]
+    entries = {id(run): _entry(run, base, metric, goal, question.seed) for run in runs}
+    ordered = sorted(entries.values(), key=lambda entry: _rank(entry, goal))
+    paired = [entry.delta.num for entry in ordered if entry.delta is not None and entry.delta.low95 is not None]
+    return Comparison(
+        metric=metric,
+        goal=goal,
+        entries=ordered,
+        baseline=entries[id(base)],
+        columns=_columns(metric, question.columns, runs),
+        differences=_differences(ordered),
+        question=question.text,
+        num_paired=max(paired, default=0),
+    )
+
+
+def _read(source: Source) -> _Run:
+    record = read_record(source.path)
+    return _Run(source, record, figures_of(record), read_utterances(source.path))
+
+
+def _entry(run: _Run, base: _Run, metric: str, goal: str, seed: int) -> Entry:
+    value, base_value = (_value(item, metric, goal) for item in (run, base))
+    return Entry(
+        source=run.source,
+        record=run.record,
+        state=run.source.state or run.record.state,
+        error=run.source.error or run.record.error,
+        value=value,
+        interval=_interval(run, metric, seed),
+        delta=None if run is base else _delta(value, base_value, run.scores, base.scores, metric, seed),
+        figures=run.figures,
+    )
+
+
+def figures_of(record: Record) -> dict[str, float]:
+    """All single figures of a run: summary.json, and the lowest of every validation figure."""
+    found = flat_figures(record.summary)
+    for name, series in record.metrics.named("val/").items():
+        values = series.finite.values
+        if len(values):
+            better = measure_of(name).better
+            found[f"val/{name}"] = float(values.max() if better == "high" else values.min())
+    return found
+
+
+def _first_metric(runs: Sequence[_Run]) -> str:
+    measured = [run.figures for run in runs if run.figures]
+    for name in FIRST_METRICS:
+        if measured and all(name in figures for figures in measured):
+            return name
+    return FIRST_METRICS[-1]
+
+
+def _goal(metric: str) -> str:
+    better = measure_of(metric).better
+    if better is None:
+        raise ConfigError(f"is a low or a high {metric} better? Say goal=minimize or goal=maximize")
+    return "minimize" if better == "low" else "maximize"
+
+
+def _value(run: _Run, metric: str, goal: str) -> float | None:
+    series = run.record.metrics.series.get(metric) if metric.startswith("val/") else None
+    if series is None:
+        return run.figures.get(metric)
+    values = series.finite.values
+    return (float(values.min()) if goal == "minimize" else float(values.max())) if len(values) else None
+
+
+def _baseline(sources: Sequence[Source], wanted: str | None) -> int:
+    if wanted is None:
+        return 0
+    if wanted.isdigit() and 1 <= int(wanted) <= len(sources):
+        return int(wanted) - 1
+    for index, source in enumerate(sources):
+        if wanted == source.label or Path(wanted).expanduser().resolve() == source.path.resolve():
+            return index
+    raise ConfigError(
+        f"baseline={wanted} is none of the {len(sources)} runs{nearest(wanted, (source.label for source in sources))}"
+    )
+
+
+def _interval(run: _Run, metric: str, seed: int) -> tuple[float, float] | None:
+    """As the run itself states it, else from its utterances."""
+    low, high = (run.figures.get(f"{metric}{end}") for end in ("_low95", "_high95"))
+    if low is not None and high is not None:
+        return low, high
+    found = estimate(list(run.scores.get(metric, {}).values()), seed)
+    return None if found is None or found.low95 is None or found.high95 is None else (found.low95, found.high95)
+
+
+def _delta(
+    value: float | None, base_value: float | None, scores: Scores, base_scores: Scores, metric: str, seed: int
+) -> Estimate | None:
+    """The paired bootstrap over common utterances; without any the plain difference, which has no interval."""
+    ours, theirs = scores.get(metric, {}), base_scores.get(metric, {})
+    common = sorted(ours.keys() & theirs.keys())
+    if common:
+        return estimate([ours[key] - theirs[key] for key in common], seed)
+    return None if value is None or base_value is None else Estimate(value - base_value, None, None, 0)
+
+
+def _rank(entry: Entry, goal: str) -> tuple[bool, float]:
+    if entry.value is None:
+        return True, 0.0
+    return False, entry.value if goal == "minimize" else -entry.value
+
+
+def _columns(metric: str, wanted: Sequence[str], runs: Sequence[_Run]) -> list[str]:
+    """Further figures to show: those asked for, then usual ones that some run has."""
+    known = {name for run in runs for name in run.figures}
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(f"no run has the column '{name}'{nearest(name, known)}")
+    usual = [name for name in _SHOWN if name in known and name not in wanted and name != metric]
+    return [*wanted, *usual[: max(0, MOST_COLUMNS - len(wanted))]]
+
+
+def _differences(entries: Sequence[Entry]) -> list[Difference]:
+    """What the configs differ in; keys that the sweep varies first."""
+    varied = {override.lstrip("+~").partition("=")[0] for entry in entries for override in entry.source.varied}
+    found = [
+        item
+        for item in differences([entry.record.config for entry in entries])
+        if item.key not in _NOT_COMPARED and not item.key.startswith("tracker.")
+    ]
+    return sorted(found, key=lambda item: not any(item.key == key or item.key.startswith(f"{key}.") for key in varied))

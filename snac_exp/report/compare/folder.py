@@ -1,0 +1,43 @@
+"""The folder of a comparison: comparison.html, comparison.md, comparison.parquet, and key.json where it is blind."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from snac_exp.errors import ConfigError
+from snac_exp.report.compare.comparison import Comparison, Question, Source, compare
+from snac_exp.report.compare.page import comparison_page
+from snac_exp.report.compare.sounds import listening_of
+from snac_exp.report.compare.text import markdown, write_rows
+from snac_exp.system.files import write_json, write_text
+
+PAGE_FILE, TEXT_FILE, ROWS_FILE, KEY_FILE = "comparison.html", "comparison.md", "comparison.parquet", "key.json"
+
+
+@dataclass(frozen=True)
+class Sound:
+    """How runs are listened to: blind with an order drawn from the seed, or side by side; at most so many megabytes."""
+
+    blind: bool = False
+    seed: int = 0
+    most_megabytes: float = 24.0
+
+
+def write_comparison(sources: Sequence[Source], question: Question, sound: Sound, folder: Path) -> Comparison:
+    """Compare runs and write a new folder; returns the comparison.
+
+    Raises:
+        ConfigError: the folder is there already, or the runs cannot be compared so.
+    """
+    if folder.exists():
+        raise ConfigError(f"output={folder} is there already and is not written over; name a new folder")
+    comparison = compare(sources, question)
+    listening = listening_of(comparison, blind=sound.blind, seed=sound.seed, most_megabytes=sound.most_megabytes)
+    page = comparison_page(comparison, listening)
+    folder.mkdir(parents=True, exist_ok=False)
+    write_rows(comparison, folder / ROWS_FILE)
+    write_text(folder / TEXT_FILE, markdown(comparison))
+    if listening.keys:
+        write_json(folder / KEY_FILE, listening.keys)
+    write_text(folder / PAGE_FILE, page)
+    return comparison

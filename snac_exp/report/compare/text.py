@@ -1,0 +1,141 @@
+"""A comparison as Markdown and as rows: what stays when the page is gone."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from snac_exp.metrics.titles import measure_of, order_of
+from snac_exp.report.compare.comparison import Comparison, Entry
+from snac_exp.report.numbers import DASH, figure, signed
+from snac_exp.system.files import atomic_path
+
+
+def interval_text(low: float | None, high: float | None) -> str:
+    """An interval in words, empty where there is none."""
+    return "" if low is None or high is None else f"{figure(low, 3)} to {figure(high, 3)}"
+
+
+def delta_text(entry: Entry) -> str:
+    """The difference to the baseline with its interval."""
+    if entry.delta is None:
+        return DASH
+    low, high = entry.delta.low95, entry.delta.high95
+    interval = "" if low is None or high is None else f" ({signed(low)} to {signed(high)})"
+    return f"{signed(entry.delta.mean)}{interval}"
+
+
+def heading(name: str) -> str:
+    """A figure's key with its unit and the better side."""
+    measure = measure_of(name)
+    arrow = {"low": " ↓", "high": " ↑"}.get(measure.better or "", "")
+    return f"{name}{f' ({measure.unit})' if measure.unit else ''}{arrow}"
+
+
+def explanation(comparison: Comparison) -> str:
+    """How the table is to be read, in plain sentences."""
+    side = "lower" if comparison.goal == "minimize" else "higher"
+    parts = [
+        f"Sorted by {comparison.metric}, {side} is better; of val/ figures a run's best validation counts. "
+        f"Differences are to {comparison.baseline.label}"
+    ]
+    if comparison.num_paired:
+        parts.append(
+            f", over the utterances that both runs measured (up to {comparison.num_paired}), with 95 % intervals "
+            "by the paired bootstrap; the chance of another training seed is not in them."
+        )
+    else:
+        parts.append(", without intervals: they need the same figure utterance by utterance from both runs.")
+    return "".join(parts)
+
+
+def markdown_table(comparison: Comparison) -> str:
+    """The table of results with its explanation, and the failures, as Markdown."""
+    columns = ["", "run", heading(comparison.metric), "difference", *map(heading, comparison.columns), "steps"]
+    rows = []
+    for rank, entry in enumerate(comparison.entries, 1):
+        name = f"**{entry.label}**" if entry is comparison.best else entry.label
+        name += " (baseline)" if entry is comparison.baseline else ""
+        name += "" if entry.state == "finished" else f" ({entry.state})"
+        value = DASH if entry.value is None else figure(entry.value)
+        interval = interval_text(*(entry.interval or (None, None)))
+        others = (DASH if name not in entry.figures else figure(entry.figures[name]) for name in comparison.columns)
+        cells = [str(rank), name, f"{value} ({interval})" if interval else value, delta_text(entry), *others]
+        rows.append([*cells, figure(entry.record.step)])
+    lines = [_line(columns), _line(["---:", "---", *["---:"] * (len(columns) - 2)]), *map(_line, rows)]
+    return "\n".join([*lines, "", _plain(explanation(comparison))])
+
+
+def markdown(comparison: Comparison) -> str:
+    """The whole comparison as Markdown."""
+    parts = ["# Comparison", _plain(comparison.question or ""), markdown_table(comparison), _differences(comparison)]
+    if comparison.failures:
+        lines = [
+            f"- {_plain(entry.label)}: {entry.state}. {_plain(entry.error or '')}" for entry in comparison.failures
+        ]
+        parts.append("\n".join(["## Not finished", "", *lines]))
+    folders = [f"- {_plain(entry.label)}: `{_plain(str(entry.record.path))}`" for entry in comparison.entries]
+    parts.append("\n".join(["## Folders", "", *folders]))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _differences(comparison: Comparison) -> str:
+    if not comparison.differences:
+        return "## Config\n\nThe configs are the same."
+    keys = [f"`{item.key}`" for item in comparison.differences]
+    rows = [
+        [entry.label, *(item.values[index] for item in comparison.differences)]
+        for index, entry in enumerate(comparison.entries)
+    ]
+    lines = [_line(["run", *keys]), _line(["---"] * (len(keys) + 1)), *map(_line, rows)]
+    return "\n".join(["## Config: what differs", "", *lines])
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(_plain(cell) for cell in cells)} |"
+
+
+def _plain(text: str) -> str:
+    """Text that ends neither a cell, nor a line, nor a comment."""
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def write_rows(comparison: Comparison, path: Path) -> None:
+    """A parquet file with a row per run: identity, state, metric, difference, every figure, every differing key."""
+    figures = sorted({name for entry in comparison.entries for name in entry.figures}, key=order_of)
+    rows = [_row(comparison, index, entry, figures) for index, entry in enumerate(comparison.entries)]
+    kinds = {"rank": pa.int64(), "steps": pa.int64(), "is_baseline": pa.bool_(), "delta_utterances": pa.int64()}
+    texts = ("run", "path", "state", "error", "metric", "goal")
+    schema = pa.schema(
+        [
+            (name, pa.string() if name in texts or name.startswith("config.") else kinds.get(name, pa.float64()))
+            for name in rows[0]
+        ]
+    )
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary, compression="zstd")
+
+
+def _row(comparison: Comparison, index: int, entry: Entry, figures: list[str]) -> dict[str, Any]:
+    delta, (low, high) = entry.delta, entry.interval or (None, None)
+    return {
+        "rank": index + 1,
+        "run": entry.label,
+        "path": str(entry.record.path),
+        "state": entry.state,
+        "error": entry.error,
+        "is_baseline": entry is comparison.baseline,
+        "metric": comparison.metric,
+        "goal": comparison.goal,
+        "value": entry.value,
+        "low95": low,
+        "high95": high,
+        "delta": delta and delta.mean,
+        "delta_low95": delta and delta.low95,
+        "delta_high95": delta and delta.high95,
+        "delta_utterances": delta and delta.num,
+        "steps": entry.record.step,
+        **{name: entry.figures.get(name) for name in figures},
+        **{f"config.{item.key}": item.values[index] for item in comparison.differences},
+    }

@@ -1,0 +1,157 @@
+"""The evaluation of summary.json: tables of candidates that share a target, intervals, and one figure in a sentence."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from snac_exp.metrics.titles import Measure, candidates_and_metrics, flat_figures, measure_of, order_of
+from snac_exp.report.charts.colours import tint
+from snac_exp.report.charts.intervals import Estimated, Whiskers, whiskers
+from snac_exp.report.numbers import figure, minus
+
+FIRST_METRIC = "lsd_high_db"
+_NAMES = {
+    "baseline": ("baseline", "24 kHz output, interpolated"),
+    "baseline_noise": ("baseline + noise", "the same with noise of the training set's mean spectrum above 12 kHz"),
+    "validation": ("trained model", "on the validation windows"),
+    "unigram": ("token frequencies", "a model that knows how often each token comes"),
+}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A figure of the table; `interval` as in 8.2 to 9.3."""
+
+    text: str
+    interval: str = ""
+    is_best: bool = False
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A row: who was measured."""
+
+    key: str
+    name: str
+    about: str
+    tint: str
+    values: list[Value | None]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Candidates measured against the same target, so their figures compare."""
+
+    title: str
+    columns: list[Measure]
+    rows: list[Candidate]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All of it. headline: who, by which share, and what of what, for every baseline that was measured."""
+
+    tables: list[Table]
+    whiskers: Whiskers | None
+    headline: list[tuple[str, str, str]]
+    about: str
+    left_out: list[str]
+
+
+def evaluation(summary: Mapping[str, Any]) -> Evaluation | None:
+    """The evaluation of a run; None if there is none."""
+    figures = flat_figures(summary)
+    measured = candidates_and_metrics(figures)
+    if not measured:
+        return None
+    wide = {name: found for name, found in measured.items() if FIRST_METRIC in found or "lsd_high_all_db" in found}
+    others = {name: found for name, found in measured.items() if name not in wide}
+    titles = ("Against the 48 kHz target", "Against the 24 kHz target") if wide else ("", "")
+    groups = [(title, group) for title, group in zip(titles, (wide, others), strict=True) if group]
+    return Evaluation(
+        tables=[_table(title, group, figures) for title, group in groups],
+        whiskers=_whiskers(wide, figures),
+        headline=_headline(figures),
+        about=_about(figures),
+        left_out=_left_out(figures),
+    )
+
+
+def name_of(candidate: str) -> tuple[str, str]:
+    """A candidate's name and what it is."""
+    first, _, rest = candidate.partition("/")
+    if first == "initial":
+        return f"{rest}, untrained", "before training"
+    if first in _NAMES:
+        name, about = _NAMES[first]
+        return (f"{name}, {rest}" if rest else name), about
+    return candidate, "trained"
+
+
+def _table(title: str, group: Mapping[str, Mapping[str, float]], figures: Mapping[str, float]) -> Table:
+    names = sorted({metric for found in group.values() for metric in found}, key=order_of)
+    columns = [measure_of(name) for name in names]
+    rows = []
+    for candidate, found in group.items():
+        name, about = name_of(candidate)
+        values = [
+            None if metric not in found else _value(f"{candidate}/{metric}", metric, group, figures) for metric in names
+        ]
+        rows.append(Candidate(candidate, name, about, tint(candidate), values))
+    return Table(title, columns, rows)
+
+
+def _value(key: str, metric: str, group: Mapping[str, Mapping[str, float]], figures: Mapping[str, float]) -> Value:
+    better = measure_of(metric).better
+    every = [found[metric] for found in group.values() if metric in found]
+    best = min(every) if better == "low" else max(every) if better == "high" else None
+    low, high = figures.get(f"{key}_low95"), figures.get(f"{key}_high95")
+    interval = "" if low is None or high is None else f"{_digits(low, metric)} to {_digits(high, metric)}"
+    return Value(_digits(figures[key], metric), interval, is_best=figures[key] == best and len(every) > 1)
+
+
+def _digits(value: float, metric: str) -> str:
+    return minus(f"{value:.2f}") if metric.endswith("_db") else figure(value, 3)
+
+
+def _whiskers(wide: Mapping[str, Mapping[str, float]], figures: Mapping[str, float]) -> Whiskers | None:
+    """High-band distances with their intervals, the lowest first."""
+    measured = sorted((found[FIRST_METRIC], name) for name, found in wide.items() if FIRST_METRIC in found)
+    if len(measured) < 2:
+        return None
+    rows: list[Estimated] = []
+    for value, name in measured:
+        key = f"{name}/{FIRST_METRIC}"
+        rows.append((name_of(name)[0], tint(name), value, figures.get(f"{key}_low95"), figures.get(f"{key}_high95")))
+    return whiskers(measure_of(FIRST_METRIC).full_title, rows)
+
+
+def _headline(figures: Mapping[str, float]) -> list[tuple[str, str, str]]:
+    """`head_48k`, `31 %`, `less distance above 12 kHz than interpolation`, for every baseline."""
+    against = {"baseline": "plain interpolation", "baseline_noise": "interpolation plus average noise"}
+    lines = []
+    for key, share in figures.items():
+        found = re.fullmatch(r"(.+)/lsd_high_under_(baseline|baseline_noise)", key)
+        if found is not None:
+            side = "less" if share >= 0 else "more"
+            percent = f"{100 * abs(share):.0f}\N{NO-BREAK SPACE}%"
+            lines.append((found[1], percent, f"{side} distance above 12 kHz than {against[found[2]]}"))
+    return lines
+
+
+def _about(figures: Mapping[str, float]) -> str:
+    number, seconds = figures.get("count/utterances"), figures.get("seconds/audio")
+    if number is None:
+        return ""
+    length = "" if seconds is None else f", {seconds:,.0f} s of audio"
+    return f"{number:,.0f} whole validation utterance{'s' if number != 1 else ''}{length}"
+
+
+def _left_out(figures: Mapping[str, float]) -> list[str]:
+    lines = []
+    for key, number in figures.items():
+        if key.startswith("count/undefined_"):
+            title = measure_of(key.removeprefix("count/undefined_")).title
+            lines.append(f"{title} is undefined for {number:,.0f} of the utterances, which its means leave out")
+    return lines

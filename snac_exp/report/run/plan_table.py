@@ -1,0 +1,80 @@
+"""The plan as rows: epochs that do the same are one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from snac_exp.report.charts.colours import tints
+from snac_exp.report.numbers import DASH, compact
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """Epochs of equal settings; a rate of a dash is frozen."""
+
+    epochs: str
+    stage: str
+    phase: str
+    segment: str
+    tokens: str
+    batch: str
+    schedule: str
+    rates: list[str]
+    weights: list[str]
+
+
+@dataclass(frozen=True)
+class PlanTable:
+    """groups and heads are the columns of rates and weights, with their colours."""
+
+    groups: list[tuple[str, str]]
+    heads: list[tuple[str, str]]
+    rows: list[PlanRow]
+    num_epochs: int
+    num_steps: int | None
+    length_name: str
+
+
+def plan_table(plan: Mapping[str, Any]) -> PlanTable | None:
+    """The table of a stored plan; None if there is none yet."""
+    epochs = plan.get("epochs") or []
+    if not epochs:
+        return None
+    merged: list[list[Mapping[str, Any]]] = []
+    for epoch in epochs:
+        if merged and _settings(merged[-1][0]) == _settings(epoch):
+            merged[-1].append(epoch)
+        else:
+            merged.append([epoch])
+    groups, heads = list(epochs[0]["peak_rates"]), list(epochs[0]["loss_weights"])
+    colours = tints([*groups, *(head for head in heads if head not in groups)])
+    return PlanTable(
+        groups=[(name, colours[name]) for name in groups],
+        heads=[(name, colours[name]) for name in heads],
+        rows=[_row(items, groups, heads) for items in merged],
+        num_epochs=len(epochs),
+        num_steps=plan.get("num_steps"),
+        length_name="frames" if epochs[0].get("segment_seconds") is None else "tokens",
+    )
+
+
+def _settings(epoch: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in epoch.items() if key != "epoch"}
+
+
+def _row(items: list[Mapping[str, Any]], groups: list[str], heads: list[str]) -> PlanRow:
+    first, last = items[0], items[-1]
+    seconds = first.get("segment_seconds")
+    return PlanRow(
+        epochs=str(first["epoch"]) if first is last else f"{first['epoch']} to {last['epoch']}",
+        stage=str(first["stage"]),
+        phase=str(first["phase"]),
+        segment=DASH if seconds is None else f"{seconds:g} s",
+        tokens=str(first["num_tokens"]),
+        batch=str(first["batch_size"]),
+        schedule=str(first["schedule"]).replace("_", " "),
+        rates=[
+            "frozen" if first["peak_rates"][name] is None else compact(first["peak_rates"][name]) for name in groups
+        ],
+        weights=[f"{first['loss_weights'][name]:g}" for name in heads],
+    )

@@ -1,0 +1,110 @@
+"""A run folder as a reader finds it: whatever is there yet, and the truth about how it stands."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snac_exp.errors import DataError
+from snac_exp.report.charts.series import Metrics, read_series
+from snac_exp.report.listening.clips import Clip, find_clips
+from snac_exp.system.files import read_json
+from snac_exp.system.owner import Owner
+from snac_exp.tracking.console import LOG_FILE
+from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.tracking.tracker import METRICS_FILE
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What a run folder holds; empty where a run has not come so far."""
+
+    path: Path
+    config: Mapping[str, Any]
+    overrides: tuple[str, ...]
+    status: Mapping[str, Any]
+    plan: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    metrics: Metrics
+    clips: tuple[Clip, ...]
+    log: str
+
+    @property
+    def name(self) -> str:
+        """Of the recipe."""
+        return str(self.config.get("name") or self.path.name)
+
+    @property
+    def state(self) -> str:
+        """running, finished, failed, preempted, queued; `lost` if it says running and its process on this machine is
+        gone, `not begun` without a status."""
+        said = str(self.status.get("state", "not begun"))
+        if said != "running" or "process_started" not in self.status:
+            return said
+        owner = Owner.of(dict(self.status))
+        return "lost" if owner.is_here and not owner.is_running_here() else said
+
+    @property
+    def traceback(self) -> str | None:
+        """Of a run that failed."""
+        return str(self.status.get("error") or "").strip() or None
+
+    @property
+    def error(self) -> str | None:
+        """The last line of the traceback."""
+        if self.traceback is None:
+            return "its process is gone without a word" if self.state == "lost" else None
+        return self.traceback.splitlines()[-1]
+
+    @property
+    def step(self) -> int:
+        """The last step that was logged."""
+        return max(self.metrics.last_steps.values(), default=0)
+
+    @property
+    def num_steps(self) -> int | None:
+        """Steps of the whole plan."""
+        number = self.plan.get("num_steps") or self.status.get("num_steps")
+        return None if number is None else int(number)
+
+
+def read_record(path: Path) -> Record:
+    """Read a run folder.
+
+    Raises:
+        ConfigError: there is no run. DataError: a file of it is no JSON.
+    """
+    folder = RunFolder.open(path)
+    return Record(
+        path=path.resolve(),
+        config=folder.values(),
+        overrides=_overrides(path / "overrides.yaml"),
+        status=_json(path / "status.json"),
+        plan=_json(folder.plan),
+        environment=_json(folder.environment),
+        summary=_json(folder.summary),
+        metrics=read_series(path / METRICS_FILE),
+        clips=tuple(find_clips(folder.samples)),
+        log=_text(path / LOG_FILE),
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return dict(read_json(path))
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValueError) as error:
+        raise DataError(f"{path} is not the JSON that a run writes ({error}); restore it or remove it") from error
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+
+def _overrides(path: Path) -> tuple[str, ...]:
+    from omegaconf import OmegaConf
+
+    return tuple(str(item) for item in OmegaConf.load(path)) if path.exists() else ()

@@ -1,0 +1,1 @@
+"""How all runs and sweeps stand, and stopping them."""

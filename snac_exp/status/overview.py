@@ -1,0 +1,251 @@
+"""All runs and sweeps below a folder, one line each, as they really are."""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+from snac_exp.errors import ConfigError
+from snac_exp.sweeps.ledger import Row
+from snac_exp.sweeps.sweep import SWEEP_FILE, Question, Sweep, best_of, metric_lines
+from snac_exp.tracking.run_state import RunState, facts_of, queue_states, run_state, status_of
+
+TAIL_BYTES = 1 << 16  # of metrics.jsonl: the last training lines
+NOT_RUNS = frozenset({"code", "checkpoints", "samples", "wandb", "slurm"})
+COLUMNS = ("run", "state", "epoch", "step", "loss", "best", "audio-s/s", "left", "heard", "SLURM", "last error")
+LEAST_NEEDED = ("heard", "epoch", "audio-s/s", "loss", "left", "SLURM")  # left out in this order on a narrow terminal
+WIDE, MIN_WIDTH = ("run", "last error"), 20  # columns of text, folded to this at least
+STYLES = {
+    "running": "green",
+    "finished": "blue",
+    "failed": "red",
+    "lost": "red",
+    "cancelled": "yellow",
+    "unreadable": "red",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One run. Seconds, audio-seconds per second; None where it is not known (yet)."""
+
+    run: str
+    sweep: str | None
+    state: str
+    epoch: int | None = None
+    num_epochs: int | None = None
+    step: int | None = None
+    num_steps: int | None = None
+    loss: float | None = None
+    best: float | None = None
+    metric: str
+    audio_seconds_per_second: float | None = None
+    eta_seconds: float | None = None
+    heartbeat_seconds: float | None = None
+    attempts: int = 0
+    host: str | None = None
+    cluster: str | None = None  # slurm, or local for submitit without SLURM
+    slurm_id: str | None = None  # of the job there
+    slurm_state: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run folder, with its sweep, its row in the ledger and its job in a queue (id, cluster) where it has them.
+
+    `damage` says why nothing can be told of it, or of the sweep at `run_dir`.
+    """
+
+    run_dir: Path
+    sweep: Sweep | None = None
+    row: Row | None = None
+    job: str | None = None
+    cluster: str = ""
+    damage: str | None = None
+
+
+def overview(folder: Path) -> list[Line]:
+    """A line for every run below a folder, newest last; ledgers of sweeps on the way are brought up to date.
+
+    A run or a sweep with a damaged file has the state `unreadable`, and does not hide the others.
+    """
+    found = [item for path in _folders(folder) for item in _runs_in(path)]
+    queue = queue_states({item.job: item.cluster for item in found if item.job is not None})
+    return [_line(folder, item, queue) for item in found]
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    """The folders of sweeps and of runs that are in no sweep, unless it is the folder itself."""
+    for name, folders, files in os.walk(folder):
+        if SWEEP_FILE in files or ("config.yaml" in files and "overrides.yaml" in files):
+            yield Path(name)
+            folders.clear()
+        else:
+            folders[:] = sorted(item for item in folders if item not in NOT_RUNS)
+
+
+def _runs_in(path: Path) -> list[Found]:
+    """The runs of a sweep, or the one run."""
+    try:
+        if (path / SWEEP_FILE).exists():
+            sweep = Sweep(path)
+            return [_of_sweep(sweep.run_dir(row), sweep, row) for row in sweep.refresh()]
+        parent = path.resolve().parent
+        if not (parent / SWEEP_FILE).is_file():
+            return [Found(path, job=(status_of(path) or {}).get("slurm_job_id"), cluster="slurm")]
+        sweep = Sweep(parent)
+        row = next((row for row in sweep.refresh() if row.run_dir == path.resolve().name), None)
+        return [_of_sweep(path, sweep, row)]
+    except ConfigError as error:
+        return [Found(path, damage=str(error))]
+
+
+def _of_sweep(run_dir: Path, sweep: Sweep, row: Row | None) -> Found:
+    if row is None:
+        return Found(run_dir, sweep)
+    return Found(run_dir, sweep, row, row.slurm_id, row.cluster or "")
+
+
+def _line(folder: Path, item: Found, queue: dict[str, str]) -> Line:
+    blank = Line(
+        run=os.path.relpath(item.run_dir.resolve(), folder.resolve()),
+        sweep=None if item.sweep is None else str(item.sweep.path),
+        metric=(item.sweep.question if item.sweep is not None else Question()).metric,
+        cluster=item.cluster if item.job else None,
+        slurm_id=item.job,
+        slurm_state=queue.get(item.job) if item.job else None,
+        state="unreadable",
+        error=item.damage,
+    )
+    if item.damage is not None:
+        return blank
+    try:
+        return _filled(blank, item)
+    except ConfigError as error:
+        return replace(blank, error=str(error))
+
+
+def _filled(blank: Line, item: Found) -> Line:
+    run_dir, row = item.run_dir, item.row
+    status = status_of(run_dir) or {}
+    found = RunState(row.state, row.error) if row is not None else run_state(status or None, blank.slurm_state)
+    last = _last_training_lines(run_dir / "metrics.jsonl")
+    newest = last[-1] if last else {}
+    step, num_steps = newest.get("step", status.get("step")), status.get("num_steps")
+    plan = facts_of(run_dir / "plan.json") if (run_dir / "plan.json").exists() else {}
+    return replace(
+        blank,
+        state=found.state,
+        epoch=newest.get("epoch", status.get("epoch")),
+        num_epochs=len(plan["epochs"]) if "epochs" in plan else None,
+        step=step,
+        num_steps=num_steps or plan.get("num_steps"),
+        loss=newest.get("train/loss"),
+        best=best_of(run_dir, item.sweep.question if item.sweep is not None else Question()),
+        audio_seconds_per_second=newest.get("speed/audio_seconds_per_second"),
+        eta_seconds=_seconds_left(status, last, step, num_steps or plan.get("num_steps"), found.state),
+        heartbeat_seconds=max(0.0, time.time() - status["heartbeat"]) if "heartbeat" in status else None,
+        attempts=int(status.get("attempts", 0)),
+        host=status.get("host"),
+        error=found.error,
+    )
+
+
+def _last_training_lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        text = file.read()
+    begun = text.partition(b"\n")[2] if len(text) == TAIL_BYTES else text
+    return metric_lines(path, begun, "train")
+
+
+def _seconds_left(
+    status: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], step: int | None, num_steps: int | None, state: str
+) -> float | None:
+    """Of a running one: what it says itself, and until then the mean pace of its last training lines."""
+    if state != "running":
+        return None
+    if status.get("seconds_left") is not None:
+        return max(0.0, float(status["seconds_left"]) - (time.time() - float(status["heartbeat"])))
+    paces = [line["speed/step_seconds"] for line in lines if line.get("speed/step_seconds") is not None]
+    if not paces or step is None or num_steps is None:
+        return None
+    return float((num_steps - step) * sum(paces) / len(paces))
+
+
+def as_json(lines: Sequence[Line]) -> str:
+    """The same lines for machines."""
+    return json.dumps([asdict(line) for line in lines], indent=2, ensure_ascii=False)
+
+
+def as_table(lines: Sequence[Line], title: str, width: int) -> Table:
+    """The same lines for people; columns that would be empty are left out, and some where `width` is too small."""
+    columns: dict[str, list[str]] = {name: [cells[name] for cells in map(_cells, lines)] for name in COLUMNS}
+    shown = {name: cells for name, cells in columns.items() if any(cells) or name in ("run", "state")}
+    for name in LEAST_NEEDED:
+        if _needed(shown) <= width:
+            break
+        shown.pop(name, None)
+    table = Table(title=title)
+    for name in shown:
+        wide, left = name in WIDE, name in (*WIDE, "state", "SLURM")
+        table.add_column(
+            name,
+            justify="left" if left else "right",
+            overflow="fold",
+            no_wrap=not wide,
+            min_width=MIN_WIDTH if wide else None,
+        )
+    for cells in zip(*shown.values(), strict=True):
+        table.add_row(*cells)
+    return table
+
+
+def _needed(columns: Mapping[str, Sequence[str]]) -> int:
+    """Terminal columns without which text would be cut off."""
+    widths = (max(cell_len(Text.from_markup(cell).plain) for cell in (name, *cells)) for name, cells in columns.items())
+    return sum((MIN_WIDTH if name in WIDE else width) + 3 for name, width in zip(columns, widths, strict=True)) + 1
+
+
+def _cells(line: Line) -> dict[str, str]:
+    speed, style = line.audio_seconds_per_second, STYLES.get(line.state, "default")
+    return {
+        "run": _escaped(line.run),
+        "state": f"[{style}]{line.state}[/]",
+        "epoch": _of(line.epoch, line.num_epochs),
+        "step": _of(line.step, line.num_steps),
+        "loss": _figure(line.loss),
+        "best": _figure(line.best),
+        "audio-s/s": "" if speed is None else f"{speed:.1f}",
+        "left": _duration(line.eta_seconds),
+        "heard": _duration(line.heartbeat_seconds),
+        "SLURM": " ".join(filter(None, (line.slurm_id, line.slurm_state))) if line.cluster == "slurm" else "",
+        "last error": _escaped(line.error or ""),
+    }
+
+
+def _of(done: int | None, total: int | None) -> str:
+    return "" if done is None else f"{done}/{'?' if total is None else total}"
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _duration(seconds: float | None) -> str:
+    return "" if seconds is None else str(timedelta(seconds=round(seconds)))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,1 @@
+"""Sweeps: jobs, ledger, launchers, search."""

@@ -1,0 +1,122 @@
+"""The jobs of a sweep before any is submitted: composed, proved to fit together, and estimated."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from snac_exp.config.compose import compose_experiment
+from snac_exp.config.schema import Experiment
+from snac_exp.errors import ConfigError, SnacExpError
+from snac_exp.tracking.run_folder import meaning_hash
+from snac_exp.tracking.wandb.key import require_key
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job that may be submitted."""
+
+    index: int
+    overrides: list[str]  # all of them, as stored with the run
+    varied: list[str]  # those in which the jobs differ
+    experiment: Experiment
+    values: dict[str, Any]
+    num_epochs: int
+    num_steps: int
+    audio_hours: float
+
+    @property
+    def hash(self) -> str:
+        """Short hash of what the job means."""
+        return meaning_hash(self.values)
+
+    @property
+    def title(self) -> str:
+        """How messages name the job."""
+        return f"job {self.index} ({' '.join(self.varied) or 'as it stands'})"
+
+
+class JobChecker:
+    """Composes jobs and builds each distinct one once, exactly as its process will: codec, data, cache, parameters.
+
+    Jobs that differ only in how they train (learning rates, schedules, steps) share one build.
+    """
+
+    def __init__(self) -> None:
+        self._built: dict[str, tuple[Any, Any]] = {}
+
+    def check(self, index: int, overrides: list[str], varied: list[str]) -> Job:
+        """One job, proved.
+
+        Raises:
+            ConfigError: the job would fail at its start; the message names it and the reason.
+        """
+        try:
+            experiment, values = compose_experiment(overrides)
+            require_key(experiment.tracker.mode)
+            feed, geometry = self._build(experiment, values)
+            from snac_exp.training.plan import unroll
+
+            plan = unroll(experiment, geometry)
+            num_steps = plan.num_steps(feed.num_items)
+        except SnacExpError as error:
+            named = f"job {index} ({' '.join(varied) or 'as it stands'})"
+            raise ConfigError(f"{named}: {error}\nNothing was submitted; mend this job or leave it out") from error
+        seconds = sum(
+            min(feed.num_items(epoch), plan.num_batches(epoch, feed.num_items) * epoch.batch_size)
+            * feed.item_seconds(epoch)
+            for epoch in plan.epochs
+        )
+        return Job(index, overrides, varied, experiment, values, len(plan.epochs), num_steps, seconds / 3600)
+
+    def _build(self, experiment: Experiment, values: dict[str, Any]) -> tuple[Any, Any]:
+        names = ("codec", "heads", "init", "data", "task", "loss", "seed", "lm", "augment", "adversary", "init_from")
+        parts = {name: values.get(name) for name in names}
+        key = json.dumps([parts, values.get("lr", {}).get("groups")], sort_keys=True)
+        if key not in self._built:
+            from snac_exp.training.build import build
+
+            built = build(experiment)
+            self._built[key] = (built.feed, built.geometry)
+        return self._built[key]
+
+
+def refuse_doubles(jobs: Sequence[Job]) -> None:
+    """Two jobs that mean the same would write the same folder.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    seen: dict[str, Job] = {}
+    for job in jobs:
+        if job.hash in seen:
+            raise ConfigError(
+                f"{seen[job.hash].title} and {job.title} mean the same: they differ in nothing that changes the "
+                "result; leave one out"
+            )
+        seen[job.hash] = job
+
+
+def sweep_hash(hashes: Sequence[str]) -> str:
+    """Six hexadecimal digits of what a sweep means, whatever the order of its jobs."""
+    return hashlib.sha256(" ".join(sorted(hashes)).encode()).hexdigest()[:6]
+
+
+def job_table(jobs: Sequence[Job], title: str) -> Table:
+    """What would be submitted, a row per job."""
+    table = Table(title=title)
+    table.add_column("job", justify="right")
+    for name in ("hash", "overrides"):
+        table.add_column(name, overflow="fold")
+    for name in ("epochs", "steps", "audio-hours"):
+        table.add_column(name, justify="right")
+    for job in jobs:
+        figures = (str(job.num_epochs), str(job.num_steps), f"{job.audio_hours:.3g}")
+        table.add_row(str(job.index), job.hash, "\n".join(job.varied), *figures)
+    total = (str(sum(job.num_steps for job in jobs)), f"{sum(job.audio_hours for job in jobs):.3g}")
+    table.add_section()
+    table.add_row("all", "", "", "", *total)
+    return table

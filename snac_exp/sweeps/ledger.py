@@ -1,0 +1,73 @@
+"""The ledger of a sweep: one line of JSON per job, rewritten whole, so a reader sees the old one or the new one."""
+
+import fcntl
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from snac_exp.errors import ConfigError
+from snac_exp.system.files import write_text
+
+LEDGER_FILE = "ledger.jsonl"
+
+
+@dataclass
+class Row:
+    """One job. `overrides` are those in which jobs differ; `run_dir` is relative to the sweep folder."""
+
+    job: int
+    hash: str
+    overrides: list[str]
+    run_dir: str
+    state: str = "queued"
+    slurm_id: str | None = None
+    cluster: str | None = None  # slurm, or local for submitit without SLURM; None: a process of the driver
+    submitted: float | None = None  # seconds since the epoch
+    attempts: int = 0
+    best: float | None = None
+    error: str | None = None
+
+    @property
+    def title(self) -> str:
+        """How messages name the job."""
+        return f"job {self.job} ({' '.join(self.overrides) or 'as it stands'})"
+
+
+def read_ledger(sweep_dir: Path) -> list[Row]:
+    """All jobs in order; none before the first was written.
+
+    Raises:
+        ConfigError: a line is damaged.
+    """
+    path = sweep_dir / LEDGER_FILE
+    if not path.exists():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        try:
+            rows.append(Row(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(
+                f"{path}: line {number} is damaged ({error}); restore it, or remove it: its job is then left out"
+            ) from error
+    return rows
+
+
+def update_ledger(sweep_dir: Path, change: Callable[[list[Row]], list[Row]]) -> list[Row]:
+    """Apply a change to all rows, one process at a time; returns the rows written."""
+    with _one_at_a_time(sweep_dir):
+        before = read_ledger(sweep_dir)
+        rows = change([Row(**asdict(row)) for row in before])
+        if rows != before:
+            lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
+            write_text(sweep_dir / LEDGER_FILE, "".join(lines))
+    return rows
+
+
+@contextmanager
+def _one_at_a_time(sweep_dir: Path) -> Iterator[None]:
+    with open(sweep_dir / ".ledger.lock", "a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

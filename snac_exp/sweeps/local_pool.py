@@ -1,0 +1,143 @@
+"""Jobs of a sweep as processes on this machine: one per device, at most so many at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from snac_exp.errors import ConfigError
+from snac_exp.sweeps.driver import run_driver
+from snac_exp.sweeps.ledger import Row
+from snac_exp.sweeps.sweep import Sweep
+from snac_exp.system.files import write_json
+from snac_exp.system.owner import Owner
+from snac_exp.system.process import resume_command, without_slurm
+from snac_exp.system.stop_request import Stopped, StopRequest
+
+POLL_SECONDS = 0.2
+LOG_FILE = "job.log"  # what a job writes to its terminal, in its run folder
+
+
+@dataclass
+class Running:
+    """A job's process and the devices it was given."""
+
+    row: Row
+    process: "subprocess.Popen[bytes]"
+    devices: list[int]
+
+
+@dataclass
+class Pool:
+    """The launcher `local_processes`, and with one process that shows its output the launcher `basic`.
+
+    `processes`: most at once; None: as many as there are devices for. `devices`: numbers of the GPUs to use; None: all
+    that CUDA shows; a job is given as many as its trainer.devices says. Without GPUs, `processes` alone counts.
+    """
+
+    processes: int | None = None
+    devices: list[int] | None = None
+    show_output: bool = False
+    _running: list[Running] = field(default_factory=list, init=False)
+
+    def submit(self, sweep: Sweep, rows: Sequence[Row], *, wait: bool) -> None:
+        """Run the jobs; with `wait` false in a process of its own that outlives this one."""
+        if not wait:
+            run_driver(sweep, "snac_exp.cli", "sweep", f"resume={sweep.path}", wait=False)
+            return
+        with sweep.held(), StopRequest() as stop:  # a search holds its sweep from one batch to the next
+            try:
+                self._run(sweep, list(rows))
+            except Stopped:
+                print(f"{stop.signal_name}: the jobs save and leave", file=sys.stderr)
+                self._stop_all()
+                sweep.refresh()
+                raise
+
+    def _run(self, sweep: Sweep, waiting: list[Row]) -> None:
+        needed = {row.hash: _devices_of(sweep.run_dir(row)) for row in waiting}
+        gpus = _gpus(self.devices)
+        free, most = list(gpus), self._most(len(gpus), needed)
+        for row in waiting:
+            if gpus and needed[row.hash] > len(gpus):
+                raise ConfigError(f"{row.title} needs {needed[row.hash]} devices; there are {len(gpus)}")
+        while waiting or self._running:
+            for done in [item for item in self._running if item.process.poll() is not None]:
+                self._running.remove(done)
+                free += done.devices
+                self._collect(sweep, done)
+            if waiting and len(self._running) < most and (not gpus or len(free) >= needed[waiting[0].hash]):
+                row = waiting.pop(0)
+                given = [free.pop(0) for _ in range(needed[row.hash] if gpus else 0)]
+                self._running.append(Running(row, self._start(sweep, row, given, most), given))
+            else:
+                time.sleep(POLL_SECONDS)
+
+    def _most(self, num_gpus: int, needed: dict[str, int]) -> int:
+        if self.processes is not None:
+            return self.processes
+        return max(1, num_gpus // max(needed.values(), default=1))
+
+    def _start(self, sweep: Sweep, row: Row, given: list[int], most: int) -> "subprocess.Popen[bytes]":
+        command, environment = resume_command(sweep.run_dir(row), sweep.code)
+        environment = without_slurm(environment)
+        if given:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, given))
+        if most > 1:  # processes that each take all cores are slower than one after the other
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // most)))
+        print(f"{row.title}: {sweep.run_dir(row)}", flush=True)
+        if self.show_output:
+            return subprocess.Popen(command, env=environment, cwd=sweep.directory)
+        with open(sweep.run_dir(row) / LOG_FILE, "ab") as log:
+            return subprocess.Popen(
+                command, env=environment, cwd=sweep.directory, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _collect(self, sweep: Sweep, done: Running) -> None:
+        """A process that ended before it could say anything of itself failed all the same."""
+        code, folder = done.process.returncode, sweep.run_dir(done.row)
+        state = _state(sweep, done.row)
+        if code and state == "queued":
+            facts = Owner.me().facts() | {"heartbeat": time.time(), "attempts": 1}
+            text = f"the process ended with status {code} before the run began; see {folder / LOG_FILE}"
+            write_json(folder / "status.json", facts | {"state": "failed", "error": text})
+            state = _state(sweep, done.row)
+        print(f"{done.row.title}: {state} (exit status {code})", flush=True)
+
+    def _stop_all(self) -> None:
+        """Ask every job to save and leave, and wait until it has; a second Ctrl-C does not wait."""
+        for item in self._running:
+            item.process.send_signal(signal.SIGTERM)
+        try:
+            for item in self._running:
+                item.process.wait()
+        except KeyboardInterrupt:
+            print("left without waiting for the jobs; they save by themselves", file=sys.stderr)
+
+
+def _state(sweep: Sweep, row: Row) -> str:
+    """How a job is now."""
+    return next(known.state for known in sweep.refresh() if known.hash == row.hash)
+
+
+def _devices_of(run_dir: Path) -> int:
+    """trainer.devices of a stored config."""
+    from snac_exp.tracking.run_folder import RunFolder
+
+    return int(RunFolder.open(run_dir).values()["trainer"]["devices"])
+
+
+def _gpus(chosen: list[int] | None) -> list[int]:
+    """Numbers of the GPUs that jobs may be given; none where there are none."""
+    if chosen is not None:
+        return list(chosen)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [int(number) for number in visible.split(",") if number.strip().isdigit()]
+    import torch
+
+    return list(range(torch.cuda.device_count()))

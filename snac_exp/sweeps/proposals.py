@@ -1,0 +1,111 @@
+"""The next trials of a Bayesian search, proposed by Optuna from the ledger.
+
+The ledger is the study: before every batch a study is made of its rows and asked, each time with a seed that is a
+function of the trial's number. So nothing but the ledger has to survive, and a search that was interrupted goes on
+with the very trials it would have made.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from snac_exp.config.seeding import derive_seed
+from snac_exp.errors import ConfigError
+from snac_exp.sweeps.jobs import Job, JobChecker
+from snac_exp.sweeps.ledger import Row
+from snac_exp.sweeps.search_space import Dimension, size, values_of
+from snac_exp.sweeps.sweep import Goal
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+ATTEMPTS = 200  # draws for one trial before it counts as proved that there is nothing new; all but the first are random
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched. `fixed` overrides are in all jobs; `parallel` trials do not know of each other's results."""
+
+    space: list[Dimension]
+    fixed: list[str]
+    num_trials: int
+    parallel: int
+    startup_trials: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("num_trials", "parallel", "startup_trials"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"hydra.sweeper.{name}={getattr(self, name)} must be at least 1")
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A trial that cannot be: its numbers do not go together."""
+
+    index: int
+    varied: list[str]
+    reason: str
+
+
+def propose(search: Search, goal: Goal, rows: Sequence[Row], count: int, checker: JobChecker) -> list[Job | Refused]:
+    """The next trials, composed and proved, each unlike all before; fewer than `count` where there are no more."""
+    study = study_of_rows(search, goal, rows)
+    hashes, seen = {row.hash for row in rows}, {tuple(row.overrides) for row in rows}
+    found: list[Job | Refused] = []
+    for index in range(len(rows), len(rows) + count):
+        for attempt in range(ATTEMPTS if len(seen) < size(search.space) else 0):
+            varied = _ask(study, search, index, attempt)
+            item = None if tuple(varied) in seen else _proved(search, index, varied, checker)
+            if item is not None and not (isinstance(item, Job) and item.hash in hashes):
+                found.append(item)
+                seen.add(tuple(varied))
+                hashes.update([item.hash] if isinstance(item, Job) else [])
+                break
+            _withdraw(study)
+    return found
+
+
+def study_of_rows(search: Search, goal: Goal, rows: Sequence[Row]) -> "Study":
+    """The ledger as Optuna's study: finished jobs have values, those that run are expected, all others failed."""
+    import optuna
+    from optuna.trial import TrialState, create_trial
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction=goal)
+    distributions = {dimension.key: dimension.distribution() for dimension in search.space}
+    for row in rows:
+        finished, active = row.state == "finished" and row.best is not None, row.state in ("running", "queued")
+        trial = create_trial(
+            state=TrialState.COMPLETE if finished else TrialState.RUNNING if active else TrialState.FAIL,
+            value=row.best if finished else None,
+            params=values_of(search.space, row.overrides),
+            distributions=distributions,
+            user_attrs={"job": row.job, "run_dir": row.run_dir},
+        )
+        study.add_trial(trial)
+    return study
+
+
+def _ask(study: "Study", search: Search, index: int, attempt: int) -> list[str]:
+    """Overrides of one proposal; the seed is a function of the trial, not of those drawn before."""
+    from optuna.samplers import RandomSampler, TPESampler
+
+    seed = derive_seed(search.seed, "trial", index, attempt) % 2**32
+    startup = search.startup_trials
+    study.sampler = RandomSampler(seed) if attempt else TPESampler(seed=seed, n_startup_trials=startup)
+    trial = study.ask({dimension.key: dimension.distribution() for dimension in search.space})
+    return [dimension.override(trial.params[dimension.key]) for dimension in search.space]
+
+
+def _withdraw(study: "Study") -> None:
+    from optuna.trial import TrialState
+
+    study.tell(study.trials[-1].number, state=TrialState.FAIL)
+
+
+def _proved(search: Search, index: int, varied: list[str], checker: JobChecker) -> Job | Refused:
+    try:
+        return checker.check(index, [*search.fixed, *varied], varied)
+    except ConfigError as error:
+        return Refused(index, varied, str(error).splitlines()[0])

@@ -1,0 +1,148 @@
+"""Bayesian search: a sweep whose jobs are proposed by Optuna from the results of those before.
+
+`study_of` opens a search for Optuna's own plots: optuna.visualization.plot_param_importances(study_of(sweep)).
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.override_parser.types import Override
+
+from snac_exp.config.structure import structure
+from snac_exp.errors import ConfigError
+from snac_exp.sweeps.driver import run_driver
+from snac_exp.sweeps.jobs import Job, JobChecker, job_table
+from snac_exp.sweeps.launcher import SweepLauncher, open_backend, session
+from snac_exp.sweeps.proposals import Refused, Search, propose, study_of_rows
+from snac_exp.sweeps.search_space import Dimension, corners
+from snac_exp.sweeps.sweep import Goal, Sweep, outcome
+from snac_exp.system.locks import locked
+from snac_exp.system.stop_request import EXIT_PREEMPTED, Stopped
+from snac_exp.system.terminal import console
+from snac_exp.verbs.training.train import guarded
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+HOPELESS = 3  # so many trials failed and none finished: the recipe is at fault, not its numbers
+
+
+def begin(launcher: SweepLauncher, overrides: Sequence[Override], settings: dict[str, int]) -> None:
+    """Prove that every choice and both ends of every interval make a job; then make the sweep, without jobs yet.
+
+    Raises:
+        ConfigError: Optuna is not installed, nothing varies, or a corner of the space could not start.
+    """
+    _require_optuna()
+    command, question = session.get(), launcher.question()
+    open_backend(launcher.facts)
+    last = {override.get_key_element(): override for override in overrides}
+    space = [Dimension.of(override) for override in last.values() if override.is_sweep_override()]
+    if not space:
+        raise ConfigError("a search needs something to vary: KEY=interval(low,high), KEY=range(0,5) or KEY=a,b,c")
+    same = [f"{key}={item.get_value_element_as_str()}" for key, item in last.items() if not item.is_sweep_override()]
+    jobs = command.checked([[*same, *corner] for corner in corners(space)], 0)
+    varying = {dimension.key for dimension in space}
+    fixed = [item for item in jobs[0].overrides if item.partition("=")[0] not in varying]
+    search = structure(Search, settings | {"space": [asdict(item) for item in space], "fixed": fixed}, "hydra.sweeper")
+    if command.dry_run:
+        _show_first(search, question.goal, command.checker)
+        return
+    facts = asdict(search)
+    command.sweep = Sweep.create(jobs, question, launcher.facts, command.overrides, again=command.again, search=facts)
+    print(f"sweep: {command.sweep.path}", flush=True)
+
+
+def resume(sweep: Sweep, *, wait: bool, num_trials: int | None = None) -> int:
+    """Go on with a search, in a process of its own that composes with the snapshot's configs."""
+    _require_optuna()
+    if num_trials is not None:
+        if num_trials < len(sweep.rows()):
+            raise ConfigError(f"num_trials={num_trials}: there are {len(sweep.rows())} trials already")
+        sweep.set_num_trials(num_trials)
+    return run_driver(sweep, "snac_exp.sweeps.search", str(sweep.path), wait=wait)
+
+
+def drive(sweep: Sweep) -> None:
+    """Run what is missing or failed, then new trials until there are as many as asked for.
+
+    Raises:
+        ConfigError: no run logs the metric, or all of the first trials failed.
+    """
+    search, checker, backend = _search(sweep), JobChecker(), open_backend(sweep.backend)
+    with locked(sweep.path):
+        backend.submit(sweep, sweep.to_run(), wait=True)
+        while (missing := search.num_trials - _judge(sweep)) > 0:
+            found = propose(search, sweep.question.goal, sweep.rows(), min(missing, search.parallel), checker)
+            if not found:
+                print(f"the space holds no other trial than the {len(sweep.rows())} there are")
+                sweep.set_num_trials(len(sweep.rows()))
+                return
+            for item in found:
+                if isinstance(item, Refused):
+                    sweep.refuse(item.index, item.varied, item.reason)
+            backend.submit(sweep, sweep.add([item for item in found if isinstance(item, Job)]), wait=True)
+            if any(row.state in ("queued", "running") for row in sweep.refresh()):
+                return  # whoever waited for them was told not to
+
+
+def study_of(sweep: Sweep) -> "Study":
+    """The trials of a search so far, as an Optuna study in memory."""
+    return study_of_rows(_search(sweep), sweep.question.goal, sweep.refresh())
+
+
+def _judge(sweep: Sweep) -> int:
+    """The number of trials so far, if going on makes sense."""
+    rows, metric = sweep.refresh(), sweep.question.metric
+    finished = [row for row in rows if row.state == "finished"]
+    failed = [row for row in rows if row.state == "failed"]
+    if finished and all(row.best is None for row in finished):
+        raise ConfigError(f"no run has logged {metric}, so nothing tells which is best; begin anew with sweep.metric=…")
+    if not finished and len(failed) >= HOPELESS:
+        raise ConfigError(f"the first {len(failed)} trials failed; mend the recipe first. {failed[-1].error}")
+    best = sweep.best()
+    if best is not None:
+        total = _search(sweep).num_trials
+        print(f"{len(rows)} of {total} trials; best {metric}: {best.best:.6g} by {best.title}", flush=True)
+    return len(rows)
+
+
+def _search(sweep: Sweep) -> Search:
+    if sweep.search is None:
+        raise ConfigError(f"{sweep.path} is no Bayesian search: its jobs are all known")
+    return structure(Search, sweep.search, "hydra.sweeper")
+
+
+def _show_first(search: Search, goal: Goal, checker: JobChecker) -> None:
+    """The jobs that do not depend on results."""
+    found = propose(search, goal, [], min(search.num_trials, search.startup_trials), checker)
+    jobs = [item for item in found if isinstance(item, Job)]
+    title = f"dry run: nothing is submitted; {len(jobs)} of {search.num_trials} trials, the others wait for results"
+    console().print(job_table(jobs, title))
+
+
+def _require_optuna() -> None:
+    try:
+        import optuna  # noqa: F401
+    except ImportError as error:
+        raise ConfigError("a search needs Optuna: pip install 'snac_exp[optuna]'") from error
+
+
+def main(sweep_dir: Path) -> int:
+    """Drive a search to its end; returns the sweep's exit status."""
+    sweep = Sweep.open(sweep_dir)
+    try:
+        drive(sweep)
+    except Stopped:
+        print(f"left; go on with: snac-exp sweep resume={sweep.path}")
+        return EXIT_PREEMPTED
+    status, text = outcome(sweep)
+    print(text)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(guarded(lambda: main(Path(sys.argv[1]))))

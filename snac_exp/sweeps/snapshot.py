@@ -1,0 +1,62 @@
+"""The code and configs as they were at submission, so that a queued job is deaf to later edits."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from snac_exp.config.compose import config_dir
+from snac_exp.errors import ConfigError
+from snac_exp.system.files import write_text
+from snac_exp.system.process import code_root
+
+CODE_FOLDER = "code"
+PACKAGES = ("snac_exp", "hydra_plugins")
+
+
+def take_snapshot(sweep_dir: Path) -> Path:
+    """Copy what is running now into SWEEP/code; returns that folder.
+
+    From a checkout: every tracked file as it lies there, edits included, untracked files of the package, and all of
+    conf/, local and untracked ones too. SWEEP/commit.txt and SWEEP/uncommitted.diff tell what that was in git's terms.
+    From an installed package: the package. Jobs import from the copy, since it stands first in PYTHONPATH.
+    """
+    root, target = code_root(), sweep_dir / CODE_FOLDER
+    if _is_checkout(root):
+        names = _git(root, "ls-files", "-z").split("\0")
+        names += _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *PACKAGES).split("\0")
+        _copy(root, target, sorted(set(filter(None, names))))
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+        write_text(sweep_dir / "commit.txt", commit.stdout if commit.returncode == 0 else "no commit yet\n")
+        diff = _git(root, "diff", "HEAD") if commit.returncode == 0 else ""
+        write_text(sweep_dir / "uncommitted.diff", diff.encode(errors="surrogateescape").decode(errors="replace"))
+    else:
+        for package in PACKAGES:
+            if (root / package).is_dir():
+                shutil.copytree(root / package, target / package, ignore=shutil.ignore_patterns("__pycache__"))
+    conf = config_dir()
+    shutil.copytree(conf, target / conf.relative_to(root), dirs_exist_ok=True)
+    if not (target / "snac_exp" / "__init__.py").is_file():
+        raise ConfigError(f"the snapshot {target} holds no package snac_exp; was it copied from {root}?")
+    return target
+
+
+def _copy(root: Path, target: Path, names: list[str]) -> None:
+    """Files by name; one deleted in the working tree is deleted in the copy."""
+    for name in names:
+        if (root / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, target / name)
+
+
+def _is_checkout(root: Path) -> bool:
+    try:
+        return Path(_git(root, "rev-parse", "--show-toplevel").strip()).resolve() == root
+    except (ConfigError, FileNotFoundError):
+        return False
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
+    if done.returncode:
+        raise ConfigError(f"git {' '.join(arguments[:2])} in {root}: {done.stderr.decode(errors='replace').strip()}")
+    return done.stdout.decode(errors="surrogateescape")

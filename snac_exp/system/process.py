@@ -1,0 +1,37 @@
+"""How a process of ours is started so that it runs the code it should: this checkout's, or a sweep's snapshot."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import snac_exp
+from snac_exp.errors import ConfigError
+
+
+def code_root() -> Path:
+    """The folder that holds the package running now."""
+    return Path(snac_exp.__file__).resolve().parents[1]
+
+
+def code_environment(root: Path) -> dict[str, str]:
+    """Variables that put `root` before an editable install and keep the working directory off the module path.
+
+    Raises:
+        ConfigError: the path cannot stand in PYTHONPATH.
+    """
+    if os.pathsep in str(root):
+        raise ConfigError(f"{root} holds '{os.pathsep}', which separates paths in PYTHONPATH; use another output_dir")
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return {"PYTHONPATH": os.pathsep.join([str(root), *others]), "PYTHONSAFEPATH": "1"}
+
+
+def resume_command(run_dir: Path, root: Path | None = None) -> tuple[list[str], dict[str, str]]:
+    """Command line and environment of a process that begins or goes on with the run in a folder."""
+    command = [sys.executable, "-m", "snac_exp.verbs.training.train", f"resume={run_dir.resolve()}"]
+    return command, os.environ | code_environment(root or code_root())
+
+
+def without_slurm(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without what a surrounding SLURM job exports, which a process of its own would take for its own job's."""
+    return {name: value for name, value in environment.items() if not name.startswith("SLURM_") or name == "SLURM_CONF"}

@@ -1,0 +1,52 @@
+"""Under which name, group and tags W&B lists a run: read off its config and its folder."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from snac_exp.system.code_version import code_version
+
+SWEEP_FILE = "sweep.json"  # beside the run folders of a sweep
+MAX_TAG_LENGTH = 64  # W&B refuses longer ones
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What W&B shows of a run beside its figures.
+
+    group: the sweep's NAME/TIME-HASH, so that a sweep folds into one line; None for a run of its own.
+    job_type: the verb that made it. config: the resolved config, and under `code` the version of the code.
+    """
+
+    name: str | None
+    group: str | None
+    job_type: str
+    tags: list[str]
+    config: dict[str, Any]
+
+
+def identity_of(values: Mapping[str, Any], run_dir: Path, verb: str = "train") -> Identity:
+    """The identity of a run with the resolved config `values` in its folder."""
+    run_dir = Path(run_dir).resolve()
+    group = f"{run_dir.parent.parent.name}/{run_dir.parent.name}" if (run_dir.parent / SWEEP_FILE).is_file() else None
+    config = dict(values) | {"code": code_version().facts()}
+    return Identity(f"{values['name']}/{run_dir.name}", group, verb, tags_of(values), config)
+
+
+def tags_of(values: Mapping[str, Any]) -> list[str]:
+    """`phase:…`, `heads:…`, `init:…`, `codec:…` where the recipe has such a part, then the user's own `tracker.tags`.
+
+    The phase is phase10, phase11, … for recipes whose name begins so, else the recipe's name.
+    """
+    name = str(values["name"])
+    phase = re.match(r"phase\d+", name)
+    parts = {
+        "phase": phase[0] if phase else name,
+        "heads": "+".join(sorted(values.get("heads") or {})),
+        "init": (values.get("init") or {}).get("name"),
+        "codec": (values.get("codec") or {}).get("name"),
+    }
+    own = [f"{key}:{value}"[:MAX_TAG_LENGTH] for key, value in parts.items() if value]
+    return list(dict.fromkeys([*own, *(values.get("tracker") or {}).get("tags", [])]))

@@ -1,0 +1,1 @@
+"""Training a codec: task, data module, evaluator, preflight, samples."""

@@ -1,0 +1,139 @@
+"""A codec's adversary: discriminators of every judged head, and one pass that serves both sides of the game.
+
+Both sides move at once, from the same weights: the discriminators' loss and the codec's terms come from one pass, so
+accumulating micro-batches and averaging over ranks are what they are for any other loss. The graphs do not touch: the
+discriminators' loss reaches only discriminators, the codec's terms reach only its predictions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from snac_exp.config import adversary as config
+from snac_exp.config.adversary_checks import check_adversary
+from snac_exp.config.seeding import derive_seed
+from snac_exp.errors import ConfigError
+from snac_exp.losses.adversarial import GAN_LOSSES, feature_matching, scores_of
+from snac_exp.losses.discriminators import Discriminators, Features
+
+
+@dataclass(frozen=True)
+class AdversaryOutput:
+    """What one pass says.
+
+    discriminator_loss: sum over heads, for the discriminators' optimizer. terms: `head/adversarial` and
+    `head/feature_matching`, not yet weighted, for the codec. figures: `head/score_real`, `head/score_fake` (means over
+    all discriminators) and `head/discriminator`, without a graph.
+    """
+
+    discriminator_loss: Tensor
+    terms: dict[str, Tensor]
+    figures: dict[str, Tensor]
+
+
+class Adversary(nn.Module):
+    """A set of discriminators per judged head; in float32 whatever the autocast.
+
+    Args:
+        settings: of the config group `adversary`; its `heads` say which are judged, null = all of `rates`.
+        rates: head -> rate in Hz.
+        seed: the weights are a function of it and the head's name; torch's global generator stays where it was.
+
+    Raises:
+        ConfigError: the settings are impossible, or there is nothing to build.
+    """
+
+    def __init__(self, settings: config.Adversary, rates: Mapping[str, int], seed: int) -> None:
+        super().__init__()
+        if settings.kind == "none":
+            raise ConfigError("adversary.kind=none has no discriminators; choose adversary=dac")
+        check_adversary(settings, rates)
+        self.settings = settings
+        self.rates = {head: rate for head, rate in rates.items() if settings.heads is None or head in settings.heads}
+        self.judges = nn.ModuleDict(
+            {head: _seeded(settings, derive_seed(seed, f"adversary/{head}")) for head in self.rates}
+        )
+
+    def active(self, step: int) -> bool:
+        """Whether the adversary takes part in this step (counted from 0)."""
+        return step >= self.settings.start_step
+
+    def forward(self, waveforms: Mapping[str, tuple[Tensor, Tensor]]) -> AdversaryOutput:
+        """Evaluator predictions: head -> (prediction, target), both (B, 1, N) and zero beyond the valid length.
+
+        Heads that are not judged are left out. A prediction without a graph (at validation) is only measured.
+
+        Raises:
+            ValueError: no judged head is among them.
+        """
+        judged = {head: pair for head, pair in waveforms.items() if head in self.judges}
+        if not judged:
+            raise ValueError(f"none of {list(waveforms)} is judged; the adversary has {list(self.rates)}")
+        losses: list[Tensor] = []
+        terms: dict[str, Tensor] = {}
+        figures: dict[str, Tensor] = {}
+        for head, (prediction, target) in judged.items():
+            with torch.autocast(prediction.device.type, enabled=False):
+                heard = _heard(self.judges[head], _precise(prediction), _precise(target.detach()))
+                loss, own_terms, own_figures = self._losses(heard)
+            losses.append(loss)
+            terms |= {f"{head}/{name}": value for name, value in own_terms.items()}
+            figures |= {f"{head}/{name}": value for name, value in own_figures.items()}
+        return AdversaryOutput(torch.stack(losses).sum(), terms, figures)
+
+    def total(self, terms: Mapping[str, Tensor], head_weights: Mapping[str, float]) -> Tensor:
+        """The codec's side: sum over heads of w_head * (w_a adversarial + w_f feature_matching); 0 if there is none."""
+        weights = vars(self.settings.weights)
+        parts = [
+            head_weights[head] * weight * terms[f"{head}/{name}"]
+            for head in self.rates
+            if head_weights.get(head, 0.0) > 0 and f"{head}/adversarial" in terms
+            for name, weight in weights.items()
+            if weight > 0
+        ]
+        return torch.stack(parts).sum() if parts else torch.zeros(())
+
+    def _losses(self, heard: "_Heard") -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """Of one head: the discriminators' loss, the codec's terms, the figures."""
+        of_discriminators, of_generator = GAN_LOSSES[self.settings.loss]
+        loss = of_discriminators(scores_of(heard.real), scores_of(heard.fake))
+        terms = {
+            "adversarial": of_generator(scores_of(heard.prediction)),
+            "feature_matching": feature_matching(heard.real, heard.prediction),
+        }
+        scores = {"score_real": _mean_score(heard.real), "score_fake": _mean_score(heard.fake)}
+        return loss, terms, scores | {"discriminator": loss.detach()}
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """Features of target and prediction with a graph to the discriminators, and of the prediction to itself alone."""
+
+    real: list[Features]
+    fake: list[Features]
+    prediction: list[Features]
+
+
+def _heard(judge: nn.Module, prediction: Tensor, target: Tensor) -> _Heard:
+    both: list[Features] = judge(torch.cat((target, prediction.detach())))
+    halves = [[layer.chunk(2) for layer in features] for features in both]
+    real, fake = ([[layer[half] for layer in features] for features in halves] for half in (0, 1))
+    constant = {name: parameter.detach() for name, parameter in judge.named_parameters()}
+    return _Heard(real, fake, functional_call(judge, constant, (prediction,)))
+
+
+def _seeded(settings: config.Adversary, seed: int) -> Discriminators:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Discriminators(settings)
+
+
+def _mean_score(features: list[Features]) -> Tensor:
+    return torch.stack([score.detach().mean() for score in scores_of(features)]).mean()
+
+
+def _precise(waveform: Tensor) -> Tensor:
+    return waveform if waveform.dtype == torch.float64 else waveform.float()

@@ -1,0 +1,117 @@
+"""The decoder task: codes or raw audio in, waveforms of every head out, measured against the audio they came from."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from snac_exp.codec.multirate import MultiRateSnac
+from snac_exp.config.schema import Loss
+from snac_exp.config.seeding import derive_seed
+from snac_exp.data.codes.encoding import exact_float32
+from snac_exp.data.slices.batch import Batch
+from snac_exp.losses.objective import Objective
+from snac_exp.losses.pair import SignalPair
+from snac_exp.training.codec.adversary import Adversary
+from snac_exp.training.plan import ADVERSARY
+from snac_exp.training.task import Task
+
+ADVERSARY_LOSS = f"{ADVERSARY}/loss"
+
+
+class DecoderTask(Task):
+    """Phase 12 and its kin: the frozen quantizer turns codes into a latent, trunk and heads turn it into audio."""
+
+    model: MultiRateSnac
+    adversary: Adversary | None
+
+    def __init__(self, model: MultiRateSnac, loss: Loss, adversary: Adversary | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.adversary = adversary
+        self.loss = loss
+        self.objective = Objective(loss.terms, loss.head_terms, loss.n_ffts, loss.window, loss.normalized)
+
+    def forward(self, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
+        """Scalar terms `head/term` of one batch; a head of weight 0 is measured without a graph."""
+        return self.measure(self.decode(batch, weights), batch, weights)
+
+    def measure(self, waveforms: Mapping[str, Tensor], batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
+        """Every term of the scored slices that `decode` gave, and what the adversary makes of them."""
+        measured: dict[str, Tensor] = {}
+        pairs = {head: self._pair(head, waveform, batch) for head, waveform in waveforms.items()}
+        for head, pair in pairs.items():
+            device = pair.prediction.device.type
+            with self.timer.inner("loss"), torch.autocast(device, enabled=False):  # float32 whatever the precision
+                measured |= self.objective.measure(head, pair)
+        if self.adversary is not None and weights.get(ADVERSARY, 0.0) > 0:
+            judged = self.adversary({head: (pair.prediction, pair.target) for head, pair in pairs.items()})
+            measured |= judged.terms | judged.figures | {ADVERSARY_LOSS: judged.discriminator_loss}
+        return measured
+
+    def total(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+        """The objective: heads by the plan's weights, terms by the recipe's; with what the adversary adds."""
+        heads = {head: weights[head] for head in self.model.rates}
+        total = self.objective.total(terms, heads)
+        if self.adversary is None or not weights.get(ADVERSARY, 0.0) > 0:
+            return total
+        return total + self.adversary.total(terms, heads) + terms[ADVERSARY_LOSS]
+
+    def weight(self, batch: Batch) -> float:
+        """Valid samples: exact for means over samples; frames are counted per slice, so theirs may differ by one."""
+        return float(batch.valid_samples.sum())
+
+    def compile_model(self) -> None:
+        """Compile trunk and heads, whose shapes change with the curriculum's segments only."""
+        self.model.trunk.compile(dynamic=False)
+        for name in self.model.rates:
+            self.model.head(name).compile(dynamic=False)
+
+    def decode(self, batch: Batch, weights: Mapping[str, float] | None = None) -> dict[str, Tensor]:
+        """The scored slice of every head: name -> (B, 1, num_samples at the head's rate)."""
+        return self.decode_latent(self.latent(batch), batch, weights)
+
+    def decode_latent(
+        self, latent: Tensor, batch: Batch, weights: Mapping[str, float] | None = None
+    ) -> dict[str, Tensor]:
+        """As `decode`, from the latent (B, C, frames) of the batch's windows."""
+        trained = {head for head in self.model.rates if weights is None or weights[head] > 0}
+        features = self.model.features(latent)
+        waveforms = self.model(features, heads=trained)
+        with torch.no_grad():
+            waveforms |= self.model(features, heads=set(self.model.rates) - trained)
+        return {head: self._scored(head, waveforms[head], batch) for head in self.model.rates}
+
+    def latent(self, batch: Batch) -> Tensor:
+        """Quantized latent (B, C, frames) of the decoded windows, without a graph."""
+        return self.model.latent(self.codes(batch), batch.window_tokens_valid)
+
+    @torch.no_grad()
+    def codes(self, batch: Batch) -> list[Tensor]:
+        """The batch's codes; where it holds raw audio, encoder and VQ make them in plain float32, as cache-codes does.
+
+        The encoder sees silence beyond the window, so tokens near its edges differ from those of the whole utterance.
+        """
+        if batch.source is None:
+            return batch.codes
+        with exact_float32(), torch.autocast(batch.source.device.type, enabled=False):
+            return self.model.encode(batch.source)
+
+    def seed_noise(self, seed: int, purpose: str, *position: int) -> None:
+        """Make every noise draw of the next call a function of (seed, purpose, position)."""
+        torch.manual_seed(derive_seed(seed, purpose, *position))
+        self.model.seed_noise(derive_seed(seed, f"{purpose}/heads", *position))
+
+    def _scored(self, head: str, waveform: Tensor, batch: Batch) -> Tensor:
+        """Cut the decoded context away; the slice may sit off-centre at an utterance's end."""
+        length = batch.audio[head].shape[-1]
+        if waveform.shape[-1] == length:
+            return waveform
+        hop = self.model.geometry.audio_samples(1, self.model.rates[head])
+        starts = (batch.slice_offset * hop).tolist()
+        return torch.stack([row[:, start : start + length] for row, start in zip(waveform, starts, strict=True)])
+
+    def _pair(self, head: str, waveform: Tensor, batch: Batch) -> SignalPair:
+        rate = self.model.rates[head]
+        valid = batch.valid_samples * rate // self.model.geometry.sampling_rate
+        return self.objective.pair(head, waveform.float(), batch.audio[head].float(), valid, rate)

@@ -1,0 +1,76 @@
+"""What proves, measures and sums up the training of a codec."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import StringIO
+
+from lightning_fabric import Fabric
+from rich.console import Console as RichConsole
+
+from snac_exp.codec.checkpoint import LoadedCodec
+from snac_exp.codec.multirate import MultiRateSnac
+from snac_exp.config.schema import Experiment
+from snac_exp.data.slices.cached_codes import Splits
+from snac_exp.evaluation.summary import summarize, summary_table, write_summary
+from snac_exp.evaluation.utterance_rows import write_utterances
+from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.training.codec.decoder_task import DecoderTask
+from snac_exp.training.codec.preflight import preflight
+from snac_exp.training.codec.samples import write_samples
+from snac_exp.training.codec.validation import validate
+from snac_exp.training.task import Evaluator, Note
+
+
+@dataclass(frozen=True)
+class CodecEvaluator(Evaluator):
+    """Alignment and start before the first step; fixed slices during training; whole utterances at the end.
+
+    initial: makes the model as it was before training, to be measured beside the final one.
+    """
+
+    experiment: Experiment
+    codec: LoadedCodec
+    corpus: Splits
+    task: DecoderTask
+    initial: Callable[[], MultiRateSnac]
+
+    def preflight(self, note: Note) -> list[str]:
+        """Heads start where the recipe says; codes and audio line up; cached codes come back."""
+        experiment = self.experiment
+        init = None if experiment.init is None or experiment.init_from is not None else experiment.init.name
+        rows, seed = experiment.trainer.preflight_rows, experiment.seed
+        aligned = experiment.codec.scratch is None  # what random weights decode can be compared with nothing
+        return preflight(self.task, self.codec, self.corpus, init, rows if aligned else 0, seed, note)
+
+    def validate(self, fabric: Fabric) -> dict[str, float]:
+        """Means of every term over the fixed validation slices."""
+        return validate(self.task, self.corpus, self.experiment, fabric)
+
+    def write_samples(self, fabric: Fabric, folder: RunFolder, epoch: int) -> bool:
+        """Audio and pictures of the first fixed clips."""
+        if self.experiment.trainer.num_sample_clips == 0:
+            return False
+        directory = folder.samples / f"epoch{epoch:03d}"
+        original = None if self.experiment.codec.scratch is not None else self.codec
+        write_samples(self.task, self.corpus, self.experiment, fabric, directory, original)
+        return True
+
+    def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note) -> None:
+        """The final model beside interpolation, noise and itself before training, over whole utterances."""
+        experiment, device = self.experiment, fabric.device
+        initial = self.initial().to(device)
+        limit = experiment.trainer.summary_utterances
+        summary = summarize(
+            self.task.model,
+            initial,
+            self.corpus,
+            seed=experiment.seed,
+            device=device,
+            num_utterances=limit,
+            keep=lambda utterances, scores: write_utterances(folder.path, utterances, scores),
+        )
+        path = write_summary(folder.path, summary)
+        text = StringIO()
+        RichConsole(file=text, width=120).print(summary_table(summary))
+        note(text.getvalue())
+        note(f"summary:    {path}")

@@ -1,0 +1,52 @@
+"""Validation on slices that are the same for the whole run, whatever the curriculum does."""
+
+from collections.abc import Iterator
+
+import torch
+from lightning_fabric import Fabric
+
+from snac_exp.config.schema import Experiment
+from snac_exp.data.slices.batch import Batch, collate
+from snac_exp.data.slices.cached_codes import Splits
+from snac_exp.training.codec.autoencoder_task import AutoencoderTask
+from snac_exp.training.codec.decoder_task import DecoderTask
+
+
+@torch.no_grad()
+def validate(task: DecoderTask, corpus: Splits, experiment: Experiment, fabric: Fabric) -> dict[str, float]:
+    """Mean of every term over the fixed validation slices, weighted by their valid audio.
+
+    Returns:
+        `head/term` for every term (also those of weight 0, so that recipes compare), `head/objective` (the head's terms
+        by their weights) and `objective` (heads by `loss.weights`, the same in every phase, so that epochs compare).
+        Where codebooks or encoder train, also how the codebooks are used, see `CodebookUsage`.
+    """
+    if not isinstance(task, AutoencoderTask):
+        return _means(task, corpus, experiment, fabric)
+    with task.counting_codes() as usage:
+        return _means(task, corpus, experiment, fabric) | usage.figures()
+
+
+def _means(task: DecoderTask, corpus: Splits, experiment: Experiment, fabric: Fabric) -> dict[str, float]:
+    weights = {head: float(experiment.loss.weights[head] or 0.0) for head in task.model.rates}
+    sums: dict[str, float] = {}
+    total = 0
+    for index, batch in enumerate(validation_batches(corpus, experiment.trainer.validation_batch_size)):
+        task.seed_noise(experiment.seed, "validation", index)
+        with fabric.autocast():
+            measured = task(batch.to(fabric.device), weights)
+        for head in weights:
+            measured[f"{head}/objective"] = task.objective.total(measured, {head: 1.0})
+        measured["objective"] = task.objective.total(measured, weights)
+        weight = int(batch.valid_samples.sum())
+        total += weight
+        for name, value in measured.items():
+            sums[name] = sums.get(name, 0.0) + float(value) * weight
+    return {name: value / total for name, value in sums.items()}
+
+
+def validation_batches(corpus: Splits, batch_size: int) -> Iterator[Batch]:
+    """The fixed validation slices in batches."""
+    specs = corpus.validation_specs
+    for start in range(0, len(specs), batch_size):
+        yield collate(corpus.validation.__getitems__(specs[start : start + batch_size]))

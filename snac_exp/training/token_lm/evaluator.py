@@ -1,0 +1,155 @@
+"""What measures the training of a token model and lets one hear it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from snac_exp.config.schema import Experiment
+from snac_exp.data.tokens.baseline import unigram_figures
+from snac_exp.data.tokens.codecs import TokenCodec
+from snac_exp.data.tokens.sources import TokenSplits
+from snac_exp.data.tokens.windows import WindowSpec
+from snac_exp.errors import ConfigError, PreflightError
+from snac_exp.lm.sampling import Sampling
+from snac_exp.system.files import write_json
+from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.training.task import Evaluator, Note
+from snac_exp.training.token_lm.task import TokenTask, validate_tokens, write_token_samples
+
+REJECTED_SHOWN = 20
+PROMPT_SHARE = 4  # a prompt is this part of the context
+START_TOLERANCE = 0.15  # of the nats of guessing
+
+
+@dataclass(frozen=True)
+class TokenEvaluator(Evaluator):
+    """Tokens must be learnable at all; fixed windows during training; samples decoded by the tokens' codec.
+
+    make_codec: loads the codec to listen with, on the CPU; called when there is something to hear.
+    """
+
+    experiment: Experiment
+    corpus: TokenSplits
+    task: TokenTask
+    make_codec: Callable[[], TokenCodec]
+
+    def __post_init__(self) -> None:
+        if self.experiment.task.sample_frames < 1:
+            raise ConfigError(f"task.sample_frames={self.experiment.task.sample_frames} must be greater than 0")
+        self._sampling()  # refuses a temperature that is not possible
+
+    def preflight(self, note: Note) -> list[str]:
+        """No file is on both sides of the split, no frame sees itself, an untrained model knows nothing, and there is a
+        codec to decode samples with; bad files are named."""
+        lines = [*self._rejected(), self._split(), self._causal(), self._untrained(), *self._audible()]
+        for line in lines:
+            note(f"preflight: {line}")
+        return lines
+
+    def validate(self, fabric: Fabric) -> dict[str, float]:
+        """Figures over windows of the model's whole context, whatever the curriculum does."""
+        size, specs = self.experiment.trainer.validation_batch_size, self._specs()
+        values = validate_tokens(self.task.model, self.corpus, specs, size, fabric.device, fabric.autocast)
+        return values | {"objective": values["cross_entropy"]}
+
+    def write_samples(self, fabric: Fabric, folder: RunFolder, epoch: int) -> bool:
+        """What the model writes from nothing and after real prompts, every `samples_every_epochs`."""
+        settings = self.experiment.trainer
+        if settings.num_sample_clips == 0 or epoch % settings.samples_every_epochs or not fabric.is_global_zero:
+            return False
+        directory, codec = folder.samples / f"epoch{epoch:03d}", self.make_codec()
+        num_frames = self.experiment.task.sample_frames
+        write_token_samples(self.task.model, codec, self._prompts(), num_frames, self._sampling(), directory)
+        return True
+
+    def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note) -> None:
+        """The final figures beside those of a model that knows how often each token comes, and no more."""
+        final = self.validate(fabric)
+        specs = self._specs()
+        baseline = unigram_figures(self.corpus, specs)
+        path = folder.path / "summary.json"
+        write_json(path, {"task": "rvq_lm", "validation": final, "unigram": baseline, "num_windows": len(specs)})
+        ours, known = final["bits_per_second"], baseline["bits_per_second"]
+        gain = f"{abs(1 - ours / known):.0%} {'fewer' if ours <= known else 'more'}"
+        note(
+            f"bits per second of audio: {ours:.1f}, {gain} than token frequencies alone need ({known:.1f}); "
+            f"perplexity {final['perplexity']:.1f}"
+        )
+        note(f"summary:    {path}")
+
+    def _sampling(self) -> Sampling:
+        return Sampling(temperature=self.experiment.task.sample_temperature, seed=self.experiment.seed)
+
+    def _specs(self) -> list[WindowSpec]:
+        assert self.experiment.lm is not None
+        return self.corpus.validation_specs(self.experiment.lm.ctx_frames, self.experiment.seed)
+
+    def _prompts(self) -> list[Tensor]:
+        """Nothing first, then the beginnings of validation windows, of whole ones where there are enough."""
+        alignment, streams = self.corpus.layout.alignment, self.corpus.layout.num_streams
+        assert self.experiment.lm is not None
+        num_frames = max(self.experiment.lm.ctx_frames // PROMPT_SHARE // alignment, 1) * alignment
+        lengths = self.corpus.validation.source.lengths
+        specs = sorted(self._specs(), key=lambda spec: -min(int(lengths[spec.file]) - spec.start, num_frames))
+        specs = specs[: self.experiment.trainer.num_sample_clips - 1]
+        batches = [self.corpus.validation.batch([spec]) for spec in specs]
+        real = [batch.frames[0, : min(num_frames, int(batch.valid_frames[0]))] for batch in batches]
+        return [torch.zeros(0, streams, dtype=torch.int64), *real]
+
+    def _rejected(self) -> list[str]:
+        """The files that do not train, the first of them by name."""
+        bad = self.corpus.rejected
+        named = [f"not used: {item.path}: {item.reason}" for item in bad[:REJECTED_SHOWN]]
+        more = len(bad) - len(named)
+        return [*named, *([f"and {more} more files; snac-exp tokens check lists them all"] if more else [])]
+
+    def _split(self) -> str:
+        train, validation = (set(part.files.tolist()) for part in (self.corpus.train, self.corpus.validation))
+        both = train & validation
+        if both:
+            name = self.corpus.train.source.name(min(both))
+            raise PreflightError(f"{len(both)} files are in both splits, {name} among them; split by file")
+        return f"{len(train)} training and {len(validation)} validation files, none in both"
+
+    def _audible(self) -> list[str]:
+        """The codec to listen with, where there are samples to decode; it refuses what is not its own."""
+        if self.experiment.trainer.num_sample_clips == 0:
+            return []
+        return [f"samples are decoded by codec {self.make_codec().name}, which has these frames"]
+
+    @torch.no_grad()
+    def _causal(self) -> str:
+        """Changing a frame must not change the logits of it or of earlier frames in its first stream."""
+        model, layout = self.task.model, self.corpus.layout
+        was_training = model.training
+        model.eval()
+        size = 2 * math.lcm(layout.alignment, 2)
+        frames = self.corpus.validation.batch(
+            [WindowSpec(spec.file, spec.start, size) for spec in self._specs()[:1]]
+        ).frames
+        changed = frames.clone()
+        changed[:, size // 2] = (changed[:, size // 2] + 1) % torch.tensor(layout.vocab_sizes)
+        before, after = model(frames)[0], model(changed)[0]
+        model.train(was_training)
+        if not torch.equal(before[:, : size // 2 + 1], after[:, : size // 2 + 1]):
+            raise PreflightError("the prediction of a frame depends on that frame itself: the model would only copy")
+        return "no frame is predicted from itself or from later ones"
+
+    @torch.no_grad()
+    def _untrained(self) -> str:
+        """At the start the loss is that of guessing: log of the vocabulary."""
+        model, layout = self.task.model, self.corpus.layout
+        assert self.experiment.lm is not None
+        values = validate_tokens(model, self.corpus, self._specs()[:1], 1)
+        share = sum(math.log(size) / period for size, period in zip(layout.vocab_sizes, layout.periods, strict=True))
+        guess = share / sum(1 / period for period in layout.periods)
+        if self.experiment.init_from is None and not abs(values["cross_entropy"] - guess) < START_TOLERANCE * guess:
+            raise PreflightError(
+                f"an untrained model has {values['cross_entropy']:.3f} nats per token, guessing has {guess:.3f}: the "
+                "model does not start where a token model should"
+            )
+        return f"before training {values['cross_entropy']:.3f} nats per token, guessing has {guess:.3f}"

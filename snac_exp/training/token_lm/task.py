@@ -1,0 +1,102 @@
+"""The token task: windows of frames in, cross-entropies out; what validates and samples a token model."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from snac_exp.config.seeding import derive_seed
+from snac_exp.data.tokens.batch import TokenBatch
+from snac_exp.data.tokens.codecs import TokenCodec
+from snac_exp.data.tokens.sources import TokenSplits
+from snac_exp.data.tokens.windows import WindowSpec
+from snac_exp.lm.sampling import Sampling, generate
+from snac_exp.lm.transformer import TokenTransformer
+from snac_exp.losses.tokens import TokenFigures, TokenObjective
+from snac_exp.tracking.panels import write_clips
+from snac_exp.training.task import Task
+
+LOSS = "tokens/cross_entropy"
+
+Autocast = Callable[[], AbstractContextManager[None]]
+
+
+class TokenTask(Task):
+    """A token transformer and its objective."""
+
+    model: TokenTransformer
+
+    def __init__(self, model: TokenTransformer, objective: TokenObjective) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, batch: TokenBatch, weights: Mapping[str, float] | None = None) -> dict[str, Tensor]:
+        """The one term of a batch: the weighted, smoothed mean over its scored tokens."""
+        logits = self.model(batch.frames)
+        with self.timer.inner("loss"):
+            return {LOSS: self.objective(logits, batch.frames, batch.valid_frames)}
+
+    def total(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+        """The one term is the loss."""
+        return terms[LOSS]
+
+    def weight(self, batch: TokenBatch) -> float:
+        """How much a batch scores: the weight of its mean among micro-batches, see `training.accumulation`."""
+        return self.objective.weight(batch.valid_frames, batch.frames.shape[1])
+
+
+@torch.no_grad()
+def validate_tokens(
+    model: TokenTransformer,
+    corpus: TokenSplits,
+    specs: Sequence[WindowSpec],
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    autocast: Autocast = nullcontext,
+) -> dict[str, float]:
+    """Figures over fixed windows, without smoothing, weights or dropout; see `TokenFigures.result`.
+
+    Every batch has `batch_size` windows, the last one filled up with empty ones. The model's mode is put back.
+    """
+    was_training = model.training
+    model.eval()
+    figures = TokenFigures(corpus.layout)
+    for first in range(0, len(specs), batch_size):
+        (batch,) = corpus.validation.batch(specs[first : first + batch_size]).micro_batches(batch_size)
+        batch = batch.to(device)
+        with autocast():
+            logits = model(batch.frames)
+        figures.add(logits, batch.frames, batch.valid_frames)
+    model.train(was_training)
+    return figures.result()
+
+
+def write_token_samples(
+    model: TokenTransformer,
+    codec: TokenCodec,
+    prompts: Sequence[Tensor],
+    num_frames: int,
+    sampling: Sampling,
+    directory: Path,
+) -> None:
+    """Write what the model goes on with after each prompt (P, K), and the prompt alone, as wav and one picture each.
+
+    An empty prompt (0, K) is a sample from nothing. The codec decodes where it lies, on the CPU or not; what is no
+    whole granule of it is cut off.
+    """
+    was_training = model.training
+    model.eval()
+    for index, prompt in enumerate(prompts):
+        frames = generate(model, num_frames, sampling, prompt[None])[0]
+        torch.manual_seed(derive_seed(sampling.seed, "samples", index))
+        signals = {"prompt": prompt, "generated": frames}
+        heard = {label: tokens[: len(tokens) - len(tokens) % codec.granule_frames] for label, tokens in signals.items()}
+        decoded = {
+            label: (codec.decode(tokens.cpu().numpy()).float(), codec.sampling_rate)
+            for label, tokens in heard.items()
+            if len(tokens)
+        }
+        write_clips(directory, f"sample{index}", decoded)
+    model.train(was_training)

@@ -1,0 +1,112 @@
+"""Check token files, convert old ones, or encode audio into them.
+
+usage: snac-exp tokens check input=FOLDER
+       snac-exp tokens convert input=FOLDER output=FOLDER
+       snac-exp tokens encode input=AUDIO_FOLDER output=FOLDER codec=CODEC [encoder=dac] [key=value …]
+       snac-exp tokens encode cache_dir=CACHE output=FOLDER codec=CODEC
+
+check lists every file that cannot be used, with the reason (exit status 2 if there is one), and how much of each
+codebook is in use. convert turns older headers into NPQ1. encode can be stopped and started again: files that are there
+are kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from snac_exp.config.arguments import hydra_overrides
+from snac_exp.config.compose import compose_config, resolved
+from snac_exp.config.schema import Codec
+from snac_exp.config.structure import nearest, structure
+from snac_exp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from snac_exp.data.tokens.encoding import TokenSummary
+
+ACTIONS = ("check", "convert", "encode")
+EXIT_BAD_FILES = 2
+
+
+@dataclass(frozen=True)
+class Options:
+    """The keys of conf/tokens.yaml."""
+
+    codec: Codec
+    input: str | None
+    output: str | None
+    cache_dir: str | None
+    encoder: Literal["snac", "dac"]
+    frames: Literal["coarse", "repeated"]
+    dac_model: str
+    device: str
+    chunk_seconds: float
+    context_seconds: float
+    overwrite: bool
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do one of the three."""
+    action, *rest = arguments or ("",)
+    if action not in ACTIONS:
+        raise ConfigError(f"snac-exp tokens '{action}' is not possible{nearest(action, ACTIONS)}")
+    overrides = hydra_overrides(rest, path_keys=("dac_model",))
+    options = structure(Options, resolved(compose_config("tokens", overrides)))
+    if action == "check":
+        return _check(_folder("input", options.input))
+    output = _folder("output", options.output)
+    if action == "convert":
+        from snac_exp.data.tokens.encoding import convert_folder
+
+        return _report(convert_folder(_folder("input", options.input), output, options.overwrite))
+    return _report(_encode(options, output))
+
+
+def _check(path: Path) -> int:
+    from snac_exp.data.tokens.check import check_files
+
+    report = check_files(path)
+    print("\n".join(report.lines))
+    return EXIT_BAD_FILES if report.rejected else 0
+
+
+def _encode(options: Options, output: Path) -> "TokenSummary":
+    import numpy as np
+
+    from snac_exp.data.tokens.encoding import encode_folder, export_cache
+    from snac_exp.training.build import open_codec
+
+    if options.cache_dir is not None:
+        from snac_exp.data.slices.cached_codes import open_table
+        from snac_exp.data.tokens.files import CachedTokens
+
+        table = open_table(Path(options.cache_dir).expanduser(), open_codec(options.codec))
+        validation = {int(row) for row in table.rows_of("validation")}
+        tokens = CachedTokens(table, np.arange(len(table)), options.frames)
+        return export_cache(tokens, validation, output, options.overwrite)
+    from snac_exp.data.tokens.codecs import DacTokens, SnacTokens, TokenCodec
+
+    codec: TokenCodec = (
+        DacTokens(options.dac_model, options.device)
+        if options.encoder == "dac"
+        else SnacTokens(open_codec(options.codec), options.frames, options.device)
+    )
+    return encode_folder(
+        codec,
+        _folder("input", options.input),
+        output,
+        chunk_seconds=options.chunk_seconds,
+        context_seconds=options.context_seconds,
+        overwrite=options.overwrite,
+    )
+
+
+def _report(summary: "TokenSummary") -> int:
+    print("\n".join(summary.lines))
+    return EXIT_BAD_FILES if summary.rejected else 0
+
+
+def _folder(key: str, value: str | None) -> Path:
+    if value is None:
+        raise ConfigError(f"{key} has no value: set it with {key}=FOLDER")
+    return Path(value).expanduser()

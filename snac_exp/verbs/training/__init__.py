@@ -1,0 +1,1 @@
+"""Verbs that train, plan, and look after runs."""

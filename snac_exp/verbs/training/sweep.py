@@ -1,0 +1,65 @@
+"""Go on with a sweep, or run a verb in shares.
+
+usage: snac-exp sweep resume=SWEEP_DIR [wait=true|false] [num_trials=N]
+       snac-exp sweep cache-codes data=PREPARED codec=CODEC shard.count=8 [hydra/launcher=slurm] [dry_run=true]
+
+What is missing or failed runs, what is finished is not touched. Jobs run as they were submitted: from the sweep's
+snapshot, through the launcher it was begun with; a job that failed goes on from its last checkpoint. A Bayesian search
+then makes the trials that remain of its num_trials, which may be raised here.
+Begin a sweep of trainings with: python train.py -m KEY=VALUE,VALUE … (or +sweep=NAME)
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from snac_exp.errors import ConfigError
+from snac_exp.verbs._options import folder_and_options
+
+if TYPE_CHECKING:
+    from snac_exp.sweeps.sweep import Sweep
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Submit what is left; returns 0 when all jobs are finished (or submitted), else 1."""
+    if arguments and "=" not in arguments[0] and not Path(arguments[0]).is_dir():
+        from snac_exp.sweeps.shares import submit_shares
+
+        return submit_shares(arguments[0], arguments[1:])
+    folder, options = folder_and_options("sweep", arguments, {"wait": "true", "num_trials": ""}, None, key="resume")
+    if options["wait"] not in ("true", "false"):
+        raise ConfigError(f"wait={options['wait']} is not possible; there is: true, false")
+    from snac_exp.sweeps.sweep import Sweep
+
+    sweep, wait, trials = Sweep.open(folder), options["wait"] == "true", options["num_trials"]
+    if sweep.search is not None:
+        from snac_exp.sweeps.search import resume
+
+        if trials and not trials.isdigit():
+            raise ConfigError(f"num_trials={trials} is no number of trials")
+        return resume(sweep, wait=wait, num_trials=int(trials) if trials else None)
+    if trials:
+        raise ConfigError(f"num_trials= is of a Bayesian search; the jobs of {folder} are all known")
+    return _resume(sweep, folder, wait=wait)
+
+
+def _resume(sweep: "Sweep", folder: Path, *, wait: bool) -> int:
+    from snac_exp.sweeps.launcher import open_backend
+    from snac_exp.sweeps.sweep import outcome
+    from snac_exp.system.stop_request import EXIT_PREEMPTED, Stopped
+
+    if not sweep.rows():
+        raise ConfigError(f"{folder} has no jobs: it was interrupted before they were made; begin it anew")
+    sweep.wait_for_endings()
+    rows = sweep.to_run()
+    try:
+        if rows or (wait and sweep.is_in_a_queue()):
+            open_backend(sweep.backend).submit(sweep, rows, wait=wait)
+    except Stopped:
+        print(f"left; go on with: snac-exp sweep resume={sweep.path}")
+        return EXIT_PREEMPTED
+    if rows and not wait:
+        return 0
+    status, text = outcome(sweep)
+    print(text)
+    return status
