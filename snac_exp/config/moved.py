@@ -5,6 +5,9 @@ recipe's meaning is taken over the name that a component was first published und
 module changes no hash.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 MOVED = {
     "snac_exp.data.audio_folder.AudioFolder": "snac_exp.data.slices.audio_folder.AudioFolder",
     "snac_exp.data.cached_codes.CachedCodes": "snac_exp.data.slices.cached_codes.CachedCodes",
@@ -27,3 +30,24 @@ def current_name(target: str) -> str:
 def first_name(target: str) -> str:
     """The import path under which a class or function was first published."""
     return _FIRST.get(target, target)
+
+
+def modern(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored resolved config in today's form: every `_target_` under its current name."""
+    return _renamed(values, current_name)
+
+
+def as_first_published(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved config in the form it would first have been stored in, which hashes are taken over."""
+    return _renamed(values, first_name)
+
+
+def _renamed(values: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:
+    return {
+        key: _renamed(value, rename)
+        if isinstance(value, Mapping)
+        else rename(value)
+        if key == "_target_" and isinstance(value, str)
+        else value
+        for key, value in values.items()
+    }

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from snac_exp.config.moved import first_name
+from snac_exp.config.moved import as_first_published
 from snac_exp.errors import ConfigError
 from snac_exp.system import locks as lock
 from snac_exp.system.files import read_json, write_json, write_text
@@ -45,20 +45,8 @@ def meaning_hash(values: Mapping[str, Any]) -> str:
             meaning.get(node, {}).pop(rest[0], None)
         else:
             meaning.pop(node, None)
-    meaning = _as_first_published(meaning)
+    meaning = as_first_published(meaning)
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:6]
-
-
-def _as_first_published(values: dict[str, Any]) -> dict[str, Any]:
-    """The same with every `_target_` under its first name, so that a moved module changes no hash."""
-    return {
-        key: _as_first_published(value)
-        if isinstance(value, dict)
-        else first_name(value)
-        if key == "_target_" and isinstance(value, str)
-        else value
-        for key, value in values.items()
-    }
 
 
 class RunFolder:
