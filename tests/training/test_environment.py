@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from snac_exp.training.environment import environment, environment_changes
+from snac_exp.system.environment import environment, environment_changes
 
 
 def test_the_same_place_changes_nothing() -> None:
