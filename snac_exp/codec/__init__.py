@@ -1,1 +1,1 @@
-"""Floor 1: the codec, its geometry, its heads and their starts."""
+"""The codec: geometry, checkpoints, heads and their starts, the multi-rate model."""

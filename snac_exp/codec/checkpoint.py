@@ -64,6 +64,7 @@ def load_directory(name: str, directory: Path) -> LoadedCodec:
         CodecError: names the file and what is wrong with it.
     """
     config = config_of_directory(directory)
+    # First on the device `meta`, which allocates nothing: a config that claims terabytes is refused by its shapes.
     described, geometry = _build(config, directory / CONFIG_FILE, "meta")
     weights = _read_weights(directory / WEIGHTS_FILE)
     _fill(described, weights, directory / WEIGHTS_FILE, assign=True)
@@ -160,6 +161,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise CodecError(f"{path} is damaged ({_brief(error)}); download the checkpoint again") from None
     if not _are_named_tensors(weights):
         raise CodecError(f"{path} must be a dictionary of tensors, as torch.save(model.state_dict(), path) writes it")
+    # A tensor may be a view that repeats one stored number; its true size shows such a file.
     num_bytes, stored = sum(tensor.nbytes for tensor in weights.values()), path.stat().st_size
     if num_bytes > stored:
         raise CodecError(f"{path} holds {stored:,} bytes but tensors of {num_bytes:,}: it is no file of weights")
@@ -175,7 +177,7 @@ def _are_named_tensors(weights: object) -> bool:
 
 
 def _fill(model: SNAC, weights: dict[str, Tensor], path: Path, *, assign: bool = False) -> None:
-    """Put weights into a model, or with `assign` in place of its own.
+    """Put weights (by the names and shapes of the model) into it, or with `assign` in place of its own.
 
     Raises:
         CodecError: they do not fit it.

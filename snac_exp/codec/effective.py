@@ -39,12 +39,14 @@ def assign_effective(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 @torch.no_grad()
 def _assign(layer: nn.Module, leaf: str, value: Tensor, name: str) -> None:
+    """Set one weight; `value` has the very shape of `layer.leaf`."""
     current: Tensor = getattr(layer, leaf)
     if current.shape != value.shape:
         raise CodecError(f"'{name}' has shape {list(current.shape)} and cannot take {list(value.shape)}")
     if not nn.utils.parametrize.is_parametrized(layer, leaf):
         current.copy_(value)
         return
+    # Weight norm divides by the norm of each row, of which a row of zeros has none.
     if (value.flatten(1).abs().amax(dim=1) == 0).any():
         raise CodecError(f"'{name}' cannot start at a row of zeros: under weight norm its direction would be NaN")
     # The inverse keeps the very tensor it is given as the direction, so it gets one that nobody else holds.

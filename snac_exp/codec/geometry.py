@@ -52,6 +52,7 @@ class Geometry:
     attn_window_size: int | None = None
 
     def __post_init__(self) -> None:
+        # A list of JSON becomes a tuple, so that geometries compare and hash; frozen classes need this form.
         object.__setattr__(self, "vq_strides", tuple(self.vq_strides))
         numbers = (self.sampling_rate, self.hop_length, *self.vq_strides, self.attn_window_size or 1)
         if not self.vq_strides or any(type(number) is not int or number < 1 for number in numbers):
@@ -101,6 +102,7 @@ class Geometry:
         Raises:
             CodecError: not even one step fits.
         """
+        # Rounded to a sample before the division: 0.1 s * 24,000 Hz is not exactly 2,400 in floating point.
         step_samples = self.coarse_hop * self.coarse_step
         steps = round(seconds * self.sampling_rate) // step_samples
         if steps < 1:
@@ -211,9 +213,11 @@ def _any_reaches(config: Mapping[str, Any], context_frames: int) -> bool:
 def _reach(config: Mapping[str, Any], frame: int) -> tuple[int, int]:
     """First and last output sample that a frame of the latent changes; layers as in snac.layers.Decoder."""
     low, high = frame - _KERNEL_REACH, frame + _KERNEL_REACH
+    # Attention mixes all frames of a window, so one frame reaches to both ends of it.
     if window := config["attn_window_size"]:
         low, high = low // window * window, (high // window + 1) * window - 1
     for stride in config["decoder_rates"]:
+        # A transposed convolution of kernel 2 s and padding s / 2 spreads a frame over 2 s samples.
         padding = -(-stride // 2)
         low, high = low * stride - padding, high * stride - padding + 2 * stride - 1
         low, high = low - _RESIDUAL_REACH, high + _RESIDUAL_REACH

@@ -22,6 +22,7 @@ def interpolate2x(waveform: Tensor) -> Tensor:
     with torch.autocast(waveform.device.type, enabled=False):
         signal = waveform.float()
         taps = _half_sample_taps().to(signal.device)
+        # The first of the N + 1 outputs lies half a sample before the signal and is cut away.
         between = F.conv1d(signal, taps[None, None], padding=HALF_LENGTH)[..., 1:]
     return torch.stack((signal, between), dim=-1).flatten(start_dim=-2)
 

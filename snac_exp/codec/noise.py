@@ -34,7 +34,7 @@ def noise_off(*modules: nn.Module) -> Iterator[None]:
     blocks = [child for module in modules for child in module.modules() if isinstance(child, NoiseBlock)]
     try:
         for block in blocks:
-            block.forward = _identity
+            block.forward = _identity  # on the instance, which hides the method of the class
         yield
     finally:
         for block in blocks:
@@ -42,4 +42,5 @@ def noise_off(*modules: nn.Module) -> Iterator[None]:
 
 
 def _identity(x: Tensor) -> Tensor:
+    """x (B, C, T) as it is."""
     return x

@@ -65,6 +65,7 @@ def quantize(
         generator: on the CPU, of these draws; None = torch's global one.
         valid_frames: (B,) leading frames that are real; None = all. Only tokens of real frames carry loss.
     """
+    # Nearest entries are chosen by distances that half precision would round to ties.
     with torch.autocast(latent.device.type, enabled=False):
         residual = latent if latent.dtype == torch.float64 else latent.float()
         num_codebooks = _draw_num_codebooks(len(latent), quantizer.n_codebooks, dropout, generator).to(latent.device)
@@ -81,6 +82,7 @@ def quantize(
             codebook = codebook + _token_mean(step.projected.detach() - step.entries, mask)
             unevenness = unevenness + _unevenness(step.projected, valid)
             summed = summed + (step.latent if dropout == 0 else step.latent * kept[:, None, None])
+            # Not detached: the levels below also train the projections of those above.
             residual = residual - step.latent
             codes.append(step.codes)
     return Quantized(summed, codes, commitment, codebook, num_codebooks, unevenness)
@@ -143,7 +145,7 @@ class _Step:
 
 
 def _quantize_level(level: Any, residual: Tensor) -> _Step:
-    """The operations of `VectorQuantize.forward` in its order, keeping what the losses compare."""
+    """The operations of `VectorQuantize.forward` on residual (B, C, T), keeping what the losses compare."""
     assert isinstance(level, VectorQuantize)
     pooled = F.avg_pool1d(residual, level.stride, level.stride) if level.stride > 1 else residual
     projected = level.in_proj(pooled)
@@ -163,6 +165,7 @@ def _draw_num_codebooks(
     every = torch.full((num_items,), num_codebooks)
     if dropout == 0:
         return every
+    # Both draws per item even where nothing is dropped, so that an item's draw does not depend on the others.
     dropped, share = torch.rand(num_items, 2, generator=generator).unbind(1)
     return torch.where(dropped < dropout, 1 + (share * num_codebooks).long(), every)
 

@@ -77,6 +77,7 @@ def start(model: SNAC) -> None:
     first, last = model.encoder.block[0], model.encoder.block[-1]
     _draw(first, 1 / AUDIO_RMS)
     _draw(last, 1.0)
+    # These two last: they set layers that the loop above has drawn already.
     _start_quantizer(model)
     _start_decoder_ends(model)
 
@@ -84,6 +85,7 @@ def start(model: SNAC) -> None:
 def _start_quantizer(model: SNAC) -> None:
     for level in model.quantizer.quantizers:
         _draw(level.in_proj, 1.0)
+        # Random rows are nearly orthogonal, so the transpose nearly undoes the projection.
         back = level.in_proj.weight.transpose(0, 1).contiguous()
         assign_effective(level.out_proj, {"weight": back, "bias": torch.zeros_like(level.out_proj.bias)})
 

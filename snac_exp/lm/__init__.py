@@ -1,1 +1,1 @@
-"""Floor 1: language models over codec tokens."""
+"""Language models over codec tokens: frames, patterns, transformer, sampling."""

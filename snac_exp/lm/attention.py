@@ -39,6 +39,7 @@ class KeyValueCache:
         num = keys.shape[2]
         if num > 1 and self.position:
             raise ValueError("a filled cache takes one position at a time")
+        # Of more positions than fit only the newest are written: two writes to one slot have no defined order.
         kept = torch.arange(max(num - self.capacity, 0), num, device=keys.device)
         slots = (self.position + kept) % self.capacity
         self.keys[layer][:, :, slots] = keys[:, :, kept].to(self.keys[layer].dtype)
@@ -69,6 +70,7 @@ class Block(nn.Module):
     def _attend(
         self, x: Tensor, rotation: Tensor | None, mask: Tensor | None, cache: KeyValueCache | None, layer: int
     ) -> Tensor:
+        """Attention output (B, S, D) of normed inputs x (B, S, D); rotation (2, S, D / H / 2), mask (S, S)."""
         batch, num_steps, d_model = x.shape
         heads = self.qkv(x).view(batch, num_steps, 3, self.num_heads, d_model // self.num_heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4)
@@ -76,12 +78,14 @@ class Block(nn.Module):
             query, key = rotate(query, rotation), rotate(key, rotation)
         if cache is not None:
             key, value = cache.extend(layer, key, value)
+        # A single new position may see all that is stored, and SDPA's causal mask would hide it.
         causal = mask is None and num_steps > 1
         dropout = self.dropout if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, is_causal=causal)
         return mixed.transpose(1, 2).reshape(batch, num_steps, d_model)
 
     def _drop(self, x: Tensor) -> Tensor:
+        """Dropout of x (B, S, D), in training only."""
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
 
@@ -97,6 +101,7 @@ class CausalStack(nn.Module):
         self.norm = nn.LayerNorm(d_model)
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
+                # Two additions a layer to the residual stream: each starts small enough to keep its variance.
                 scale = (2 * num_layers) ** -0.5 if name.endswith(("out.weight", "down.weight")) else 1.0
                 nn.init.normal_(parameter, std=0.02 * scale)
             elif name.endswith("bias"):

@@ -90,6 +90,7 @@ def stack_coarse(codes: Sequence[Tokens], vq_strides: Sequence[int]) -> Tokens:
                 f"{num_frames * vq_strides[0] // stride}; encode the audio again"
             )
         rows.append(np.asarray(tokens).reshape(num_frames, vq_strides[0] // stride))
+    # Walk the tokens in order of time; each codebook hands out its own from left to right.
     starts = {i: 0 for i in range(len(rows))}
     columns = []
     for _, codebook in _coarse_order(vq_strides):

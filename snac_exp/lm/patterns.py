@@ -72,6 +72,7 @@ class Pattern:
 
     def frames_of(self, layout: Tensor) -> Tensor:
         """Inverse of `lay_out`: layout (B, S, W) to frames (B, T, K)."""
+        # The last K - 1 steps of a delayed layout only finish the streams that lag.
         lag = self.num_streams - 1 if self.name == "delay" else 0
         num_frames = (layout.shape[1] - lag) // self.steps_per_frame
         columns = [layout[:, self.steps_of(k, num_frames), k if self.width > 1 else 0] for k in range(self.num_streams)]

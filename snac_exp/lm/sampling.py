@@ -77,6 +77,7 @@ class CachedReader:
         first_frame = 0 if model.rotary else window_start(step // pattern.steps_per_frame, model.settings.ctx_frames)
         local_step = step - first_frame * pattern.steps_per_frame
         window = pattern.window(layout[:, :step], first_frame)
+        # Learned positions cannot slide: when the window moves, its steps are computed anew from their new places.
         if self.cache is None or first_frame != self.first_frame:
             self.cache = KeyValueCache.empty(model.stack, self.batch_size, model.max_steps)
             self.first_frame = first_frame
@@ -104,6 +105,7 @@ def draw_tokens(logits: Tensor, draws: Tensor, sampling: Sampling) -> Tensor:
     """
     if sampling.temperature == 0:
         return logits.argmax(-1)
+    # In float64 and in a stable order: the drawn token must not depend on the device's sorting of ties.
     ordered, tokens = (logits.double() / sampling.temperature).sort(dim=-1, descending=True, stable=True)
     if sampling.top_k is not None:
         ordered, tokens = ordered[:, : sampling.top_k], tokens[:, : sampling.top_k]
@@ -113,6 +115,7 @@ def draw_tokens(logits: Tensor, draws: Tensor, sampling: Sampling) -> Tensor:
         probability = probability.masked_fill(before >= sampling.top_p, 0.0)
     cumulative = probability.cumsum(-1)
     wanted = draws[:, None].to(cumulative) * cumulative[:, -1:]
+    # A draw of nearly 1 may round beyond the last entry.
     index = torch.searchsorted(cumulative, wanted, right=True).clamp(max=cumulative.shape[-1] - 1)
     return tokens.gather(-1, index)[:, 0]
 
@@ -123,7 +126,7 @@ def uniform_draws(seed: int, step: int, batch_size: int, width: int) -> Tensor:
 
 
 def _write(model: TokenTransformer, layout: Tensor, step: int, hidden: Tensor, sampling: Sampling) -> None:
-    """Fill in the unknown tokens of one step, in place."""
+    """Fill in the unknown tokens of one step of layout (B, S, W), in place, from its hidden state (B, D)."""
     num_streams, width = model.layout.num_streams, model.pattern.width
     draws = uniform_draws(sampling.seed, step, len(layout), width)
     cache, rows = None, None
@@ -141,6 +144,7 @@ def _write(model: TokenTransformer, layout: Tensor, step: int, hidden: Tensor, s
 
 
 def _check_prompt(model: TokenTransformer, prompt: Tensor) -> None:
+    """A prompt (B, P, K) must hold tokens of the model's vocabularies; DataError says what it holds instead."""
     sizes = np.array(model.layout.vocab_sizes)
     if prompt.ndim != 3 or prompt.shape[2] != len(sizes):
         raise DataError(f"a prompt of shape {tuple(prompt.shape)} is not (batch, frames, {len(sizes)} streams)")

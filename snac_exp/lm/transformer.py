@@ -66,6 +66,7 @@ class TokenTransformer(nn.Module):
         if frames.shape[1] > self.settings.ctx_frames and not self.rotary:
             raise ValueError(f"{frames.shape[1]} frames exceed the {self.settings.ctx_frames} learned positions")
         layout = self.pattern.lay_out(frames)
+        # Shifted by one step: a step is written from all before it and never sees itself.
         before = torch.cat([torch.full_like(layout[:, :1], ABSENT), layout[:, :-1]], dim=1)
         hidden = self.stack(self.embed(before), rotary=self.rotary, window=self.max_steps)
         if self.depth is not None:
@@ -91,6 +92,7 @@ class TokenTransformer(nn.Module):
         else:
             stream = torch.arange(num_streams, device=before.device)
         beginning = num_streams * self.vocab_size + stream
+        # Places without a token read the learned beginning of their stream.
         rows = torch.where(before == ABSENT, beginning, before + stream * self.vocab_size)
         x: Tensor = self.embedding(rows[..., 0]) if rows.shape[-1] == 1 else self._sum_of_rows(rows)
         if self.position is not None:

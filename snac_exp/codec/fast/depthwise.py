@@ -40,6 +40,7 @@ def _correlate(x: Tensor, taps: Tensor, dilation: int) -> Tensor:
     """sum_k taps[:, k] * x shifted by (k - K // 2) * dilation, zeros beyond; (B, C, T), (C, K) -> (B, C, T)."""
     num_taps, length = taps.shape[1], x.shape[-1]
     reach = num_taps // 2 * dilation
+    # One padded copy; every tap then reads a shifted view of it, so no index leaves the signal.
     padded = F.pad(x, (reach, reach))
     y = padded[..., :length] * taps[:, 0, None]
     for k in range(1, num_taps):
@@ -51,6 +52,7 @@ def _tap_products(x: Tensor, grad: Tensor, num_taps: int, dilation: int) -> Tens
     """sum over batch and time of grad * x shifted, for every tap: (B, C, T) twice -> (C, K)."""
     length, reach = x.shape[-1], num_taps // 2 * dilation
     padded = F.pad(x, (reach, reach))
+    # One buffer for all taps: a fresh product per tap would touch new memory seven times.
     product = torch.empty_like(grad)
     sums = []
     for k in range(num_taps):
@@ -66,6 +68,7 @@ class _FastOnCpu:
     """
 
     def _conv_forward(self: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """x (B, C, T), weight (C, 1, K), bias (C,) -> (B, C, T)."""
         if x.device.type == "cpu" and torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
             y: Tensor = DepthwiseFunction.apply(x, weight, bias, self.dilation[0])  # type: ignore[no-untyped-call]
             return y
@@ -77,6 +80,7 @@ def use_fast_depthwise(module: ModuleT) -> ModuleT:
     """Let every "same"-padded depthwise convolution inside `module` train through `DepthwiseFunction`; names stay."""
     for child in module.modules():
         if isinstance(child, nn.Conv1d) and not isinstance(child, _FastOnCpu) and is_depthwise(child):
+            # The class changes and the parameters stay, so names, hooks and parametrizations are kept.
             child.__class__ = type(type(child).__name__, (_FastOnCpu, type(child)), {})
     return module
 

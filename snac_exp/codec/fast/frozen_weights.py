@@ -20,8 +20,9 @@ def weight_of(layer: nn.Module) -> Tensor:
         return layer.weight  # type: ignore[return-value]
     stored = list(layer.parametrizations.weight.parameters())  # type: ignore[union-attr]
     if any(tensor.requires_grad for tensor in stored):
-        _cache.pop(layer, None)
+        _cache.pop(layer, None)  # it trains now: what was remembered has no graph
         return layer.weight  # type: ignore[return-value]
+    # Address and version together notice both a new tensor and an in-place change of the old one.
     key = tuple((tensor.data_ptr(), tensor._version, tensor.dtype, tensor.device) for tensor in stored)
     known, weight = _cache.get(layer, (None, None))
     if weight is None or known != key:

@@ -58,6 +58,7 @@ def _sines(angle: Any) -> Any:
         return sines
 
     def of_float32(angle: Any) -> Any:
+        # Subtract the nearest multiple of pi in three parts: one float32 of pi would lose the angle's last bits.
         turns = np.rint(angle * _INVERSE_PI)
         r = ((angle - turns * _PI[0]) - turns * _PI[1]) - turns * _PI[2]
         r = min(max(r, -_LARGEST), _LARGEST)  # beyond 10^7 a float32 knows no angle any more
@@ -104,6 +105,7 @@ def _over_channels(loop: LoopT) -> LoopT:
 def _snake(row: Array, start: int, stop: int, alpha: Any, out: Array) -> None:
     """Snake of samples [start, stop) of a row; zeros beyond its ends."""
     reciprocal = row.dtype.type(1 / (alpha + EPSILON))
+    # The convolution behind sees zeros beyond the signal, and the Snake of zero is zero.
     first, last = max(start, 0), min(stop, len(row))
     out[: first - start] = 0
     out[max(last - start, 0) :] = 0
@@ -214,13 +216,16 @@ def unit_gradients(
         grad_middle, convolved = np.empty_like(middle[c]), np.empty_like(middle[c])
         squares, products = np.empty_like(middle[c]), np.empty_like(middle[c])
         grad_convolved = np.empty_like(grad_x[c])
+        # From the output inwards: second Snake, depthwise convolution, first Snake, and the skip connection.
         _snake_gradient(middle[c], grad_inner[c], alpha_out[c], grad_middle, squares, products)
         grad_alpha_out[c] += _alpha_gradient(
             middle[c, core], grad_inner[c, core], alpha_out[c], squares[core], products[core]
         )
+        # Parameters take their sums over the tile alone; the halo belongs to its neighbours.
         grad_bias[c] += _sum(grad_middle[core])
         _snake(x[c], start - reach, stop + reach, alpha_in[c], convolved)
         _add_tap_gradients(convolved, grad_middle[core], dilation, grad_taps[c])
+        # The transpose of a correlation is the correlation with reversed taps; a copy, for contiguous reads.
         _correlate(grad_middle, taps[c, ::-1].copy(), dilation, x.dtype.type(0), grad_convolved)
         inside = x[c, start:stop]
         _snake_gradient(inside, grad_convolved, alpha_in[c], grad_x[c], squares, products)

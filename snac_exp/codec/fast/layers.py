@@ -27,6 +27,7 @@ class FastResidualUnit(ResidualUnit):  # type: ignore[misc]
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C, T)."""
         snake_in, conv_in, snake_out, conv_out = self.block
+        # Without a graph upstream's own operations run: their sums are the published model's bit for bit.
         if not records_a_graph():
             plain: Tensor = super().forward(x)
             return plain
@@ -35,6 +36,7 @@ class FastResidualUnit(ResidualUnit):  # type: ignore[misc]
             outer = (snake_out.alpha, weight_of(conv_out), conv_out.bias)
             y: Tensor = residual_unit(x, conv_in.dilation[0], *inner, *outer)
             return y
+        # On a GPU the compiler fuses the plain layers better than it could see through our functions.
         if torch.compiler.is_compiling():
             compiled: Tensor = super().forward(x)
             return compiled
@@ -70,7 +72,7 @@ class FastNoiseBlock(NoiseBlock):  # type: ignore[misc]
 
 
 def in_tiles(x: Tensor) -> bool:
-    """Whether a signal is one for the functions that go through a CPU's cache piece by piece."""
+    """Whether x (B, C, T) is one for the functions that go through a CPU's cache piece by piece."""
     return in_loops(x) and not torch.is_autocast_enabled("cpu")
 
 
@@ -85,7 +87,7 @@ def training_eagerly() -> bool:
 
 
 def activated(x: Tensor, activation: nn.Module, conv: Any) -> Tensor:
-    """A Snake and a convolution layer, in the form that suits."""
+    """A Snake and a convolution layer on x (B, C, T), in the form that suits."""
     if training_eagerly():
         return snake_conv(x, activation, conv)
     y: Tensor = conv(activation(x))
@@ -101,5 +103,5 @@ def use_fast_layers(module: ModuleT) -> ModuleT:
     }
     for child in module.modules():
         if type(child) in fast:
-            child.__class__ = fast[type(child)]
+            child.__class__ = fast[type(child)]  # parameters, names and parametrizations stay
     return use_fast_depthwise(use_fast_snake(module))

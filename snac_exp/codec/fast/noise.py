@@ -14,9 +14,10 @@ class NoiseFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, noise: Tensor, weight: Tensor) -> Tensor:
-        """Keeps its arguments."""
+        """x (B, C, T), noise (B, 1, T), weight (C, C, 1) -> (B, C, T); keeps its arguments."""
         ctx.save_for_backward(x, noise, weight)
         y = torch.empty_like(x, memory_format=torch.contiguous_format)
+        # Item by item: a (C, T) signal fits the cache where a batch of them does not.
         for signal, drawn, result in zip(x, noise, y, strict=True):
             torch.mul(product(weight[:, :, 0], signal), drawn, out=result).add_(signal)
         return y
@@ -24,7 +25,7 @@ class NoiseFunction(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
-        """dy/dx = 1 + W^T n,  dy/dW = n g x^T."""
+        """grad (B, C, T) -> those of x (B, C, T) and weight (C, C, 1): dy/dx = 1 + W^T n, dy/dW = n g x^T."""
         x, noise, weight = ctx.saved_tensors
         grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
         grad_weight = torch.zeros_like(weight)

@@ -24,6 +24,7 @@ def outer_product(grad: Tensor, signal: Tensor) -> Tensor:
     """grad (D, n) @ signal (C, n)^T, the gradient of the matrix above."""
     if len(grad) < MIN_CHANNELS:
         return grad @ signal.t()
+    # The backward pass of a convolution wants a weight for its shape alone; nothing reads its values.
     shape = torch.empty((len(grad), len(signal), 1), dtype=grad.dtype)
     options = ([1], [0], [ANY_DILATION], False, [0], 1, [False, True, False])
     found: Tensor = torch.ops.aten.convolution_backward(grad[None], signal[None], shape, None, *options)[1]

@@ -57,7 +57,7 @@ def residual_unit_gradients(
     grad: Tensor, x: Tensor, dilation: int, alpha_in: Tensor, taps: Tensor, bias_in: Tensor, alpha_out: Tensor,
     point: Tensor, bias_out: Tensor,
 ) -> list[Tensor]:  # fmt: skip
-    """Gradients of x and of the weights, in the order of `UnitWeights`, from that of the output."""
+    """grad, x (B, C, T) -> gradients of x (B, C, T) and of the weights, in the order and shapes of `UnitWeights`."""
     x, weights = x.contiguous(), UnitWeights(alpha_in, taps, bias_in, alpha_out, point, bias_out)
     unit = weights.matrices()
     sums = UnitWeights(*(torch.zeros_like(weight) for weight in unit))
@@ -68,22 +68,27 @@ def residual_unit_gradients(
     return [grad_x, *(total.view_as(weight) for total, weight in zip(sums, weights, strict=True))]
 
 
+# What the compiler asks: shapes and strides of the results, without computing them.
 @residual_unit.register_fake
 def _(x: Tensor, dilation: int, *weights: Tensor) -> Tensor:
+    """x (B, C, T) -> the shape of the unit's output (B, C, T)."""
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
 @residual_unit_gradients.register_fake
 def _(grad: Tensor, x: Tensor, dilation: int, *weights: Tensor) -> list[Tensor]:
+    """grad, x (B, C, T) -> the shapes of the gradients of x and of the weights."""
     return [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in (x, *weights)]
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    """Keep the input (B, C, T) and the weights; the output (B, C, T) is not needed again."""
     x, ctx.dilation, *weights = inputs
     ctx.save_for_backward(x, *weights)
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """grad (B, C, T) -> gradients in the order of the operation's arguments."""
     x, *weights = ctx.saved_tensors
     grad_x, *others = residual_unit_gradients(grad, x, ctx.dilation, *weights)
     found = (grad_x, None, *others)
@@ -98,6 +103,7 @@ def _inside(
 ) -> tuple[Tensor, Tensor]:
     """Of one signal (C, T) the middle m of samples [start - halo, stop + halo), and z of [start, stop)."""
     num, length = len(signal), stop - start
+    # Arrays without initial values: the loops write every element.
     middle, inner = signal.new_empty(num, length + 2 * halo), signal.new_empty(num, length)
     alphas = unit.alpha_in.numpy(), unit.alpha_out.numpy()
     convolution = unit.taps.numpy(), unit.bias_in.numpy()
@@ -116,6 +122,7 @@ def _tile_backward(
     num, reach = stop - start, unit.taps.shape[1] // 2 * dilation
     middle, inner = _inside(signal, start, stop, unit, dilation, halo=reach)
     grad_y = window(gradient, start - reach, stop + reach).contiguous()
+    # Weights are summed over the tile alone, so that overlapping halos count no sample twice.
     core = grad_y[:, reach : reach + num]
     sums.point.add_(outer_product(core, inner))
     sums.bias_out.add_(core.sum(1, keepdim=True))

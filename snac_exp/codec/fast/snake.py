@@ -12,9 +12,8 @@ from snac_exp.codec.fast.kernels import EPSILON, Array, snake_gradient_rows, sna
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
-_BLOCK_ELEMENTS = (
-    2**16
-)  # on a CPU: a few arrays of this many float32 stay in a core's cache from operation to operation
+# On a CPU a few arrays of this many float32 stay in a core's cache from operation to operation.
+_BLOCK_ELEMENTS = 2**16
 
 
 class SnakeFunction(torch.autograd.Function):
@@ -32,7 +31,7 @@ class SnakeFunction(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Gradients of x and alpha, each only where it is asked for."""
+        """grad (B, C, T) -> gradients of x (B, C, T) and alpha (1, C, 1), each only where it is asked for."""
         x, alpha = ctx.saved_tensors
         return snake_gradients(x, alpha, grad, ctx.needs_input_grad)
 
@@ -40,6 +39,7 @@ class SnakeFunction(torch.autograd.Function):
 def snake(x: Tensor, alpha: Tensor) -> Tensor:
     """The activation without a graph, bit for bit upstream's; x (B, C, T), alpha (1, C, 1)."""
     y = torch.empty_like(x, dtype=torch.result_type(x, alpha), memory_format=torch.contiguous_format)
+    # In place and block by block: five operations, one trip through memory.
     for x_rows, alpha_rows, y_rows in _blocks(x, alpha, y):
         torch.mul(alpha_rows, x_rows, out=y_rows)
         y_rows.sin_().pow_(2).mul_((alpha_rows + EPSILON).reciprocal()).add_(x_rows)
@@ -47,7 +47,7 @@ def snake(x: Tensor, alpha: Tensor) -> Tensor:
 
 
 def fast_snake(x: Tensor, alpha: Tensor) -> Tensor:
-    """The same, on a CPU in a compiled loop whose sines differ in the last bit."""
+    """`snake` of x (B, C, T), alpha (1, C, 1), on a CPU in a compiled loop whose sines differ in the last bit."""
     if not in_loops(x, alpha):
         return snake(x, alpha)
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -66,6 +66,7 @@ def snake_gradients(
         total = grad_alpha.view(x.shape[0], -1, 1).sum(0, keepdim=True)
         return grad_x if asked[0] else None, total if asked[1] else None
     reciprocal = (alpha + EPSILON).reciprocal()
+    # sin(2 a x) and sin(a x)^2 come from one angle; the second overwrites it, since nothing needs it after.
     angle = alpha * x
     turned = (2 * angle).sin_().mul_(grad)  # g sin(2 a x), which both gradients need
     grad_x = torch.addcmul(grad, turned, alpha * reciprocal).to(x.dtype) if asked[0] else None  # type: ignore[assignment]
@@ -77,7 +78,7 @@ def snake_gradients(
 
 
 def in_loops(*tensors: Tensor) -> bool:
-    """Whether the compiled loops take these: on a CPU, of one type of at least 32 bits."""
+    """Whether the compiled loops take tensors (of any shape): on a CPU, of one type of at least 32 bits."""
     dtype = tensors[0].dtype
     wide = dtype in (torch.float32, torch.float64)
     return wide and all(tensor.dtype == dtype and tensor.device.type == "cpu" for tensor in tensors)

@@ -35,7 +35,7 @@ class SnakeConvFunction(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, alpha: Tensor, weight: Tensor, bias: Tensor | None, settings: ConvSettings
     ) -> Tensor:
-        """As the two layers one after the other; keeps x and the parameters."""
+        """x (B, C, T), alpha (1, C, 1), weight (D, C, K) -> (B, D, T'), as the two layers; keeps x and weights."""
         ctx.save_for_backward(x, alpha, weight)
         ctx.settings, ctx.bias_shape = settings, None if bias is None else list(bias.shape)
         y: Tensor = torch.convolution(snake(x, alpha), weight, bias, *settings)
@@ -45,11 +45,12 @@ class SnakeConvFunction(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, alpha, weight and bias, each only where it is asked for."""
+        """grad (B, D, T') -> gradients of x, alpha, weight and bias, each only where it is asked for."""
         x, alpha, weight = ctx.saved_tensors
         asked = ctx.needs_input_grad
         if all(asked[:3]) and _is_mono(x, weight, ctx.settings):
             return *_mono_gradients(x, alpha, weight, grad), grad.sum((0, 2)) if asked[3] else None, None
+        # The activated signal is computed again here: keeping it would double the memory of the layer.
         below = asked[0] or asked[1]
         grad_activated, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
             grad,
@@ -64,7 +65,7 @@ class SnakeConvFunction(torch.autograd.Function):
 
 
 def _is_mono(x: Tensor, weight: Tensor, settings: ConvSettings) -> bool:
-    """Whether it is an output layer on a CPU: to one channel, keeping the length, in one type."""
+    """Whether x (B, C, T) meets an output layer, weight (1, C, K), on a CPU: length kept, one type."""
     size = weight.shape[2]
     plain = settings._replace(padding=()) == ConvSettings((1,), (), (1,), False, (0,), 1)
     shaped = weight.shape[0] == 1 and size % 2 == 1 and settings.padding == (size // 2,)
@@ -79,6 +80,7 @@ def _mono_gradients(x: Tensor, alpha: Tensor, weight: Tensor, grad: Tensor) -> t
     sums = (grad_alpha.numpy(), grad_taps.numpy())
     for signal, gradient, result in zip(x, grad, grad_x, strict=True):
         for start, stop in tiles(signal):
+            # A gradient at t comes from outputs up to `reach` samples away, hence the halo.
             seen = window(gradient, start - reach, stop + reach)[0].contiguous()
             tile = torch.empty_like(signal[:, start:stop], memory_format=torch.contiguous_format)
             arrays = (column.numpy(), taps.numpy(), seen.numpy(), tile.numpy())

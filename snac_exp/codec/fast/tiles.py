@@ -18,8 +18,9 @@ def window(signal: Tensor, start: int, stop: int) -> Tensor:
 
 
 def tiles(signal: Tensor) -> Iterator[tuple[int, int]]:
-    """Equal stretches of time whose arrays fit the cache."""
+    """Equal stretches [start, stop) of a signal (C, T) whose arrays fit the cache."""
     channels, length = signal.shape
     num = max(round(length / max(_TILE_ELEMENTS // channels, _MIN_TILE)), 1)
+    # Rounded edges of equal stretches, so that no short tile is left at the end.
     edges = [length * i // num for i in range(num + 1)]
     return pairwise(edges)
