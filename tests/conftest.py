@@ -1,9 +1,12 @@
 """Shared fixtures: one small prepared corpus, real audio where it lies beside the checkout."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.browser import Browser, opened_browser
 
 # Several test processes share the cores; a pool of threads in each makes every operation wait for a busy core.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -43,3 +46,10 @@ def corpus_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert cli.run(["cache-codes", f"data={prepared}", "codec=demo"]) == 0
     return folder
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    """A window of headless Chromium; skips where there is none."""
+    with opened_browser(tmp_path / "downloads") as opened:
+        yield opened

@@ -1,10 +1,8 @@
 """Exported folders: upstream's package loads them, every form gives the same samples, the card says it all, pushing."""
 
 import json
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from snac_exp.errors import CheckpointError, ConfigError
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.loading import load_codec, open_model
 from snac_exp.release.streaming.positioned_noise import noise_sequence
+from tests.helpers.killed import killed_at
 from tests.release.conftest import payload_of, random_model, speech_like
 
 
@@ -132,16 +131,10 @@ def test_other_folders_and_wrong_forms_are_refused(run_dir: Path, exported: Path
 
 
 def test_an_export_that_is_killed_leaves_nothing_that_opens(run_dir: Path, exported: Path, tmp_path: Path) -> None:
-    """Killed after the first form was written; the next export clears away what is left."""
+    """Killed when the forms are written and the card is not; the next export clears away what is left."""
     output = tmp_path / "a codec, 'tuned'"
     command = ["export", f"checkpoint={run_dir}", f"output={output}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "snac_exp.cli", *command], env=environment)
-    while not list(tmp_path.glob(".*.tmp/model.safetensors")):
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.002)
-    process.kill()
-    assert process.wait() == -9
+    killed_at("os.rename", f"{tmp_path}/*/README.md", command)
     assert len(list(tmp_path.iterdir())) == 1  # the hidden folder
     with pytest.raises(CheckpointError, match="there is no"):
         load_codec(output)

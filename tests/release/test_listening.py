@@ -4,15 +4,13 @@ import importlib.util
 import io
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,8 @@ from snac_exp.release.codec_before import codec_before
 from snac_exp.release.listening.page import KEEP_SECONDS, RESULTS, Listener, PageSettings, _forget_old, opened_page
 from snac_exp.release.listening.reconstruct import listen, voices_of
 from snac_exp.release.loading import load_codec, open_model
+from tests.helpers.browser import Browser, free_port
+from tests.helpers.waiting import GUARD_SECONDS, until
 from tests.release.conftest import payload_of, random_codec, random_model, speech_like
 
 LABELS = ["pretrained 24k", "tuned 24k", "tuned 48k"]
@@ -113,86 +113,6 @@ def test_the_codec_before_training_is_found_where_the_run_found_it(tmp_path: Pat
             before(place)
 
 
-class Browser:
-    """Headless Chromium through chromedriver's own protocol (W3C WebDriver); what it saves lands in `downloads`."""
-
-    def __init__(self, port: int, downloads: Path) -> None:
-        self.root, self.downloads = f"http://127.0.0.1:{port}", downloads
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        flags += ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]  # a microphone that beeps
-        several = {"profile.default_content_setting_values.automatic_downloads": 1}  # without asking
-        chrome = {"args": flags, "prefs": {"download.default_directory": str(downloads), **several}}
-        options = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": chrome}}}
-        self.session = self.ask("POST", "/session", options)["sessionId"]
-
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.root + path, data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read())["value"]
-
-    def run(self, script: str) -> Any:
-        return self.ask("POST", f"/session/{self.session}/execute/sync", {"script": script, "args": []})
-
-    def find(self, css: str) -> str:
-        found = self.ask("POST", f"/session/{self.session}/element", {"using": "css selector", "value": css})
-        return str(next(iter(found.values())))
-
-    def wait(self, script: str, seconds: float = 60.0) -> Any:
-        """The first true value of a script, or a failure that shows the page's text."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if value := self.run(script):
-                return value
-            time.sleep(0.2)
-        raise AssertionError(f"{script} never came true; the page says: {self.run('return document.body.innerText')}")
-
-    def open(self, address: str) -> None:
-        self.ask("POST", f"/session/{self.session}/url", {"url": address})
-
-    def upload(self, path: Path) -> None:
-        """Choose a file for the input."""
-        self.wait("return document.querySelector('input[type=file]') !== null")
-        field = self.find("input[type=file]")
-        self.ask("POST", f"/session/{self.session}/element/{field}/value", {"text": str(path)})
-
-    def save(self, name: str) -> Path:
-        """Click the link that downloads a file, and wait until it is there."""
-        self.wait(f"const a = document.querySelector('a[download][href$=\"{name}\"]'); if (a) a.click(); return !!a")
-        for _ in range(100):
-            if (self.downloads / name).is_file():
-                return self.downloads / name
-            time.sleep(0.1)
-        raise AssertionError(f"{name} was not saved, only {list(self.downloads.iterdir())}")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    if shutil.which("chromedriver") is None or shutil.which("chromium") is None:
-        pytest.skip("no Chromium here: apt-get install chromium chromium-driver")
-    port = free_port()
-    driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=5)
-                break
-            except (urllib.error.URLError, ConnectionError):
-                time.sleep(0.1)
-        browser = Browser(port, tmp_path / "downloads")
-        yield browser
-        browser.ask("DELETE", f"/session/{browser.session}")
-    finally:
-        driver.terminate()
-        driver.wait()
-
-
 @pytest.fixture(scope="module")
 def page(codec: ReleasedCodec, pretrained: ReleasedCodec) -> Iterator[tuple[str, Path]]:
     """Address and folder of the page, served; uploads of at most 10 s and 1 MB."""
@@ -209,6 +129,14 @@ def need_gradio() -> None:
 
 
 PRESS = "const b = [...document.querySelectorAll('button')].find(item => {}); if (b) b.click(); return !!b"
+
+# In the page itself, so that a busy machine records no more than the page takes.
+STOP_AFTER_TWO_SECONDS = """
+(function look() {
+  const shown = document.querySelector('time.duration')?.innerText, button = document.querySelector('.stop-button');
+  if (shown >= '0:02' && button?.offsetParent) button.click(); else setTimeout(look, 20);
+})()
+"""
 
 
 def reconstructed(browser: Browser) -> str:
@@ -250,8 +178,7 @@ def test_the_page_records(page: tuple[str, Path], browser: Browser) -> None:
     browser.open(page[0])
     browser.wait(PRESS.format("item.ariaLabel === 'Record audio'"))
     browser.wait(PRESS.format("item.classList.contains('record-button')"))
-    time.sleep(2.5)
-    browser.wait(PRESS.format("item.classList.contains('stop-button') && item.offsetParent !== null"))
+    browser.run(STOP_AFTER_TWO_SECONDS)
     facts = reconstructed(browser)
     assert all(label in facts for label in LABELS)
     narrow, wide = (soundfile.read(browser.save(f"tuned_{rate}.wav"))[0] for rate in ("24k", "48k"))
@@ -289,7 +216,7 @@ def test_uploads_that_are_refused_say_why(
     if "maximum" not in message:
         browser.wait("return document.querySelector('input[type=file]') === null")
         browser.run("document.querySelector('#reconstruct').click()")
-    browser.wait(f"return document.body.innerText.includes('{message}')", 20.0)
+    browser.wait(f"return document.body.innerText.includes('{message}')")
     assert set(page[1].glob(f"{RESULTS}*/*")) == before
 
 
@@ -309,7 +236,7 @@ def test_an_upload_that_is_too_large_is_refused(page: tuple[str, Path]) -> None:
 
 def status_of(request: urllib.request.Request | str) -> int:
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=GUARD_SECONDS) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -350,24 +277,17 @@ def test_a_page_that_is_stopped_at_work_leaves_nothing(checkpoint: Path, tmp_pat
     head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
     form = {"Content-Type": "multipart/form-data; boundary=x"}
     upload = urllib.request.Request(f"{root}/upload", head + wave.getvalue() + b"\r\n--x--\r\n", form)
-    (path,) = json.loads(urllib.request.urlopen(upload, timeout=20).read())
+    (path,) = json.loads(urllib.request.urlopen(upload, timeout=GUARD_SECONDS).read())
     job = json.dumps({"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}]}).encode()
     urllib.request.urlopen(
-        urllib.request.Request(f"{root}/call/reconstruct", job, {"Content-Type": "application/json"}), timeout=20
+        urllib.request.Request(f"{root}/call/reconstruct", job, {"Content-Type": "application/json"}),
+        timeout=GUARD_SECONDS,
     )
-    wait_for(lambda: bool(list(temporary.glob(f"*/{RESULTS}*/.*"))))  # it decodes
+    until(lambda: list(temporary.glob(f"*/{RESULTS}*/.*")), "it decodes", process)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=40)
+    _, errors = process.communicate(timeout=GUARD_SECONDS)
     assert (process.returncode, "Traceback" in errors) == (0, False), errors
     assert not list(temporary.glob("snac_exp_*"))
-
-
-def wait_for(is_true: Callable[[], bool]) -> None:
-    for _ in range(400):
-        if is_true():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never came true")
 
 
 def test_a_page_that_closes_takes_nothing_more(codec: ReleasedCodec, upload: Path, tmp_path: Path) -> None:

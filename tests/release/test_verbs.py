@@ -5,8 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +15,8 @@ from snac_exp import cli
 from snac_exp.data.files.reading import read_mono
 from snac_exp.errors import CodecError, ConfigError, DataError
 from snac_exp.release.codec import ReleasedCodec
+from tests.helpers.killed import killed_at
+from tests.helpers.waiting import GUARD_SECONDS
 from tests.release.conftest import speech_like
 
 ODD = "it's, a = \u0635\u0648\u062a"
@@ -65,32 +65,19 @@ def test_reconstruct_folder_and_restart(
     assert len(unchanged) >= 1 or json.loads(lines[0])["name"] == "one.wav"
 
 
-def killed_when(arguments: list[str], is_time: Callable[[], bool]) -> None:
-    """Start a command and kill -9 it at a moment of its work."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "snac_exp.cli", *arguments], env=environment, stderr=subprocess.DEVNULL
-    )
-    while not is_time():
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.002)
-    process.kill()
-    assert process.wait() == -9
-
-
 @pytest.mark.parametrize("verb", ["reconstruct", "decode"])
 def test_a_job_that_is_killed_goes_on_and_leaves_nothing_half_done(verb: str, checkpoint: Path, tmp_path: Path) -> None:
     """Killed within the third file: the first two stay as they are, and all is as if it had never been stopped."""
     source = tmp_path / "in"
     source.mkdir()
     for index in range(4):
-        soundfile.write(source / f"{index}.wav", np.tile(speech_like(48_000, index), 15), 24_000)
+        soundfile.write(source / f"{index}.wav", speech_like(48_000, index), 24_000)
     if verb == "decode":
         assert cli.run(["encode", f"input={source}", f"output={tmp_path / 'codes'}", f"checkpoint={checkpoint}"]) == 0
         source = tmp_path / "codes"
     command, output = [verb, f"input={source}", f"checkpoint={checkpoint}"], tmp_path / "out"
     assert cli.run([*command, f"output={tmp_path / 'whole'}"]) == 0
-    killed_when([*command, f"output={output}"], lambda: bool(list(output.glob(".2_48k.wav.*.tmp"))))
+    killed_at("os.rename", f"{output}/2_*.wav", [*command, f"output={output}"])
     done = {path: path.stat().st_mtime_ns for path in output.glob("*.wav")}
     assert sorted(path.name for path in done) == ["0_24k.wav", "0_48k.wav", "1_24k.wav", "1_48k.wav"]
     assert list(output.glob(".*.tmp"))
@@ -106,13 +93,13 @@ def test_encoding_to_parquet_that_is_killed_leaves_no_file(checkpoint: Path, tmp
     source, output = tmp_path / "in", tmp_path / "out" / "codes.parquet"
     source.mkdir()
     for index in range(3):
-        soundfile.write(source / f"{index}.wav", np.tile(speech_like(48_000, index), 15), 24_000)
+        soundfile.write(source / f"{index}.wav", speech_like(48_000, index), 24_000)
     command = ["encode", f"input={source}", f"checkpoint={checkpoint}"]
     assert cli.run([*command, f"output={tmp_path / 'whole.parquet'}"]) == 0
-    written = output.parent.glob
-    killed_when([*command, f"output={output}"], lambda: any(item.stat().st_size > 4 for item in written(".*.tmp")))
+    killed_at("os.rename", str(output), [*command, f"output={output}"])
     assert not output.exists()
-    assert len(list(written(".*.tmp"))) == 1
+    (left,) = output.parent.glob(".*.tmp")
+    assert left.stat().st_size > 4
     assert cli.run([*command, f"output={output}"]) == 0
     assert output.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     assert list(output.parent.iterdir()) == [output]  # what the killed one left is gone
@@ -215,7 +202,7 @@ def test_a_reader_that_has_enough_is_no_error(checkpoint: Path, tmp_path: Path) 
     assert len(process.stdout.read(100)) == 100
     process.stdout.close()
     assert process.stderr.read().decode() == ""
-    assert process.wait(30) == 0
+    assert process.wait(GUARD_SECONDS) == 0
 
 
 def test_encode_and_decode_through_pipes(

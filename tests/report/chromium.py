@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
-from tests.release.test_listening import Browser
+from tests.helpers.browser import Browser
 
 # Sounds may begin without a click in no browser, but their metadata must be there.
 _LOADED = """
@@ -50,7 +50,7 @@ class Viewer:
         )
         self._command("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]})
         self.browser.ask("POST", f"/session/{self.browser.session}/url", {"url": page.resolve().as_uri()})
-        self.browser.wait(_LOADED, seconds=30)
+        self.browser.wait(_LOADED)
 
     def sounds(self) -> list[float]:
         """Duration of every audio element in seconds; -1 where it cannot be played."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from snac_exp import cli
-from tests.release.test_listening import Browser, browser  # noqa: F401 (the fixture)
+from tests.helpers.browser import Browser
 from tests.report.chromium import Viewer
 from tests.report.folders import make_run, summary, write_clip
 from tests.report.test_compare import sweep
@@ -19,7 +19,7 @@ LONG = "a name, with an " + "unbreakably_" * 12 + "long part"
 
 
 @pytest.fixture
-def viewer(browser: Browser) -> Viewer:  # noqa: F811
+def viewer(browser: Browser) -> Viewer:
     return Viewer(browser)
 
 
@@ -104,10 +104,11 @@ def test_a_sound_is_taken_over_at_the_same_moment(tmp_path: Path, viewer: Viewer
     assert cli.run(["report", str(run)]) == 0
     viewer.show(run / "report.html", 1400)
     click(viewer, ".cells tbody tr:nth-child(2) td:nth-of-type(1) .cell")
-    viewer.browser.wait("return document.querySelectorAll('audio')[1].currentTime > 0.2", seconds=10)
-    viewer.browser.run("document.querySelectorAll('audio')[1].currentTime = 12")
+    viewer.browser.wait("return document.querySelectorAll('audio')[1].currentTime > 0.2")
+    slowly = "for (const audio of document.querySelectorAll('audio')) audio.playbackRate = 0.1"  # none ends meanwhile
+    viewer.browser.run(f"{slowly}; document.querySelectorAll('audio')[1].currentTime = 12")
     click(viewer, ".cells tbody tr:nth-child(3) td:nth-of-type(2) .cell")
-    viewer.browser.wait("return document.querySelectorAll('audio')[4].currentTime > 12", seconds=10)
+    viewer.browser.wait("return document.querySelectorAll('audio')[4].currentTime > 12")
     state = "return [...document.querySelectorAll('audio')].map(audio => audio.paused)"
     assert viewer.browser.run(state) == [True, True, True, True, False]
     assert viewer.browser.run("return document.querySelector('.now').textContent") == "24k, epoch 1"

@@ -10,7 +10,6 @@ import soundfile
 
 from snac_exp.report.run.page import REPORT_FILE
 from snac_exp.report.run.record import read_record
-from tests.release.test_listening import browser  # noqa: F401 (a fixture)
 from tests.report.chromium import Viewer
 from tests.report.test_pages import check, screenshots, viewer  # noqa: F401 (fixtures)
 

@@ -1,0 +1,43 @@
+"""A verb that ends itself with SIGKILL at a moment of its work: when it asks the system for a file.
+
+usage: python -m tests.helpers.killed EVENT GLOB VERB [ARGUMENT]…     EVENT: open, or os.rename for its new name
+"""
+
+import fnmatch
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from snac_exp import cli
+from tests.helpers.waiting import GUARD_SECONDS
+
+ROOT = Path(__file__).parents[2]
+
+
+def killed_at(event: str, pattern: str, arguments: list[str]) -> None:
+    """Run a verb as a process of its own that is killed at its first `event` (open, os.rename) on a path like this."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.helpers.killed", event, pattern, *arguments],
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=GUARD_SECONDS,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, (
+        f"it ended with {done.returncode} before {event} {pattern}\n{done.stderr}"
+    )
+
+
+def main(event: str, pattern: str, arguments: list[str]) -> int:
+    place = {"open": 0, "os.rename": 1}[event]
+
+    def look(found: str, given: tuple[Any, ...]) -> None:
+        if found == event and fnmatch.fnmatch(str(given[place]), pattern):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(look)
+    return cli.run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))
