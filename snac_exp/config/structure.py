@@ -4,17 +4,15 @@ Hydra alone lets `+typo=1` and unknown keys of free-form nodes pass, so the whol
 Nothing in this file imports torch: a wrong key is answered before anything slow happens.
 """
 
-import ast
 import difflib
-import importlib.util
 import types
 from collections.abc import Iterable
 from dataclasses import MISSING, fields, is_dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from snac_exp.config.moved import current_name
 from snac_exp.config.schema import Component
+from snac_exp.config.source_code import parameters_of
 from snac_exp.errors import ConfigError
 
 T = TypeVar("T")
@@ -114,39 +112,6 @@ def _option(annotation: str, value: Any, path: str) -> Any:
     if name not in PLAIN_TYPES or (value is None and name != annotation) or value == "???":
         return value
     return _scalar(PLAIN_TYPES[name], value, path)
-
-
-def parameters_of(target: str, path: str) -> dict[str, str]:
-    """Arguments of a class or function with their annotations, read from its source without importing its module."""
-    module, _, name = target.rpartition(".")
-    found = [node for node in definitions_of(module, path) if node.name == name]
-    if not found:
-        raise ConfigError(f"{path}._target_={target}: {module} defines no '{name}'")
-    node = found[0]
-    if isinstance(node, ast.ClassDef):
-        inits = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
-        if not inits:  # a dataclass: its annotated fields are its arguments
-            return {
-                item.target.id: ast.unparse(item.annotation)
-                for item in node.body
-                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
-            }
-        node = inits[0]
-    arguments = node.args
-    every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
-    return {item.arg: ast.unparse(item.annotation) if item.annotation else "" for item in every if item.arg != "self"}
-
-
-def definitions_of(module: str, path: str) -> list[ast.ClassDef | ast.FunctionDef]:
-    """Top-level classes and functions of a module, read from its source without importing it."""
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or spec.origin is None:
-        raise ConfigError(f"{path}: there is no module '{module}'; check the spelling and PYTHONPATH")
-    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
-    return [node for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
 
 
 def _mapping(value: Any, path: str) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Protocol
 
 from snac_exp.config.adversary_checks import check_adversary
 from snac_exp.config.schema import Experiment
-from snac_exp.config.structure import definitions_of, nearest
+from snac_exp.config.source_code import public_functions
+from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
 
 
@@ -178,8 +179,7 @@ def _check_objective(experiment: Experiment) -> None:
 
 def loss_terms() -> list[str]:
     """Names of all reconstruction terms: the public functions of `snac_exp.losses.reconstruction`."""
-    names = [node.name for node in definitions_of("snac_exp.losses.reconstruction", "loss.terms")]
-    return [name for name in names if not name.startswith("_") and name.islower()]
+    return public_functions("snac_exp.losses.reconstruction", "loss.terms")
 
 
 def _not_negative(key: str, weights: Mapping[str, float | None]) -> None:
@@ -269,6 +269,6 @@ def _check_token_task(experiment: Experiment) -> None:
 def _check_init(experiment: Experiment) -> None:
     if experiment.init is None:
         raise ConfigError("init.name says how new heads start: choose init=average, first, random or residual")
-    inits = [node.name for node in definitions_of("snac_exp.codec.init", "init.name") if not node.name.startswith("_")]
+    inits = public_functions("snac_exp.codec.init", "init.name")
     if experiment.init.name not in inits:
         raise ConfigError(f"init.name={experiment.init.name} is no way to start{nearest(experiment.init.name, inits)}")

@@ -6,7 +6,8 @@ from typing import Any, Literal
 import pytest
 
 from snac_exp.config.schema import Component
-from snac_exp.config.structure import parameters_of, structure
+from snac_exp.config.source_code import parameters_of
+from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
 
 
