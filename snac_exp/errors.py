@@ -1,8 +1,13 @@
 """What can go wrong for a user, one class per kind.
 
 Every message names the key or the file and the mend. The command line prints these without a traceback and exits with
-status 2; any other exception is a defect of ours and keeps its traceback.
+status 2 (`guarded`); any other exception is a defect of ours and keeps its traceback.
 """
+
+import sys
+from collections.abc import Callable
+
+EXIT_USER_ERROR = 2
 
 
 class SnacExpError(Exception):
@@ -31,3 +36,12 @@ class PreflightError(SnacExpError):
 
 class DivergenceError(SnacExpError):
     """A loss or gradient stopped being finite; the message names the snapshot that was written."""
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command and return its exit status; a SnacExpError is printed to stderr, and the status is then 2."""
+    try:
+        return command()
+    except SnacExpError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR

@@ -17,10 +17,6 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 DEBTS = {
     ("snac_exp.release.export.model_card", "snac_exp.evaluation.summary"),
     ("snac_exp.release.streaming.stream", "snac_exp.release.codec"),
-    ("snac_exp.runs.background", "snac_exp.sweeps.local_pool"),
-    ("snac_exp.sweeps.search", "snac_exp.verbs.training.train"),
-    ("snac_exp.sweeps.shares", "snac_exp.cli"),
-    ("snac_exp.sweeps.slurm", "snac_exp.verbs.training.train"),
 }
 
 

@@ -4,7 +4,6 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
-from snac_exp.sweeps.local_pool import LOG_FILE
 from snac_exp.system.process import resume_command
 from snac_exp.tracking.run_folder import RunFolder
 
@@ -14,10 +13,10 @@ def start_detached(values: Mapping[str, Any], overrides: list[str]) -> int:
     folder = RunFolder.create(values, overrides)
     command, environment = resume_command(folder.path)
     folder.set_status("queued")
-    with open(folder.path / LOG_FILE, "ab") as log:
+    with open(folder.job_log, "ab") as log:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
     print(f"process {process.pid} trains in {folder.path}")
-    print(f"look: snac-exp status {folder.path}\nend:  snac-exp stop {folder.path}\nlog:  {folder.path / LOG_FILE}")
+    print(f"look: snac-exp status {folder.path}\nend:  snac-exp stop {folder.path}\nlog:  {folder.job_log}")
     return 0

@@ -13,13 +13,11 @@ from snac_exp.errors import ConfigError
 from snac_exp.sweeps.driver import run_driver
 from snac_exp.sweeps.ledger import Row
 from snac_exp.sweeps.sweep import Sweep
-from snac_exp.system.files import write_json
-from snac_exp.system.owner import Owner
 from snac_exp.system.process import resume_command, without_slurm
 from snac_exp.system.stop_request import Stopped, StopRequest
+from snac_exp.tracking.run_folder import RunFolder
 
 POLL_SECONDS = 0.2
-LOG_FILE = "job.log"  # what a job writes to its terminal, in its run folder
 
 
 @dataclass
@@ -92,19 +90,18 @@ class Pool:
         print(f"{row.title}: {sweep.run_dir(row)}", flush=True)
         if self.show_output:
             return subprocess.Popen(command, env=environment, cwd=sweep.directory)
-        with open(sweep.run_dir(row) / LOG_FILE, "ab") as log:
+        with open(RunFolder(sweep.run_dir(row)).job_log, "ab") as log:
             return subprocess.Popen(
                 command, env=environment, cwd=sweep.directory, stdout=log, stderr=log, start_new_session=True
             )
 
     def _collect(self, sweep: Sweep, done: Running) -> None:
         """A process that ended before it could say anything of itself failed all the same."""
-        code, folder = done.process.returncode, sweep.run_dir(done.row)
+        code, folder = done.process.returncode, RunFolder(sweep.run_dir(done.row))
         state = _state(sweep, done.row)
         if code and state == "queued":
-            facts = Owner.me().facts() | {"heartbeat": time.time(), "attempts": 1}
-            text = f"the process ended with status {code} before the run began; see {folder / LOG_FILE}"
-            write_json(folder / "status.json", facts | {"state": "failed", "error": text})
+            text = f"the process ended with status {code} before the run began; see {folder.job_log}"
+            folder.set_status("failed", error=text, attempts=1)
             state = _state(sweep, done.row)
         print(f"{done.row.title}: {state} (exit status {code})", flush=True)
 
@@ -126,8 +123,6 @@ def _state(sweep: Sweep, row: Row) -> str:
 
 def _devices_of(run_dir: Path) -> int:
     """trainer.devices of a stored config."""
-    from snac_exp.tracking.run_folder import RunFolder
-
     return int(RunFolder.open(run_dir).values()["trainer"]["devices"])
 
 

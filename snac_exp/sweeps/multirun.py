@@ -19,6 +19,7 @@ from snac_exp.config.compose import config_dir, explain
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
 from snac_exp.sweeps.launcher import Session, is_of_the_sweep, session
+from snac_exp.sweeps.search import resume as resume_search
 from snac_exp.sweeps.sweep import outcome
 from snac_exp.system.stop_request import EXIT_PREEMPTED, Stopped
 
@@ -43,9 +44,7 @@ def multirun(arguments: Sequence[str]) -> int:
     if command.sweep is None:
         return 0
     if command.sweep.search is not None:
-        from snac_exp.sweeps.search import resume
-
-        return resume(command.sweep, wait=command.wait)
+        return resume_search(command.sweep, wait=command.wait)
     if not command.wait:
         return 0
     status, text = outcome(command.sweep)

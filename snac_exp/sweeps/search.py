@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from hydra.core.override_parser.types import Override
 
 from snac_exp.config.structure import structure
-from snac_exp.errors import ConfigError
+from snac_exp.errors import ConfigError, guarded
 from snac_exp.sweeps.driver import run_driver
 from snac_exp.sweeps.jobs import Job, JobChecker, job_table
 from snac_exp.sweeps.launcher import SweepLauncher, open_backend, session
@@ -22,7 +22,6 @@ from snac_exp.sweeps.sweep import Goal, Sweep, outcome
 from snac_exp.system.locks import locked
 from snac_exp.system.stop_request import EXIT_PREEMPTED, Stopped
 from snac_exp.system.terminal import console
-from snac_exp.verbs.training.train import guarded
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -17,8 +17,9 @@ import submitit
 from snac_exp.errors import ConfigError
 from snac_exp.sweeps.ledger import Row
 from snac_exp.sweeps.sweep import Sweep
-from snac_exp.system.process import code_environment, without_slurm
+from snac_exp.system.process import code_environment, resume_here, without_slurm
 from snac_exp.system.stop_request import Stopped, StopRequest
+from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.run_state import status_of
 
 MAX_STALE_POLLS = 2  # a state must be seen so often in a row: between exit and requeue a job looks ended
@@ -39,12 +40,10 @@ class TrainJob:
         ends the process with status 75, so that no cancelled job counts as a success.
         """
         requeue = signal.getsignal(signal.SIGUSR2)  # submitit's, before the run installs its own
-        from snac_exp.verbs.training.train import resume_run
-
         sweep = Sweep.open(Path(self.sweep_dir))
         sweep.refuse_lost_code()
         try:
-            status = resume_run(Path(self.run_dir))
+            status = resume_here(Path(self.run_dir))
         finally:
             if int(os.environ.get("SLURM_PROCID", "0")) == 0:
                 sweep.refresh()
@@ -164,8 +163,6 @@ class Slurm:
 
 def _common_devices(sweep: Sweep, rows: Sequence[Row]) -> int:
     """trainer.devices, the tasks per node of the array; all jobs must agree."""
-    from snac_exp.tracking.run_folder import RunFolder
-
     wanted = {row.hash: int(RunFolder.open(sweep.run_dir(row)).values()["trainer"]["devices"]) for row in rows}
     if len(set(wanted.values())) > 1:
         raise ConfigError(f"the jobs of one array share their resources, but trainer.devices differs: {wanted}")

@@ -26,7 +26,6 @@ from snac_exp.tracking.run_folder import RunFolder, exclusive_folder
 from snac_exp.tracking.run_state import FINAL, facts_of, queue_states, run_state, status_of
 
 SWEEP_FILE = "sweep.json"
-TASK_FILE = "task.json"  # in the folder of a job that is a verb: the verb and its arguments
 JOBS_FOLDER = "jobs"  # what each job is to do, so that a run folder that was deleted can be made again
 ENDING_SECONDS = 120.0  # SLURM kills what does not leave by itself, after its KillWait of 30 s by default
 POLL_SECONDS = 0.5
@@ -131,9 +130,9 @@ class Sweep:
         return [row for row in update_ledger(self.path, extended) if row.hash in hashes]
 
     def _make_folder(self, name: str, overrides: list[str], values: dict[str, Any]) -> None:
-        RunFolder.create(values, overrides, self.path / name)
+        folder = RunFolder.create(values, overrides, self.path / name)
         if isinstance(values.get("task"), list):  # a verb and its arguments, not a training
-            write_json(self.path / name / TASK_FILE, values["task"])
+            write_json(folder.task, values["task"])
 
     def _job_file(self, name: str) -> Path:
         return self.path / JOBS_FOLDER / f"{name}.json"

@@ -1,5 +1,6 @@
 """How a process of ours is started so that it runs the code it should: this checkout's, or a sweep's snapshot."""
 
+import importlib
 import os
 import sys
 from collections.abc import Mapping
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import snac_exp
 from snac_exp.errors import ConfigError
+
+ENTRY = "snac_exp.verbs.training.train"  # a command, named and not imported: it lies above all who start it
 
 
 def code_root() -> Path:
@@ -28,8 +31,17 @@ def code_environment(root: Path) -> dict[str, str]:
 
 def resume_command(run_dir: Path, root: Path | None = None) -> tuple[list[str], dict[str, str]]:
     """Command line and environment of a process that begins or goes on with the run in a folder."""
-    command = [sys.executable, "-m", "snac_exp.verbs.training.train", f"resume={run_dir.resolve()}"]
+    command = [sys.executable, "-m", ENTRY, f"resume={run_dir.resolve()}"]
     return command, os.environ | code_environment(root or code_root())
+
+
+def resume_here(run_dir: Path) -> int:
+    """The same within this process, which a scheduler has started for that alone: its signals reach the run directly.
+
+    Returns the exit status; whatever the run raises is raised here.
+    """
+    status: int = importlib.import_module(ENTRY).resume_run(run_dir)
+    return status
 
 
 def without_slurm(environment: Mapping[str, str]) -> dict[str, str]:

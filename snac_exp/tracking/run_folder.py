@@ -62,6 +62,8 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
+        self.job_log = path / "job.log"  # what the process writes to its terminal
+        self.task = path / "task.json"  # of a job that is a verb: the verb and its arguments
         self._status = path / "status.json"
         self._beat = 0.0
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from snac_exp.cli import verbs
 from snac_exp.config.compose import compose_experiment, config_dir
 from snac_exp.config.schema import Experiment
+from snac_exp.verbs.discovery import verb_files as verbs
 
 FILES = sorted(config_dir().rglob("*.yaml"))
 GROUPS = (

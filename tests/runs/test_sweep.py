@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 
 from snac_exp import cli
-from snac_exp.errors import ConfigError
+from snac_exp.errors import ConfigError, guarded
 from snac_exp.sweeps import local_pool as pool
 from snac_exp.sweeps.local_pool import Pool
 from snac_exp.sweeps.sweep import Sweep, best_of, outcome
 from snac_exp.system.files import write_json
 from snac_exp.system.locks import locked
 from snac_exp.tracking.run_state import status_of
-from snac_exp.verbs.training.train import guarded
 
 MakeSweep = Callable[..., Sweep]
 
@@ -63,7 +62,7 @@ def test_a_driver_asked_to_stop_lets_its_jobs_save(make_sweep: MakeSweep) -> Non
     sweep = make_sweep("sleep", "finish")
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import conftest\n"
-        "from snac_exp.runs import pool; from snac_exp.sweeps.sweep import Sweep\n"
+        "from snac_exp.sweeps import local_pool as pool; from snac_exp.sweeps.sweep import Sweep\n"
         "pool.resume_command = conftest.stub_command; sweep = Sweep(Path(sys.argv[2]))\n"
         "pool.Pool(processes=1).submit(sweep, sweep.rows(), wait=True)"
     )

@@ -1,4 +1,4 @@
-"""Go on with a sweep, or run a verb in shares.
+"""Go on with a sweep, or run a verb in shards.
 
 usage: snac-exp sweep resume=SWEEP_DIR [wait=true|false] [num_trials=N]
        snac-exp sweep cache-codes data=PREPARED codec=CODEC shard.count=8 [hydra/launcher=slurm] [dry_run=true]
@@ -11,43 +11,42 @@ Begin a sweep of trainings with: python train.py -m KEY=VALUE,VALUE … (or +swe
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
+from snac_exp.sweeps import search
+from snac_exp.sweeps.launcher import open_backend
+from snac_exp.sweeps.shards import submit_shards
+from snac_exp.sweeps.sweep import Sweep, outcome
+from snac_exp.system.stop_request import EXIT_PREEMPTED, Stopped
 from snac_exp.verbs._options import folder_and_options
-
-if TYPE_CHECKING:
-    from snac_exp.sweeps.sweep import Sweep
+from snac_exp.verbs.discovery import verb_files
 
 
 def main(arguments: Sequence[str]) -> int:
     """Submit what is left; returns 0 when all jobs are finished (or submitted), else 1."""
     if arguments and "=" not in arguments[0] and not Path(arguments[0]).is_dir():
-        from snac_exp.sweeps.shares import submit_shares
-
-        return submit_shares(arguments[0], arguments[1:])
+        return _submit_shards(*arguments)
     folder, options = folder_and_options("sweep", arguments, {"wait": "true", "num_trials": ""}, None, key="resume")
     if options["wait"] not in ("true", "false"):
         raise ConfigError(f"wait={options['wait']} is not possible; there is: true, false")
-    from snac_exp.sweeps.sweep import Sweep
-
     sweep, wait, trials = Sweep.open(folder), options["wait"] == "true", options["num_trials"]
     if sweep.search is not None:
-        from snac_exp.sweeps.search import resume
-
         if trials and not trials.isdigit():
             raise ConfigError(f"num_trials={trials} is no number of trials")
-        return resume(sweep, wait=wait, num_trials=int(trials) if trials else None)
+        return search.resume(sweep, wait=wait, num_trials=int(trials) if trials else None)
     if trials:
         raise ConfigError(f"num_trials= is of a Bayesian search; the jobs of {folder} are all known")
     return _resume(sweep, folder, wait=wait)
 
 
-def _resume(sweep: "Sweep", folder: Path, *, wait: bool) -> int:
-    from snac_exp.sweeps.launcher import open_backend
-    from snac_exp.sweeps.sweep import outcome
-    from snac_exp.system.stop_request import EXIT_PREEMPTED, Stopped
+def _submit_shards(verb: str, *arguments: str) -> int:
+    if verb.replace("_", "-") not in verb_files():
+        raise ConfigError(f"snac-exp sweep {verb}: there is no such verb{nearest(verb, verb_files())}, and no folder")
+    return submit_shards(verb, arguments)
 
+
+def _resume(sweep: Sweep, folder: Path, *, wait: bool) -> int:
     if not sweep.rows():
         raise ConfigError(f"{folder} has no jobs: it was interrupted before they were made; begin it anew")
     sweep.wait_for_endings()

@@ -1,18 +1,7 @@
-"""What happens between `python train.py …` and a run: resume, Hydra's own flags, or compose, check and go.
+"""Train, resume a run, or begin a sweep.
 
-Nothing here imports torch before the config has passed, so help and errors answer at once.
-"""
-
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-
-from snac_exp.config.arguments import hydra_overrides
-from snac_exp.errors import ConfigError, SnacExpError
-
-EXIT_USER_ERROR = 2
-HELP = """\
-usage: python train.py [GROUP=CHOICE | KEY=VALUE | +experiment=NAME | +debug=fast]…
+usage: snac-exp train ARGUMENTS, which from a checkout is also python train.py ARGUMENTS:
+       python train.py [GROUP=CHOICE | KEY=VALUE | +experiment=NAME | +debug=fast]…
        python train.py … background=true          detach; look with snac-exp status, end with snac-exp stop
        python train.py -m KEY=VALUE,VALUE… [+sweep=NAME] [hydra/launcher=local_processes|slurm] [dry_run=true]
        python train.py -m hydra/sweeper=random|optuna 'KEY=interval(LOW,HIGH)'… [sweep.metric=NAME]
@@ -22,33 +11,39 @@ usage: python train.py [GROUP=CHOICE | KEY=VALUE | +experiment=NAME | +debug=fas
 Under -m commas separate values. Those of a path do too, unless it names what is there as it stands; quotes keep a path
 whole: data.cache_dir="'A,1',B". Keys of the command alone: dry_run, wait (false submits and returns), again.
 Without arguments this is the demo. Look before you run: snac-exp plan OVERRIDES, snac-exp check OVERRIDES.
+Exit status: 0 done, 2 something to mend, 75 stopped on request and saved.
 """
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from snac_exp.config.arguments import hydra_overrides
+from snac_exp.config.compose import compose_config, compose_experiment, config_dir, experiment_of
+from snac_exp.errors import ConfigError, guarded
+from snac_exp.runs.background import start_detached
+from snac_exp.sweeps.multirun import multirun
+from snac_exp.sweeps.shards import run_task
+from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.tracking.wandb.key import require_key
+from snac_exp.verbs.discovery import verb_module
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train, resume or explain; returns the exit status (0 done, 2 mend something, 75 stopped on request and saved)."""
+    """Train, resume or explain; returns the exit status."""
     return guarded(lambda: _main(list(arguments)))
-
-
-def guarded(function: Callable[[], int]) -> int:
-    """Run a command; errors that a user can mend are one message and status 2, defects keep their traceback."""
-    try:
-        return function()
-    except SnacExpError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
 
 
 def _main(arguments: list[str]) -> int:
     if any(item in ("-h", "--help") for item in arguments):
-        print(HELP + _groups())
+        print(f"{__doc__}\n{_groups()}")
         return 0
     if "--cfg" in arguments:
         place = arguments.index("--cfg")
         return _print_config(arguments[place + 1 :] + arguments[:place])
     if any(item in ("-m", "--multirun") for item in arguments):
-        from snac_exp.sweeps.multirun import multirun
-
         return multirun(arguments)
     flags = [item for item in arguments if item.startswith("-")]
     if flags:
@@ -60,16 +55,11 @@ def _main(arguments: list[str]) -> int:
 
 
 def _start(arguments: list[str]) -> int:
-    from snac_exp.config.compose import compose_experiment
-    from snac_exp.tracking.wandb.key import require_key
-
     detached = "background=true" in arguments
     overrides = hydra_overrides([item for item in arguments if item not in ("background=true", "background=false")])
     experiment, values = compose_experiment(overrides)
     require_key(experiment.tracker.mode)
     if detached:
-        from snac_exp.runs.background import start_detached
-
         return start_detached(values, overrides)
     from snac_exp.runs.run import start
 
@@ -85,25 +75,16 @@ def _resume(arguments: list[str], run_dir: Path) -> int:
 
 def resume_run(run_dir: Path) -> int:
     """Begin or go on with the run in a folder, from what lies there alone; returns the exit status."""
-    if (run_dir / "task.json").exists():
-        from snac_exp.sweeps.shares import run_share
-
-        return run_share(run_dir)
-    from snac_exp.config.compose import experiment_of
-    from snac_exp.tracking.run_folder import RunFolder
-
-    folder = RunFolder.open(run_dir)
-    experiment = experiment_of(folder.values())
+    folder = RunFolder(run_dir)
+    if folder.task.exists():
+        return run_task(folder, verb_module)
+    experiment = experiment_of(RunFolder.open(run_dir).values())
     from snac_exp.runs.run import resume
 
     return resume(experiment, folder)
 
 
 def _print_config(arguments: list[str]) -> int:
-    from omegaconf import OmegaConf
-
-    from snac_exp.config.compose import compose_config
-
     kind = arguments[0] if arguments else ""
     if kind != "job":
         raise ConfigError(f"--cfg {kind}: only --cfg job is there, the config of the run")
@@ -113,8 +94,6 @@ def _print_config(arguments: list[str]) -> int:
 
 def _groups() -> str:
     """The choices of every config group, read from conf/."""
-    from snac_exp.config.compose import config_dir
-
     lines = ["groups:"]
     for folder in sorted(
         path for path in config_dir().iterdir() if path.is_dir() and path.name not in ("local", "hydra")
