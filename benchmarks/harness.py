@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
+from snac_exp.system.environment import cpu_name, versions
 from snac_exp.system.files import read_json, write_json
-from snac_exp.system.machine import cpu_name, versions
 
 RESULTS = Path(__file__).with_name("results.json")
 MARGIN = 0.1

@@ -4,10 +4,9 @@ import hashlib
 import inspect
 import json
 import pickle
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from snac import SNAC
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from snac_exp.codec.geometry import CONFIG_FILE, Geometry, config_of_directory
 from snac_exp.errors import CodecError
 from snac_exp.system.files import atomic_path, write_json
+from snac_exp.system.hub import download
 
 WEIGHTS_FILE = "pytorch_model.bin"
 
@@ -46,7 +46,9 @@ def load_codec(name: str, path: str | Path | None, hub_id: str | None, bundled: 
     if bundled is not None:
         return load_directory(name, bundled_directory(bundled))
     if hub_id is not None:
-        return load_directory(name, _download(hub_id))
+        return load_directory(
+            name, download(hub_id, (WEIGHTS_FILE, CONFIG_FILE), mend="set codec.path=DIR", error=CodecError)
+        )
     raise CodecError(f"codec '{name}' says nowhere to load from: set codec.path=DIR or codec.hub_id=OWNER/NAME")
 
 
@@ -102,34 +104,6 @@ def config_of(model: SNAC) -> dict[str, Any]:
     config["depthwise"] = bool(model.encoder.block[-1].groups > 1)
     plain: dict[str, Any] = json.loads(json.dumps(config))  # lists instead of tuples, as a file gives them
     return plain
-
-
-def _download(hub_id: str) -> Path:
-    """Directory of the two files in the hub's cache; downloads them where they are not there yet."""
-    from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
-
-    # The bases are the HTTP library's own errors, whichever library this version of the hub's client uses.
-    http_errors = cast(tuple[type[Exception], ...], HfHubHTTPError.__bases__)
-    known: tuple[type[Exception], ...] = (OSError, ValueError, EntryNotFoundError, *http_errors)
-    try:
-        try:
-            return _both_files(hf_hub_download, hub_id, local_files_only=True)
-        except LocalEntryNotFoundError:
-            HfApi().model_info(hub_id, timeout=10)  # fails at once where a download would retry for half a minute
-            return _both_files(hf_hub_download, hub_id)
-    except known as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CodecError(
-            f"cannot get codec '{hub_id}' from the hub ({reason}): either check the network and HF_HOME, or run "
-            f"'hf download {hub_id} {CONFIG_FILE} {WEIGHTS_FILE} --local-dir DIR' where there is a network, "
-            "copy DIR here and set codec.path=DIR"
-        ) from None
-
-
-def _both_files(download: Callable[..., str], hub_id: str, **options: bool) -> Path:
-    download(repo_id=hub_id, filename=WEIGHTS_FILE, **options)
-    return Path(download(repo_id=hub_id, filename=CONFIG_FILE, **options)).parent
 
 
 def _build(config: dict[str, Any], path: Path, device: str) -> tuple[SNAC, Geometry]:

@@ -1,1 +1,1 @@
-"""Floor 0: what a user can choose, and the check that the choice makes sense."""
+"""What a user can choose, and the check that the choice makes sense."""

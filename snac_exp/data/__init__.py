@@ -1,1 +1,1 @@
-"""Floor 2: from a folder of speech to batches."""
+"""From a folder of speech, or of tokens, to batches."""

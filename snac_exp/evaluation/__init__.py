@@ -1,1 +1,1 @@
-"""Floor 3: how good a model is."""
+"""How good a model is."""

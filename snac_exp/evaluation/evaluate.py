@@ -19,7 +19,7 @@ from snac_exp.evaluation.utterances import Selection, Utterance, utterances_dige
 from snac_exp.metrics.functions import default_n_ffts
 from snac_exp.metrics.table import MEASURES_VERSION, PESQ, RATES, WIDE_RATE, measured, missing_measures
 from snac_exp.system import torchaudio as torchaudio_shim
-from snac_exp.system.machine import device_name
+from snac_exp.system.environment import device_name
 from snac_exp.system.progress import progress_display
 
 BASELINES = ("interpolate", "noise")

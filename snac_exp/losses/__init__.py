@@ -1,1 +1,1 @@
-"""Floor 1: what training minimises."""
+"""What training minimises."""

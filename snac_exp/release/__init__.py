@@ -1,1 +1,1 @@
-"""Floor 3: how a trained checkpoint leaves the repository: a Python API, files, streams, exported folders, the hub."""
+"""How a trained checkpoint leaves the repository: a Python API, files, streams, exported folders, the hub."""

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,13 @@ from torch import Tensor
 
 from snac_exp.checkpoints.store import read_checkpoint
 from snac_exp.codec.checkpoint import WEIGHTS_FILE, LoadedCodec, load_directory
-from snac_exp.codec.checkpoint import load_codec as load_upstream
 from snac_exp.codec.geometry import CONFIG_FILE
 from snac_exp.codec.heads import NativeHead
 from snac_exp.codec.multirate import MultiRateSnac, head_name
 from snac_exp.errors import CheckpointError
 from snac_exp.release.blueprint import Blueprint, check_finite, restore
 from snac_exp.release.codec import ReleasedCodec
+from snac_exp.system.hub import download, has_file, is_repo_id
 
 DESCRIPTION_FILE = "snac_exp.json"
 TENSORS_FILE = "model.safetensors"
@@ -29,7 +28,6 @@ FORMAT = "snac_exp multi-rate codec"
 VERSION = 1
 BEST = "best_model.pt"
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _UNREADABLE = (OSError, LookupError, TypeError, AttributeError)
 """What torch's reader raises, beside its own errors, where a checkpoint is cut off, damaged or another file."""
 _NATIVE_HEAD = f"{NativeHead.__module__}.{NativeHead.__qualname__}"
@@ -84,7 +82,7 @@ def open_model(source: str | Path, allow_heads: Collection[str] = ()) -> Opened:
         return _open_checkpoint(path, allow_heads)
     if os.path.isdir(path):
         return _open_directory(path, allow_heads)
-    if isinstance(source, str) and _HUB_ID.fullmatch(source):
+    if isinstance(source, str) and is_repo_id(source):
         return _open_hub(source, allow_heads)
     raise CheckpointError(
         f"there is no {source}: give a run folder, a checkpoint file, an exported folder or a hub id like OWNER/NAME"
@@ -167,23 +165,11 @@ def from_upstream(codec: LoadedCodec, origin: str) -> Opened:
 
 def _open_hub(hub_id: str, allow_heads: Collection[str]) -> Opened:
     """A hub repository: what `snac-exp export` pushed, else upstream's layout."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
-
-    from snac_exp.system.hub import hub_errors
-
-    try:
-        file = Path(hf_hub_download(repo_id=hub_id, filename=DESCRIPTION_FILE))
-        hf_hub_download(repo_id=hub_id, filename=TENSORS_FILE)
-    except EntryNotFoundError:
-        return from_upstream(load_upstream(hub_id.split("/")[1], None, hub_id), hub_id)
-    except hub_errors() as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"cannot get '{hub_id}' from the hub ({reason}): check the network, HF_HOME and the name, or run "
-            f"'hf download {hub_id} --local-dir DIR' where there is a network and give DIR"
-        ) from None
-    return _open_exported(file.parent, allow_heads)
+    if has_file(hub_id, DESCRIPTION_FILE):
+        exported = (TENSORS_FILE, DESCRIPTION_FILE)
+        return _open_exported(download(hub_id, exported, mend="give DIR", error=CheckpointError), allow_heads)
+    upstream = download(hub_id, (WEIGHTS_FILE, CONFIG_FILE), mend="give DIR", error=CheckpointError)
+    return from_upstream(load_directory(hub_id.split("/")[1], upstream), hub_id)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -1,1 +1,1 @@
-"""Floor 4: run folders and launching."""
+"""Run folders and launching."""

@@ -165,7 +165,7 @@ def _announce(trainer: Trainer, parts: Parts) -> None:
     write_json(folder.plan, trainer.plan.to_json() | sizes)
     facts = environment(trainer.fabric.device, settings.precision, trainer.fabric.world_size, settings.compile)
     identity = {"codec": parts.identity["name"], "codec_fingerprint": parts.identity["fingerprint"]}
-    write_json(folder.environment, facts | identity | {"code": code_version().facts()})
+    write_json(folder.environment, facts | identity | {"code": code_version().as_dict()})
     text = StringIO()
     RichConsole(file=text, width=120).print(epoch_table(trainer.plan), group_table(trainer.experiment, parts.groups))
     trainer.console.begin(f"run folder: {folder.path}\n{text.getvalue()}")

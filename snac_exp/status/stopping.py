@@ -9,7 +9,7 @@ from pathlib import Path
 from snac_exp.errors import ConfigError
 from snac_exp.status.overview import Line, overview
 from snac_exp.sweeps.sweep import SWEEP_FILE
-from snac_exp.system.locks import holder_of
+from snac_exp.system.folder_lock import holder_of
 from snac_exp.system.owner import Owner
 from snac_exp.system.slurm_queue import ACTIVE, job_states
 from snac_exp.tracking.run_state import status_of
@@ -77,7 +77,7 @@ def _ask(run_dir: Path, line: Line, *, has_driver: bool) -> bool:
     status = status_of(run_dir) if line.state == "running" else None
     if status is None:
         return False
-    owner = Owner.of(status)
+    owner = Owner.from_dict(status)
     if not owner.is_here:
         raise ConfigError(f"{run_dir} runs as {owner}; stop it there")
     stopped_by_driver = has_driver and line.cluster is None

@@ -9,7 +9,7 @@ from types import FrameType
 
 from snac_exp.errors import ConfigError
 from snac_exp.sweeps.sweep import Sweep
-from snac_exp.system.locks import holder_of
+from snac_exp.system.folder_lock import holder_of
 from snac_exp.system.process import resume_command
 
 LOG_FILE = "driver.log"

@@ -1,16 +1,16 @@
 """The ledger of a sweep: one line of JSON per job, rewritten whole, so a reader sees the old one or the new one."""
 
-import fcntl
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from snac_exp.errors import ConfigError
 from snac_exp.system.files import write_text
+from snac_exp.system.locks import one_at_a_time
 
 LEDGER_FILE = "ledger.jsonl"
+LOCK_FILE = ".ledger.lock"
 
 
 @dataclass
@@ -57,17 +57,10 @@ def read_ledger(sweep_dir: Path) -> list[Row]:
 
 def update_ledger(sweep_dir: Path, change: Callable[[list[Row]], list[Row]]) -> list[Row]:
     """Apply a change to all rows, one process at a time; returns the rows written."""
-    with _one_at_a_time(sweep_dir):
+    with one_at_a_time(sweep_dir / LOCK_FILE):
         before = read_ledger(sweep_dir)
         rows = change([Row(**asdict(row)) for row in before])
         if rows != before:
             lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
             write_text(sweep_dir / LEDGER_FILE, "".join(lines))
     return rows
-
-
-@contextmanager
-def _one_at_a_time(sweep_dir: Path) -> Iterator[None]:
-    with open(sweep_dir / ".ledger.lock", "a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

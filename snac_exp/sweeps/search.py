@@ -19,7 +19,7 @@ from snac_exp.sweeps.launcher import SweepLauncher, open_backend, session
 from snac_exp.sweeps.proposals import Refused, Search, propose, study_of_rows
 from snac_exp.sweeps.search_space import Dimension, corners
 from snac_exp.sweeps.sweep import Goal, Sweep, outcome
-from snac_exp.system.locks import locked
+from snac_exp.system.folder_lock import locked
 from snac_exp.system.stop_request import EXIT_PREEMPTED, Stopped
 from snac_exp.system.terminal import console
 

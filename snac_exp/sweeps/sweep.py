@@ -20,7 +20,7 @@ from snac_exp.sweeps.jobs import sweep_hash
 from snac_exp.sweeps.ledger import LEDGER_FILE, Row, read_ledger, update_ledger
 from snac_exp.sweeps.snapshot import take_snapshot
 from snac_exp.system.files import read_json, write_json
-from snac_exp.system.locks import holder_of, locked
+from snac_exp.system.folder_lock import holder_of, locked
 from snac_exp.system.slurm_queue import ACTIVE
 from snac_exp.tracking.run_folder import RunFolder, exclusive_folder
 from snac_exp.tracking.run_state import FINAL, facts_of, queue_states, run_state, status_of

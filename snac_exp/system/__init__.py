@@ -1,1 +1,1 @@
-"""Floor 0: files, locks, processes, queues, hubs: what the machine and its neighbours give."""
+"""What the machine and its neighbours give: files, locks, processes, the SLURM queue, the hub, torchaudio."""

@@ -19,7 +19,7 @@ class CodeVersion:
     commit: str | None
     dirty: bool | None
 
-    def facts(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
         return asdict(self)
 
@@ -33,8 +33,8 @@ def code_version(root: Path | None = None) -> CodeVersion:
     root = (root or Path(__file__).resolve().parents[2]).resolve()
     commit, diff = root.parent / "commit.txt", root.parent / "uncommitted.diff"
     if commit.is_file() and diff.is_file():
-        said = commit.read_text(encoding="utf-8").strip()
-        return CodeVersion(__version__, said if _is_commit(said) else None, diff.stat().st_size > 0)
+        noted = commit.read_text(encoding="utf-8").strip()
+        return CodeVersion(__version__, noted if _is_commit(noted) else None, diff.stat().st_size > 0)
     if _git(root, "rev-parse", "--show-toplevel") != str(root):
         return CodeVersion(__version__, None, None)  # installed; a repository further up is another one
     head = _git(root, "rev-parse", "HEAD")

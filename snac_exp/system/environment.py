@@ -1,15 +1,15 @@
-"""What beside config and state decides the last bits of a result: versions, machine, threads."""
+"""What beside config and state decides the last bits of a result: versions, machine, threads, in names."""
 
 import os
 import platform
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from snac_exp import __version__
 from snac_exp.system import torchaudio as torchaudio_shim
-from snac_exp.system.machine import cpu_name, device_name
 
 # Changes of these can change the last bits of a resumed run.
 BITWISE = (
@@ -41,3 +41,28 @@ def environment(device: torch.device, precision: str, world_size: int, compiled:
 def environment_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """The differences that may show in the last bits, in words."""
     return [f"{key} was {before.get(key)} and is {now[key]}" for key in BITWISE if before.get(key) != now[key]]
+
+
+def device_name(device: torch.device | str) -> str:
+    """The model of the processor behind a torch device."""
+    device = torch.device(device)
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {cpu_name()}"
+
+
+def cpu_name() -> str:
+    """The processor's model."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that compute."""
+    return {package: version(package) for package in ("torch", "snac", "snac_exp")}
+
+
+def provenance(device: torch.device | str) -> tuple[str, ...]:
+    """Device, CPU threads and versions; codes of one provenance are equal token for token."""
+    threads = f"{torch.get_num_threads()} threads"
+    return (device_name(device), threads, *(f"{package} {number}" for package, number in sorted(versions().items())))

@@ -1,7 +1,5 @@
 """Files that are either whole or absent: atomic writes, checksums, JSON."""
 
-import errno
-import fcntl
 import glob
 import hashlib
 import json
@@ -12,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from snac_exp.system.locks import try_lock
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def folder_beside(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     handle = os.open(temporary, os.O_RDONLY)
     try:
-        _lock(handle)
+        try_lock(handle)
         yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # it is not there any more if all went well
@@ -57,14 +57,17 @@ def left_beside(path: Path) -> list[Path]:
 
 
 def remove_left(paths: Iterable[Path]) -> None:
-    """Remove hidden files and folders that no living process is writing: killed ones have left them."""
+    """Remove hidden files and folders that no living process is writing: killed ones have left them.
+
+    Where the file system knows no locks nothing shows which these are, and all stay.
+    """
     for path in paths:
         try:
             handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
         except (FileNotFoundError, PermissionError):
             continue  # another process has just removed it, or it is another user's
         try:
-            if _lock(handle) != 0:
+            if try_lock(handle) != "held":
                 continue
             if path.is_dir():
                 shutil.rmtree(path)
@@ -78,22 +81,9 @@ def _temporary_beside(path: Path) -> tuple[int, Path]:
     """A new file with our lock on it, and its descriptor; another one if somebody removes it before it has the lock."""
     while True:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        if _lock(handle) != errno.EWOULDBLOCK and os.path.exists(name):
+        if try_lock(handle) != "busy" and os.path.exists(name):
             return handle, Path(name)
         os.close(handle)
-
-
-def _lock(handle: int) -> int:
-    """Lock a file until it is closed or its process ends, however; 0, or the errno of what stands against it.
-
-    That is EWOULDBLOCK where another process has the lock; where the file system knows no locks nothing is ever removed
-    as left by a killed process.
-    """
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno or errno.EIO
-    return 0
 
 
 def _fsync(path: Path) -> None:

@@ -12,7 +12,7 @@ from snac_exp.system.slurm_queue import ACTIVE, current_job, job_states
 
 @dataclass(frozen=True)
 class Owner:
-    """A process, so exactly that no other one is taken for it: numbers of processes are given out again."""
+    """One process: process ids are used again, so the time at which it started belongs to its name."""
 
     host: str
     pid: int
@@ -28,11 +28,11 @@ class Owner:
         return cls(socket.gethostname(), os.getpid(), started, current_job(), restarts)
 
     @classmethod
-    def of(cls, facts: dict[str, Any]) -> "Owner":
-        """From what `facts` wrote; further keys are passed over."""
-        return cls(**{name: facts[name] for name in cls.__dataclass_fields__})
+    def from_dict(cls, stored: dict[str, Any]) -> "Owner":
+        """From what `as_dict` gave; further keys are passed over."""
+        return cls(**{name: stored[name] for name in cls.__dataclass_fields__})
 
-    def facts(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
         return asdict(self)
 

@@ -1,1 +1,1 @@
-"""Floor 2: what a run tells."""
+"""What a run tells."""

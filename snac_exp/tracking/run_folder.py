@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from snac_exp.config.moved import as_first_published
 from snac_exp.errors import ConfigError
-from snac_exp.system import locks as lock
+from snac_exp.system import folder_lock as lock
 from snac_exp.system.files import read_json, write_json, write_text
 from snac_exp.system.owner import Owner
 
@@ -121,7 +121,7 @@ class RunFolder:
     def set_status(self, state: str, **facts: Any) -> None:
         """Write status.json: state is queued, running, finished, failed or preempted."""
         known = self.status() or {}
-        known.update(state=state, **Owner.me().facts(), heartbeat=time.time(), **facts)
+        known.update(state=state, **Owner.me().as_dict(), heartbeat=time.time(), **facts)
         write_json(self._status, known)
         self._beat = time.monotonic()
 

@@ -66,13 +66,17 @@ def _unfinished(status: Mapping[str, Any], queue: str | None) -> RunState:
     if queue == "CANCELLED":
         return RunState("cancelled", "cancelled before it could save; its last checkpoint stands")
     if queue in ACTIVE:
-        return RunState("running") if not Owner.of(dict(status)).is_here else RunState("lost", "its process is gone")
+        return (
+            RunState("running")
+            if not Owner.from_dict(dict(status)).is_here
+            else RunState("lost", "its process is gone")
+        )
     why = "" if queue in (None, GONE) else f"; the queue says {queue}"
     return RunState("lost", f"process {status['pid']} on {status['host']} is gone without a word{why}")
 
 
 def _is_dead(status: Mapping[str, Any]) -> bool:
-    owner = Owner.of(dict(status))
+    owner = Owner.from_dict(dict(status))
     return owner.is_here and not owner.is_running_here()
 
 

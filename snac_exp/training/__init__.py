@@ -1,1 +1,1 @@
-"""Floor 3: plan, task, loop, checkpoints, preflight."""
+"""Plan, task, loop, checkpoints, preflight."""

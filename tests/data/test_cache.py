@@ -20,7 +20,7 @@ from snac_exp.data.files.reading import read_mono
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.data.prepared.prepare import prepare
 from snac_exp.errors import DataError
-from snac_exp.system.machine import origin
+from snac_exp.system.environment import provenance
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -59,7 +59,7 @@ def test_the_files_are_what_they_are_said_to_be(manifest: Manifest, cache_dir: P
     assert identity.geometry == codec.geometry
     assert (identity.codec_name, identity.codebook_size) == ("tiny0", 64)
     assert identity.audio_root == str(manifest.input_dir)
-    assert read_metadata(shard).origin == origin("cpu")
+    assert read_metadata(shard).origin == provenance("cpu")
     assert verify_cache(manifest, cache_dir) == {"cached": 20, "rejected": 0}
 
 

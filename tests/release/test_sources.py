@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from snac import SNAC
 
@@ -107,40 +108,40 @@ def test_noise_blocks_get_the_noise_that_upstream_would_draw(tmp_path: Path, mon
 
 
 def test_hub_ids_are_downloaded_by_the_hubs_client(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[dict[str, Any]] = []
+    calls: list[tuple[str, str]] = []
 
-    def download(**arguments: Any) -> str:
-        calls.append(arguments)
-        return str(exported / arguments["filename"])
+    def download(repo_id: str, filename: str, local_files_only: bool = False) -> str:
+        if local_files_only:
+            raise LocalEntryNotFoundError("not in the cache")
+        calls.append((repo_id, filename))
+        return str(exported / filename)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: None)
+    monkeypatch.setattr("huggingface_hub.HfApi.file_exists", lambda _, repo, name: name == "snac_exp.json")
     assert same(load_codec("someone/a-codec"), load_codec(exported))
-    assert calls == [
-        {"repo_id": "someone/a-codec", "filename": "snac_exp.json"},
-        {"repo_id": "someone/a-codec", "filename": "model.safetensors"},
-    ]
+    assert calls == [("someone/a-codec", "model.safetensors"), ("someone/a-codec", "snac_exp.json")]
 
 
 def test_a_hub_repository_in_upstreams_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub.errors import EntryNotFoundError
-
     save_snac(random_codec().model, tmp_path)
 
-    def download(**arguments: Any) -> str:
-        if not (tmp_path / arguments["filename"]).is_file():
-            raise EntryNotFoundError("404")
-        return str(tmp_path / arguments["filename"])
-
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.HfApi.file_exists", lambda *_: False)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda filename, **_: str(tmp_path / filename))
     codec = load_codec("hubertsiuzdak/snac_24khz")
     assert (codec.name, codec.sample_rates) == ("snac_24khz", (24_000,))
 
 
 def test_a_hub_out_of_reach_gives_both_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(**arguments: Any) -> str:
+    def refuse(*_: Any, **__: Any) -> None:
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    def not_cached(**_: Any) -> None:
+        raise LocalEntryNotFoundError("not in the cache")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", not_cached)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
+    monkeypatch.setattr("huggingface_hub.HfApi.file_exists", refuse)
     with pytest.raises(CheckpointError, match=r"no route to host.*hf download someone/codec --local-dir DIR"):
         load_codec("someone/codec")
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from snac_exp.errors import ConfigError
-from snac_exp.system import locks as lock
+from snac_exp.system import folder_lock as lock
 from snac_exp.system import owner
-from snac_exp.system.locks import LOCK_FILE, holder_of, locked
+from snac_exp.system.folder_lock import LOCK_FILE, holder_of, locked
 from snac_exp.system.owner import Owner
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from snac_exp.system.locks import locked
+from snac_exp.system.folder_lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -52,7 +52,7 @@ def test_workers_of_a_killed_holder_are_waited_for(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(lock, "WORKERS_LINGER_SECONDS", 0.5)
     process = hold(tmp_path)  # holds the kernel's lock as a forked data worker would, under a name that is gone
     dead = replace(Owner.me(), pid=2**22 - 1)
-    (tmp_path / LOCK_FILE).write_text(json.dumps(dead.facts()))
+    (tmp_path / LOCK_FILE).write_text(json.dumps(dead.as_dict()))
     with pytest.raises(ConfigError, match="is being written by"), locked(tmp_path):
         pass
     process.kill()
@@ -63,7 +63,7 @@ def test_workers_of_a_killed_holder_are_waited_for(tmp_path: Path, monkeypatch: 
 
 def write_holder(folder: Path, **changes: object) -> None:
     holder = replace(Owner.me(), host="another", **changes)  # type: ignore[arg-type]
-    (folder / LOCK_FILE).write_text(json.dumps(holder.facts()))
+    (folder / LOCK_FILE).write_text(json.dumps(holder.as_dict()))
 
 
 def test_a_holder_on_another_machine_is_believed(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from snac_exp.sweeps import local_pool as pool
 from snac_exp.sweeps.local_pool import Pool
 from snac_exp.sweeps.sweep import Sweep, best_of, outcome
 from snac_exp.system.files import write_json
-from snac_exp.system.locks import locked
+from snac_exp.system.folder_lock import locked
 from snac_exp.tracking.run_state import status_of
 
 MakeSweep = Callable[..., Sweep]

@@ -16,7 +16,7 @@ ELSEWHERE = replace(HERE, host="another", slurm_job_id="7")
 
 def status(state: str, owner: Owner = HERE, age: float = 0.0, error: str | None = None) -> dict[str, Any]:
     """Its heartbeat counts from the start of the test."""
-    return owner.facts() | {"state": state, "heartbeat": -age, "error": error}
+    return owner.as_dict() | {"state": state, "heartbeat": -age, "error": error}
 
 
 @pytest.mark.parametrize(

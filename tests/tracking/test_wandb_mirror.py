@@ -127,7 +127,7 @@ def test_group_job_type_tags_config_and_code(tmp_path: Path) -> None:
     assert list(run.tags) == ["phase:demo", "heads:head_24k+head_48k", "init:average", "codec:demo", "pilot"]
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
     assert {name: config[name] for name in values} == json.loads(json.dumps(values))
-    assert config["code"] == code_version().facts()
+    assert config["code"] == code_version().as_dict()
     assert run.git.commit == (config["code"]["commit"] or "")
     assert identity_of(values, tmp_path / "alone").group is None
 

@@ -64,7 +64,7 @@ def test_who_the_run_is_and_what_it_gave(killed_and_resumed: Path) -> None:
     assert (first.run_id, first.job_type) == (second.run_id, "train")
     assert list(first.tags) == ["phase:small", "heads:head_24k+head_48k", "init:average", "codec:demo", "pilot"]
     config = {item.key: json.loads(item.value_json) for item in first.config.update}
-    assert config["code"] == code_version().facts()
+    assert config["code"] == code_version().as_dict()
     assert config["trainer"]["max_steps_per_epoch"] == 2
     models = [artifact for artifact in messages(killed_and_resumed, "artifact") if artifact.type == "model"]
     assert models

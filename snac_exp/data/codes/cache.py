@@ -31,8 +31,8 @@ from snac_exp.data.codes.shards import (
 from snac_exp.data.files.reading import resampled_length
 from snac_exp.data.prepared.manifest import REJECTED_SCHEMA, Manifest, ManifestRow
 from snac_exp.errors import DataError
+from snac_exp.system.environment import provenance
 from snac_exp.system.files import atomic_path
-from snac_exp.system.machine import origin
 from snac_exp.system.progress import Display, progress_display
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def cache_codes(
         done = encode_all(work, manifest, codec, torch.device(device), num_readers, advance)
         for i, results in itertools.groupby(done, key=lambda result: result[0].shard):
             rejected += write_shard(
-                output_dir, i, len(shards), identity, dict(_by_path(results)), todo[i], origin(device)
+                output_dir, i, len(shards), identity, dict(_by_path(results)), todo[i], provenance(device)
             )
     write_rejected(output_dir)
     rejected_paths = {row.path for row in rejected}

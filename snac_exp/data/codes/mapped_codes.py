@@ -5,7 +5,6 @@ file is made on first use, or by `cache-codes` at its end, and again whenever th
 absent, and an interrupted conversion goes on at the shard where it stopped.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -32,6 +31,7 @@ from snac_exp.data.codes.shards import (
 )
 from snac_exp.errors import DataError
 from snac_exp.system.files import atomic_path, read_json, write_json
+from snac_exp.system.locks import one_at_a_time
 from snac_exp.system.progress import progress_display
 
 MAPPED_NAME = "codes.arrow"
@@ -256,14 +256,13 @@ def _refuse(path: Path, table: pa.Table, wrong: npt.NDArray[np.bool_], what: str
 
 @contextmanager
 def _lock(cache_dir: Path) -> Iterator[None]:
-    """One process converts, the others wait; the kernel lets go of the lock even if the process is killed."""
-    try:
-        file = open(cache_dir / ".codes.arrow.lock", "w")  # noqa: SIM115
-    except OSError as error:
-        raise DataError(
-            f"{cache_dir}: holds no {MAPPED_NAME} of its shards, and cannot be written to ({error.strerror}); let "
-            "someone who can run snac-exp cache-codes on it with merge=true"
-        ) from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    """One process converts, the others wait."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(one_at_a_time(cache_dir / ".codes.arrow.lock"))
+        except OSError as error:
+            raise DataError(
+                f"{cache_dir}: holds no {MAPPED_NAME} of its shards, and cannot be written to ({error.strerror}); let "
+                "someone who can run snac-exp cache-codes on it with merge=true"
+            ) from error
         yield

@@ -1,10 +1,7 @@
 """The data source `demo_speech`: synthetic speech, made on first use and then read like any user's folder."""
 
-import fcntl
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +11,7 @@ from snac_exp.data.demo.speech import write_demo_speech
 from snac_exp.data.prepared.manifest import MANIFEST_NAME, Manifest
 from snac_exp.data.prepared.prepare import prepare
 from snac_exp.data.slices.cached_codes import CachedCodes, Splits
+from snac_exp.system.locks import one_at_a_time
 
 if TYPE_CHECKING:
     from snac_exp.codec.checkpoint import LoadedCodec
@@ -43,7 +41,7 @@ class DemoSpeech:
     def open(self, codec: "LoadedCodec", heads: dict[str, int], seed: int) -> Splits:
         """Make what is missing, then open it as CachedCodes does. Processes that start at once wait for the first."""
         folder = self.folder()
-        with _lock(folder):
+        with one_at_a_time(folder / ".lock"):
             manifest = self._manifest(folder)
             cache_dir = folder / f"codes-{codec.fingerprint[:12]}"
             cache_codes(manifest, codec, cache_dir, device=next(codec.model.parameters()).device)
@@ -76,12 +74,3 @@ class DemoSpeech:
             prepare(audio, prepared, validation_speakers=VALIDATION_SPEAKERS)
         # The folder may have been moved since: the audio lies beside its manifest, whatever that says.
         return replace(Manifest.read(prepared), input_dir=audio.resolve())
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the kernel lets go of it even if the process is killed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

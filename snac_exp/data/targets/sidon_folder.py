@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -13,6 +13,7 @@ from snac_exp.data.targets.folder import Format, TargetFolder, TargetSummary
 from snac_exp.data.targets.sidon import OUTPUT_RATE, FrontEnd, Sidon
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.system.files import sha256_of_file
+from snac_exp.system.hub import download, hub_access
 from snac_exp.system.progress import progress_display
 
 
@@ -58,25 +59,7 @@ def _model_file(path: str | None, hub_id: str | None, name: str) -> Path:
         return file
     if hub_id is None:
         raise ConfigError("say where Sidon lies: sidon.path=DIR or sidon.hub_id=OWNER/NAME")
-    from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
-
-    # The bases are the HTTP library's own errors, whichever library this version of the hub's client uses.
-    http_errors = cast(tuple[type[Exception], ...], HfHubHTTPError.__bases__)
-    known: tuple[type[Exception], ...] = (OSError, ValueError, EntryNotFoundError, *http_errors)
-    try:
-        try:
-            return Path(hf_hub_download(hub_id, name, local_files_only=True))
-        except LocalEntryNotFoundError:
-            HfApi().model_info(hub_id, timeout=10)  # fails at once where a download would retry for half a minute
-            return Path(hf_hub_download(hub_id, name))
-    except known as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(
-            f"cannot get {name} of '{hub_id}' from the hub ({reason}): check the network and HF_HOME, or run "
-            f"'hf download {hub_id} {name} --local-dir DIR' where there is a network, copy DIR here and set "
-            "sidon.path=DIR"
-        ) from error
+    return download(hub_id, (name,), mend="set sidon.path=DIR", error=DataError) / name
 
 
 def _torchscript(file: Path, device: str) -> Any:
@@ -91,13 +74,8 @@ def _load_front_end(name: str) -> FrontEnd:
         from transformers import SeamlessM4TFeatureExtractor  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
         raise ConfigError("kind=sidon needs transformers: pip install 'snac_exp[sidon]'") from error
-    try:
+    with hub_access(name, "preprocessor_config.json", mend="set sidon.front_end=DIR", error=DataError):
         front_end: FrontEnd = SeamlessM4TFeatureExtractor.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"cannot load the front end '{name}' ({str(error).splitlines()[0]}); set sidon.front_end to a folder "
-            "with its preprocessor_config.json"
-        ) from error
     return front_end
 
 

@@ -14,6 +14,7 @@ from snac_exp.config.schema import Codec
 from snac_exp.data.tokens.files import RATE_TOLERANCE, Int64Array
 from snac_exp.errors import CodecError, DataError
 from snac_exp.lm.frames import FrameLayout, repeat_streams, stack_coarse, take_streams, unstack_coarse
+from snac_exp.system.hub import hub_access
 
 DAC_44KHZ = "descript/dac_44khz"
 FRAME_KINDS: tuple[Literal["coarse", "repeated"], ...] = ("coarse", "repeated")
@@ -164,10 +165,6 @@ def _dac_model(path_or_id: str) -> Any:
             "DAC needs the transformers library: pip install 'snac_exp[dac]', or train without samples "
             "(trainer.num_sample_clips=0)"
         ) from error
-    try:
+    mend = "set codec.path=DIR (of snac-exp tokens: dac_model=DIR)"
+    with hub_access(path_or_id, "config.json and weights", mend=mend, error=CodecError):
         return transformers.DacModel.from_pretrained(path_or_id)
-    except (OSError, ValueError) as error:
-        raise CodecError(
-            f"cannot load DAC '{path_or_id}' ({str(error).splitlines()[0]}): check the network and HF_HOME, or set "
-            "codec.path (of snac-exp tokens: dac_model) to a folder that holds its config.json and weights"
-        ) from error

@@ -13,7 +13,7 @@ from typing import Any
 
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.system.files import left_beside, read_json, remove_left, write_json
-from snac_exp.system.locks import locked
+from snac_exp.system.folder_lock import locked
 
 JOB_FILE = "job.json"
 LEDGER_FILE = "files.jsonl"

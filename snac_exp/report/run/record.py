@@ -43,7 +43,7 @@ class Record:
         said = str(self.status.get("state", "not begun"))
         if said != "running" or "process_started" not in self.status:
             return said
-        owner = Owner.of(dict(self.status))
+        owner = Owner.from_dict(dict(self.status))
         return "lost" if owner.is_here and not owner.is_running_here() else said
 
     @property

@@ -31,7 +31,7 @@ def identity_of(values: Mapping[str, Any], run_dir: Path, verb: str = "train") -
     """The identity of a run with the resolved config `values` in its folder."""
     run_dir = Path(run_dir).resolve()
     group = f"{run_dir.parent.parent.name}/{run_dir.parent.name}" if (run_dir.parent / SWEEP_FILE).is_file() else None
-    config = dict(values) | {"code": code_version().facts()}
+    config = dict(values) | {"code": code_version().as_dict()}
     return Identity(f"{values['name']}/{run_dir.name}", group, verb, tags_of(values), config)
 
 

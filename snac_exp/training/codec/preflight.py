@@ -13,7 +13,7 @@ from snac_exp.data.slices.batch import collate
 from snac_exp.data.slices.cached_codes import AlignedDataset, SliceDataset, Splits
 from snac_exp.data.slices.sampling import SliceSpec, place
 from snac_exp.errors import PreflightError
-from snac_exp.system.machine import origin
+from snac_exp.system.environment import provenance
 from snac_exp.training.codec.alignment import Lag, check_lag, lag
 from snac_exp.training.codec.decoder_task import DecoderTask
 
@@ -79,7 +79,7 @@ def check_alignment(
 def check_reencoding(codec: LoadedCodec, dataset: SliceDataset, seed: int) -> str:
     """Whole utterances re-encode to their cached tokens: exactly in the cache's own environment, else 99 %."""
     rows = _sample_rows(dataset, NUM_REENCODED_ROWS, seed)
-    exact = dataset.table.origins == {origin("cpu")}
+    exact = dataset.table.origins == {provenance("cpu")}
     equal = total = 0
     for row in rows:
         cached = [tokens[0] for tokens in dataset.whole(row)[0]]
