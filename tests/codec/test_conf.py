@@ -9,7 +9,7 @@ import yaml
 from snac_exp.codec import init
 from snac_exp.codec.geometry import Geometry
 from snac_exp.codec.multirate import MultiRateSnac
-from snac_exp.config.compose import compose_experiment
+from snac_exp.config.compose import compose_config, compose_experiment, resolved
 from snac_exp.config.schema import Codec
 from snac_exp.config.structure import structure
 
@@ -25,7 +25,7 @@ def _read(group: str) -> dict[str, dict]:
     [("snac_24khz", 2048, 1), ("snac_32khz", 3072, 4), ("snac_44khz", 3072, 4), ("demo", 2048, 1)],
 )
 def test_s01_declared_geometries(name, coarse_hop, coarse_step):
-    codec = structure(Codec, _read("codec")[name])
+    codec = structure(Codec, resolved(compose_config(f"codec/{name}", []))["codec"])
     assert codec.name == name
     geometry = Geometry.from_declared(codec.geometry)
     assert (geometry.coarse_hop, geometry.coarse_step) == (coarse_hop, coarse_step)

@@ -5,10 +5,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
-from snac_exp.config.compose import compose_experiment, config_dir
+from snac_exp.config.compose import compose_config, compose_experiment, config_dir, resolved
 from snac_exp.config.schema import Experiment
 from snac_exp.verbs.discovery import verb_files as verbs
 
@@ -65,17 +67,52 @@ def test_every_choice_that_no_experiment_makes_composes_with_the_recipe_it_is_ma
     assert set(values) == set(Experiment.__dataclass_fields__)
 
 
+def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return found
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_a_choice_with_a_base_says_only_what_differs_from_it(group: str, choice: str) -> None:
+    own = OmegaConf.to_container(OmegaConf.load(config_dir() / group / f"{choice}.yaml"))
+    assert isinstance(own, dict)
+    bases = [item for item in own.pop("defaults", []) if isinstance(item, str) and item != "_self_"]
+    for base in bases:
+        inherited = _leaves(
+            resolved(
+                compose_config(
+                    f"{group}/{base}",
+                    [],
+                ),
+                complete=False,
+            )[group]
+        )
+        repeated = {key: value for key, value in _leaves(own).items() if inherited.get(key, "absent") == value}
+        assert repeated == {}, f"conf/{group}/{choice}.yaml repeats what conf/{group}/{base}.yaml says"
+
+
 def test_without_arguments_training_is_the_demo() -> None:
     assert compose_experiment([]) == compose_experiment(["+experiment=demo"])
 
 
-def test_every_experiment_names_its_codec_and_data_and_opens_with_its_command() -> None:
-    for path in (config_dir() / "experiment").glob("*.yaml"):
-        text = path.read_text(encoding="utf-8")
-        assert "override /codec:" in text
-        assert "override /data:" in text
-        assert text.splitlines()[1].startswith(f"# python train.py +experiment={path.stem}")
-        assert "launcher" not in text
+def _with_bases(name: str) -> str:
+    """The text of an experiment and of those it builds on."""
+    text = (config_dir() / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+    return text + "".join(
+        _with_bases(base) for base in re.findall(r"^  - (?!_self_|override )(\w+) ", text, re.MULTILINE)
+    )
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_names_its_codec_and_data_and_opens_with_its_command(name: str) -> None:
+    text = _with_bases(name)
+    assert "override /codec:" in text
+    assert "override /data:" in text
+    assert text.splitlines()[1].startswith(f"# python train.py +experiment={name}")
+    assert "launcher" not in text
 
 
 @pytest.mark.parametrize("name", verbs())

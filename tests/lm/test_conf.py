@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
-from snac_exp.config.compose import config_dir
+from snac_exp.config.compose import compose_config, config_dir, resolved
 from snac_exp.config.schema import LanguageModel
 from snac_exp.config.structure import structure
 from snac_exp.lm.frames import FrameLayout
@@ -16,8 +15,7 @@ DAC = FrameLayout.plain((1024,) * 9, 86.1328125)
 
 
 def settings_of(name: str, **changes: Any) -> LanguageModel:
-    values = OmegaConf.to_container(OmegaConf.load(config_dir() / "lm" / f"{name}.yaml"))
-    assert isinstance(values, dict)
+    values = resolved(compose_config(f"lm/{name}", []))["lm"]
     return structure(LanguageModel, values | changes)
 
 
