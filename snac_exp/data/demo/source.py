@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from snac_exp.data.codes.cache import cache_codes
 from snac_exp.data.demo.speech import write_demo_speech
@@ -26,6 +26,8 @@ class DemoSpeech:
     directory: keeps `speech-KEY/audio`, `speech-KEY/prepared` and `speech-KEY/codes-FINGERPRINT`, where KEY stands for
     the settings and the synthesiser's own source, so that no change of either reads old speech.
     """
+
+    provides: ClassVar[frozenset[str]] = frozenset({"codes", "audio"})
 
     directory: str
     num_minutes: float

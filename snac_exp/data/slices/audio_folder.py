@@ -8,7 +8,7 @@ encodes (and decodes) more than is scored, and cached codes avoid it altogether.
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -85,6 +85,8 @@ class AudioFolder:
     own target_dir and audio_root. target_dir, audio_root, limit, context_tokens, validation_*: as for CachedCodes.
     Validation takes all folders alike, whatever their weights.
     """
+
+    provides: ClassVar[frozenset[str]] = frozenset({"audio"})
 
     path: str | None = None
     sources: list[dict[str, Any]] = field(default_factory=list)

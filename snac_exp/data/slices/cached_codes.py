@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -40,6 +40,8 @@ class CachedCodes:
     larger one). context_tokens: coarse tokens decoded on either side of a
     scored slice; None = as many as the decoder sees.
     """
+
+    provides: ClassVar[frozenset[str]] = frozenset({"codes", "audio"})
 
     cache_dir: str
     target_dir: str | None = None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -58,6 +58,8 @@ class NpqTokens:
     `train_ratio` of the frames train. verify_tokens: read every token before training, else when it is first used.
     """
 
+    provides: ClassVar[frozenset[str]] = frozenset({"tokens"})
+
     directory: str
     val_list: str | None = None
     train_ratio: float = 0.95
@@ -82,6 +84,8 @@ class CodeCacheTokens:
     cache_dir: what `snac-exp cache-codes` wrote, with the split of its manifest. frames: coarse (all tokens of a coarse
     token's time in one frame, 7 for snac_24khz) or repeated (a frame per finest token, slower codebooks repeated).
     """
+
+    provides: ClassVar[frozenset[str]] = frozenset({"tokens"})
 
     cache_dir: str
     frames: Literal["coarse", "repeated"] = "coarse"
