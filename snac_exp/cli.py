@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 
+from snac_exp import __version__
 from snac_exp.config.compose import config_dir
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError, DataError, guarded
@@ -31,6 +32,9 @@ def run(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in (*HELP_FLAGS, "help"):
         print(_overview())
         return 0
+    if arguments[0] == "--version":
+        print(f"snac_exp {__version__}")
+        return 0
     verb, *rest = arguments
     name = verb.replace("_", "-")
     if name not in verb_files():
@@ -43,7 +47,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _overview() -> str:
-    lines = ["usage: snac-exp VERB key=value …      (snac-exp VERB --help tells its keys)", ""]
+    lines = [
+        "usage: snac-exp VERB key=value …      (snac-exp VERB --help tells its keys)",
+        "       snac-exp --version",
+        "",
+    ]
     return "\n".join([*lines, *(f"  {verb:13} {verb_help(verb).splitlines()[0]}" for verb in verb_files())])
 
 
