@@ -28,10 +28,11 @@ from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.tracking.console import Console
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.tracker import Tracker
-from snac_exp.training.build import Parts, build
+from snac_exp.training.build import build
 from snac_exp.training.codec.validation import validate
 from snac_exp.training.loop import Trainer
 from snac_exp.training.plan import EpochPlan, unroll
+from snac_exp.training.setup import TrainingSetup
 
 STEPS, EPOCH = 8, 2
 RECIPE = [
@@ -48,29 +49,29 @@ def main() -> None:
     """Measure and record."""
     settings = options(__doc__)
     with tempfile.TemporaryDirectory() as name:
-        trainer, parts = make(Path(name))
+        trainer, setup = make(Path(name))
         epoch = trainer.plan.epochs[EPOCH - 1]
         trainer._enter(epoch)
         trainer._saved = (epoch.epoch, 1)
         figures = {"trainer_overhead": overhead(trainer, epoch, settings.pairs)}
         figures["data_wait"] = waiting(trainer, epoch)
         figures |= checkpoint(trainer, epoch)
-        figures["validation"] = validation(trainer, parts)
-        figures["encoder_share"] = encoder_share(parts, Path(name))
+        figures["validation"] = validation(trainer, setup)
+        figures["encoder_share"] = encoder_share(setup, Path(name))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     figures["peak_memory"] = Figure("peak resident memory of the demo's steps and validation", round(peak, 2), "GiB")
     record(figures, settings.results)
 
 
-def make(folder: Path) -> tuple[Trainer, Parts]:
+def make(folder: Path) -> tuple[Trainer, TrainingSetup]:
     """A trainer as train.py makes it, in a run folder of its own."""
     overrides = hydra_overrides([*RECIPE, f"data.directory={folder / 'data'}", f"output_dir={folder / 'out'}"])
     experiment, values = compose_experiment(overrides)
     run = RunFolder.create(values, overrides)
     fabric = Fabric(accelerator="cpu", devices=1)
-    parts = build(experiment)
-    plan = unroll(experiment, parts.geometry, 1)
-    steps = plan.num_steps(parts.feed.num_items)
+    setup = build(experiment)
+    plan = unroll(experiment, setup.geometry, 1)
+    steps = plan.num_steps(setup.data_module.num_items)
     tracker = Tracker.open(
         run.path, mode="off", project="", entity=None, run_name="", tags=[], config=values, resume_at=None
     )
@@ -78,10 +79,10 @@ def make(folder: Path) -> tuple[Trainer, Parts]:
     run.checkpoints.mkdir(exist_ok=True)
     store = CheckpointStore(run.checkpoints, 1, 1)
     made = Trainer(
-        experiment, plan, parts.task, parts.groups, parts.feed, parts.judge, fabric, run, tracker, console, store,
-        parts.identity,
+        experiment, plan, setup.task, setup.groups, setup.data_module, setup.evaluator, fabric, run, tracker, console,
+        store, setup.provenance,
     )  # fmt: skip
-    return made, parts
+    return made, setup
 
 
 def overhead(trainer: Trainer, epoch: EpochPlan, pairs: int) -> Figure:
@@ -173,21 +174,21 @@ def checkpoint(trainer: Trainer, epoch: EpochPlan) -> dict[str, Figure]:
     }  # fmt: skip
 
 
-def validation(trainer: Trainer, parts: Parts) -> Figure:
+def validation(trainer: Trainer, setup: TrainingSetup) -> Figure:
     """Audio-seconds per second of a validation, and against the same slices one by one in a plain loop."""
-    corpus = parts.corpus
-    total = sum(spec.num_tokens for spec in corpus.validation_specs) * 2048 / 24_000
+    splits = setup.splits
+    total = sum(spec.num_tokens for spec in splits.validation_specs) * 2048 / 24_000
 
     @torch.no_grad()
     def plain() -> None:
         weights = {head: 1.0 for head in trainer.task.model.rates}  # type: ignore[union-attr]
         from snac_exp.data.slices.batch import collate
 
-        for spec in corpus.validation_specs:
-            trainer.task(collate([corpus.validation[spec]]), weights)
+        for spec in splits.validation_specs:
+            trainer.task(collate([splits.validation[spec]]), weights)
 
     def ours() -> None:
-        validate(parts.task, corpus, trainer.experiment, trainer.fabric)  # type: ignore[arg-type]
+        validate(setup.task, splits, trainer.experiment, trainer.fabric)  # type: ignore[arg-type]
 
     found = compare(plain, ours, 3, 0)
     speed = total / statistics.median(found.ours)
@@ -195,10 +196,10 @@ def validation(trainer: Trainer, parts: Parts) -> Figure:
     return Figure("validation", round(speed, 1), "audio-seconds per second", details=details)
 
 
-def encoder_share(parts: Parts, folder: Path) -> Figure:
+def encoder_share(setup: TrainingSetup, folder: Path) -> Figure:
     """Share of caching's wall time that is spent in the encoder."""
     (prepared,) = (folder / "data").glob("*/prepared")
-    codec = parts.codec
+    codec = setup.codec
     assert codec is not None
     inside, encode = [0.0], codec.model.encode
 

@@ -114,7 +114,7 @@ class CodebookUsage:
             chosen = tokens[token_mask(tokens, stride, valid_frames)].cpu()
             counts += torch.bincount(chosen, minlength=len(counts))
 
-    def figures(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """`codebook/I/usage`: share of entries chosen at least once; `dead`: number of the others; `perplexity`: exp of
         the entropy of choices, from 1 to the codebook's size. None can exceed what the number of tokens allows.
 
@@ -123,15 +123,15 @@ class CodebookUsage:
         """
         if not self.counts.any(dim=1).all():
             raise ValueError("no valid code was counted, so there is no usage")
-        figures: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         for i, counts in enumerate(self.counts.double()):
             used = int((counts > 0).sum())
             entropy = torch.special.entr(counts / counts.sum()).sum()
-            figures[f"codebook/{i}/usage"] = used / len(counts)
-            figures[f"codebook/{i}/perplexity"] = float(entropy.exp())
-            figures[f"codebook/{i}/dead"] = float(len(counts) - used)
-            figures[f"codebook/{i}/tokens"] = float(counts.sum())
-        return figures
+            metrics[f"codebook/{i}/usage"] = used / len(counts)
+            metrics[f"codebook/{i}/perplexity"] = float(entropy.exp())
+            metrics[f"codebook/{i}/dead"] = float(len(counts) - used)
+            metrics[f"codebook/{i}/tokens"] = float(counts.sum())
+        return metrics
 
 
 @dataclass(frozen=True)

@@ -174,11 +174,12 @@ class Augment:
 class Task:
     """What is trained: a codec (which parts of it stay as they are), or a language model on its tokens.
 
+    name: codec, rvq_lm, or the path of a package of one's own, see `snac_exp.config.task_package`.
     quantizer_dropout: share of training items decoded from a random number of codebooks; used where the VQ trains.
     sample_frames: frames that a token model writes for each of its samples.
     """
 
-    name: Literal["codec", "rvq_lm"]
+    name: str
     freeze_encoder: bool = True
     freeze_vq: bool = True
     quantizer_dropout: float = 0.0

@@ -24,10 +24,11 @@ from snac_exp.tracking.console import Console
 from snac_exp.tracking.run_folder import RunFolder, SilentRunFolder
 from snac_exp.tracking.silent import SilentConsole, SilentTracker
 from snac_exp.tracking.tracker import Tracker
-from snac_exp.training.build import Parts, build
+from snac_exp.training.build import build
 from snac_exp.training.loop import Trainer
 from snac_exp.training.plan import unroll
 from snac_exp.training.plan_table import epoch_table, group_table
+from snac_exp.training.setup import TrainingSetup
 
 
 def start(experiment: Experiment, values: Mapping[str, Any], overrides: list[str]) -> int:
@@ -70,8 +71,8 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
         torch.set_float32_matmul_precision("high")
     fabric = _launched_fabric(settings)
     with fabric.rank_zero_first():  # data that is made on first use is made once
-        parts = build(experiment)
-    plan = unroll(experiment, parts.geometry, fabric.world_size)
+        setup = build(experiment)
+    plan = unroll(experiment, setup.geometry, fabric.world_size)
     store = CheckpointStore(
         folder.checkpoints, experiment.checkpoint.keep_epochs, experiment.checkpoint.keep_intermediate
     )
@@ -82,7 +83,7 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
     console = (Console if fabric.is_global_zero else SilentConsole)(
         folder.path,
         num_epochs=len(plan.epochs),
-        num_steps=plan.num_steps(parts.feed.num_items),
+        num_steps=plan.num_steps(setup.data_module.num_items),
         quiet=settings.quiet,
     )
     try:
@@ -90,23 +91,23 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
             trainer = Trainer(
                 experiment,
                 plan,
-                parts.task,
-                parts.groups,
-                parts.feed,
-                parts.judge,
+                setup.task,
+                setup.groups,
+                setup.data_module,
+                setup.evaluator,
                 fabric,
                 folder,
                 tracker,
                 console,
                 store,
-                parts.identity,
+                setup.provenance,
                 stop=stop,
             )
-            _announce(trainer, parts)
-            parts.judge.preflight(partial(console.note, source="preflight", level="ok"))
-            fabric.to_device(parts.task)
+            _announce(trainer, setup)
+            setup.evaluator.preflight(partial(console.note, source="preflight", level="ok"))
+            fabric.to_device(setup.task)
             if settings.compile:
-                parts.task.compile_model()
+                setup.task.compile_model()
             if saved is not None:
                 trainer.restore(saved)
             elif resuming:
@@ -114,7 +115,7 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
             finished = trainer.fit()
             if finished and fabric.is_global_zero:
                 with trainer.averaged():
-                    parts.judge.sum_up(fabric, folder, console.result)
+                    setup.evaluator.sum_up(fabric, folder, console.result)
                 for line in _results(trainer):
                     console.result(line)
         return finished
@@ -156,23 +157,23 @@ def _tracker(
     return Tracker.of_run(folder.path, experiment.tracker, folder.values(), resume_at=begun if resuming else None)
 
 
-def _announce(trainer: Trainer, parts: Parts) -> None:
+def _announce(trainer: Trainer, setup: TrainingSetup) -> None:
     """Store and show what is about to happen."""
-    settings, folder, num_items = trainer.experiment.trainer, trainer.folder, parts.feed.num_items
+    settings, folder, num_items = trainer.experiment.trainer, trainer.folder, setup.data_module.num_items
     if not trainer.fabric.is_global_zero:
         return
     sizes = {"num_items": [num_items(epoch) for epoch in trainer.plan.epochs], "num_steps": trainer.num_steps}
     write_json(folder.plan, trainer.plan.to_json() | sizes)
     facts = environment(trainer.fabric.device, settings.precision, trainer.fabric.world_size, settings.compile)
-    identity = {"codec": parts.identity["name"], "codec_fingerprint": parts.identity["fingerprint"]}
+    identity = {"codec": setup.provenance["name"], "codec_fingerprint": setup.provenance["fingerprint"]}
     write_json(folder.environment, facts | identity | {"code": code_version().as_dict()})
     text = StringIO()
-    RichConsole(file=text, width=120).print(epoch_table(trainer.plan), group_table(trainer.experiment, parts.groups))
+    RichConsole(file=text, width=120).print(epoch_table(trainer.plan), group_table(trainer.experiment, setup.groups))
     trainer.console.begin(f"run folder: {folder.path}\n{text.getvalue()}")
-    trainer.console.note(f"{parts.feed.described()}, {trainer.num_steps} steps")
-    if parts.warm_start is not None:
-        parts.warm_start.write(folder.path)
-        for line in parts.warm_start.lines():
+    trainer.console.note(f"{setup.data_module.described()}, {trainer.num_steps} steps")
+    if setup.warm_start is not None:
+        setup.warm_start.write(folder.path)
+        for line in setup.warm_start.lines():
             trainer.console.note(line)
 
 

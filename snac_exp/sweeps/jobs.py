@@ -80,7 +80,7 @@ class JobChecker:
             from snac_exp.training.build import build
 
             built = build(experiment)
-            self._built[key] = (built.feed, built.geometry)
+            self._built[key] = (built.data_module, built.geometry)
         return self._built[key]
 
 

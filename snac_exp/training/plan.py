@@ -154,7 +154,8 @@ def _at(schedule: Ranges, epoch: int) -> str:
 
 def planned_geometry(experiment: Experiment) -> Geometry | None:
     """What `unroll` needs before any codec is loaded; None for a token model, whose stages are in frames."""
-    return None if experiment.lm is not None else declared_geometry(experiment.codec)
+    in_seconds = any(stage.segment_seconds is not None for stage in experiment.curriculum.stages.values())
+    return declared_geometry(experiment.codec) if in_seconds else None
 
 
 def declared_geometry(codec: Codec) -> Geometry:

@@ -235,12 +235,12 @@ def test_autocast_changes_nothing(quantizer: ResidualVectorQuantize, latent: Ten
 def test_usage_perplexity_and_dead_codes() -> None:
     usage = CodebookUsage(8, [2, 1])
     with pytest.raises(ValueError, match="no valid code"):
-        usage.figures()
+        usage.metrics()
     usage.update([torch.tensor([[0, 0]]), torch.tensor([[1, 2, 3, 4]])])
     usage.update([torch.tensor([[5, 7]]), torch.tensor([[1, 2, 6, 6]])], valid_frames=torch.tensor([2]))
     # codebook 0: 0, 0, 5; codebook 1: 1, 2, 3, 4, 1, 2
     assert usage.counts.sum(1).tolist() == [3, 6]
-    figures = usage.figures()
+    figures = usage.metrics()
     thirds = -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))
     sixths = -(2 * (2 / 6) * math.log(2 / 6) + 2 * (1 / 6) * math.log(1 / 6))
     assert figures == pytest.approx(
@@ -260,6 +260,6 @@ def test_usage_perplexity_and_dead_codes() -> None:
 def test_even_use_has_the_perplexity_of_the_size(quantizer: ResidualVectorQuantize) -> None:
     usage = CodebookUsage.of(quantizer)
     usage.update([torch.arange(16)[None].repeat(2, 1)] * 3)
-    figures = usage.figures()
+    figures = usage.metrics()
     assert [figures[f"codebook/{i}/perplexity"] for i in range(3)] == pytest.approx([16] * 3)
     assert [figures[f"codebook/{i}/dead"] for i in range(3)] == [0] * 3

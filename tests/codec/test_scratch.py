@@ -103,7 +103,7 @@ def test_where_upstreams_start_has_a_handful_of_codes_this_one_has_most(shapes: 
     for model in (upstream, fresh_codec(config, 0).model):
         usage = CodebookUsage.of(model.quantizer)
         usage.update(quantize(model.quantizer, model.encoder(audio(16))).codes)
-        usages.append([usage.figures()[f"codebook/{i}/perplexity"] for i in range(3)])
+        usages.append([usage.metrics()[f"codebook/{i}/perplexity"] for i in range(3)])
     assert max(usages[0]) < 15 < 60 < min(usages[1]), usages
 
 

@@ -30,6 +30,7 @@ CHOSEN = {
 }
 RECIPE_OF = {  # choices that fit only another recipe than phase 12, or need company
     "residual": ["phase12_dual_head", "heads=dual_residual"],
+    "gain": ["phase12_dual_head", "data=audio_folder"],
     "dual_residual": ["phase12_dual_head", "init=residual"],
     "scratch_demo": ["snac_from_scratch"],
 }

@@ -26,6 +26,7 @@ GROUPS = (
 PARTNERS = {  # choices that fit only another recipe than phase 12, or need company
     "init=residual": ["+experiment=phase12_dual_head", "heads=dual_residual"],
     "heads=dual_residual": ["+experiment=phase12_dual_head", "init=residual"],
+    "augment=gain": ["+experiment=phase12_dual_head", "data=audio_folder", "data.path=/data/prepared"],
     "codec=scratch_demo": ["+experiment=snac_from_scratch"],
 }
 VARIANTS = {  # what people change most, beside the choices that no experiment makes

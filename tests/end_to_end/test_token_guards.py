@@ -13,7 +13,7 @@ from token_recipe import GROWING, token_data, token_run
 from torch import Tensor
 
 from snac_exp.checkpoints.store import read_checkpoint
-from snac_exp.training.token_lm.task import TokenTask
+from snac_exp.training.rvq_lm.task import TokenTask
 from snac_exp.verbs.training.train import main
 
 EVERY_STEP = ["checkpoint.every_steps=1"]

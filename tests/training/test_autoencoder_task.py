@@ -243,8 +243,13 @@ def test_codes_are_counted_where_they_are_asked_for() -> None:
         task(batch, WEIGHTS)
         task(batch, WEIGHTS)
     task(batch, WEIGHTS)
-    assert usage.counts.sum(1).tolist() == [2 * 48, 2 * 96, 2 * 192]  # 16 + 16 + 11 + 5 coarse tokens
-    assert {name.rpartition("/")[2] for name in usage.figures()} == {"usage", "perplexity", "dead", "tokens"}
+    counted = usage()
+    assert [counted[f"codebook/{i}/tokens"] for i in range(3)] == [
+        2 * 48,
+        2 * 96,
+        2 * 192,
+    ]  # 16 + 16 + 11 + 5 coarse tokens
+    assert {name.rpartition("/")[2] for name in counted} == {"usage", "perplexity", "dead", "tokens"}
 
 
 def test_no_snake_of_the_encoder_depends_on_torchscript() -> None:

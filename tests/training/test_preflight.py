@@ -15,8 +15,9 @@ from snac_exp.config.compose import compose_experiment
 from snac_exp.config.schema import Experiment
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.errors import PreflightError
-from snac_exp.training.build import Parts, build
+from snac_exp.training.build import build
 from snac_exp.training.codec.preflight import check_alignment, check_reencoding, preflight
+from snac_exp.training.setup import TrainingSetup
 
 ROWS = 24
 
@@ -30,28 +31,28 @@ def experiment(corpus_dir: Path) -> Experiment:
 
 
 @pytest.fixture
-def parts(experiment: Experiment) -> Parts:
+def setup(experiment: Experiment) -> TrainingSetup:
     return build(experiment)
 
 
-def with_codes(parts: Parts, change: Callable[[np.ndarray, int], np.ndarray]) -> Parts:
-    """The same parts, with the tokens of every row and codebook changed; `change` gets the codebook's stride too."""
-    table = parts.corpus.train.table
+def with_codes(setup: TrainingSetup, change: Callable[[np.ndarray, int], np.ndarray]) -> TrainingSetup:
+    """The same setup, with the tokens of every row and codebook changed; `change` gets the codebook's stride too."""
+    table = setup.splits.train.table
     values = []
-    for codes, offsets, stride in zip(table.values, table.offsets, parts.codec.geometry.vq_strides, strict=True):
+    for codes, offsets, stride in zip(table.values, table.offsets, setup.codec.geometry.vq_strides, strict=True):
         rows = [change(codes[first:stop], stride) for first, stop in pairwise(offsets)]
         values.append(np.concatenate(rows))
-    parts.corpus.train.table = dataclasses.replace(table, values=values)
-    return parts
+    setup.splits.train.table = dataclasses.replace(table, values=values)
+    return setup
 
 
-def align(parts: Parts) -> list[str]:
-    return check_alignment(parts.task, parts.codec, parts.corpus.train, 0, ROWS, seed=0)
+def align(setup: TrainingSetup) -> list[str]:
+    return check_alignment(setup.task, setup.codec, setup.splits.train, 0, ROWS, seed=0)
 
 
-def test_a_true_corpus_passes_and_says_what_was_proved(experiment: Experiment, parts: Parts) -> None:
+def test_a_true_corpus_passes_and_says_what_was_proved(experiment: Experiment, setup: TrainingSetup) -> None:
     said: list[str] = []
-    lines = preflight(parts.task, parts.codec, parts.corpus, "average", ROWS, experiment.seed, said.append)
+    lines = preflight(setup.task, setup.codec, setup.splits, "average", ROWS, experiment.seed, said.append)
     assert said == [f"preflight: {line}" for line in lines]
     assert "head_24k equals the pretrained decoder bit for bit" in lines
     assert sum("lag" in line for line in lines) == 4  # two heads, start and end of utterances
@@ -59,13 +60,13 @@ def test_a_true_corpus_passes_and_says_what_was_proved(experiment: Experiment, p
 
 
 @pytest.mark.parametrize("tokens", [1, -1, 2])
-def test_a_cache_shifted_by_coarse_tokens_is_refused(parts: Parts, tokens: int) -> None:
-    shifted = with_codes(parts, lambda codes, stride: np.roll(codes, tokens * 4 // stride))
+def test_a_cache_shifted_by_coarse_tokens_is_refused(setup: TrainingSetup, tokens: int) -> None:
+    shifted = with_codes(setup, lambda codes, stride: np.roll(codes, tokens * 4 // stride))
     with pytest.raises(PreflightError, match=r"\+\d+ ms from" if tokens > 0 else r"-\d+ ms from"):
         align(shifted)
 
 
-def test_s01_the_first_generation_s_geometry_is_refused(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s01_the_first_generation_s_geometry_is_refused(setup: TrainingSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     """Audio cut as for hop 441 and strides 8, 4, 2: right at the start of utterances, wrong at their end."""
 
     def first_generation(self: Geometry, start: int, num_coarse: int, rate: int) -> slice:
@@ -75,38 +76,38 @@ def test_s01_the_first_generation_s_geometry_is_refused(parts: Parts, monkeypatc
 
     monkeypatch.setattr(Geometry, "audio_slice", first_generation)
     with pytest.raises(PreflightError, match="at the end of"):
-        align(parts)
+        align(setup)
 
 
-def test_codes_of_other_audio_are_refused(parts: Parts) -> None:
+def test_codes_of_other_audio_are_refused(setup: TrainingSetup) -> None:
     generator = np.random.default_rng(0)
     with pytest.raises(PreflightError, match=r"do not belong together|ms from the audio"):
-        align(with_codes(parts, lambda codes, _: generator.permutation(codes)))
+        align(with_codes(setup, lambda codes, _: generator.permutation(codes)))
 
 
-def test_tokens_that_do_not_come_back_are_refused(parts: Parts) -> None:
+def test_tokens_that_do_not_come_back_are_refused(setup: TrainingSetup) -> None:
     def with_one_wrong(codes: np.ndarray, _: int) -> np.ndarray:
         changed = codes.copy()
         changed[0] = (changed[0] + 1) % 512
         return changed
 
     with pytest.raises(PreflightError, match=r"of the cached tokens of 4 rows come back"):
-        check_reencoding(with_codes(parts, with_one_wrong).codec, parts.corpus.train, seed=0)
+        check_reencoding(with_codes(setup, with_one_wrong).codec, setup.splits.train, seed=0)
 
 
-def test_codes_of_another_machine_may_differ_in_one_percent(parts: Parts) -> None:
+def test_codes_of_another_machine_may_differ_in_one_percent(setup: TrainingSetup) -> None:
     def rarely_wrong(codes: np.ndarray, _: int) -> np.ndarray:
         changed = codes.copy()
         changed[::400] = (changed[::400] + 1) % 512
         return changed
 
-    table: CodeTable = with_codes(parts, rarely_wrong).corpus.train.table
-    parts.corpus.train.table = dataclasses.replace(table, origins=frozenset({("another machine",)}))
-    assert "re-encode to their cached tokens: 9" in check_reencoding(parts.codec, parts.corpus.train, seed=0)
+    table: CodeTable = with_codes(setup, rarely_wrong).splits.train.table
+    setup.splits.train.table = dataclasses.replace(table, origins=frozenset({("another machine",)}))
+    assert "re-encode to their cached tokens: 9" in check_reencoding(setup.codec, setup.splits.train, seed=0)
 
 
-def test_a_trained_head_is_no_start(experiment: Experiment, parts: Parts) -> None:
+def test_a_trained_head_is_no_start(experiment: Experiment, setup: TrainingSetup) -> None:
     with torch.no_grad():
-        parts.task.model.head("head_24k").conv.bias += 1e-3  # type: ignore[operator, union-attr]
+        setup.task.model.head("head_24k").conv.bias += 1e-3  # type: ignore[operator, union-attr]
     with pytest.raises(PreflightError, match="head_24k does not start as the pretrained decoder"):
-        preflight(parts.task, parts.codec, parts.corpus, "average", ROWS, experiment.seed, lambda _: None)
+        preflight(setup.task, setup.codec, setup.splits, "average", ROWS, experiment.seed, lambda _: None)

@@ -14,24 +14,25 @@ from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_experiment
 from snac_exp.config.schema import Experiment
 from snac_exp.metrics import functions as metrics
-from snac_exp.training.build import Parts, build
+from snac_exp.training.build import build
 from snac_exp.training.codec.decoder_task import DecoderTask
 from snac_exp.training.codec.evaluator import CodecEvaluator
 from snac_exp.training.codec.samples import write_samples
+from snac_exp.training.setup import TrainingSetup
 
 FABRIC = Fabric(accelerator="cpu", devices=1)
 
 
-def parts_of(corpus_dir: Path, *overrides: str) -> tuple[Experiment, Parts]:
+def setup_of(corpus_dir: Path, *overrides: str) -> tuple[Experiment, TrainingSetup]:
     experiment, _ = compose_experiment(hydra_overrides([*recipe(corpus_dir, corpus_dir), *overrides]))
     return experiment, build(experiment)
 
 
-def written(experiment: Experiment, parts: Parts, directory: Path) -> dict[str, np.ndarray]:
-    judge = parts.judge
-    assert isinstance(judge, CodecEvaluator)
-    assert isinstance(parts.task, DecoderTask)
-    write_samples(parts.task, judge.corpus, experiment, FABRIC, directory, judge.codec)
+def written(experiment: Experiment, setup: TrainingSetup, directory: Path) -> dict[str, np.ndarray]:
+    evaluator = setup.evaluator
+    assert isinstance(evaluator, CodecEvaluator)
+    assert isinstance(setup.task, DecoderTask)
+    write_samples(setup.task, evaluator.splits, experiment, FABRIC, directory, evaluator.codec)
     return {path.stem: soundfile.read(path, dtype="float32")[0] for path in directory.glob("*.wav")}
 
 
@@ -43,8 +44,8 @@ def disturb(task: torch.nn.Module) -> None:
 
 
 def test_before_training_the_native_head_is_the_pretrained_codec(corpus_dir: Path, tmp_path: Path) -> None:
-    experiment, parts = parts_of(corpus_dir, "trainer.num_sample_clips=2")
-    start = written(experiment, parts, tmp_path / "epoch000")
+    experiment, setup = setup_of(corpus_dir, "trainer.num_sample_clips=2")
+    start = written(experiment, setup, tmp_path / "epoch000")
     labels = ("reference_48k", "pretrained_24k", "24k", "48k")
     assert set(start) == {f"clip{clip}_{label}" for clip in (0, 1) for label in labels}
     for clip in (0, 1):
@@ -52,16 +53,16 @@ def test_before_training_the_native_head_is_the_pretrained_codec(corpus_dir: Pat
         assert start[f"clip{clip}_24k"].std() > 1e-3
         assert len(start[f"clip{clip}_reference_48k"]) == 2 * len(start[f"clip{clip}_24k"])
         assert (tmp_path / "epoch000" / f"clip{clip}.png").stat().st_size > 10_000
-    disturb(parts.task)
-    later = written(experiment, parts, tmp_path / "epoch001")
+    disturb(setup.task)
+    later = written(experiment, setup, tmp_path / "epoch001")
     for clip in (0, 1):
         np.testing.assert_array_equal(later[f"clip{clip}_pretrained_24k"], start[f"clip{clip}_pretrained_24k"])
         assert np.abs(later[f"clip{clip}_24k"] - start[f"clip{clip}_24k"]).max() > 1e-3
 
 
 def test_the_table_has_a_row_of_distances_for_each_estimate(corpus_dir: Path, tmp_path: Path) -> None:
-    experiment, parts = parts_of(corpus_dir)
-    sounds = written(experiment, parts, tmp_path)
+    experiment, setup = setup_of(corpus_dir)
+    sounds = written(experiment, setup, tmp_path)
     rows = {row["signal"]: row for row in json.loads((tmp_path / "clips.json").read_text())}
     assert list(rows) == ["pretrained_24k", "24k", "48k"]
     assert {row["clip"] for row in rows.values()} == {"clip0"}
@@ -80,8 +81,8 @@ def test_the_table_has_a_row_of_distances_for_each_estimate(corpus_dir: Path, tm
 def test_a_recipe_without_a_native_head_is_heard_beside_the_pretrained_codec_too(
     corpus_dir: Path, tmp_path: Path
 ) -> None:
-    experiment, parts = parts_of(corpus_dir, "heads=wideband", "lr.phases.warmup.groups.head_48k=2e-4")
-    sounds = written(experiment, parts, tmp_path)
+    experiment, setup = setup_of(corpus_dir, "heads=wideband", "lr.phases.warmup.groups.head_48k=2e-4")
+    sounds = written(experiment, setup, tmp_path)
     assert set(sounds) == {"clip0_reference_48k", "clip0_pretrained_24k", "clip0_48k"}
     rows = {row["signal"]: row for row in json.loads((tmp_path / "clips.json").read_text())}
     assert set(rows) == {"pretrained_24k", "48k"}
@@ -91,12 +92,12 @@ def test_a_recipe_without_a_native_head_is_heard_beside_the_pretrained_codec_too
 def test_context_around_the_slice_is_cut_from_the_pretrained_clip_as_from_the_heads(
     corpus_dir: Path, tmp_path: Path
 ) -> None:
-    experiment, parts = parts_of(corpus_dir, "data.context_tokens=2")
-    sounds = written(experiment, parts, tmp_path)
+    experiment, setup = setup_of(corpus_dir, "data.context_tokens=2")
+    sounds = written(experiment, setup, tmp_path)
     np.testing.assert_array_equal(sounds["clip0_24k"], sounds["clip0_pretrained_24k"])
 
 
 def test_without_clips_nothing_is_written(corpus_dir: Path, tmp_path: Path) -> None:
-    experiment, parts = parts_of(corpus_dir, "trainer.num_sample_clips=0")
-    assert written(experiment, parts, tmp_path / "epoch000") == {}
+    experiment, setup = setup_of(corpus_dir, "trainer.num_sample_clips=0")
+    assert written(experiment, setup, tmp_path / "epoch000") == {}
     assert not (tmp_path / "epoch000").exists()

@@ -17,8 +17,8 @@ from snac_exp.errors import CodecError, ConfigError, PreflightError
 from snac_exp.lm.frames import FrameLayout
 from snac_exp.lm.transformer import TokenTransformer
 from snac_exp.losses.tokens import TokenObjective
-from snac_exp.training.token_lm.evaluator import TokenEvaluator
-from snac_exp.training.token_lm.task import TokenTask
+from snac_exp.training.rvq_lm.evaluator import TokenEvaluator
+from snac_exp.training.rvq_lm.task import TokenTask
 
 
 class Beeps:
@@ -33,7 +33,7 @@ def no_codec() -> Beeps:
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> TokenSplits:
+def splits(tmp_path: Path) -> TokenSplits:
     for i, length in enumerate((40, 9, 300, 100, 33, 70)):
         write_npq(tmp_path / f"{i}.npq", np.random.default_rng(i).integers(0, 8, (length, 2)), (8, 8), 50.0)
     (tmp_path / "bad.npq").write_bytes(b"nothing")
@@ -46,17 +46,17 @@ def experiment() -> Experiment:
     return compose_experiment(["+experiment=rvq_run2_big", *small])[0]
 
 
-def judge_of(experiment: Experiment, corpus: TokenSplits) -> TokenEvaluator:
+def judge_of(experiment: Experiment, splits: TokenSplits) -> TokenEvaluator:
     assert experiment.lm is not None
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        task = TokenTask(TokenTransformer(experiment.lm, corpus.layout), TokenObjective(corpus.layout))
-    return TokenEvaluator(experiment, corpus, task, Beeps)
+        task = TokenTask(TokenTransformer(experiment.lm, splits.layout), TokenObjective(splits.layout))
+    return TokenEvaluator(experiment, splits, task, Beeps)
 
 
-def test_the_promises_in_words(experiment: Experiment, corpus: TokenSplits) -> None:
+def test_the_promises_in_words(experiment: Experiment, splits: TokenSplits) -> None:
     said: list[str] = []
-    lines = judge_of(experiment, corpus).preflight(said.append)
+    lines = judge_of(experiment, splits).preflight(said.append)
     assert lines[0].startswith("not used: bad.npq: ")
     assert lines[1].endswith("validation files, none in both")
     assert lines[2:3] == ["no frame is predicted from itself or from later ones"]
@@ -66,20 +66,20 @@ def test_the_promises_in_words(experiment: Experiment, corpus: TokenSplits) -> N
 
 
 @pytest.mark.parametrize("pattern", ["parallel", "delay", "flatten", "depth"])
-def test_every_pattern_keeps_them(pattern: str, experiment: Experiment, corpus: TokenSplits) -> None:
+def test_every_pattern_keeps_them(pattern: str, experiment: Experiment, splits: TokenSplits) -> None:
     assert experiment.lm is not None
     changed = replace(experiment, lm=replace(experiment.lm, pattern=pattern))
-    assert len(judge_of(changed, corpus).preflight(lambda _: None)) == 5
+    assert len(judge_of(changed, splits).preflight(lambda _: None)) == 5
 
 
-def test_a_file_on_both_sides_is_refused(experiment: Experiment, corpus: TokenSplits) -> None:
-    both = replace(corpus, validation=TokenWindows(corpus.train.source, corpus.train.files[:1]))
+def test_a_file_on_both_sides_is_refused(experiment: Experiment, splits: TokenSplits) -> None:
+    both = replace(splits, validation=TokenWindows(splits.train.source, splits.train.files[:1]))
     with pytest.raises(PreflightError, match="1 files are in both splits"):
         judge_of(experiment, both).preflight(lambda _: None)
 
 
 def test_a_model_that_sees_the_frame_it_predicts_is_refused(
-    experiment: Experiment, corpus: TokenSplits, monkeypatch: pytest.MonkeyPatch
+    experiment: Experiment, splits: TokenSplits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward = TokenTransformer.forward
 
@@ -88,18 +88,18 @@ def test_a_model_that_sees_the_frame_it_predicts_is_refused(
 
     monkeypatch.setattr(TokenTransformer, "forward", peeking)
     with pytest.raises(PreflightError, match="the prediction of a frame depends on that frame itself"):
-        judge_of(experiment, corpus).preflight(lambda _: None)
+        judge_of(experiment, splits).preflight(lambda _: None)
 
 
-def test_a_model_that_does_not_start_from_nothing_is_refused(experiment: Experiment, corpus: TokenSplits) -> None:
-    judge = judge_of(experiment, corpus)
+def test_a_model_that_does_not_start_from_nothing_is_refused(experiment: Experiment, splits: TokenSplits) -> None:
+    judge = judge_of(experiment, splits)
     torch.nn.init.normal_(judge.task.model.head.bias, std=3.0)
     with pytest.raises(PreflightError, match=r"does not start where a token model should"):
         judge.preflight(lambda _: None)
 
 
-def test_a_codec_to_listen_with_is_needed_only_for_samples(experiment: Experiment, corpus: TokenSplits) -> None:
-    judge = replace(judge_of(experiment, corpus), make_codec=no_codec)
+def test_a_codec_to_listen_with_is_needed_only_for_samples(experiment: Experiment, splits: TokenSplits) -> None:
+    judge = replace(judge_of(experiment, splits), make_codec=no_codec)
     with pytest.raises(CodecError, match="there is none"):
         judge.preflight(lambda _: None)
     silent = replace(experiment, trainer=replace(experiment.trainer, num_sample_clips=0))
@@ -107,9 +107,9 @@ def test_a_codec_to_listen_with_is_needed_only_for_samples(experiment: Experimen
 
 
 def test_prompts_are_a_quarter_of_the_context_where_files_are_long_enough(
-    experiment: Experiment, corpus: TokenSplits
+    experiment: Experiment, splits: TokenSplits
 ) -> None:
-    prompts = judge_of(experiment, corpus)._prompts()
+    prompts = judge_of(experiment, splits)._prompts()
     assert [prompt.shape for prompt in prompts] == [(0, 2), (8, 2), (8, 2)]
 
 
@@ -117,7 +117,7 @@ def test_prompts_are_a_quarter_of_the_context_where_files_are_long_enough(
     ("changes", "message"), [({"sample_frames": 0}, "sample_frames=0"), ({"sample_temperature": -1.0}, "-1")]
 )
 def test_impossible_samples_are_refused(
-    changes: dict[str, float], message: str, experiment: Experiment, corpus: TokenSplits
+    changes: dict[str, float], message: str, experiment: Experiment, splits: TokenSplits
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        judge_of(replace(experiment, task=replace(experiment.task, **changes)), corpus)
+        judge_of(replace(experiment, task=replace(experiment.task, **changes)), splits)

@@ -16,7 +16,7 @@ from snac_exp.lm.sampling import Sampling
 from snac_exp.lm.transformer import TokenTransformer
 from snac_exp.losses.tokens import TokenObjective
 from snac_exp.training.accumulation import accumulate, shares
-from snac_exp.training.token_lm.task import LOSS, TokenTask, validate_tokens, write_token_samples
+from snac_exp.training.rvq_lm.task import LOSS, TokenTask, validate_tokens, write_token_samples
 
 SETTINGS = LanguageModel("delay", 16, 1, 2, 0.0, 16, "learned", Depth(16, 1, 2))
 

@@ -1,6 +1,6 @@
 """The autoencoder task: raw audio through the whole codec, of which more than the decoder is trained."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -96,11 +96,11 @@ class AutoencoderTask(DecoderTask):
         self._draws = torch.Generator().manual_seed(derive_seed(seed, f"{purpose}/codebooks", *position))
 
     @contextmanager
-    def counting_codes(self) -> Iterator[CodebookUsage]:
-        """Within it every forward adds its codes to the usage that is given."""
+    def counting_codes(self) -> Iterator[Callable[[], dict[str, float]]]:
+        """Within it every forward counts its codes; what is given says how evenly they used the codebooks so far."""
         self.usage = CodebookUsage.of(self.model.quantizer)
         try:
-            yield self.usage
+            yield self.usage.metrics
         finally:
             self.usage = None
 

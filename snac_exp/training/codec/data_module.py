@@ -18,12 +18,12 @@ class CodecDataModule(DataModule):
     """Every training row once an epoch, cut at random."""
 
     experiment: Experiment
-    corpus: Splits
+    splits: Splits
     geometry: Geometry
 
     def num_items(self, epoch: EpochPlan) -> int:
         """Training rows, the same in every epoch."""
-        return len(self.corpus.train)
+        return len(self.splits.train)
 
     def item_seconds(self, epoch: EpochPlan) -> float:
         """Length of a slice."""
@@ -33,12 +33,12 @@ class CodecDataModule(DataModule):
     def batches(self, epoch: EpochPlan, start_batch: int, rank: int, world_size: int, pin: bool) -> Iterable[Batch]:
         """Batches of slices of the epoch's length, from a loader in this process or with workers."""
         sampler = SliceSampler(
-            self.corpus.train.coarse_lengths,
+            self.splits.train.coarse_lengths,
             self.geometry,
             seed=self.experiment.seed,
             batch_size=epoch.batch_size,
             num_tokens=epoch.num_tokens,
-            context_tokens=self.corpus.context_tokens,
+            context_tokens=self.splits.context_tokens,
             epoch=epoch.epoch,
             start_batch=start_batch,
             rank=rank,
@@ -46,12 +46,12 @@ class CodecDataModule(DataModule):
             gain_db=self.experiment.augment.gain_db,
         )
         settings = self.experiment.trainer
-        return make_loader(self.corpus.train, sampler, settings.num_workers, pin, settings.prefetch)
+        return make_loader(self.splits.train, sampler, settings.num_workers, pin, settings.prefetch)
 
     def names(self, batch: Batch) -> list[str]:
         """Paths of the batch's rows."""
-        return [self.corpus.train.path(int(row)) for row in batch.rows]
+        return [self.splits.train.path(int(row)) for row in batch.rows]
 
     def described(self) -> str:
         """Rows of both splits."""
-        return f"{len(self.corpus.train)} training rows, {len(self.corpus.validation)} validation rows"
+        return f"{len(self.splits.train)} training rows, {len(self.splits.validation)} validation rows"

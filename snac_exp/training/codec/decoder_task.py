@@ -1,6 +1,7 @@
 """The decoder task: codes or raw audio in, waveforms of every head out, measured against the audio they came from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -60,6 +61,11 @@ class DecoderTask(Task):
     def weight(self, batch: Batch) -> float:
         """Valid samples: exact for means over samples; frames are counted per slice, so theirs may differ by one."""
         return float(batch.valid_samples.sum())
+
+    @contextmanager
+    def counting_codes(self) -> Iterator[Callable[[], dict[str, float]]]:
+        """How codebooks are used within it, where codes are made in the step by what trains; here nothing."""
+        yield dict
 
     def compile_model(self) -> None:
         """Compile trunk and heads, whose shapes change with the curriculum's segments only."""

@@ -30,7 +30,7 @@ class CodecEvaluator(Evaluator):
 
     experiment: Experiment
     codec: LoadedCodec
-    corpus: Splits
+    splits: Splits
     task: DecoderTask
     initial: Callable[[], MultiRateSnac]
 
@@ -40,11 +40,11 @@ class CodecEvaluator(Evaluator):
         init = None if experiment.init is None or experiment.init_from is not None else experiment.init.name
         rows, seed = experiment.trainer.preflight_rows, experiment.seed
         aligned = experiment.codec.scratch is None  # what random weights decode can be compared with nothing
-        return preflight(self.task, self.codec, self.corpus, init, rows if aligned else 0, seed, note)
+        return preflight(self.task, self.codec, self.splits, init, rows if aligned else 0, seed, note)
 
     def validate(self, fabric: Fabric) -> dict[str, float]:
         """Means of every term over the fixed validation slices."""
-        return validate(self.task, self.corpus, self.experiment, fabric)
+        return validate(self.task, self.splits, self.experiment, fabric)
 
     def write_samples(self, fabric: Fabric, folder: RunFolder, epoch: int) -> bool:
         """Audio and pictures of the first fixed clips."""
@@ -52,7 +52,7 @@ class CodecEvaluator(Evaluator):
             return False
         directory = folder.samples / f"epoch{epoch:03d}"
         original = None if self.experiment.codec.scratch is not None else self.codec
-        write_samples(self.task, self.corpus, self.experiment, fabric, directory, original)
+        write_samples(self.task, self.splits, self.experiment, fabric, directory, original)
         return True
 
     def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note) -> None:
@@ -63,7 +63,7 @@ class CodecEvaluator(Evaluator):
         summary = summarize(
             self.task.model,
             initial,
-            self.corpus,
+            self.splits,
             seed=experiment.seed,
             device=device,
             num_utterances=limit,

@@ -26,7 +26,7 @@ MIN_AGREEMENT = 0.99
 def preflight(
     task: DecoderTask,
     codec: LoadedCodec,
-    corpus: Splits,
+    splits: Splits,
     init: str | None,
     num_rows: int,
     seed: int,
@@ -51,10 +51,10 @@ def preflight(
     if num_rows == 0:
         holds("alignment is not checked: an untrained codec decodes nothing that could be compared")
         return lines
-    for line in check_alignment(task, codec, corpus.train, corpus.context_tokens, num_rows, seed):
+    for line in check_alignment(task, codec, splits.train, splits.context_tokens, num_rows, seed):
         holds(line)
-    if isinstance(corpus.train, SliceDataset):
-        holds(check_reencoding(codec, corpus.train, seed))
+    if isinstance(splits.train, SliceDataset):
+        holds(check_reencoding(codec, splits.train, seed))
     return lines
 
 

@@ -31,7 +31,7 @@ Clip = tuple[Tensor, int]
 @torch.no_grad()
 def write_samples(
     task: DecoderTask,
-    corpus: Splits,
+    splits: Splits,
     experiment: Experiment,
     fabric: Fabric,
     directory: Path,
@@ -47,8 +47,8 @@ def write_samples(
         return
     original = None if codec is None else _original(codec).to(fabric.device)
     rows: list[dict[str, Any]] = []
-    for index, spec in enumerate(corpus.validation_specs[: experiment.trainer.num_sample_clips]):
-        batch = collate([corpus.validation[spec]]).to(fabric.device)
+    for index, spec in enumerate(splits.validation_specs[: experiment.trainer.num_sample_clips]):
+        batch = collate([splits.validation[spec]]).to(fabric.device)
         task.seed_noise(experiment.seed, "samples", index)
         with fabric.autocast():
             waveforms = task.decode(batch)
@@ -56,7 +56,7 @@ def write_samples(
         if original is not None:
             torch.manual_seed(derive_seed(experiment.seed, "samples", index))
             clips["pretrained"] = _decoded_by(original, batch)
-        rows += [_about(corpus, spec, index) | row for row in _scores(clips, task.model)]
+        rows += [_about(splits, spec, index) | row for row in _scores(clips, task.model)]
         write_clips(directory, f"clip{index}", _labelled(clips))
     if rows:
         write_json(directory / CLIPS_FILE, rows)
@@ -128,6 +128,6 @@ def _reference(clips: Mapping[str, Clip], rate: int) -> Tensor:
     return targets[rate]
 
 
-def _about(corpus: Splits, spec: SliceSpec, index: int) -> dict[str, Any]:
-    seconds = spec.start * corpus.validation.geometry.coarse_hop / corpus.validation.geometry.sampling_rate
-    return {"clip": f"clip{index}", "file": corpus.validation.path(spec.row), "start_seconds": seconds}
+def _about(splits: Splits, spec: SliceSpec, index: int) -> dict[str, Any]:
+    seconds = spec.start * splits.validation.geometry.coarse_hop / splits.validation.geometry.sampling_rate
+    return {"clip": f"clip{index}", "file": splits.validation.path(spec.row), "start_seconds": seconds}

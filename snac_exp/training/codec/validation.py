@@ -8,12 +8,11 @@ from lightning_fabric import Fabric
 from snac_exp.config.schema import Experiment
 from snac_exp.data.slices.batch import Batch, collate
 from snac_exp.data.slices.cached_codes import Splits
-from snac_exp.training.codec.autoencoder_task import AutoencoderTask
 from snac_exp.training.codec.decoder_task import DecoderTask
 
 
 @torch.no_grad()
-def validate(task: DecoderTask, corpus: Splits, experiment: Experiment, fabric: Fabric) -> dict[str, float]:
+def validate(task: DecoderTask, splits: Splits, experiment: Experiment, fabric: Fabric) -> dict[str, float]:
     """Mean of every term over the fixed validation slices, weighted by their valid audio.
 
     Returns:
@@ -21,17 +20,15 @@ def validate(task: DecoderTask, corpus: Splits, experiment: Experiment, fabric: 
         by their weights) and `objective` (heads by `loss.weights`, the same in every phase, so that epochs compare).
         Where codebooks or encoder train, also how the codebooks are used, see `CodebookUsage`.
     """
-    if not isinstance(task, AutoencoderTask):
-        return _means(task, corpus, experiment, fabric)
-    with task.counting_codes() as usage:
-        return _means(task, corpus, experiment, fabric) | usage.figures()
+    with task.counting_codes() as codebook_metrics:
+        return _means(task, splits, experiment, fabric) | codebook_metrics()
 
 
-def _means(task: DecoderTask, corpus: Splits, experiment: Experiment, fabric: Fabric) -> dict[str, float]:
+def _means(task: DecoderTask, splits: Splits, experiment: Experiment, fabric: Fabric) -> dict[str, float]:
     weights = {head: float(experiment.loss.weights[head] or 0.0) for head in task.model.rates}
     sums: dict[str, float] = {}
     total = 0
-    for index, batch in enumerate(validation_batches(corpus, experiment.trainer.validation_batch_size)):
+    for index, batch in enumerate(validation_batches(splits, experiment.trainer.validation_batch_size)):
         task.seed_noise(experiment.seed, "validation", index)
         with fabric.autocast():
             measured = task(batch.to(fabric.device), weights)
@@ -45,8 +42,8 @@ def _means(task: DecoderTask, corpus: Splits, experiment: Experiment, fabric: Fa
     return {name: value / total for name, value in sums.items()}
 
 
-def validation_batches(corpus: Splits, batch_size: int) -> Iterator[Batch]:
+def validation_batches(splits: Splits, batch_size: int) -> Iterator[Batch]:
     """The fixed validation slices in batches."""
-    specs = corpus.validation_specs
+    specs = splits.validation_specs
     for start in range(0, len(specs), batch_size):
-        yield collate(corpus.validation.__getitems__(specs[start : start + batch_size]))
+        yield collate(splits.validation.__getitems__(specs[start : start + batch_size]))

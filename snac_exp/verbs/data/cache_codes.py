@@ -79,11 +79,11 @@ def main(arguments: Sequence[str]) -> int:
 
 def encode_share(options: Options, prepared: Path, output: Path, number: int, device: str) -> "CacheSummary":
     """The share of one of this command's devices; runs in a process of its own where there are several."""
+    from snac_exp.codec.opening import open_codec
     from snac_exp.data.codes.cache import cache_codes
     from snac_exp.data.device_pool import reported
     from snac_exp.data.prepared.manifest import Manifest
     from snac_exp.system.progress import progress_display
-    from snac_exp.training.build import open_codec
 
     return cache_codes(
         Manifest.read(prepared),
@@ -127,10 +127,10 @@ def _merged(prepared: Path, output: Path) -> str:
 
 
 def _upgrade(options: Options, old: Path) -> int:
+    from snac_exp.codec.opening import open_codec
     from snac_exp.data.codes.first_generation import upgrade_cache
     from snac_exp.data.prepared.manifest import Manifest
     from snac_exp.data.prepared.prepare import prepare
-    from snac_exp.training.build import open_codec
 
     if options.output is None:
         raise ConfigError("output has no value: set it with output=FOLDER, a new folder for the upgraded cache")

@@ -73,8 +73,8 @@ def _check(path: Path) -> int:
 def _encode(options: Options, output: Path) -> "TokenSummary":
     import numpy as np
 
+    from snac_exp.codec.opening import open_codec
     from snac_exp.data.tokens.encoding import encode_folder, export_cache
-    from snac_exp.training.build import open_codec
 
     if options.cache_dir is not None:
         from snac_exp.data.slices.cached_codes import open_table

@@ -23,10 +23,10 @@ def main(arguments: Sequence[str]) -> int:
     from snac_exp.training.plan_table import epoch_table, group_table
 
     console = Console()
-    parts = build(experiment)
-    plan = unroll(experiment, parts.geometry)
-    console.print(epoch_table(plan), group_table(experiment, parts.groups))
-    console.print(f"{parts.feed.described()}, {plan.num_steps(parts.feed.num_items)} steps")
-    parts.judge.preflight(console.print)
+    setup = build(experiment)
+    plan = unroll(experiment, setup.geometry)
+    console.print(epoch_table(plan), group_table(experiment, setup.groups))
+    console.print(f"{setup.data_module.described()}, {plan.num_steps(setup.data_module.num_items)} steps")
+    setup.evaluator.preflight(console.print)
     console.print("all promises hold")
     return 0

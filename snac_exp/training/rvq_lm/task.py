@@ -50,7 +50,7 @@ class TokenTask(Task):
 @torch.no_grad()
 def validate_tokens(
     model: TokenTransformer,
-    corpus: TokenSplits,
+    splits: TokenSplits,
     specs: Sequence[WindowSpec],
     batch_size: int,
     device: torch.device | str = "cpu",
@@ -62,9 +62,9 @@ def validate_tokens(
     """
     was_training = model.training
     model.eval()
-    figures = TokenFigures(corpus.layout)
+    figures = TokenFigures(splits.layout)
     for first in range(0, len(specs), batch_size):
-        (batch,) = corpus.validation.batch(specs[first : first + batch_size]).micro_batches(batch_size)
+        (batch,) = splits.validation.batch(specs[first : first + batch_size]).micro_batches(batch_size)
         batch = batch.to(device)
         with autocast():
             logits = model(batch.frames)

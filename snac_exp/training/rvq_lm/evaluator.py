@@ -17,8 +17,8 @@ from snac_exp.errors import ConfigError, PreflightError
 from snac_exp.lm.sampling import Sampling
 from snac_exp.system.files import write_json
 from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.training.rvq_lm.task import TokenTask, validate_tokens, write_token_samples
 from snac_exp.training.task import Evaluator, Note
-from snac_exp.training.token_lm.task import TokenTask, validate_tokens, write_token_samples
 
 REJECTED_SHOWN = 20
 PROMPT_SHARE = 4  # a prompt is this part of the context
@@ -33,7 +33,7 @@ class TokenEvaluator(Evaluator):
     """
 
     experiment: Experiment
-    corpus: TokenSplits
+    splits: TokenSplits
     task: TokenTask
     make_codec: Callable[[], TokenCodec]
 
@@ -53,7 +53,7 @@ class TokenEvaluator(Evaluator):
     def validate(self, fabric: Fabric) -> dict[str, float]:
         """Figures over windows of the model's whole context, whatever the curriculum does."""
         size, specs = self.experiment.trainer.validation_batch_size, self._specs()
-        values = validate_tokens(self.task.model, self.corpus, specs, size, fabric.device, fabric.autocast)
+        values = validate_tokens(self.task.model, self.splits, specs, size, fabric.device, fabric.autocast)
         return values | {"objective": values["cross_entropy"]}
 
     def write_samples(self, fabric: Fabric, folder: RunFolder, epoch: int) -> bool:
@@ -70,7 +70,7 @@ class TokenEvaluator(Evaluator):
         """The final figures beside those of a model that knows how often each token comes, and no more."""
         final = self.validate(fabric)
         specs = self._specs()
-        baseline = unigram_figures(self.corpus, specs)
+        baseline = unigram_figures(self.splits, specs)
         path = folder.path / "summary.json"
         write_json(path, {"task": "rvq_lm", "validation": final, "unigram": baseline, "num_windows": len(specs)})
         ours, known = final["bits_per_second"], baseline["bits_per_second"]
@@ -86,32 +86,32 @@ class TokenEvaluator(Evaluator):
 
     def _specs(self) -> list[WindowSpec]:
         assert self.experiment.lm is not None
-        return self.corpus.validation_specs(self.experiment.lm.ctx_frames, self.experiment.seed)
+        return self.splits.validation_specs(self.experiment.lm.ctx_frames, self.experiment.seed)
 
     def _prompts(self) -> list[Tensor]:
         """Nothing first, then the beginnings of validation windows, of whole ones where there are enough."""
-        alignment, streams = self.corpus.layout.alignment, self.corpus.layout.num_streams
+        alignment, streams = self.splits.layout.alignment, self.splits.layout.num_streams
         assert self.experiment.lm is not None
         num_frames = max(self.experiment.lm.ctx_frames // PROMPT_SHARE // alignment, 1) * alignment
-        lengths = self.corpus.validation.source.lengths
+        lengths = self.splits.validation.source.lengths
         specs = sorted(self._specs(), key=lambda spec: -min(int(lengths[spec.file]) - spec.start, num_frames))
         specs = specs[: self.experiment.trainer.num_sample_clips - 1]
-        batches = [self.corpus.validation.batch([spec]) for spec in specs]
+        batches = [self.splits.validation.batch([spec]) for spec in specs]
         real = [batch.frames[0, : min(num_frames, int(batch.valid_frames[0]))] for batch in batches]
         return [torch.zeros(0, streams, dtype=torch.int64), *real]
 
     def _rejected(self) -> list[str]:
         """The files that do not train, the first of them by name."""
-        bad = self.corpus.rejected
+        bad = self.splits.rejected
         named = [f"not used: {item.path}: {item.reason}" for item in bad[:REJECTED_SHOWN]]
         more = len(bad) - len(named)
         return [*named, *([f"and {more} more files; snac-exp tokens check lists them all"] if more else [])]
 
     def _split(self) -> str:
-        train, validation = (set(part.files.tolist()) for part in (self.corpus.train, self.corpus.validation))
+        train, validation = (set(part.files.tolist()) for part in (self.splits.train, self.splits.validation))
         both = train & validation
         if both:
-            name = self.corpus.train.source.name(min(both))
+            name = self.splits.train.source.name(min(both))
             raise PreflightError(f"{len(both)} files are in both splits, {name} among them; split by file")
         return f"{len(train)} training and {len(validation)} validation files, none in both"
 
@@ -124,11 +124,11 @@ class TokenEvaluator(Evaluator):
     @torch.no_grad()
     def _causal(self) -> str:
         """Changing a frame must not change the logits of it or of earlier frames in its first stream."""
-        model, layout = self.task.model, self.corpus.layout
+        model, layout = self.task.model, self.splits.layout
         was_training = model.training
         model.eval()
         size = 2 * math.lcm(layout.alignment, 2)
-        frames = self.corpus.validation.batch(
+        frames = self.splits.validation.batch(
             [WindowSpec(spec.file, spec.start, size) for spec in self._specs()[:1]]
         ).frames
         changed = frames.clone()
@@ -142,9 +142,9 @@ class TokenEvaluator(Evaluator):
     @torch.no_grad()
     def _untrained(self) -> str:
         """At the start the loss is that of guessing: log of the vocabulary."""
-        model, layout = self.task.model, self.corpus.layout
+        model, layout = self.task.model, self.splits.layout
         assert self.experiment.lm is not None
-        values = validate_tokens(model, self.corpus, self._specs()[:1], 1)
+        values = validate_tokens(model, self.splits, self._specs()[:1], 1)
         share = sum(math.log(size) / period for size, period in zip(layout.vocab_sizes, layout.periods, strict=True))
         guess = share / sum(1 / period for period in layout.periods)
         if self.experiment.init_from is None and not abs(values["cross_entropy"] - guess) < START_TOLERANCE * guess:

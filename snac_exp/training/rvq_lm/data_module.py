@@ -20,7 +20,7 @@ class TokenDataModule(DataModule):
     """
 
     experiment: Experiment
-    corpus: TokenSplits
+    splits: TokenSplits
     _indices: dict[int, WindowIndex] = field(default_factory=dict)
     _loaders: dict[bool, Any] = field(default_factory=dict)
     _current: CurrentBatches = field(default_factory=CurrentBatches)
@@ -31,7 +31,7 @@ class TokenDataModule(DataModule):
 
     def item_seconds(self, epoch: EpochPlan) -> float:
         """Length of a window."""
-        return epoch.num_tokens / self.corpus.layout.frames_per_second
+        return epoch.num_tokens / self.splits.layout.frames_per_second
 
     def batches(
         self, epoch: EpochPlan, start_batch: int, rank: int, world_size: int, pin: bool
@@ -43,22 +43,22 @@ class TokenDataModule(DataModule):
         )
         if pin not in self._loaders:
             self._loaders[pin] = make_window_loader(
-                self.corpus.train, self._current, settings.num_workers, pin, settings.prefetch
+                self.splits.train, self._current, settings.num_workers, pin, settings.prefetch
             )
         loader: Iterable[TokenBatch] = self._loaders[pin]
         return loader
 
     def names(self, batch: TokenBatch) -> list[str]:
         """Names of the files that the batch's windows are of."""
-        return [self.corpus.train.source.name(int(file)) for file in batch.files]
+        return [self.splits.train.source.name(int(file)) for file in batch.files]
 
     def described(self) -> str:
         """Frames and rejected files."""
-        train, validation = (part.num_frames for part in (self.corpus.train, self.corpus.validation))
-        rejected = f", {len(self.corpus.rejected)} files rejected" if self.corpus.rejected else ""
+        train, validation = (part.num_frames for part in (self.splits.train, self.splits.validation))
+        rejected = f", {len(self.splits.rejected)} files rejected" if self.splits.rejected else ""
         return f"{train} training frames, {validation} validation frames{rejected}"
 
     def _index(self, epoch: EpochPlan) -> WindowIndex:
         if epoch.num_tokens not in self._indices:
-            self._indices[epoch.num_tokens] = self.corpus.train_index(epoch.num_tokens)
+            self._indices[epoch.num_tokens] = self.splits.train_index(epoch.num_tokens)
         return self._indices[epoch.num_tokens]

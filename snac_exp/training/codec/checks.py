@@ -1,0 +1,138 @@
+"""What a recipe that trains a codec must keep, checked before torch is imported."""
+
+from collections.abc import Mapping
+
+from snac_exp.config.adversary_checks import check_adversary
+from snac_exp.config.provides import provided_by
+from snac_exp.config.schema import Experiment
+from snac_exp.config.source_code import public_functions
+from snac_exp.config.structure import nearest
+from snac_exp.errors import ConfigError
+
+
+def check(experiment: Experiment) -> None:
+    """A codec has heads with a start and an objective, audio to train on, and stages in seconds.
+
+    Raises:
+        ConfigError: naming the key and the mend.
+    """
+    _check_objective(experiment)
+    _check_init(experiment)
+    check_adversary(experiment.adversary, experiment.heads)
+    if experiment.codec.kind != "snac":
+        raise ConfigError(f"codec={experiment.codec.name}: only SNAC can be trained; choose another codec")
+    for key, value in (("lm", experiment.lm), ("loss.tokens", experiment.loss.tokens)):
+        if value is not None:
+            raise ConfigError(f"{key} belongs to token models; leave it out, or choose task=rvq_lm")
+    for name, stage in experiment.curriculum.stages.items():
+        if stage.segment_seconds is None:
+            raise ConfigError(f"curriculum.stages.{name}.segment_frames is for token models; set segment_seconds")
+    _check_data(experiment)
+    _check_quantizer(experiment)
+    _check_phases(experiment)
+
+
+def _check_data(experiment: Experiment) -> None:
+    """Heads need audio as their target, and what is not frozen or made louder needs it as input, not cached codes."""
+    target, provides = experiment.data.target, provided_by(experiment.data)
+    if "audio" not in provides:
+        raise ConfigError(
+            f"data: {target} gives {' and '.join(sorted(provides)) or 'nothing'}; task={experiment.task.name} needs "
+            "audio: choose data=cached_codes, audio_folder or demo_speech"
+        )
+    trained = _not_frozen(experiment)
+    if trained and "codes" in provides:
+        raise ConfigError(f"task.{trained[0]}=false: cached codes are of a frozen encoder; choose data=audio_folder")
+    if experiment.augment.gain_db is not None and "codes" in provides:
+        raise ConfigError(
+            "augment.gain_db changes input and target alike, and cached codes have the level they were cached at; "
+            "choose augment=none or data=audio_folder"
+        )
+
+
+def _check_quantizer(experiment: Experiment) -> None:
+    """The quantizer's losses and dropout are possible; random weights leave nothing to freeze."""
+    if experiment.codec.scratch is not None and len(_not_frozen(experiment)) < 2:
+        raise ConfigError(f"codec={experiment.codec.name} has random weights: nothing may be frozen; choose task=codec")
+    for key, value in vars(experiment.loss.codebook).items():
+        if value < 0:
+            raise ConfigError(f"loss.codebook.{key}={value} must not be negative")
+    dropout = experiment.task.quantizer_dropout
+    if not 0 <= dropout <= 1:
+        raise ConfigError(f"task.quantizer_dropout={dropout} must lie between 0 and 1")
+
+
+def _not_frozen(experiment: Experiment) -> list[str]:
+    frozen = {"freeze_encoder": experiment.task.freeze_encoder, "freeze_vq": experiment.task.freeze_vq}
+    return [name for name, value in frozen.items() if not value]
+
+
+def _check_phases(experiment: Experiment) -> None:
+    """Every phase must have a head that counts."""
+    for phase in experiment.lr.phases:
+        weights = experiment.loss.weights | experiment.loss.phases.get(phase, {})
+        if not any(weights[head] for head in experiment.heads):
+            raise ConfigError(f"every head has weight 0 in phase {phase}: set loss.weights or loss.phases.{phase}")
+
+
+def _check_objective(experiment: Experiment) -> None:
+    loss, heads = experiment.loss, experiment.heads
+    absent = {head for head, weight in loss.weights.items() if weight is None}
+    _same_heads("loss.weights", set(loss.weights) - absent, set(heads))
+    for phase, weights in loss.phases.items():
+        if phase not in experiment.lr.phases:
+            raise ConfigError(f"loss.phases.{phase} is no phase of lr.phases{nearest(phase, experiment.lr.phases)}")
+        _known(f"loss.phases.{phase}", weights, heads, absent)
+    _not_negative("loss.weights", loss.weights)
+    for phase, weights in loss.phases.items():
+        _not_negative(f"loss.phases.{phase}", weights)
+    for head, sizes in loss.n_ffts.items():
+        if not sizes or any(size < 4 for size in sizes):
+            raise ConfigError(f"loss.n_ffts.{head}={sizes} must list STFT sizes in samples, like [1024, 2048, 4096]")
+    _known("loss.n_ffts", loss.n_ffts, heads, absent)
+    _known("loss.head_terms", loss.head_terms, heads, absent)
+    for head in heads:
+        if head not in loss.n_ffts:
+            raise ConfigError(f"loss.n_ffts lacks '{head}'; give its STFT sizes in samples, like [1024, 2048, 4096]")
+    terms = loss_terms()
+    for key, names in [
+        ("loss.terms", loss.terms),
+        *((f"loss.head_terms.{head}", item) for head, item in loss.head_terms.items()),
+    ]:
+        for name, weight in names.items():
+            if name not in terms:
+                raise ConfigError(f"{key}.{name} is no loss term{nearest(name, terms)}")
+            if weight < 0:
+                raise ConfigError(f"{key}.{name}={weight} must not be negative")
+
+
+def loss_terms() -> list[str]:
+    """Names of all reconstruction terms: the public functions of `snac_exp.losses.reconstruction`."""
+    return public_functions("snac_exp.losses.reconstruction", "loss.terms")
+
+
+def _not_negative(key: str, weights: Mapping[str, float | None]) -> None:
+    for head, weight in weights.items():
+        if weight is not None and weight < 0:
+            raise ConfigError(f"{key}.{head}={weight} must not be negative")
+
+
+def _same_heads(key: str, named: set[str], heads: set[str]) -> None:
+    for name in named - heads:
+        raise ConfigError(f"{key}.{name} has no head; add the head, or set {key}.{name}=null{nearest(name, heads)}")
+    for name in heads - named:
+        raise ConfigError(f"{key} lacks head '{name}'; give it a weight (0 = measured, not trained)")
+
+
+def _known(key: str, names: Mapping[str, object], heads: Mapping[str, object], absent: set[str]) -> None:
+    for name in names:
+        if name not in heads and name not in absent:
+            raise ConfigError(f"{key}.{name} has no head{nearest(name, heads)}")
+
+
+def _check_init(experiment: Experiment) -> None:
+    if experiment.init is None:
+        raise ConfigError("init.name says how new heads start: choose init=average, first, random or residual")
+    inits = public_functions("snac_exp.codec.init", "init.name")
+    if experiment.init.name not in inits:
+        raise ConfigError(f"init.name={experiment.init.name} is no way to start{nearest(experiment.init.name, inits)}")

@@ -1,0 +1,39 @@
+"""What a recipe that trains a token model must keep, checked before torch is imported."""
+
+from snac_exp.config.provides import provided_by
+from snac_exp.config.schema import Experiment
+from snac_exp.errors import ConfigError
+
+
+def check(experiment: Experiment) -> None:
+    """A token model has sizes, an objective on tokens, tokens to train on, and stages that fit its context.
+
+    Raises:
+        ConfigError: naming the key and the mend.
+    """
+    if experiment.lm is None:
+        raise ConfigError("task=rvq_lm needs a model: add lm=toy, run1_base, run2_big, run3_fast or next_896")
+    if experiment.loss.tokens is None:
+        raise ConfigError("task=rvq_lm needs loss.tokens; choose loss=tokens or loss=tokens_plain")
+    if experiment.heads or experiment.loss.weights or experiment.loss.terms:
+        raise ConfigError("a token model has no heads and no reconstruction terms; choose heads=none, loss=tokens")
+    if experiment.adversary.kind != "none":
+        raise ConfigError(f"adversary={experiment.adversary.kind} judges audio, not tokens; choose adversary=none")
+    if experiment.init is not None:
+        raise ConfigError(f"init={experiment.init.name} is for wide-band heads; choose init=none")
+    if "tokens" not in provided_by(experiment.data):
+        raise ConfigError(
+            f"data: {experiment.data.target} gives no tokens; choose data=code_cache_tokens or data=npq for task=rvq_lm"
+        )
+    _check_stages(experiment, experiment.lm.ctx_frames)
+
+
+def _check_stages(experiment: Experiment, ctx_frames: int) -> None:
+    for name, stage in experiment.curriculum.stages.items():
+        if stage.segment_frames is None:
+            raise ConfigError(f"curriculum.stages.{name}.segment_seconds is for codecs; set segment_frames")
+        if stage.segment_frames > ctx_frames:
+            raise ConfigError(
+                f"curriculum.stages.{name}.segment_frames={stage.segment_frames} exceeds "
+                f"lm.ctx_frames={ctx_frames}; shorten the stage or lengthen the context"
+            )
