@@ -92,7 +92,7 @@ def overhead(trainer: Trainer, epoch: EpochPlan, pairs: int) -> Figure:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
     def by_hand() -> None:
-        loader = trainer.feed.batches(epoch, 0, 0, 1, False)
+        loader = trainer.data_module.batches(epoch, 0, 0, 1, False)
         for _, batch in zip(range(STEPS), loader, strict=False):
             trainer.task.seed_noise(0, "train", 0)
             total = trainer.task.total(trainer.task(batch, weights), weights)

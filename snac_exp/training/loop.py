@@ -37,21 +37,21 @@ from snac_exp.training.weight_average import WeightAverage
 class Trainer:
     """Trains one task over one plan; built by `snac_exp.runs.run`, which owns the parts.
 
-    identity: of the codec or the tokens that the weights belong to; its `fingerprint` must stay the same.
+    provenance: the codec or the tokens that the weights belong to; its `fingerprint` must stay the same.
     """
 
     experiment: Experiment
     plan: Plan
     task: Task
     groups: ParameterGroups
-    feed: DataModule
-    judge: Evaluator
+    data_module: DataModule
+    evaluator: Evaluator
     fabric: Fabric
     folder: RunFolder
     tracker: Tracker
     console: Console
     store: CheckpointStore
-    identity: dict[str, Any]
+    provenance: dict[str, Any]
     state: TrainState = field(default_factory=TrainState)
     stop: StopRequest = field(default_factory=StopRequest)
 
@@ -62,7 +62,7 @@ class Trainer:
         self.outliers, self.rollbacks = OutlierGuard.of(settings.guards), RollbackPolicy.of(settings.guards)
         self.writer = Background()
         self.module: Any = None
-        self.num_steps = self.plan.num_steps(self.feed.num_items)
+        self.num_steps = self.plan.num_steps(self.data_module.num_items)
         on_cuda = self.fabric.device.type == "cuda"
         self.timer = self.task.timer = StepTimer(on_cuda)
         recorded = self.experiment.tracker.profile_steps if self.fabric.is_global_zero else None
@@ -117,10 +117,10 @@ class Trainer:
         Raises:
             CheckpointError: it was trained on another codec or other tokens, or with other optimizers or averages.
         """
-        if saved["codec"]["fingerprint"] != self.identity["fingerprint"]:
+        if saved["codec"]["fingerprint"] != self.provenance["fingerprint"]:
             raise CheckpointError(
                 f"{self.folder.path} was trained on codec {saved['codec']['fingerprint'][:12]}, "
-                f"not {self.identity['fingerprint'][:12]}; set codec.path in its config.yaml to that codec"
+                f"not {self.provenance['fingerprint'][:12]}; set codec.path in its config.yaml to that codec"
             )
         self.task.model.load_state_dict(saved["model"])
         if self.task.adversary is not None:
@@ -152,8 +152,8 @@ class Trainer:
         self._set_adversary(epoch)
         if self.module is None or self.fabric.world_size > 1:  # DDP fixes its parameters when it wraps
             self.module = self.fabric.setup_module(self.task)
-        self._span = self.plan.phase_span(epoch, self.feed.num_items)
-        self.console.epoch(epoch, self.plan.num_batches(epoch, self.feed.num_items))
+        self._span = self.plan.phase_span(epoch, self.data_module.num_items)
+        self.console.epoch(epoch, self.plan.num_batches(epoch, self.data_module.num_items))
 
     def _set_adversary(self, epoch: EpochPlan) -> bool:
         """Let the adversary learn from its first step on; True if that changed something."""
@@ -167,9 +167,9 @@ class Trainer:
     def _batches(self, epoch: EpochPlan) -> Iterator[BatchLike]:
         """The rest of an epoch's batches on the device."""
         fabric, on_gpu = self.fabric, self.fabric.device.type == "cuda"
-        loader = self.feed.batches(epoch, self.state.batch, fabric.global_rank, fabric.world_size, on_gpu)
+        loader = self.data_module.batches(epoch, self.state.batch, fabric.global_rank, fabric.world_size, on_gpu)
         batches = iter(loader)
-        for _ in range(self.state.batch, self.plan.num_batches(epoch, self.feed.num_items)):
+        for _ in range(self.state.batch, self.plan.num_batches(epoch, self.data_module.num_items)):
             with self.timer.lap("data_wait"):
                 batch = next(batches).to(fabric.device)
             yield batch
@@ -281,7 +281,7 @@ class Trainer:
         """
         rank = f"_rank{self.fabric.global_rank}" if self.fabric.global_rank else ""
         path = self.store.directory / f"nonfinite_step{self.state.step}{rank}.pt"
-        files = self.feed.names(batch)
+        files = self.data_module.names(batch)
         write_checkpoint(path, self._payload() | {"figures": values, "files": files})
         where = f"step {self.state.step} of epoch {self.state.epoch}: {', '.join(bad)} not finite; nothing was updated"
         about = f"Snapshot: {path}. The batch begins with {', '.join(files[:3])}"
@@ -302,7 +302,7 @@ class Trainer:
     def _log(self, epoch: EpochPlan, batch: BatchLike, values: dict[str, float]) -> None:
         with self.timer.lap("logging"):
             if self.state.step % self.experiment.trainer.log_every_steps == 0:
-                share = self.state.batch / self.plan.num_batches(epoch, self.feed.num_items)
+                share = self.state.batch / self.plan.num_batches(epoch, self.data_module.num_items)
                 ranks = self.fabric.world_size
                 data = data_figures(len(batch) * ranks, batch.audio_seconds * ranks, self.state.audio_seconds, share)
                 logged = values | memory_figures(self.fabric.device.type == "cuda") | data
@@ -316,7 +316,7 @@ class Trainer:
         if epoch % self.experiment.trainer.validate_every_epochs and epoch != len(self.plan.epochs):
             return
         with self.averaged():
-            values = self.judge.validate(self.fabric)
+            values = self.evaluator.validate(self.fabric)
             codebooks = {name: value for name, value in values.items() if name.startswith("codebook/")}
             measured = {name: value for name, value in values.items() if name not in codebooks}
             self.tracker.log(
@@ -327,7 +327,7 @@ class Trainer:
             )
             self.console.validated(measured)
             self._keep_best(values, epoch)
-            if self.judge.write_samples(self.fabric, self.folder, epoch):
+            if self.evaluator.write_samples(self.fabric, self.folder, epoch):
                 directory = self.folder.samples / f"epoch{epoch:03d}"
                 self.tracker.log_media(step=self.state.step, epoch=epoch, directory=directory)
 
@@ -421,7 +421,7 @@ class Trainer:
             **({} if adversary is None else {"adversary_model": adversary.state_dict()}),
             **({} if average is None else {"ema": average.state_dict()}),
             "precision": self.fabric.strategy.precision.state_dict(),
-            "codec": self.identity,
+            "codec": self.provenance,
             "config": self.folder.values(),
             "environment": self._environment(),
         }
