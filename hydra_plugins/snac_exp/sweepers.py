@@ -47,7 +47,7 @@ class RandomSweeper(GridSweeper):
 
 
 class OptunaSweeper(GridSweeper):
-    """Bayesian search for the best value of sweep.metric: see snac_exp.sweeps.search."""
+    """Bayesian search for the best value of sweep.metric: see snac_exp.sweeps.bayesian.search."""
 
     def __init__(
         self, num_trials: int, parallel: int, startup_trials: int, seed: int, params: dict[str, str] | None = None
@@ -57,7 +57,7 @@ class OptunaSweeper(GridSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Check the space; the trials are made by a process that composes them from the sweep's snapshot."""
-        from snac_exp.sweeps.search import begin
+        from snac_exp.sweeps.bayesian.search import begin
 
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)

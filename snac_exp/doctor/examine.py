@@ -18,6 +18,7 @@ from snac_exp.doctor.recovery import Refuge, examine_file, last_good
 from snac_exp.doctor.report import GroupFigures, Report
 from snac_exp.doctor.values import examine_values, examine_weight_norm, weight_norm_ranges
 from snac_exp.errors import CheckpointError
+from snac_exp.tracking.run_folder import RunFolder
 
 
 def examine(source: Path, against: Path | None = None) -> Report:
@@ -86,7 +87,7 @@ def _first_of(run_dir: Path | None, patient: Patient) -> Patient | None:
     for entry in reversed(entries_of(run_dir)) if run_dir is not None else ():
         if patient.step is None or entry.step >= patient.step:
             return None
-        path = run_dir / "checkpoints" / entry.file if run_dir is not None else Path(entry.file)
+        path = RunFolder(run_dir).checkpoints / entry.file if run_dir is not None else Path(entry.file)
         if list(examine_file(path, entry)):
             continue
         return open_patient(path)

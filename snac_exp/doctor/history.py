@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from snac_exp.doctor.findings import Finding, note, problem
-from snac_exp.system.files import read_json
-from snac_exp.tracking.tracker import read_metrics
+from snac_exp.tracking.metrics_file import read_metrics
+from snac_exp.tracking.run_folder import RunFolder
 
 Line = Mapping[str, Any]
 
@@ -32,7 +32,7 @@ class Divergence:
 
 def lines_of(run_dir: Path | None, last_step: int | None) -> list[dict[str, Any]]:
     """The run's metrics.jsonl, up to a step."""
-    if run_dir is None or not (run_dir / "metrics.jsonl").is_file():
+    if run_dir is None or not RunFolder(run_dir).metrics.is_file():
         return []
     return [line for line in read_metrics(run_dir) if last_step is None or line["step"] <= last_step]
 
@@ -46,17 +46,19 @@ def divergence(lines: Sequence[Line]) -> Divergence | None:
 
 def examine_history(lines: Sequence[Line], run_dir: Path | None, *, whole_run: bool) -> Iterator[Finding]:
     """Findings about the losses; about the run itself only where it is looked at as a whole."""
-    found = divergence(lines)
-    if found is not None:
-        yield problem("history", "metrics.jsonl", f"step {found.step}: {found.reason}")
-    if run_dir is None or not whole_run:
+    if run_dir is None:
         return
-    status = read_json(run_dir / "status.json") if (run_dir / "status.json").is_file() else {}
+    found, folder = divergence(lines), RunFolder(run_dir)
+    if found is not None:
+        yield problem("history", folder.metrics.name, f"step {found.step}: {found.reason}")
+    if not whole_run:
+        return
+    status = folder.status() or {}
     error = (str(status.get("error") or "").strip().splitlines() or [""])[-1]
-    snapshots = sorted(path.name for path in (run_dir / "checkpoints").glob("nonfinite_*.pt"))
+    snapshots = sorted(path.name for path in folder.checkpoints.glob("nonfinite_*.pt"))
     failed = status.get("state") == "failed" and "DivergenceError" in error
     if failed:
-        yield problem("history", "status.json", error.rpartition("DivergenceError: ")[2])
+        yield problem("history", folder.status_file.name, error.rpartition("DivergenceError: ")[2])
     if snapshots:
         text = "the state before a step whose figures were not finite; nothing was updated with it"
         yield note("history", ", ".join(snapshots), text)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from snac_exp.checkpoints.store import FORMAT, CheckpointStore, Entry
 from snac_exp.errors import CheckpointError
+from snac_exp.tracking.run_folder import RunFolder
 
 Tensors = dict[str, Tensor]
 
@@ -67,14 +68,14 @@ class Patient:
 def run_of(path: Path) -> Path | None:
     """The run folder that a path is, or that a file lies in."""
     if path.is_dir():
-        return path if (path / "checkpoints").is_dir() else None
-    inside = path.resolve().parent
-    return inside.parent if inside.name == "checkpoints" and (inside.parent / "config.yaml").is_file() else None
+        return path if RunFolder(path).checkpoints.is_dir() else None
+    run = RunFolder.of_checkpoint(path)
+    return run.path if run is not None and run.config.is_file() else None
 
 
 def entries_of(run_dir: Path) -> list[Entry]:
     """The checkpoints that a run lists, newest first."""
-    return CheckpointStore(run_dir / "checkpoints", None, 1).entries()
+    return CheckpointStore(RunFolder(run_dir).checkpoints, None, 1).entries()
 
 
 def file_of(path: Path) -> Path:
@@ -89,7 +90,7 @@ def file_of(path: Path) -> Path:
         entries = entries_of(path)
         if not entries:
             raise CheckpointError(f"{path} lists no checkpoint in checkpoints/latest.json; give a file")
-        return path / "checkpoints" / entries[0].file
+        return RunFolder(path).checkpoints / entries[0].file
     for name in PLAIN_FILES:
         if (path / name).is_file():
             return path / name

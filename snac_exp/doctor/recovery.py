@@ -9,6 +9,7 @@ from snac_exp.doctor.findings import Finding, problem
 from snac_exp.doctor.opening import Patient, entries_of, open_patient
 from snac_exp.errors import CheckpointError
 from snac_exp.system.files import sha256_of_file
+from snac_exp.tracking.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,8 @@ class Refuge:
         if not self.newer:
             return f"go on from it with: {resume}"
         entries = "the first entry" if len(self.newer) == 1 else f"the first {len(self.newer)} entries"
-        return (
-            f"remove {entries} of {run_dir / 'checkpoints' / 'latest.json'} ({', '.join(self.newer)}), then: {resume}"
-        )
+        index = RunFolder(run_dir).checkpoints / "latest.json"
+        return f"remove {entries} of {index} ({', '.join(self.newer)}), then: {resume}"
 
 
 def last_good(
@@ -39,7 +39,7 @@ def last_good(
     """
     newer: list[str] = []
     for entry in entries_of(run_dir):
-        path = run_dir / "checkpoints" / entry.file
+        path = RunFolder(run_dir).checkpoints / entry.file
         late = before_step is not None and entry.step > before_step
         if not late and path.resolve() != unsound and not list(examine_file(path, entry)) and _opens(path, is_sound):
             return Refuge(path, entry.step, tuple(newer))

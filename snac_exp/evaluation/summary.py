@@ -20,8 +20,7 @@ from snac_exp.evaluation.utterances import spread
 from snac_exp.metrics import functions as metrics
 from snac_exp.system.files import write_json
 from snac_exp.system.torchaudio import functional as F_audio
-
-SUMMARY_FILE = "summary.json"
+from snac_exp.tracking.run_folder import RunFolder
 
 Scores = dict[str, list[float | None]]
 """`candidate/metric` -> one value per utterance, None where the metric is undefined."""
@@ -81,7 +80,7 @@ def summarize(
 
 def write_summary(run_dir: Path, summary: Mapping[str, float]) -> Path:
     """Write RUN_DIR/summary.json atomically; returns its path."""
-    path = Path(run_dir) / SUMMARY_FILE
+    path = RunFolder(run_dir).summary
     write_json(path, dict(summary))
     return path
 

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from snac_exp.errors import DataError
 from snac_exp.system.files import atomic_path
+from snac_exp.tracking.run_folder import RunFolder
 
-UTTERANCES_FILE = "utterances.parquet"
 _FIELDS = ("utterance", "seconds", "candidate")
 
 Utterance = tuple[str, float]
@@ -38,7 +38,7 @@ def write_utterances(
     ]
     fields = [("utterance", pa.string()), ("seconds", pa.float64()), ("candidate", pa.string())]
     schema = pa.schema([*fields, *((metric, pa.float64()) for metric in metrics)])
-    path = Path(run_dir) / UTTERANCES_FILE
+    path = RunFolder(run_dir).utterances
     with atomic_path(path) as temporary:
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary, compression="zstd")
     return path
@@ -50,7 +50,7 @@ def read_utterances(run_dir: Path) -> Scores:
     Raises:
         DataError: the file is not what `write_utterances` writes.
     """
-    path = Path(run_dir) / UTTERANCES_FILE
+    path = RunFolder(run_dir).utterances
     if not path.exists():
         return {}
     try:

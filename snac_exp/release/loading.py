@@ -21,12 +21,12 @@ from snac_exp.errors import CheckpointError
 from snac_exp.release.blueprint import Blueprint, check_finite, restore
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.system.hub import download, has_file, is_repo_id
+from snac_exp.tracking.run_folder import RunFolder
 
 DESCRIPTION_FILE = "snac_exp.json"
 TENSORS_FILE = "model.safetensors"
 FORMAT = "snac_exp multi-rate codec"
 VERSION = 1
-BEST = "best_model.pt"
 
 _UNREADABLE = (OSError, LookupError, TypeError, AttributeError)
 """What torch's reader raises, beside its own errors, where a checkpoint is cut off, damaged or another file."""
@@ -97,8 +97,8 @@ def describe_folder(blueprint: Blueprint, *, folded: bool) -> dict[str, Any]:
 def _open_directory(path: Path, allow_heads: Collection[str]) -> Opened:
     if (path / DESCRIPTION_FILE).is_file():
         return _open_exported(path, allow_heads)
-    if (path / "checkpoints").is_dir():
-        best = path / "checkpoints" / BEST
+    if RunFolder(path).checkpoints.is_dir():
+        best = RunFolder(path).best_model
         if not best.is_file():
             raise CheckpointError(f"{path} has no {best.name} yet: let it validate once, or give a checkpoint file")
         return _open_checkpoint(best, allow_heads)
@@ -127,7 +127,8 @@ def _open_checkpoint(path: Path, allow_heads: Collection[str]) -> Opened:
         "heads": config.get("heads"),
     }
     blueprint = Blueprint.parse(description, str(path), allow_heads)
-    run_dir = path.resolve().parents[1] if path.resolve().parent.name == "checkpoints" else None
+    run = RunFolder.of_checkpoint(path)
+    run_dir = None if run is None else run.path
     return Opened(restore(blueprint, weights, str(path)), blueprint, str(path), payload, run_dir)
 
 

@@ -13,8 +13,7 @@ from snac_exp.config.structure import structure
 from snac_exp.errors import CheckpointError, ConfigError
 from snac_exp.lm.frames import FrameLayout
 from snac_exp.lm.transformer import TokenTransformer
-
-BEST = "best_model.pt"
+from snac_exp.tracking.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,11 @@ def _file_of(source: Path) -> Path:
     """The checkpoint that a path names."""
     if source.is_file():
         return source
-    if (source / "checkpoints").is_dir():
-        best = source / "checkpoints" / BEST
+    run = RunFolder(source)
+    if run.checkpoints.is_dir():
+        best = run.best_model
         if not best.is_file():
-            raise CheckpointError(f"{source} has no {BEST} yet: let it validate once, or give a checkpoint file")
+            raise CheckpointError(f"{source} has no {best.name} yet: let it validate once, or give a checkpoint file")
         return best
     raise CheckpointError(f"{source} is neither a run folder nor a checkpoint: give one that train.py wrote")
 

@@ -179,7 +179,7 @@ def _announce(trainer: Trainer, setup: TrainingSetup) -> None:
 
 def _results(trainer: Trainer) -> list[str]:
     """Where everything lies."""
-    lines = [f"checkpoint: {trainer.store.directory / 'best_model.pt'}"]
+    lines = [f"checkpoint: {trainer.folder.best_model}"]
     folders = sorted(trainer.folder.samples.glob("epoch*"))[-1:]  # none where trainer.num_sample_clips is 0
     lines += [f"listen:     {path}" for folder in folders for path in sorted(folder.glob("*.wav"))]
     return lines + [f"look:       {path}" for folder in folders for path in sorted(folder.glob("*.png"))]

@@ -14,9 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from snac_exp.errors import ConfigError
+from snac_exp.sweeps.job_state import best_of
 from snac_exp.sweeps.ledger import Row
-from snac_exp.sweeps.sweep import SWEEP_FILE, Question, Sweep, best_of, metric_lines
-from snac_exp.tracking.run_state import RunState, facts_of, queue_states, run_state, status_of
+from snac_exp.sweeps.settings import SweepSettings
+from snac_exp.sweeps.sweep import Sweep
+from snac_exp.tracking.json_files import read_object
+from snac_exp.tracking.metrics_file import lines_of_kind
+from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.tracking.run_state import RunState, queue_states, run_state, slurm_job, status_of
+from snac_exp.tracking.sweep_folder import SweepFolder
 
 TAIL_BYTES = 1 << 16  # of metrics.jsonl: the last training lines
 NOT_RUNS = frozenset({"code", "checkpoints", "samples", "wandb", "slurm"})
@@ -85,8 +91,8 @@ def overview(folder: Path) -> list[Line]:
 
 def _folders(folder: Path) -> Iterator[Path]:
     """The folders of sweeps and of runs that are in no sweep, unless it is the folder itself."""
-    for name, folders, files in os.walk(folder):
-        if SWEEP_FILE in files or ("config.yaml" in files and "overrides.yaml" in files):
+    for name, folders, _ in os.walk(folder):
+        if SweepFolder(Path(name)).exists or RunFolder(Path(name)).exists:
             yield Path(name)
             folders.clear()
         else:
@@ -96,12 +102,12 @@ def _folders(folder: Path) -> Iterator[Path]:
 def _runs_in(path: Path) -> list[Found]:
     """The runs of a sweep, or the one run."""
     try:
-        if (path / SWEEP_FILE).exists():
+        if SweepFolder(path).exists:
             sweep = Sweep(path)
             return [_of_sweep(sweep.run_dir(row), sweep, row) for row in sweep.refresh()]
         parent = path.resolve().parent
-        if not (parent / SWEEP_FILE).is_file():
-            return [Found(path, job=(status_of(path) or {}).get("slurm_job_id"), cluster="slurm")]
+        if not SweepFolder(parent).exists:
+            return [Found(path, job=slurm_job(status_of(path)), cluster="slurm")]
         sweep = Sweep(parent)
         row = next((row for row in sweep.refresh() if row.run_dir == path.resolve().name), None)
         return [_of_sweep(path, sweep, row)]
@@ -119,7 +125,7 @@ def _line(folder: Path, item: Found, queue: dict[str, str]) -> Line:
     blank = Line(
         run=os.path.relpath(item.run_dir.resolve(), folder.resolve()),
         sweep=None if item.sweep is None else str(item.sweep.path),
-        metric=(item.sweep.question if item.sweep is not None else Question()).metric,
+        metric=(item.sweep.question if item.sweep is not None else SweepSettings()).metric,
         cluster=item.cluster if item.job else None,
         slurm_id=item.job,
         slurm_state=queue.get(item.job) if item.job else None,
@@ -138,10 +144,11 @@ def _filled(blank: Line, item: Found) -> Line:
     run_dir, row = item.run_dir, item.row
     status = status_of(run_dir) or {}
     found = RunState(row.state, row.error) if row is not None else run_state(status or None, blank.slurm_state)
-    last = _last_training_lines(run_dir / "metrics.jsonl")
+    last = _last_training_lines(RunFolder(run_dir).metrics)
     newest = last[-1] if last else {}
     step, num_steps = newest.get("step", status.get("step")), status.get("num_steps")
-    plan = facts_of(run_dir / "plan.json") if (run_dir / "plan.json").exists() else {}
+    plan_file = RunFolder(run_dir).plan
+    plan = read_object(plan_file) if plan_file.exists() else {}
     return replace(
         blank,
         state=found.state,
@@ -150,7 +157,7 @@ def _filled(blank: Line, item: Found) -> Line:
         step=step,
         num_steps=num_steps or plan.get("num_steps"),
         loss=newest.get("train/loss"),
-        best=best_of(run_dir, item.sweep.question if item.sweep is not None else Question()),
+        best=best_of(run_dir, item.sweep.question if item.sweep is not None else SweepSettings()),
         audio_seconds_per_second=newest.get("speed/audio_seconds_per_second"),
         eta_seconds=_seconds_left(status, last, step, num_steps or plan.get("num_steps"), found.state),
         heartbeat_seconds=max(0.0, time.time() - status["heartbeat"]) if "heartbeat" in status else None,
@@ -167,7 +174,7 @@ def _last_training_lines(path: Path) -> list[dict[str, Any]]:
         file.seek(max(0, path.stat().st_size - TAIL_BYTES))
         text = file.read()
     begun = text.partition(b"\n")[2] if len(text) == TAIL_BYTES else text
-    return metric_lines(path, begun, "train")
+    return lines_of_kind(path, begun, "train")
 
 
 def _seconds_left(

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from snac_exp.errors import ConfigError
 from snac_exp.status.overview import Line, overview
-from snac_exp.sweeps.sweep import SWEEP_FILE
 from snac_exp.system.folder_lock import holder_of
 from snac_exp.system.owner import Owner
 from snac_exp.system.slurm_queue import ACTIVE, job_states
 from snac_exp.tracking.run_state import status_of
+from snac_exp.tracking.sweep_folder import SweepFolder
 
 POLL_SECONDS = 0.5
 
@@ -28,7 +28,7 @@ def stop(folder: Path, wait_seconds: float) -> tuple[list[str], bool]:
     lines = overview(folder)
     if not lines:
         raise ConfigError(f"there is no run in {folder}")
-    driver = holder_of(folder) if (folder / SWEEP_FILE).is_file() else None
+    driver = holder_of(folder) if SweepFolder(folder).exists else None
     has_driver = driver is not None and driver.is_running_here()
     if driver is not None and has_driver:
         os.kill(driver.pid, signal.SIGTERM)  # it stops its jobs and begins no others

@@ -12,7 +12,6 @@ from snac_exp.sweeps.sweep import Sweep
 from snac_exp.system.folder_lock import holder_of
 from snac_exp.system.process import resume_command
 
-LOG_FILE = "driver.log"
 BEGIN_SECONDS = 60.0  # to import what it needs and take hold of the sweep
 POLL_SECONDS = 0.1
 FORWARDED = (signal.SIGINT, signal.SIGTERM)
@@ -30,7 +29,7 @@ def run_driver(sweep: Sweep, *arguments: str, wait: bool) -> int:
     if wait:
         process = subprocess.Popen(command, env=environment, cwd=sweep.directory, start_new_session=True)
         return _forwarding_signals(process)
-    log = sweep.path / LOG_FILE
+    log = sweep.driver_log
     with open(log, "ab") as file:
         process = subprocess.Popen(
             command, env=environment, cwd=sweep.directory, stdout=file, stderr=file, start_new_session=True

@@ -15,7 +15,8 @@ from snac_exp.config.moved import current_name
 from snac_exp.config.structure import structure
 from snac_exp.sweeps.jobs import Job, JobChecker, job_table, refuse_doubles
 from snac_exp.sweeps.ledger import Row
-from snac_exp.sweeps.sweep import Question, Sweep
+from snac_exp.sweeps.settings import SweepSettings
+from snac_exp.sweeps.sweep import Sweep
 from snac_exp.system.terminal import console
 
 
@@ -101,7 +102,7 @@ class SweepLauncher(Launcher):
         best = {row.hash: row.best for row in sweep.refresh()}
         return [_returned(best[job.hash]) for job in jobs]
 
-    def question(self) -> Question:
+    def question(self) -> SweepSettings:
         """The node `sweep`, set by +sweep=NAME and sweep.metric=…
 
         Raises:
@@ -110,11 +111,11 @@ class SweepLauncher(Launcher):
         assert self.config is not None
         node = OmegaConf.select(self.config, "sweep")
         if node is None:
-            return Question()
+            return SweepSettings()
         values = OmegaConf.to_container(node, resolve=True)
         if isinstance(values, dict) and values.get("name"):
             values["name"] = f"{OmegaConf.select(self.config, 'name')}_{values['name']}"
-        return structure(Question, values, "sweep")
+        return structure(SweepSettings, values, "sweep")
 
 
 def open_backend(facts: dict[str, Any]) -> Backend:

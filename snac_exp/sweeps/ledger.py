@@ -3,14 +3,11 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from snac_exp.errors import ConfigError
 from snac_exp.system.files import write_text
 from snac_exp.system.locks import one_at_a_time
-
-LEDGER_FILE = "ledger.jsonl"
-LOCK_FILE = ".ledger.lock"
+from snac_exp.tracking.sweep_folder import SweepFolder
 
 
 @dataclass
@@ -35,13 +32,13 @@ class Row:
         return f"job {self.job} ({' '.join(self.overrides) or 'as it stands'})"
 
 
-def read_ledger(sweep_dir: Path) -> list[Row]:
+def read_ledger(folder: SweepFolder) -> list[Row]:
     """All jobs in order; none before the first was written.
 
     Raises:
         ConfigError: a line is damaged.
     """
-    path = sweep_dir / LEDGER_FILE
+    path = folder.ledger
     if not path.exists():
         return []
     rows = []
@@ -55,12 +52,12 @@ def read_ledger(sweep_dir: Path) -> list[Row]:
     return rows
 
 
-def update_ledger(sweep_dir: Path, change: Callable[[list[Row]], list[Row]]) -> list[Row]:
+def update_ledger(folder: SweepFolder, change: Callable[[list[Row]], list[Row]]) -> list[Row]:
     """Apply a change to all rows, one process at a time; returns the rows written."""
-    with one_at_a_time(sweep_dir / LOCK_FILE):
-        before = read_ledger(sweep_dir)
+    with one_at_a_time(folder.ledger_lock):
+        before = read_ledger(folder)
         rows = change([Row(**asdict(row)) for row in before])
         if rows != before:
             lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
-            write_text(sweep_dir / LEDGER_FILE, "".join(lines))
+            write_text(folder.ledger, "".join(lines))
     return rows

@@ -18,9 +18,9 @@ from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import config_dir, explain
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
+from snac_exp.sweeps.bayesian.search import resume as resume_search
 from snac_exp.sweeps.launcher import Session, is_of_the_sweep, session
-from snac_exp.sweeps.search import resume as resume_search
-from snac_exp.sweeps.sweep import outcome
+from snac_exp.sweeps.outcome import outcome
 from snac_exp.system.stop_request import EXIT_PREEMPTED, Stopped
 
 # The default launcher and sweeper. Hydra's own ones of the name basic would run jobs in this process.

@@ -22,7 +22,9 @@ from snac_exp.config.compose import config_dir, explain
 from snac_exp.errors import ConfigError
 from snac_exp.sweeps.launcher import open_backend
 from snac_exp.sweeps.multirun import split_switches, with_parts
-from snac_exp.sweeps.sweep import Question, Sweep, outcome
+from snac_exp.sweeps.outcome import outcome
+from snac_exp.sweeps.settings import SweepSettings
+from snac_exp.sweeps.sweep import Sweep
 from snac_exp.system.files import read_json
 from snac_exp.system.stop_request import EXIT_PREEMPTED, Stopped, StopRequest
 from snac_exp.tracking.run_folder import RunFolder
@@ -56,7 +58,7 @@ def submit_shards(verb: str, arguments: Sequence[str]) -> int:
         print("\n".join(f"snac-exp {verb} {' '.join(job.overrides)}" for job in jobs))
         return 0
     backend = _backend(choices)
-    sweep = Sweep.create(jobs, Question(), backend, [verb, *arguments], again=switches["again"])
+    sweep = Sweep.create(jobs, SweepSettings(), backend, [verb, *arguments], again=switches["again"])
     print(f"sweep: {sweep.path}", flush=True)
     rows = sweep.add(jobs)
     try:

@@ -103,7 +103,7 @@ class Slurm:
     def _submit(self, sweep: Sweep, rows: Sequence[Row]) -> None:
         devices = _common_devices(sweep, rows)
         executor = submitit.AutoExecutor(
-            folder=sweep.path / "slurm" / "%j",
+            folder=sweep.slurm / "%j",
             cluster=self.cluster,
             **({"slurm_max_num_timeout": self.max_num_timeout} if self.cluster == "slurm" else {}),
         )

@@ -1,4 +1,4 @@
-"""The code and configs as they were at submission, so that a queued job is deaf to later edits."""
+"""The code and configs as they were at submission, so that later edits do not reach a queued job."""
 
 import shutil
 import subprocess
@@ -8,27 +8,27 @@ from snac_exp.config.compose import config_dir
 from snac_exp.errors import ConfigError
 from snac_exp.system.files import write_text
 from snac_exp.system.process import code_root
+from snac_exp.tracking.sweep_folder import SweepFolder
 
-CODE_FOLDER = "code"
 PACKAGES = ("snac_exp", "hydra_plugins")
 
 
-def take_snapshot(sweep_dir: Path) -> Path:
+def take_snapshot(folder: SweepFolder) -> Path:
     """Copy what is running now into SWEEP/code; returns that folder.
 
     From a checkout: every tracked file as it lies there, edits included, untracked files of the package, and all of
     conf/, local and untracked ones too. SWEEP/commit.txt and SWEEP/uncommitted.diff tell what that was in git's terms.
     From an installed package: the package. Jobs import from the copy, since it stands first in PYTHONPATH.
     """
-    root, target = code_root(), sweep_dir / CODE_FOLDER
+    root, target = code_root(), folder.code
     if _is_checkout(root):
         names = _git(root, "ls-files", "-z").split("\0")
         names += _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *PACKAGES).split("\0")
         _copy(root, target, sorted(set(filter(None, names))))
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
-        write_text(sweep_dir / "commit.txt", commit.stdout if commit.returncode == 0 else "no commit yet\n")
+        write_text(folder.commit, commit.stdout if commit.returncode == 0 else "no commit yet\n")
         diff = _git(root, "diff", "HEAD") if commit.returncode == 0 else ""
-        write_text(sweep_dir / "uncommitted.diff", diff.encode(errors="surrogateescape").decode(errors="replace"))
+        write_text(folder.diff, diff.encode(errors="surrogateescape").decode(errors="replace"))
     else:
         for package in PACKAGES:
             if (root / package).is_dir():

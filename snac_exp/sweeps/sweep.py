@@ -1,45 +1,35 @@
-"""The folder of a sweep: its jobs, its ledger, the snapshot they run from, and how it all goes.
+"""The folder of a sweep: its jobs, its ledger and the snapshot they run from.
 
 output_dir/sweeps/NAME/TIME-HASH/
     sweep.json ledger.jsonl commit.txt uncommitted.diff code/ jobs/ HASH_OF_JOB/ HASH_OF_JOB/ …
 """
 
 import json
-import math
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
+from snac_exp.sweeps.job_state import updated
 from snac_exp.sweeps.jobs import sweep_hash
-from snac_exp.sweeps.ledger import LEDGER_FILE, Row, read_ledger, update_ledger
+from snac_exp.sweeps.ledger import Row, read_ledger, update_ledger
+from snac_exp.sweeps.settings import SweepSettings
 from snac_exp.sweeps.snapshot import take_snapshot
 from snac_exp.system.files import read_json, write_json
 from snac_exp.system.folder_lock import holder_of, locked
 from snac_exp.system.slurm_queue import ACTIVE
+from snac_exp.tracking.json_files import read_object
 from snac_exp.tracking.run_folder import RunFolder, exclusive_folder
-from snac_exp.tracking.run_state import FINAL, facts_of, queue_states, run_state, status_of
+from snac_exp.tracking.run_state import FINAL, queue_states
+from snac_exp.tracking.sweep_folder import SweepFolder
 
-SWEEP_FILE = "sweep.json"
-JOBS_FOLDER = "jobs"  # what each job is to do, so that a run folder that was deleted can be made again
 ENDING_SECONDS = 120.0  # SLURM kills what does not leave by itself, after its KillWait of 30 s by default
 POLL_SECONDS = 0.5
-Goal = Literal["minimize", "maximize"]
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a sweep asks: the node `sweep` of conf/sweep/NAME.yaml, or this default for a free-form one."""
-
-    name: str | None = None
-    metric: str = "val/objective"
-    goal: Goal = "minimize"
-    question: str | None = None
 
 
 class AnyJob(Protocol):
@@ -57,17 +47,16 @@ class AnyJob(Protocol):
     def hash(self) -> str: ...
 
 
-class Sweep:
+class Sweep(SweepFolder):
     """A sweep on disk. All that is needed to go on with it lies in its folder."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        facts = facts_of(path / SWEEP_FILE, ("question", "backend", "directory"))
-        self.question = structure(Question, facts["question"])
-        self.backend: dict[str, Any] = facts["backend"]
-        self.search: dict[str, Any] | None = facts.get("search")  # of Bayesian search, else all jobs are known
-        self.directory = Path(facts["directory"])
-        self.code = path / "code"
+        super().__init__(path)
+        stored = read_object(self.settings, ("question", "backend", "directory"))
+        self.question = structure(SweepSettings, stored["question"])
+        self.backend: dict[str, Any] = stored["backend"]
+        self.search: dict[str, Any] | None = stored.get("search")  # of Bayesian search, else all jobs are known
+        self.directory = Path(stored["directory"])  # from which it was begun, and in which its jobs run
 
     @classmethod
     def open(cls, path: Path) -> "Sweep":
@@ -76,15 +65,18 @@ class Sweep:
         Raises:
             ConfigError: there is none, or its file is damaged.
         """
-        if not (path / SWEEP_FILE).is_file():
-            raise ConfigError(f"{path} is no sweep: it has no {SWEEP_FILE}; give the folder that the sweep printed")
+        folder = SweepFolder(path)
+        if not folder.exists:
+            raise ConfigError(
+                f"{path} is no sweep: it has no {folder.settings.name}; give the folder that the sweep printed"
+            )
         return cls(path.resolve())
 
     @classmethod
     def create(
         cls,
         jobs: Sequence[AnyJob],
-        question: Question,
+        question: SweepSettings,
         backend: dict[str, Any],
         command: list[str],
         *,
@@ -102,17 +94,17 @@ class Sweep:
         if search is not None:  # the same search with more trials is the same search
             meaning.append(json.dumps({**search, "num_trials": None}, sort_keys=True))
         parent, digest = Path(str(values["output_dir"])) / "sweeps" / name, sweep_hash(meaning)
-        earlier = sorted(path for path in parent.glob(f"*-{digest}*") if (path / SWEEP_FILE).is_file())
+        earlier = sorted(path for path in parent.glob(f"*-{digest}*") if SweepFolder(path).exists)
         if earlier and not again:
             raise ConfigError(
                 f"the same sweep is there already: {earlier[-1]}. Go on with it: snac-exp sweep resume={earlier[-1]}; "
                 "or add again=true to run all of it a second time"
             )
-        path = exclusive_folder(parent, digest).resolve()
-        take_snapshot(path)
-        facts = {"question": asdict(question), "backend": backend, "directory": str(Path.cwd()), "command": command}
-        write_json(path / SWEEP_FILE, facts | {"search": search, "created": time.time()})
-        return cls(path)
+        folder = SweepFolder(exclusive_folder(parent, digest).resolve())
+        take_snapshot(folder)
+        stored = {"question": asdict(question), "backend": backend, "directory": str(Path.cwd()), "command": command}
+        write_json(folder.settings, stored | {"search": search, "created": time.time()})
+        return cls(folder.path)
 
     def add(self, jobs: Sequence[AnyJob]) -> list[Row]:
         """Make folders and ledger rows of jobs, or find those that are there already; returns the rows."""
@@ -127,7 +119,7 @@ class Sweep:
             return rows + [row for row in new if row.hash not in known]
 
         hashes = {job.hash for job in jobs}
-        return [row for row in update_ledger(self.path, extended) if row.hash in hashes]
+        return [row for row in update_ledger(self, extended) if row.hash in hashes]
 
     def _make_folder(self, name: str, overrides: list[str], values: dict[str, Any]) -> None:
         folder = RunFolder.create(values, overrides, self.path / name)
@@ -135,14 +127,14 @@ class Sweep:
             write_json(folder.task, values["task"])
 
     def _job_file(self, name: str) -> Path:
-        return self.path / JOBS_FOLDER / f"{name}.json"
+        return self.jobs / f"{name}.json"
 
     def _restored(self, row: Row) -> bool:
         """Whether a job has its run folder; one that was deleted is made again, to begin at its first step."""
         if not self.run_dir(row).exists() and self._job_file(row.hash).exists():
-            facts = facts_of(self._job_file(row.hash), ("overrides", "values"))
-            self._make_folder(row.run_dir, facts["overrides"], facts["values"])
-        return (self.run_dir(row) / "config.yaml").exists()
+            stored = read_object(self._job_file(row.hash), ("overrides", "values"))
+            self._make_folder(row.run_dir, stored["overrides"], stored["values"])
+        return RunFolder(self.run_dir(row)).config.exists()
 
     def refuse_lost_code(self) -> None:
         """Jobs run from the snapshot; without it they would run whatever code is installed.
@@ -152,8 +144,8 @@ class Sweep:
         """
         if not (self.code / "snac_exp" / "__init__.py").is_file():
             raise ConfigError(
-                f"{self.code}, the code that the jobs of this sweep run, is gone: restore it (commit.txt and "
-                "uncommitted.diff beside it say what it was), or begin the sweep anew"
+                f"{self.code}, the code that the jobs of this sweep run, is gone: restore it ({self.commit.name} and "
+                f"{self.diff.name} beside it say what it was), or begin the sweep anew"
             )
 
     def refuse(self, index: int, varied: list[str], reason: str) -> None:
@@ -161,13 +153,13 @@ class Sweep:
         name = f"refused-{index}"
         (self.path / name).mkdir(exist_ok=True)
         RunFolder(self.path / name).set_status("failed", error=reason, attempts=0)
-        update_ledger(self.path, lambda rows: [*rows, Row(index, name, varied, name, "failed", error=reason)])
+        update_ledger(self, lambda rows: [*rows, Row(index, name, varied, name, "failed", error=reason)])
 
     def set_num_trials(self, num_trials: int) -> None:
         """Change how many trials a search may make."""
         assert self.search is not None
         self.search["num_trials"] = num_trials
-        write_json(self.path / SWEEP_FILE, read_json(self.path / SWEEP_FILE) | {"search": self.search})
+        write_json(self.settings, read_json(self.settings) | {"search": self.search})
 
     def run_dir(self, row: Row) -> Path:
         """The run folder of a job."""
@@ -175,12 +167,12 @@ class Sweep:
 
     def rows(self) -> list[Row]:
         """The ledger as it was last written."""
-        return read_ledger(self.path)
+        return read_ledger(self)
 
     def refresh(self) -> list[Row]:
-        """Bring the ledger up to the truth and return it."""
+        """Bring the ledger up to date with the run folders and the queue, and return it."""
         queue = self.queue()
-        return update_ledger(self.path, lambda rows: [self._refreshed(row, queue) for row in rows])
+        return update_ledger(self, lambda rows: [updated(row, self.run_dir(row), self.question, queue) for row in rows])
 
     def queue(self) -> dict[str, str]:
         """What the queue says of the jobs that were submitted and are not known to be finished, by their ids."""
@@ -196,7 +188,7 @@ class Sweep:
                     row.slurm_id, row.cluster, row.submitted, row.state = ids[row.hash], cluster, when, "queued"
             return rows
 
-        update_ledger(self.path, noted)
+        update_ledger(self, noted)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -258,83 +250,8 @@ class Sweep:
     def best(self) -> Row | None:
         """The job with the best value of the sweep's metric so far; None if nobody logged it."""
         measured = [row for row in self.rows() if row.best is not None]
-        sign = 1 if self.question.goal == "minimize" else -1
-        return min(measured, key=lambda row: sign * (row.best or 0.0), default=None)
+        return min(measured, key=lambda row: self.question.sign * (row.best or 0.0), default=None)
 
     def is_at_rest(self) -> bool:
         """Whether nothing more happens by itself; a job that has saved is at rest once the queue lets go of it."""
         return all(row.state in FINAL for row in self.refresh()) and not self.is_in_a_queue()
-
-    def _refreshed(self, row: Row, queue: dict[str, str]) -> Row:
-        """A row as its job is now; what cannot be read of one job is its error, and does not hide the others."""
-        try:
-            self._judge(row, queue)
-        except ConfigError as error:
-            row.state, row.error, row.best = "failed", str(error), None
-            return row
-        try:
-            row.best = best_of(self.run_dir(row), self.question)
-        except ConfigError as error:
-            row.best, row.error = None, str(error)
-        return row
-
-    def _judge(self, row: Row, queue: dict[str, str]) -> None:
-        in_queue = queue.get(row.slurm_id) if row.slurm_id else None
-        if not self.run_dir(row).exists() and in_queue not in ACTIVE:
-            row.state, row.error = "lost", f"its run folder is gone: {self.run_dir(row)}"
-            return
-        status = status_of(self.run_dir(row))
-        attempts = int((status or {}).get("attempts", 0))
-        if status is not None and status["state"] != "finished" and status["heartbeat"] < (row.submitted or 0.0):
-            status = None  # from before it was submitted again
-        found = run_state(status, in_queue)
-        row.state, row.error, row.attempts = found.state, found.error, attempts
-
-
-def metric_lines(path: Path, text: bytes, kind: str) -> list[dict[str, Any]]:
-    """The complete lines of one kind in a piece of metrics.jsonl.
-
-    Raises:
-        ConfigError: one of them is damaged.
-    """
-    try:
-        complete = text.rpartition(b"\n")[0].split(b"\n")
-        return [json.loads(line) for line in complete if f'"kind": "{kind}"'.encode() in line]
-    except ValueError as error:
-        raise ConfigError(f"{path} has a damaged line ({error}); restore it, or remove that line") from error
-
-
-def best_of(run_dir: Path, question: Question) -> float | None:
-    """The best value of the sweep's metric that a run has logged so far; None if it logged none.
-
-    Raises:
-        ConfigError: the record is damaged.
-    """
-    path = run_dir / "metrics.jsonl"
-    if not path.exists():
-        return None
-    lines = metric_lines(path, path.read_bytes(), "validation")
-    values = [float(line[question.metric]) for line in lines if line.get(question.metric) is not None]
-    values = [value for value in values if math.isfinite(value)]
-    if not values:
-        return None
-    return min(values) if question.goal == "minimize" else max(values)
-
-
-def outcome(sweep: Sweep) -> tuple[int, str]:
-    """Exit status and last words: 0 when all jobs are finished, else 1 with each of the others named."""
-    rows = sweep.refresh()
-    unfinished = [row for row in rows if row.state != "finished"]
-    lines = [f"{len(rows) - len(unfinished)} of {len(rows)} jobs finished: {sweep.path / LEDGER_FILE}"]
-    lines += [f"{row.title} {row.state}: {row.error or 'no error'}; see {sweep.run_dir(row)}" for row in unfinished]
-    missing = 0 if sweep.search is None else sweep.search["num_trials"] - len(rows)
-    if missing > 0:
-        lines.append(f"{missing} of {sweep.search['num_trials']} trials are not begun")  # type: ignore[index]
-    if unfinished or missing > 0:
-        lines.append(f"run what is missing or failed: snac-exp sweep resume={sweep.path}")
-    best = sweep.best()
-    if best is not None:
-        lines.append(f"best {sweep.question.metric}: {best.best:.6g} by {best.title}")
-    elif any((sweep.run_dir(row) / "metrics.jsonl").exists() for row in rows) and not unfinished:
-        lines.append(f"no run has logged {sweep.question.metric}; the next sweep needs another sweep.metric")
-    return (1 if unfinished or missing > 0 else 0), "\n".join(lines)

@@ -7,6 +7,8 @@ from typing import Any
 
 from snac_exp import __version__
 
+COMMIT_FILE, DIFF_FILE = "commit.txt", "uncommitted.diff"  # beside the code that a sweep's jobs run
+
 
 @dataclass(frozen=True)
 class CodeVersion:
@@ -31,7 +33,7 @@ def code_version(root: Path | None = None) -> CodeVersion:
     that were noted beside it when it was taken count.
     """
     root = (root or Path(__file__).resolve().parents[2]).resolve()
-    commit, diff = root.parent / "commit.txt", root.parent / "uncommitted.diff"
+    commit, diff = root.parent / COMMIT_FILE, root.parent / DIFF_FILE
     if commit.is_file() and diff.is_file():
         noted = commit.read_text(encoding="utf-8").strip()
         return CodeVersion(__version__, noted if _is_commit(noted) else None, diff.stat().st_size > 0)

@@ -13,8 +13,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-LOG_FILE = "train.log"
-NOTES_FILE = "notes.jsonl"
+from snac_exp.tracking.run_folder import RunFolder
 
 
 class EpochLike(Protocol):
@@ -53,8 +52,9 @@ class Console:
         self._rich = rich.console.Console(file=out or sys.stdout, force_terminal=live, soft_wrap=True)
         self._live = Live(console=self._rich, refresh_per_second=4, transient=True)
         self._is_live = self._rich.is_terminal and not quiet
-        self._notes = Path(run_dir) / NOTES_FILE
-        self._log = open(Path(run_dir) / LOG_FILE, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+        folder = RunFolder(Path(run_dir))
+        self._notes = folder.notes
+        self._log = open(folder.log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
         self._num_epochs, self._num_steps = num_epochs, num_steps
         self._every_seconds = every_seconds
         self._head, self._num_batches = "start", 0

@@ -8,8 +8,8 @@ import torch
 
 from snac_exp.errors import ConfigError
 from snac_exp.system.files import atomic_path
+from snac_exp.tracking.run_folder import RunFolder
 
-TRACE_FILE = "trace.json"
 NUM_OPERATIONS = 15
 
 
@@ -28,7 +28,7 @@ class StepProfiler:
         Raises:
             ConfigError: the run has no such steps.
         """
-        self._path, self._on_cuda, self._note = Path(run_dir) / TRACE_FILE, on_cuda, note
+        self._path, self._on_cuda, self._note = RunFolder(run_dir).trace, on_cuda, note
         self._first, self._last = steps or (0, 0)
         self._profiler: Any = None
         if steps is not None and not 2 <= self._first <= min(self._last, num_steps):

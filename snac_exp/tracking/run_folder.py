@@ -50,21 +50,30 @@ def meaning_hash(values: Mapping[str, Any]) -> str:
 
 
 class RunFolder:
-    """Paths and small files of a run; see outputs/README.md for the layout."""
+    """Paths and small files of a run; outputs/README.md describes them. No other module names a file of a run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
+        self.overrides = path / "overrides.yaml"
         self.plan = path / "plan.json"
         self.environment = path / "environment.json"
+        self.status_file = path / "status.json"
         self.metrics = path / "metrics.jsonl"
+        self.notes = path / "notes.jsonl"
         self.log = path / "train.log"
+        self.job_log = path / "job.log"  # what the process writes to its terminal, of a run in the background
         self.summary = path / "summary.json"
+        self.utterances = path / "utterances.parquet"  # the rows that the summary is the mean of
+        self.report = path / "report.html"
         self.checkpoints = path / "checkpoints"
+        self.best_model = self.checkpoints / "best_model.pt"
         self.samples = path / "samples"
-        self.job_log = path / "job.log"  # what the process writes to its terminal
+        self.init_from = path / "init_from.txt"  # how the weights of another run were taken over
         self.task = path / "task.json"  # of a job that is a verb: the verb and its arguments
-        self._status = path / "status.json"
+        self.trace = path / "trace.json"  # of the profiler
+        self.wandb = path / "wandb"
+        self.wandb_id = path / "wandb_id"
         self._beat = 0.0
 
     @classmethod
@@ -84,7 +93,7 @@ class RunFolder:
             "# The resolved config of this run; resume reads this file and nothing else.\n"
             + OmegaConf.to_yaml(dict(values)),
         )
-        write_text(folder.path / "overrides.yaml", OmegaConf.to_yaml(overrides))
+        write_text(folder.overrides, OmegaConf.to_yaml(overrides))
         return folder
 
     @classmethod
@@ -100,6 +109,17 @@ class RunFolder:
                 f"{path} is no run folder: it has no config.yaml; give the folder that training printed at its start"
             )
         return folder
+
+    @classmethod
+    def of_checkpoint(cls, path: Path) -> "RunFolder | None":
+        """The run folder in which a checkpoint file lies; None where it lies elsewhere."""
+        folder = cls(path.resolve().parents[1])
+        return folder if path.resolve().parent == folder.checkpoints else None
+
+    @property
+    def exists(self) -> bool:
+        """Whether the folder is a run's."""
+        return self.config.is_file() and self.overrides.is_file()
 
     def values(self) -> dict[str, Any]:
         """The stored resolved config."""
@@ -122,7 +142,7 @@ class RunFolder:
         """Write status.json: state is queued, running, finished, failed or preempted."""
         known = self.status() or {}
         known.update(state=state, **Owner.me().as_dict(), heartbeat=time.time(), **facts)
-        write_json(self._status, known)
+        write_json(self.status_file, known)
         self._beat = time.monotonic()
 
     def heartbeat(self, every_seconds: float = 10.0, **facts: Any) -> None:
@@ -132,9 +152,9 @@ class RunFolder:
 
     def status(self) -> dict[str, Any] | None:
         """What the run last said of itself; None before it was ever begun."""
-        if not self._status.exists():
+        if not self.status_file.exists():
             return None
-        value = read_json(self._status)
+        value = read_json(self.status_file)
         assert isinstance(value, dict)
         return value
 

@@ -1,18 +1,17 @@
-"""How a run really is: what it last said, corrected by what the kernel and SLURM know."""
+"""The state of a run: what its status.json says, corrected by what the kernel and SLURM know. Judged here alone."""
 
-import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from snac_exp.errors import ConfigError
-from snac_exp.system.files import read_json
 from snac_exp.system.owner import Owner
 from snac_exp.system.slurm_queue import ACTIVE, GONE, job_states
+from snac_exp.tracking.json_files import read_object
+from snac_exp.tracking.run_folder import RunFolder
 
 # Nothing more happens in these states unless somebody asks for it.
 FINAL = frozenset({"finished", "failed", "cancelled", "lost", "preempted"})
@@ -31,23 +30,23 @@ class RunState:
 def run_state(status: Mapping[str, Any] | None, queue: str | None) -> RunState:
     """The state of a run from its status.json (None: never begun) and its job's state in the queue (None: no job).
 
-    A process that is gone without having said so is lost. A job that waits in the queue is queued, whatever its last
-    start came to.
+    A process that ended without reporting how is lost. A job that waits in the queue is queued, however its last start
+    ended.
     """
-    said = None if status is None else str(status["state"])
+    reported = None if status is None else str(status["state"])
     error = _last_line(status)
-    if said == "finished":
+    if reported == "finished":
         return RunState("finished")
     if queue in WAITING:
         return RunState("queued", error)
     ended = queue is not None and queue not in ACTIVE
-    if said is None or said == "queued":
+    if reported is None or reported == "queued":
         return _never_begun(queue) if ended or _was_forgotten(status, queue) else RunState("queued")
-    if said == "running":
+    if reported == "running":
         return _unfinished(status or {}, queue) if ended or _is_dead(status or {}) else RunState("running")
-    if said == "preempted" and queue == "CANCELLED":
-        return RunState("cancelled", "cancelled; it saved before it left")
-    return RunState(said, error)
+    if reported == "preempted" and queue == "CANCELLED":
+        return RunState("cancelled", "cancelled; it had saved")
+    return RunState(reported, error)
 
 
 def _never_begun(queue: str | None) -> RunState:
@@ -72,7 +71,7 @@ def _unfinished(status: Mapping[str, Any], queue: str | None) -> RunState:
             else RunState("lost", "its process is gone")
         )
     why = "" if queue in (None, GONE) else f"; the queue says {queue}"
-    return RunState("lost", f"process {status['pid']} on {status['host']} is gone without a word{why}")
+    return RunState("lost", f"process {status['pid']} on {status['host']} ended without reporting its state{why}")
 
 
 def _is_dead(status: Mapping[str, Any]) -> bool:
@@ -106,21 +105,22 @@ def status_of(run_dir: Path) -> dict[str, Any] | None:
     Raises:
         ConfigError: it is damaged.
     """
-    path = run_dir / "status.json"
-    return facts_of(path, {"state", "heartbeat", *Owner.__dataclass_fields__}) if os.path.exists(path) else None
+    path = RunFolder(run_dir).status_file
+    return read_object(path, {"state", "heartbeat", *Owner.__dataclass_fields__}) if path.exists() else None
 
 
-def facts_of(path: Path, needed: Collection[str] = ()) -> dict[str, Any]:
-    """A JSON file that holds facts by name.
+def current_state(run_dir: Path) -> RunState:
+    """The state of a run that is in no sweep's queue, or of one by itself: SLURM is asked about the job that ran it.
 
     Raises:
-        ConfigError: it is damaged, or one of the facts that are needed is not there.
+        ConfigError: its status is damaged.
     """
-    try:
-        facts = read_json(path)
-    except ValueError as error:
-        raise ConfigError(f"{path} is damaged ({error}); restore it or remove it") from error
-    missing = sorted(set(needed) - facts.keys()) if isinstance(facts, dict) else sorted(needed)
-    if missing or not isinstance(facts, dict):
-        raise ConfigError(f"{path} is damaged: it lacks {', '.join(missing)}; restore it or remove it")
-    return facts
+    status = status_of(run_dir)
+    job = slurm_job(status)
+    return run_state(status, queue_states({job: "slurm"}).get(job) if job is not None else None)
+
+
+def slurm_job(status: Mapping[str, Any] | None) -> str | None:
+    """The id of the SLURM job in which a run last reported its state; None outside of SLURM."""
+    job = (status or {}).get("slurm_job_id")
+    return None if job is None else str(job)

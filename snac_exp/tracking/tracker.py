@@ -1,4 +1,4 @@
-"""What a run measured: metrics.jsonl is the truth, W&B mirrors it."""
+"""The values that a run logs: metrics.jsonl is authoritative, W&B mirrors it."""
 
 import json
 import math
@@ -10,13 +10,14 @@ from types import TracebackType
 from typing import Any
 
 from snac_exp.config.schema import Tracker as Settings
-from snac_exp.errors import CheckpointError, ConfigError
+from snac_exp.errors import ConfigError
 from snac_exp.system.files import sha256_of_file
+from snac_exp.tracking.metrics_file import read_metrics, rewind
+from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.wandb.key import require_key
 from snac_exp.tracking.wandb.mirror import WandbMirror
 from snac_exp.tracking.wandb.names import Identity, identity_of
 
-METRICS_FILE = "metrics.jsonl"
 MODES = ("off", "offline", "online")
 _HEADER = ("step", "epoch", "kind", "time")
 
@@ -31,7 +32,7 @@ class Tracker:
     """
 
     def __init__(self, run_dir: Path, mirror: WandbMirror | None, gives_models: bool = False) -> None:
-        self.path = Path(run_dir) / METRICS_FILE
+        self.path = RunFolder(Path(run_dir)).metrics
         self._mirror = mirror
         self._gives_models = gives_models
         self._num_lines = 0
@@ -98,7 +99,7 @@ class Tracker:
             raise ConfigError(f"tracker.mode is one of {', '.join(MODES)}, not {mode!r}")
         require_key(mode)
         run_dir.mkdir(parents=True, exist_ok=True)
-        num_lines = _rewind(run_dir / METRICS_FILE, resume_at)
+        num_lines = rewind(RunFolder(run_dir).metrics, resume_at)
         if mode == "off":
             return cls(run_dir, None)
         identity = Identity(run_name, group, job_type, list(tags), dict(config or {}))
@@ -148,7 +149,7 @@ class Tracker:
         Raises:
             CheckpointError: `position` is not the end of a line.
         """
-        self._num_lines = _rewind(self.path, position)
+        self._num_lines = rewind(self.path, position)
         if self._mirror is not None:
             self._mirror.rewind(self._num_lines)
 
@@ -178,41 +179,6 @@ class Tracker:
         self._num_lines += 1
         if self._mirror is not None:
             self._mirror.log(self._num_lines, line)
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All complete lines of a metrics.jsonl (or of a run folder's), in order.
-
-    A last line without its newline is left out: the run that is writing it, or was killed over it, has not said it yet.
-    """
-    path = Path(path)
-    if path.is_dir():
-        path = path / METRICS_FILE
-    complete = path.read_bytes().rpartition(b"\n")[0]
-    return [json.loads(line) for line in complete.split(b"\n") if line]
-
-
-def _rewind(path: Path, resume_at: int | None) -> int:
-    """Cut the file at `resume_at`, the end of a line; None: there must be nothing yet. Returns how many lines stay."""
-    size = path.stat().st_size if path.exists() else 0
-    if resume_at is None:
-        if size:
-            raise ConfigError(f"{path} has metrics already: resume that run, or give the new one a folder of its own")
-        return 0
-    if size < resume_at:
-        raise CheckpointError(
-            f"{path} has {size} bytes, but the checkpoint was written at byte {resume_at}: the file was cut or "
-            f"replaced; restore it, or resume from an older checkpoint"
-        )
-    if not size:
-        return 0
-    if resume_at and path.read_bytes()[resume_at - 1 : resume_at] != b"\n":
-        raise CheckpointError(
-            f"{path}: byte {resume_at}, where the checkpoint was written, is inside a line: the file was altered; "
-            f"restore it, or resume from an older checkpoint"
-        )
-    os.truncate(path, resume_at)
-    return path.read_bytes().count(b"\n")
 
 
 def _number(value: float) -> float | None:

@@ -10,9 +10,7 @@ from torch import nn
 from snac_exp.checkpoints.store import read_checkpoint
 from snac_exp.errors import CheckpointError
 from snac_exp.system.files import atomic_path
-
-BEST = Path("checkpoints") / "best_model.pt"
-REPORT_FILE = "init_from.txt"
+from snac_exp.tracking.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class WarmStart:
     def write(self, run_dir: Path) -> None:
         """Every tensor with its fate, one a line, to RUN_DIR/init_from.txt."""
         fates = [("loaded", self.loaded), ("kept", self.kept), ("unused", self.unused)]
-        with atomic_path(run_dir / REPORT_FILE) as path:
+        with atomic_path(RunFolder(run_dir).init_from) as path:
             path.write_text("".join(f"{fate}\t{name}\n" for fate, names in fates for name in names), encoding="utf-8")
 
 
@@ -48,7 +46,7 @@ def warm_start(model: nn.Module, source: Path, frozen: Collection[str]) -> WarmS
     Raises:
         CheckpointError: no such file, a tensor of another shape, nothing in common, or another frozen part.
     """
-    path = source / BEST if source.is_dir() else source
+    path = RunFolder(source).best_model if source.is_dir() else source
     saved, own = read_checkpoint(path)["model"], model.state_dict()
     common = [name for name in own if name in saved]
     if not common:

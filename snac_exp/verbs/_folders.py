@@ -10,7 +10,9 @@ from snac_exp.errors import ConfigError
 from snac_exp.report.charts.parallel import short_names
 from snac_exp.report.compare.comparison import Source
 from snac_exp.report.settings import text_of
-from snac_exp.sweeps.sweep import SWEEP_FILE, Question, Sweep
+from snac_exp.sweeps.settings import SweepSettings
+from snac_exp.sweeps.sweep import Sweep
+from snac_exp.tracking.sweep_folder import SweepFolder
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Given:
     """What the folders are: their runs, each once, and what the first sweep among them asks."""
 
     sources: list[Source]
-    question: Question | None
+    question: SweepSettings | None
 
 
 def split(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -46,7 +48,7 @@ def runs_of(folders: Sequence[Path]) -> Given:
     found: dict[Path, Source] = {}
     question = None
     for folder in folders:
-        if (folder / SWEEP_FILE).is_file():
+        if SweepFolder(folder).exists:
             sweep = Sweep.open(folder)
             question = question or sweep.question
             sources = _jobs(sweep)

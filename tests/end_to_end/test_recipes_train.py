@@ -10,7 +10,7 @@ import pytest
 from snac_exp.config.arguments import quoted
 from snac_exp.config.compose import compose_experiment, config_dir
 from snac_exp.runs import run
-from snac_exp.tracking.tracker import read_metrics
+from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.training.plan import Plan, unroll
 from snac_exp.verbs.training.train import main
 

@@ -12,7 +12,7 @@ import torch
 from recipe import ADVERSARY, recipe, run_dir
 
 from snac_exp.checkpoints.store import read_checkpoint
-from snac_exp.tracking.tracker import read_metrics
+from snac_exp.tracking.metrics_file import read_metrics
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")

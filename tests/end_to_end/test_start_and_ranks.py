@@ -17,7 +17,7 @@ from snac_exp.codec.checkpoint import load_directory, save_snac
 from snac_exp.config.arguments import quoted
 from snac_exp.data.codes.cache import cache_codes
 from snac_exp.data.prepared.manifest import Manifest
-from snac_exp.tracking.tracker import read_metrics
+from snac_exp.tracking.metrics_file import read_metrics
 
 ROOT = Path(__file__).parents[2]
 SHORT = ["trainer.max_steps_per_epoch=2", "checkpoint.every_steps=100"]

@@ -15,8 +15,8 @@ from snac_exp.checkpoints.store import read_checkpoint
 from snac_exp.codec.noise import noise_off
 from snac_exp.config.compose import experiment_of
 from snac_exp.losses.objective import Objective
+from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.run_folder import RunFolder
-from snac_exp.tracking.tracker import read_metrics
 from snac_exp.training.build import build
 from snac_exp.training.codec.validation import validate
 from snac_exp.verbs.training.train import main

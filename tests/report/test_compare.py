@@ -10,7 +10,7 @@ import pytest
 from snac_exp import cli
 from snac_exp.config.seeding import generator
 from snac_exp.errors import ConfigError, DataError
-from snac_exp.evaluation.utterance_rows import UTTERANCES_FILE, read_utterances, write_utterances
+from snac_exp.evaluation.utterance_rows import read_utterances, write_utterances
 from snac_exp.report.charts.parallel import parallel, short_names
 from snac_exp.report.compare.blind import LETTERS, shuffled
 from snac_exp.report.compare.comparison import Question, Source, compare
@@ -18,6 +18,7 @@ from snac_exp.report.compare.folder import Sound, write_comparison
 from snac_exp.report.compare.markdown_table import Slot
 from snac_exp.report.compare.sounds import listening_of
 from snac_exp.report.compare.text import markdown, markdown_table
+from snac_exp.tracking.run_folder import RunFolder
 from tests.report.folders import TRACEBACK, make_run, summary
 
 MINUS = "\N{MINUS SIGN}"
@@ -55,10 +56,10 @@ def test_utterances_come_back(tmp_path: Path) -> None:
         "a/b/x": {("speaker/00.wav", 1.0): 1.0},
         "c/y": {("speaker/00.wav", 1.0): 2.0, ("speaker/01.wav", 2.0): 3.0},
     }
-    table = pq.read_table(tmp_path / UTTERANCES_FILE)
+    table = pq.read_table(RunFolder(tmp_path).utterances)
     assert table.column_names == ["utterance", "seconds", "candidate", "x", "y"]
     assert table.num_rows == 4
-    (tmp_path / UTTERANCES_FILE).write_bytes(b"PAR1")
+    (RunFolder(tmp_path).utterances).write_bytes(b"PAR1")
     with pytest.raises(DataError, match="cannot be read"):
         read_utterances(tmp_path)
     assert read_utterances(tmp_path / "nowhere") == {}

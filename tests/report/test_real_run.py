@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from snac_exp.report.run.page import REPORT_FILE
 from snac_exp.report.run.record import read_record
+from snac_exp.tracking.run_folder import RunFolder
 from tests.report.chromium import Viewer
 from tests.report.test_pages import check, screenshots, viewer  # noqa: F401 (fixtures)
 
@@ -28,7 +28,7 @@ def test_the_demo_ends_with_a_page(tmp_path: Path, viewer: Viewer, screenshots: 
     assert [len(clip.files) for clip in run.clips] == [5, 5]
     seconds = sorted(soundfile.info(path).duration for path in (folder / "samples").rglob("clip*.wav"))
     num_pictures = num_voices(folder) + len(run.clips)
-    check(viewer, folder / REPORT_FILE, screenshots, num_voices(folder), num_pictures, seconds[0], seconds[-1])
+    check(viewer, RunFolder(folder).report, screenshots, num_voices(folder), num_pictures, seconds[0], seconds[-1])
     text = viewer.browser.run("return document.body.innerText")
     assert "✓\nfinished" in text or "✓finished" in text
     lines = done.stdout.splitlines()

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import re
 import time
 from html.parser import HTMLParser
@@ -128,7 +129,7 @@ def test_every_state_of_a_run_has_its_page(tmp_path: Path) -> None:
     bare = tmp_path / "d"
     bare.mkdir()
     (bare / "config.yaml").write_text("name: bare\n")
-    assert "Nothing was logged." in Page(write_report(bare)).words()
+    assert "Nothing was logged yet." in Page(write_report(bare)).words()
     quiet = make_run(tmp_path / "e", clips=0, lines=[line for line in metric_lines() if line["kind"] == "train"])
     words = Page(write_report(quiet)).words()
     assert "No clips: this run has written no samples" in words
@@ -138,6 +139,29 @@ def test_every_state_of_a_run_has_its_page(tmp_path: Path) -> None:
     (bare / "status.json").write_text("{")
     with pytest.raises(DataError, match=r"status\.json is not the JSON that a run writes"):
         write_report(bare)
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "reason"),
+    [
+        ("77|CANCELLED", "✕ cancelled", "cancelled before it could save; its last checkpoint stands"),
+        ("77|NODE_FAIL", "✕ lost", "process 4711 on node7 ended without reporting its state; the queue says NODE_FAIL"),
+        ("77|RUNNING", "running", "In progress Step 8 of 8"),
+        ("77|PENDING", "queued", "The run waits for its turn."),
+    ],
+)
+def test_slurm_is_asked_about_a_run_on_another_machine(
+    answer: str, state: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.parent.mkdir()
+    squeue.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{squeue.parent}:{os.environ['PATH']}")
+    said = {"state": "running", "host": "node7", "pid": 4711, "slurm_job_id": "77"}
+    words = Page(write_report(make_run(tmp_path / "run", status=said))).words()
+    assert state in words
+    assert reason in words
 
 
 def test_very_long_runs_make_small_pages_in_time(tmp_path: Path) -> None:

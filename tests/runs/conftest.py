@@ -9,7 +9,8 @@ import pytest
 from snac_exp.config.compose import compose_experiment
 from snac_exp.sweeps import local_pool as pool
 from snac_exp.sweeps.jobs import Job
-from snac_exp.sweeps.sweep import Question, Sweep
+from snac_exp.sweeps.settings import SweepSettings
+from snac_exp.sweeps.sweep import Sweep
 
 STUB = Path(__file__).with_name("stub_job.py")
 POOL = {"target": "snac_exp.sweeps.local_pool.Pool", "parameters": {"processes": 2}}
@@ -38,7 +39,7 @@ def make_sweep(tmp_path: Path, stub_jobs: None) -> Callable[..., Sweep]:
             overrides = [f"output_dir={tmp_path}", "tracker.mode=off", f"seed={index}", f"tracker.tags=[{deed}]"]
             experiment, values = compose_experiment(overrides)
             jobs.append(Job(index, overrides, [f"seed={index}"], experiment, values, 4, 16, 0.1))
-        sweep = Sweep.create(jobs, Question(), POOL, [], again=True)
+        sweep = Sweep.create(jobs, SweepSettings(), POOL, [], again=True)
         sweep.add(jobs)
         return sweep
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from snac_exp.runs import ranks
+from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.run_folder import RunFolder, SilentRunFolder
 from snac_exp.tracking.silent import SilentConsole, SilentTracker
-from snac_exp.tracking.tracker import read_metrics
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,11 +11,11 @@ from optuna.trial import TrialState
 
 from snac_exp import cli
 from snac_exp.errors import ConfigError
-from snac_exp.sweeps import search
+from snac_exp.sweeps.bayesian import search
+from snac_exp.sweeps.bayesian.proposals import Refused, Search, propose
+from snac_exp.sweeps.bayesian.space import Dimension, corners, size
 from snac_exp.sweeps.ledger import Row
 from snac_exp.sweeps.multirun import multirun
-from snac_exp.sweeps.proposals import Refused, Search, propose
-from snac_exp.sweeps.search_space import Dimension, corners, size
 from snac_exp.sweeps.sweep import Sweep
 
 RATE = "lr.phases.main.groups.trunk"

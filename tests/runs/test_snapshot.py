@@ -9,6 +9,7 @@ import pytest
 from snac_exp.sweeps import snapshot
 from snac_exp.sweeps.snapshot import take_snapshot
 from snac_exp.system.process import code_environment
+from snac_exp.tracking.sweep_folder import SweepFolder
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_holds_edits_untracked_code_and_all_of_conf(checkout: Path, tmp_path: Path) -> None:
-    target = take_snapshot(tmp_path / "sweep")
+    target = take_snapshot(SweepFolder(tmp_path / "sweep"))
     names = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
     assert names == {
         "snac_exp/__init__.py", "snac_exp/new.py", "conf/train.yaml", "conf/experiment/mine.yaml",
@@ -53,7 +54,7 @@ def test_it_holds_edits_untracked_code_and_all_of_conf(checkout: Path, tmp_path:
 
 
 def test_a_process_of_the_snapshot_imports_it_even_from_the_checkout(checkout: Path, tmp_path: Path) -> None:
-    target = take_snapshot(tmp_path / "sweep")
+    target = take_snapshot(SweepFolder(tmp_path / "sweep"))
     (checkout / "snac_exp/__init__.py").write_text("VALUE = 3\n")
     done = subprocess.run(
         [sys.executable, "-c", "import snac_exp; print(snac_exp.VALUE)"],
@@ -70,6 +71,6 @@ def test_an_installed_package_is_copied_whole(tmp_path: Path, monkeypatch: pytes
     (root / "torch").mkdir()
     monkeypatch.setattr(snapshot, "code_root", lambda: root)
     monkeypatch.setattr(snapshot, "config_dir", lambda: root / "snac_exp/conf")
-    target = take_snapshot(tmp_path / "sweep")
+    target = take_snapshot(SweepFolder(tmp_path / "sweep"))
     assert sorted(path.name for path in target.iterdir()) == ["snac_exp"]
     assert (target / "snac_exp/conf/train.yaml").is_file()

@@ -21,14 +21,16 @@ from snac_exp.errors import ConfigError
 from snac_exp.status.stopping import stop
 from snac_exp.sweeps import slurm
 from snac_exp.sweeps.multirun import multirun
+from snac_exp.sweeps.outcome import outcome
 from snac_exp.sweeps.slurm import TrainJob
 from snac_exp.sweeps.snapshot import take_snapshot
-from snac_exp.sweeps.sweep import Sweep, outcome
+from snac_exp.sweeps.sweep import Sweep
 from snac_exp.system.files import read_json, write_json
 from snac_exp.system.process import code_environment
+from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.run_state import status_of
-from snac_exp.tracking.tracker import read_metrics
+from snac_exp.tracking.sweep_folder import SweepFolder
 from snac_exp.verbs.training import train as entry
 
 ROOT = Path(__file__).parents[2]
@@ -226,7 +228,7 @@ def test_jobs_are_submitted_once_by_two_that_resume_and_their_ids_are_noted(
 
 def test_what_slurm_is_asked_for(tiny: list[str], tmp_path: Path) -> None:
     """Account and partition from conf/local, the rest from overrides; nothing of the submitting shell's own job."""
-    checkout = take_snapshot(tmp_path / "copy")
+    checkout = take_snapshot(SweepFolder(tmp_path / "copy"))
     (checkout / "conf/local/slurm.yaml").write_text("account: speech\npartition: gpu\nsetup: [module load cuda]\n")
     for name, text in FAKES.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")

@@ -15,8 +15,10 @@ import pytest
 from snac_exp import cli
 from snac_exp.errors import ConfigError, guarded
 from snac_exp.sweeps import local_pool as pool
+from snac_exp.sweeps.job_state import best_of
 from snac_exp.sweeps.local_pool import Pool
-from snac_exp.sweeps.sweep import Sweep, best_of, outcome
+from snac_exp.sweeps.outcome import outcome
+from snac_exp.sweeps.sweep import Sweep
 from snac_exp.system.files import write_json
 from snac_exp.system.folder_lock import locked
 from snac_exp.tracking.run_state import status_of
@@ -80,17 +82,17 @@ def test_a_driver_asked_to_stop_lets_its_jobs_save(make_sweep: MakeSweep) -> Non
 def test_the_same_sweep_is_refused_unless_asked_for_again(make_sweep: MakeSweep, tmp_path: Path) -> None:
     from snac_exp.config.compose import compose_experiment
     from snac_exp.sweeps.jobs import Job
-    from snac_exp.sweeps.sweep import Question
+    from snac_exp.sweeps.settings import SweepSettings
 
     overrides = [f"output_dir={tmp_path}", "tracker.mode=off"]
     experiment, values = compose_experiment(overrides)
     job = Job(0, overrides, [], experiment, values, 4, 16, 0.1)
     backend = {"target": "snac_exp.sweeps.local_pool.Pool", "parameters": {}}
-    first = Sweep.create([job], Question(), backend, [], again=False)
+    first = Sweep.create([job], SweepSettings(), backend, [], again=False)
     first.add([job])
     with pytest.raises(ConfigError, match="the same sweep is there already"):
-        Sweep.create([job], Question(), backend, [], again=False)
-    second = Sweep.create([job], Question(), backend, [], again=True)
+        Sweep.create([job], SweepSettings(), backend, [], again=False)
+    second = Sweep.create([job], SweepSettings(), backend, [], again=True)
     assert second.path != first.path
     assert first.add([job])[0].hash == job.hash  # attached, not doubled
     assert len(first.rows()) == 1

@@ -26,7 +26,8 @@ from snac_exp.status.overview import Line, overview
 from snac_exp.sweeps.snapshot import take_snapshot
 from snac_exp.system.process import code_environment, without_slurm
 from snac_exp.system.slurm_queue import job_states
-from snac_exp.tracking.tracker import read_metrics
+from snac_exp.tracking.metrics_file import read_metrics
+from snac_exp.tracking.sweep_folder import SweepFolder
 
 pytestmark = pytest.mark.skipif(os.environ.get("SNAC_EXP_TEST_SLURM") != "1", reason="make test-slurm runs these")
 ROOT = Path(__file__).parents[2]
@@ -227,7 +228,7 @@ def test_scancel_saves_is_no_success_and_can_be_taken_up(places: list[str], tmp_
 
 
 def test_edits_after_submission_do_not_reach_a_queued_job(places: list[str], tmp_path: Path) -> None:
-    checkout = take_snapshot(tmp_path / "copy")
+    checkout = take_snapshot(SweepFolder(tmp_path / "copy"))
     held = [*LAUNCHER, "+hydra.launcher.additional_parameters.hold=true", "wait=false"]
     asked = ["timeout_min=7", "cpus_per_task=2", "gpus_per_node=1", "mem_gb=2", "partition=cpu"]
     done = train("-m", *recipe(2), *places, *held, *(f"hydra.launcher.{item}" for item in asked), root=checkout)

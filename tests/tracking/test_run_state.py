@@ -56,4 +56,4 @@ def test_the_reason_is_told() -> None:
     assert run_state(status("failed", error="Traceback\n  File …\nValueError: why\n"), None).error == "ValueError: why"
     lost = run_state(status("running", ELSEWHERE), "OUT_OF_MEMORY").error
     assert lost is not None
-    assert lost.endswith("on another is gone without a word; the queue says OUT_OF_MEMORY")
+    assert lost.endswith("on another ended without reporting its state; the queue says OUT_OF_MEMORY")

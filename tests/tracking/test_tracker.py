@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from snac_exp.errors import CheckpointError, ConfigError
+from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.panels import write_clips
-from snac_exp.tracking.tracker import Tracker, read_metrics
+from snac_exp.tracking.tracker import Tracker
 from snac_exp.tracking.wandb.file import history
 
 

@@ -17,8 +17,9 @@ from snac_exp.config.schema import Tracker as Settings
 from snac_exp.errors import CheckpointError, ConfigError
 from snac_exp.system.code_version import CodeVersion, code_version
 from snac_exp.system.files import sha256_of_file, write_json
+from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.panels import write_clips
-from snac_exp.tracking.tracker import Tracker, read_metrics
+from snac_exp.tracking.tracker import Tracker
 from snac_exp.tracking.wandb.file import history, records, rewind
 from snac_exp.tracking.wandb.key import has_key
 from snac_exp.tracking.wandb.names import identity_of, tags_of

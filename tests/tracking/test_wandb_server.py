@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from snac_exp import cli
-from snac_exp.tracking.tracker import Tracker, read_metrics
+from snac_exp.tracking.metrics_file import read_metrics
+from snac_exp.tracking.tracker import Tracker
 from tests.tracking.wandb_server import WandbServer
 
 KEY = "a" * 40

@@ -12,12 +12,12 @@ import yaml
 from snac_exp import __version__
 from snac_exp.codec.geometry import Geometry
 from snac_exp.errors import CheckpointError
-from snac_exp.evaluation.summary import SUMMARY_FILE
 from snac_exp.release.blueprint import Blueprint
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.files.audio import rate_label
 from snac_exp.release.loading import Opened
 from snac_exp.system.files import read_json
+from snac_exp.tracking.run_folder import RunFolder
 
 RECIPE_KEYS = ("heads", "init", "curriculum", "lr", "loss", "task", "trainer", "seed")
 """Parts of the stored config that belong into a card; the others say where files lie on somebody's machine."""
@@ -94,7 +94,7 @@ def _summary(opened: Opened) -> dict[str, float]:
     Raises:
         CheckpointError: it is there but damaged.
     """
-    path = None if opened.run_dir is None else opened.run_dir / SUMMARY_FILE
+    path = None if opened.run_dir is None else RunFolder(opened.run_dir).summary
     if path is None or not path.is_file():
         return {}
     try:
@@ -140,7 +140,7 @@ def _data_summary(opened: Opened, texts: CardTexts) -> str:
     data = _config(opened).get("data")
     if isinstance(data, dict) and "_target_" in data:
         lines.append(f"Read by `{_line(str(data['_target_']))}`.")
-    plan = None if opened.run_dir is None else opened.run_dir / "plan.json"
+    plan = None if opened.run_dir is None else RunFolder(opened.run_dir).plan
     if plan is not None and plan.is_file():
         lines.append(f"{read_json(plan)['num_items'][0]} training utterances.")
     return " ".join(lines)

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from snac_exp.tracking.console import NOTES_FILE
+from snac_exp.tracking.run_folder import RunFolder
 
 MOST_NOTES = 200
 
@@ -52,7 +52,7 @@ class Notes:
 
 def read_notes(run_dir: Path, log: str) -> Notes:
     """The notes of a run folder, from notes.jsonl or else from the text of its train.log."""
-    path = run_dir / NOTES_FILE
+    path = RunFolder(run_dir).notes
     found = _recorded(path) if path.exists() else _logged(log)
     others = [note for note in found if note.source != "preflight"]
     return Notes(

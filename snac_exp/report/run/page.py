@@ -21,8 +21,8 @@ from snac_exp.report.run.record import Record, read_record
 from snac_exp.report.run.speed import step_split
 from snac_exp.report.settings import ABSENT, differs_from_defaults
 from snac_exp.system.files import write_text
+from snac_exp.tracking.run_folder import RunFolder
 
-REPORT_FILE = "report.html"
 MOST_MEGABYTES = 24.0
 """Of sound in a page, by default: what a browser opens at once, and a mail may carry."""
 
@@ -50,7 +50,7 @@ def write_report(run_dir: Path, most_megabytes: float = MOST_MEGABYTES) -> Path:
     Raises:
         ConfigError: there is no run. DataError: a file of the run is not what a run writes.
     """
-    path = Path(run_dir) / REPORT_FILE
+    path = RunFolder(run_dir).report
     write_text(path, report_page(read_record(Path(run_dir)), most_megabytes))
     return path
 

@@ -1,4 +1,4 @@
-"""A run folder as a reader finds it: whatever is there yet, and the truth about how it stands."""
+"""A run folder as a reader finds it: whatever is there yet, and the state of the run."""
 
 import json
 from collections.abc import Mapping
@@ -10,19 +10,23 @@ from snac_exp.errors import DataError
 from snac_exp.report.charts.series import Metrics, read_series
 from snac_exp.report.listening.clips import Clip, find_clips
 from snac_exp.system.files import read_json
-from snac_exp.system.owner import Owner
-from snac_exp.tracking.console import LOG_FILE
 from snac_exp.tracking.run_folder import RunFolder
-from snac_exp.tracking.tracker import METRICS_FILE
+from snac_exp.tracking.run_state import current_state
 
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What a run folder holds; empty where a run has not come so far."""
+    """What a run folder holds; empty where a run has not come so far.
+
+    state, error: see snac_exp.tracking.run_state. traceback: of a run that failed.
+    """
 
     path: Path
     config: Mapping[str, Any]
     overrides: tuple[str, ...]
+    state: str
+    error: str | None
+    traceback: str | None
     status: Mapping[str, Any]
     plan: Mapping[str, Any]
     environment: Mapping[str, Any]
@@ -35,28 +39,6 @@ class Record:
     def name(self) -> str:
         """Of the recipe."""
         return str(self.config.get("name") or self.path.name)
-
-    @property
-    def state(self) -> str:
-        """running, finished, failed, preempted, queued; `lost` if it says running and its process on this machine is
-        gone, `not begun` without a status."""
-        said = str(self.status.get("state", "not begun"))
-        if said != "running" or "process_started" not in self.status:
-            return said
-        owner = Owner.from_dict(dict(self.status))
-        return "lost" if owner.is_here and not owner.is_running_here() else said
-
-    @property
-    def traceback(self) -> str | None:
-        """Of a run that failed."""
-        return str(self.status.get("error") or "").strip() or None
-
-    @property
-    def error(self) -> str | None:
-        """The last line of the traceback."""
-        if self.traceback is None:
-            return "its process is gone without a word" if self.state == "lost" else None
-        return self.traceback.splitlines()[-1]
 
     @property
     def step(self) -> int:
@@ -74,20 +56,25 @@ def read_record(path: Path) -> Record:
     """Read a run folder.
 
     Raises:
-        ConfigError: there is no run. DataError: a file of it is no JSON.
+        ConfigError: there is no run, or its status is damaged. DataError: a file of it is no JSON.
     """
     folder = RunFolder.open(path)
+    status = _json(folder.status_file)
+    state = current_state(path)
     return Record(
         path=path.resolve(),
         config=folder.values(),
-        overrides=_overrides(path / "overrides.yaml"),
-        status=_json(path / "status.json"),
+        overrides=_overrides(folder.overrides),
+        state=state.state,
+        error=state.error,
+        traceback=str(status.get("error") or "").strip() or None,
+        status=status,
         plan=_json(folder.plan),
         environment=_json(folder.environment),
         summary=_json(folder.summary),
-        metrics=read_series(path / METRICS_FILE),
+        metrics=read_series(folder.metrics),
         clips=tuple(find_clips(folder.samples)),
-        log=_text(path / LOG_FILE),
+        log=_text(folder.log),
     )
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from snac_exp.errors import ConfigError
 from snac_exp.system.files import read_json, sha256_of_file, write_text
+from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.sections import define_axes
 from snac_exp.tracking.wandb.file import history, rewind
 from snac_exp.tracking.wandb.key import WAYS_OUT, require_key
 from snac_exp.tracking.wandb.names import Identity
 
-ID_FILE = "wandb_id"
 CLIPS_FILE = "clips.json"  # in a folder of samples: one row of metrics per clip and signal
 _STAGING = "WANDB_DATA_DIR"
 
@@ -61,7 +61,7 @@ class WandbMirror:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read at import: no crash reports over the network
         self._owns_staging = _STAGING not in os.environ
         if self._owns_staging:  # else artifacts wait for their upload in the home folder
-            os.environ[_STAGING] = str(self._run_dir / "wandb" / "data")
+            os.environ[_STAGING] = str(RunFolder(self._run_dir).wandb / "data")
         import wandb
 
         about = self._identity
@@ -159,7 +159,7 @@ def _media(folder: Path) -> dict[str, Any]:
 
 def _kept_id(run_dir: Path) -> str:
     """The run folder's W&B run id, made on first use and on disk before W&B starts."""
-    path = run_dir / ID_FILE
+    path = RunFolder(run_dir).wandb_id
     if not path.exists():
         write_text(path, secrets.token_hex(4) + "\n")
     return path.read_text(encoding="utf-8").strip()
@@ -167,7 +167,7 @@ def _kept_id(run_dir: Path) -> str:
 
 def _await_another_second(run_dir: Path, run_id: str) -> None:
     """W&B names the folder of an offline run by the second, and would write over one of the same name."""
-    while (run_dir / "wandb" / f"offline-run-{time.strftime('%Y%m%d_%H%M%S')}-{run_id}").exists():
+    while (RunFolder(run_dir).wandb / f"offline-run-{time.strftime('%Y%m%d_%H%M%S')}-{run_id}").exists():
         time.sleep(0.05)
 
 
@@ -177,7 +177,7 @@ def _rewound(run_dir: Path, run_id: str, num_lines: int) -> int:
     A file that `wandb sync` has uploaded stays as it is, since the server has its rows.
     """
     last = 0
-    for path in sorted(run_dir.glob(f"wandb/offline-run-*/run-{run_id}.wandb")):
+    for path in sorted(RunFolder(run_dir).wandb.glob(f"offline-run-*/run-{run_id}.wandb")):
         is_uploaded = path.with_suffix(".wandb.synced").exists()
         last = max(last, max((row["_step"] for row in history(path)), default=0) if is_uploaded else 0)
         last = last if is_uploaded else max(last, rewind(path, num_lines))

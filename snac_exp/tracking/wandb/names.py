@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from snac_exp.system.code_version import code_version
+from snac_exp.tracking.sweep_folder import SweepFolder
 
-SWEEP_FILE = "sweep.json"  # beside the run folders of a sweep
 MAX_TAG_LENGTH = 64  # W&B refuses longer ones
 
 
@@ -30,7 +30,7 @@ class Identity:
 def identity_of(values: Mapping[str, Any], run_dir: Path, verb: str = "train") -> Identity:
     """The identity of a run with the resolved config `values` in its folder."""
     run_dir = Path(run_dir).resolve()
-    group = f"{run_dir.parent.parent.name}/{run_dir.parent.name}" if (run_dir.parent / SWEEP_FILE).is_file() else None
+    group = f"{run_dir.parent.parent.name}/{run_dir.parent.name}" if SweepFolder(run_dir.parent).exists else None
     config = dict(values) | {"code": code_version().as_dict()}
     return Identity(f"{values['name']}/{run_dir.name}", group, verb, tags_of(values), config)
 

@@ -71,7 +71,7 @@ class TokenEvaluator(Evaluator):
         final = self.validate(fabric)
         specs = self._specs()
         baseline = unigram_figures(self.splits, specs)
-        path = folder.path / "summary.json"
+        path = folder.summary
         write_json(path, {"task": "rvq_lm", "validation": final, "unigram": baseline, "num_windows": len(specs)})
         ours, known = final["bits_per_second"], baseline["bits_per_second"]
         gain = f"{abs(1 - ours / known):.0%} {'fewer' if ours <= known else 'more'}"

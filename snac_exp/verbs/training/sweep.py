@@ -14,10 +14,11 @@ from pathlib import Path
 
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
-from snac_exp.sweeps import search
+from snac_exp.sweeps.bayesian import search
 from snac_exp.sweeps.launcher import open_backend
+from snac_exp.sweeps.outcome import outcome
 from snac_exp.sweeps.shards import submit_shards
-from snac_exp.sweeps.sweep import Sweep, outcome
+from snac_exp.sweeps.sweep import Sweep
 from snac_exp.system.stop_request import EXIT_PREEMPTED, Stopped
 from snac_exp.verbs._options import folder_and_options
 from snac_exp.verbs.discovery import verb_files

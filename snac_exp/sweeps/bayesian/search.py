@@ -13,12 +13,14 @@ from hydra.core.override_parser.types import Override
 
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError, guarded
+from snac_exp.sweeps.bayesian.proposals import Refused, Search, propose, study_of_rows
+from snac_exp.sweeps.bayesian.space import Dimension, corners
 from snac_exp.sweeps.driver import run_driver
 from snac_exp.sweeps.jobs import Job, JobChecker, job_table
 from snac_exp.sweeps.launcher import SweepLauncher, open_backend, session
-from snac_exp.sweeps.proposals import Refused, Search, propose, study_of_rows
-from snac_exp.sweeps.search_space import Dimension, corners
-from snac_exp.sweeps.sweep import Goal, Sweep, outcome
+from snac_exp.sweeps.outcome import outcome
+from snac_exp.sweeps.settings import Goal
+from snac_exp.sweeps.sweep import Sweep
 from snac_exp.system.folder_lock import locked
 from snac_exp.system.stop_request import EXIT_PREEMPTED, Stopped
 from snac_exp.system.terminal import console
@@ -62,7 +64,7 @@ def resume(sweep: Sweep, *, wait: bool, num_trials: int | None = None) -> int:
         if num_trials < len(sweep.rows()):
             raise ConfigError(f"num_trials={num_trials}: there are {len(sweep.rows())} trials already")
         sweep.set_num_trials(num_trials)
-    return run_driver(sweep, "snac_exp.sweeps.search", str(sweep.path), wait=wait)
+    return run_driver(sweep, "snac_exp.sweeps.bayesian.search", str(sweep.path), wait=wait)
 
 
 def drive(sweep: Sweep) -> None:

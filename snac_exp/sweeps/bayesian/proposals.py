@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from snac_exp.config.seeding import derive_seed
 from snac_exp.errors import ConfigError
+from snac_exp.sweeps.bayesian.space import Dimension, size, values_of
 from snac_exp.sweeps.jobs import Job, JobChecker
 from snac_exp.sweeps.ledger import Row
-from snac_exp.sweeps.search_space import Dimension, size, values_of
-from snac_exp.sweeps.sweep import Goal
+from snac_exp.sweeps.settings import Goal
 
 if TYPE_CHECKING:
     from optuna import Study

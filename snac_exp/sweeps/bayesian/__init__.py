@@ -1,0 +1,1 @@
+"""Bayesian search: trials proposed by Optuna from the results of those before."""

@@ -1,0 +1,30 @@
+"""What came of a sweep, in words and as an exit status."""
+
+from snac_exp.sweeps.ledger import Row
+from snac_exp.sweeps.sweep import Sweep
+from snac_exp.tracking.run_folder import RunFolder
+
+
+def outcome(sweep: Sweep) -> tuple[int, str]:
+    """Exit status and last words: 0 when all jobs are finished, else 1 with each of the others named."""
+    rows = sweep.refresh()
+    unfinished = [row for row in rows if row.state != "finished"]
+    lines = [f"{len(rows) - len(unfinished)} of {len(rows)} jobs finished: {sweep.ledger}"]
+    lines += [f"{row.title} {row.state}: {row.error or 'no error'}; see {sweep.run_dir(row)}" for row in unfinished]
+    num_trials = len(rows) if sweep.search is None else int(sweep.search["num_trials"])
+    if num_trials > len(rows):
+        lines.append(f"{num_trials - len(rows)} of {num_trials} trials are not begun")
+    is_done = not unfinished and num_trials <= len(rows)
+    if not is_done:
+        lines.append(f"run what is missing or failed: snac-exp sweep resume={sweep.path}")
+    lines += _best_line(sweep, rows, all_finished=not unfinished)
+    return (0 if is_done else 1), "\n".join(lines)
+
+
+def _best_line(sweep: Sweep, rows: list[Row], *, all_finished: bool) -> list[str]:
+    best, metric = sweep.best(), sweep.question.metric
+    if best is not None:
+        return [f"best {metric}: {best.best:.6g} by {best.title}"]
+    if all_finished and any(RunFolder(sweep.run_dir(row)).metrics.exists() for row in rows):
+        return [f"no run has logged {metric}; the next sweep needs another sweep.metric"]
+    return []

@@ -1,0 +1,57 @@
+"""metrics.jsonl: one JSON line per event; reading it, and cutting it back to a checkpoint."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from snac_exp.errors import CheckpointError, ConfigError
+from snac_exp.tracking.run_folder import RunFolder
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All complete lines of a metrics.jsonl (or of a run folder's), in order.
+
+    A last line without its newline is left out: the run that is writing it, or was killed over it, has not said it yet.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = RunFolder(path).metrics
+    complete = path.read_bytes().rpartition(b"\n")[0]
+    return [json.loads(line) for line in complete.split(b"\n") if line]
+
+
+def rewind(path: Path, resume_at: int | None) -> int:
+    """Cut the file at `resume_at`, the end of a line; None: there must be nothing yet. Returns how many lines stay."""
+    size = path.stat().st_size if path.exists() else 0
+    if resume_at is None:
+        if size:
+            raise ConfigError(f"{path} has metrics already: resume that run, or give the new one a folder of its own")
+        return 0
+    if size < resume_at:
+        raise CheckpointError(
+            f"{path} has {size} bytes, but the checkpoint was written at byte {resume_at}: the file was cut or "
+            f"replaced; restore it, or resume from an older checkpoint"
+        )
+    if not size:
+        return 0
+    if resume_at and path.read_bytes()[resume_at - 1 : resume_at] != b"\n":
+        raise CheckpointError(
+            f"{path}: byte {resume_at}, where the checkpoint was written, is inside a line: the file was altered; "
+            f"restore it, or resume from an older checkpoint"
+        )
+    os.truncate(path, resume_at)
+    return path.read_bytes().count(b"\n")
+
+
+def lines_of_kind(path: Path, text: bytes, kind: str) -> list[dict[str, Any]]:
+    """The complete lines of one kind (train, validation, …) in a piece `text` of the metrics.jsonl at `path`.
+
+    Raises:
+        ConfigError: one of them is damaged.
+    """
+    try:
+        complete = text.rpartition(b"\n")[0].split(b"\n")
+        return [json.loads(line) for line in complete if f'"kind": "{kind}"'.encode() in line]
+    except ValueError as error:
+        raise ConfigError(f"{path} has a damaged line ({error}); restore it, or remove that line") from error
