@@ -15,7 +15,8 @@ from torch import Tensor
 
 from snac_exp.config.seeding import derive_seed
 from snac_exp.data.files.bandwidth import Bandwidth, measure_bandwidth
-from snac_exp.data.files.reading import AudioInfo, read_mono, resampled_length
+from snac_exp.data.files.decoding import AudioInfo
+from snac_exp.data.files.reading import read_mono, resampled_length
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow, safe_join
 from snac_exp.data.slices.dataset import TARGET_SUFFIXES, TARGET_TOLERANCE_SECONDS
 from snac_exp.data.targets.wideband import WideBand

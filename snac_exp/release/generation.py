@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from snac_exp.config.seeding import derive_seed
-from snac_exp.data.files.reading import audio_info, read_mono, resampled_length
+from snac_exp.data.files.decoding import check_usable
+from snac_exp.data.files.reading import read_mono, resampled_length
 from snac_exp.data.tokens.codecs import TokenCodec
 from snac_exp.data.tokens.encoding import encode_chunked
 from snac_exp.errors import ConfigError, DataError
@@ -32,7 +33,7 @@ def read_prompt(codec: TokenCodec, path: Path, seconds: float | None = None) -> 
     """
     if not path.is_file():
         raise DataError(f"there is no prompt {path}")
-    info = audio_info(path)
+    info = check_usable(path)
     length = resampled_length(info.num_samples, info.rate, codec.sampling_rate)
     wanted = length if seconds is None else min(length, round(seconds * codec.sampling_rate))
     num_samples = wanted // codec.granule_samples * codec.granule_samples

@@ -66,8 +66,8 @@ def test_s07_codes_are_not_read_from_a_file_per_row(
         builtins, "open", lambda path, *args, **kw: opened.append(str(path)) or original(path, *args, **kw)
     )
     audio_opened: list[str] = []
-    open_audio = audio.soundfile.SoundFile
-    monkeypatch.setattr(audio.soundfile, "SoundFile", lambda path: audio_opened.append(path) or open_audio(path))
+    open_audio = soundfile.SoundFile
+    monkeypatch.setattr(soundfile, "SoundFile", lambda path: audio_opened.append(path) or open_audio(path))
     assert sum(len(batch) for batch in batches(corpus.train, tokens=4)) == 15
     assert not [path for path in opened if path.endswith(".parquet")]
     assert len(reads) == 3

@@ -1,55 +1,72 @@
 """Whether an audio file is all there, by what its container promises.
 
-libsndfile takes a WAV, AIFF, Ogg or MP3 file that was cut off for a shorter one. FLAC needs no look here: cut off, it
-does not decode to its end.
+libsndfile takes a WAV, AIFF, Ogg or MP3 file that was cut off for a shorter one, and believes a header that counts too
+few samples. FLAC needs no look here: cut off, it does not decode to its end.
 """
 
+import functools
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from snac_exp.data.files.mp3 import end_of_mp3
 from snac_exp.errors import DataError
 
 # Sizes that mean "not known when the header was written": of streams, and of sox.
 UNKNOWN_SIZE = 0x7FFFF000
 OGG_HEADER_BYTES = 27
 OGG_LARGEST_PAGE = OGG_HEADER_BYTES + 255 + 255 * 255
-MP3_LOOK_BYTES = 4096  # from the first frame on
+OGG_LAST_PAGE = 4  # flag in the header type of a page
+FILES_REMEMBERED = 4096
 
 
 def check_complete(path: Path) -> None:
     """Compare a file's length with what its header, its last page (Ogg) or its Xing frame (MP3) promises.
 
+    The verdict on an unchanged file (size and modification time) is remembered.
+
     Raises:
-        DataError: it ends before that, or cannot be opened.
+        DataError: it ends before that, goes on after it, or cannot be opened.
     """
     try:
-        with open(path, "rb") as file:
-            num_bytes = os.fstat(file.fileno()).st_size
-            promised = _promised_bytes(file, num_bytes)
+        stat = os.stat(path)
+        problem = _problem(os.fspath(path), stat.st_size, stat.st_mtime_ns)
     except OSError as error:
         raise DataError(f"{path}: cannot be opened ({error.strerror})") from error
-    if promised is not None and promised > num_bytes:
-        raise DataError(f"{path}: is cut off: {num_bytes:,} bytes of the {promised:,} that it should have; replace it")
+    if problem is not None:
+        raise DataError(f"{path}: {problem}")
 
 
-def _promised_bytes(file: BinaryIO, num_bytes: int) -> int | None:
-    """Least length of the file, None where nothing promises one."""
-    magic = file.read(4)
+@functools.lru_cache(FILES_REMEMBERED)
+def _problem(path: str, num_bytes: int, _mtime_ns: int) -> str | None:
+    with open(path, "rb") as file:
+        magic = file.read(4)
+        return _check_of(magic)(file, num_bytes)
+
+
+def _check_of(magic: bytes) -> Callable[[BinaryIO, int], str | None]:
+    """The check of the container that begins with these four bytes."""
     if magic in (b"RIFF", b"RF64"):
-        return _end_of_chunk(file, b"data", "<", num_bytes)
-    if magic == b"FORM":
-        return _end_of_chunk(file, b"SSND", ">", num_bytes)
+        return functools.partial(_chunks_problem, wanted=b"data", order="<")
+    if magic in (b"RIFX", b"FORM"):
+        return functools.partial(_chunks_problem, wanted=b"data" if magic == b"RIFX" else b"SSND", order=">")
     if magic == b"OggS":
-        return _end_of_last_page(file, num_bytes)
+        return _ogg_problem
     if magic[:3] == b"ID3" or magic[:1] == b"\xff":
-        return _end_of_mp3(file)
-    return None
+        return lambda file, num_bytes: _cut_off(end_of_mp3(file), num_bytes)
+    return lambda _file, _num_bytes: None
 
 
-def _end_of_chunk(file: BinaryIO, wanted: bytes, order: str, num_bytes: int) -> int | None:
-    """Where the chunk of samples ends, of a RIFF, RF64 or AIFF file."""
+def _cut_off(promised: int | None, num_bytes: int) -> str | None:
+    if promised is None or promised <= num_bytes:
+        return None
+    return f"is cut off: {num_bytes:,} bytes of the {promised:,} that it should have; replace it"
+
+
+def _chunks_problem(file: BinaryIO, num_bytes: int, *, wanted: bytes, order: str) -> str | None:
+    """Of a RIFF, RF64 or AIFF file: its samples end within the file, and what follows them is further chunks."""
     place, large = 12, None
     while place + 8 <= num_bytes:
         file.seek(place)
@@ -57,38 +74,39 @@ def _end_of_chunk(file: BinaryIO, wanted: bytes, order: str, num_bytes: int) -> 
         if name == b"ds64":  # of RF64: the sizes that do not fit into 32 bits
             large = struct.unpack("<QQ", file.read(16).ljust(16, b"\0"))[1]
         if name == wanted:
-            size = large if large is not None and size == 0xFFFFFFFF else size
-            return None if large is None and size >= UNKNOWN_SIZE else place + 8 + size
+            if large is not None and size == 0xFFFFFFFF:
+                return _cut_off(place + 8 + large, num_bytes)
+            end = place + 8 + size
+            return None if size >= UNKNOWN_SIZE else _cut_off(end, num_bytes) or _rest_problem(file, end, num_bytes)
         place += 8 + size + size % 2
     return None
 
 
-def _end_of_last_page(file: BinaryIO, num_bytes: int) -> int | None:
+def _rest_problem(file: BinaryIO, end: int, num_bytes: int) -> str | None:
+    """Bytes behind the samples are chunks with names of letters, or padding; anything else is samples not counted."""
+    end += end % 2
+    file.seek(end)
+    name = file.read(4)
+    if num_bytes - end <= 8 or not any(name) or all(32 <= byte < 127 for byte in name):
+        return None
+    return (
+        f"{num_bytes - end:,} bytes follow the samples that its header counts: it was never closed, or its header is "
+        "wrong; write it anew, e.g. with ffmpeg -ignore_length 1 -i OLD.wav NEW.wav"
+    )
+
+
+def _ogg_problem(file: BinaryIO, num_bytes: int) -> str | None:
+    """The last page is whole and says that it is the last one."""
     start = max(0, num_bytes - OGG_LARGEST_PAGE)
     file.seek(start)
     tail = file.read()
     place = tail.rfind(b"OggS")
     if place < 0:
-        return None
+        return "has no Ogg page at its end: it is cut off or damaged; replace it"
     page = tail[place:]
     num_segments = page[26] if len(page) >= OGG_HEADER_BYTES else 0
     lacing = page[OGG_HEADER_BYTES : OGG_HEADER_BYTES + num_segments]
-    return start + place + OGG_HEADER_BYTES + num_segments + sum(lacing)
-
-
-def _end_of_mp3(file: BinaryIO) -> int | None:
-    """From the number of bytes that the encoder noted in its first frame, where it noted any."""
-    file.seek(0)
-    head = file.read(10)
-    start = 0
-    if head[:3] == b"ID3" and len(head) == 10:
-        start = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-    file.seek(start)
-    frame = file.read(MP3_LOOK_BYTES)
-    for tag in (b"Xing", b"Info"):
-        place = frame.find(tag)
-        if 0 <= place <= len(frame) - 16:
-            (flags,) = struct.unpack(">I", frame[place + 4 : place + 8])
-            offset = place + 8 + (4 if flags & 1 else 0)
-            return start + int(struct.unpack(">I", frame[offset : offset + 4])[0]) if flags & 2 else None
-    return None
+    cut_off = _cut_off(start + place + OGG_HEADER_BYTES + num_segments + sum(lacing), num_bytes)
+    if cut_off is None and not page[5] & OGG_LAST_PAGE:
+        return "is cut off: its last Ogg page is not marked as the last one; replace it"
+    return cut_off

@@ -18,6 +18,7 @@ from snac_exp.system.progress import progress_display
 
 JOURNAL_NAME = "scan.jsonl"
 FILES_PER_TASK = 16
+MEASURING_RULES = 2  # since when files are measured by decoding them, levels of all channels included
 
 
 def measure_all(input_dir: Path, output_dir: Path, num_workers: int | None) -> tuple[list[FileFacts], int]:
@@ -68,10 +69,22 @@ def _read_journal(path: Path, input_dir: Path) -> dict[str, FileFacts]:
     if not lines:
         return {}
     header = json.loads(lines[0])
-    if header != {"input": str(input_dir)}:
+    if header.get("input") != str(input_dir):
         raise DataError(f"{path}: belongs to the input folder {header.get('input')}; choose another output folder")
-    facts = (FileFacts(**json.loads(line)) for line in lines[1:])
+    if header != _header(input_dir):
+        path.unlink()  # measured by other rules: every file is read again
+        return {}
+    facts = (_fact_of(json.loads(line)) for line in lines[1:])
     return {fact.path: fact for fact in facts}
+
+
+def _header(input_dir: Path) -> dict[str, Any]:
+    return {"input": str(input_dir), "rules": MEASURING_RULES}
+
+
+def _fact_of(stored: dict[str, Any]) -> FileFacts:
+    problem = stored["problem"]
+    return FileFacts(**{**stored, "problem": None if problem is None else tuple(problem)})
 
 
 @contextmanager
@@ -80,7 +93,7 @@ def _journal(path: Path, input_dir: Path) -> Iterator[Callable[[FileFacts], None
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+b") as file:
         if file.tell() == 0:
-            file.write(_line({"input": str(input_dir)}))
+            file.write(_line(_header(input_dir)))
         else:
             _cut_partial_line(file)
 

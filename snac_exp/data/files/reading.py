@@ -6,45 +6,35 @@ its middle lacks the bit reservoir of the frames before, so an MP3 is decoded fr
 
 import functools
 import math
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import soundfile
 import torch
 
+from snac_exp.data.files.decoding import (
+    AudioInfo,
+    Float32Array,
+    Levels,
+    decode,
+    decoded_blocks,
+    info_of,
+    open_audio,
+    refuse_levels,
+)
 from snac_exp.errors import DataError
 from snac_exp.system.torchaudio import transforms
-
-Float32Array = npt.NDArray[np.float32]
 
 # A rate pair without a small ratio needs a filter bank of reduced_source x reduced_target taps; beyond this it is no
 # longer a table but gigabytes of memory.
 MAX_KERNEL_ELEMENTS = 2**25
 
 
-@dataclass(frozen=True, slots=True)
-class AudioInfo:
-    """What the header of an audio file says: rate in Hz, samples per channel, channels."""
-
-    rate: int
-    num_samples: int
-    num_channels: int
-
-    @property
-    def seconds(self) -> float:
-        """Duration."""
-        return self.num_samples / self.rate
-
-
 def audio_info(path: Path | str) -> AudioInfo:
     """Read the header of an audio file; DataError if there is none to read."""
-    with _open(Path(path)) as file:
-        return _info(file)
+    with open_audio(Path(path)) as file:
+        return info_of(file)
 
 
 def resampled_length(num_samples: int, source_rate: int, rate: int) -> int:
@@ -68,13 +58,14 @@ def read_mono(
     `start` and `num_samples` count samples at `rate`; without `num_samples` the slice runs to the end of the file,
     which has `resampled_length` samples. Exactly `num_samples` samples come back: what lies beyond the end is zero.
     Mono is the mean of the channels. `check` sees the header before anything is decoded and may raise.
-    Raises DataError for a file that cannot be decoded, ends before its header says, or has NaN or infinity there.
+    Raises DataError for a file that cannot be decoded, ends before its header says, or has NaN or infinity there; read
+    as a whole, also for one out of scale or whose channels cancel out.
     """
     if start < 0 or (num_samples is not None and num_samples < 0):
         raise ValueError(f"start and num_samples must not be negative, got {start} and {num_samples}")
     path = Path(path)
-    with _open(path) as file:
-        info = _info(file)
+    with open_audio(path) as file:
+        info = info_of(file)
         if check is not None:
             check(info)
         total = resampled_length(info.num_samples, info.rate, rate)
@@ -90,18 +81,21 @@ def read_mono(
 def audio_blocks(path: Path | str, block_samples: int = 2**20) -> Iterator[Float32Array]:
     """The whole file at its own rate as mono blocks; errors as read_mono."""
     path = Path(path)
-    with _open(path) as file:
-        info = _info(file)
-        for start in range(0, info.num_samples, block_samples):
-            yield _decode(file, path, info, start, min(start + block_samples, info.num_samples))
+    with open_audio(path) as file:
+        for block in decoded_blocks(file, path, block_samples):
+            if not np.isfinite(block).all():
+                refuse_levels(path, Levels(finite=False))
+            yield _mono(block)
 
 
 def read_channels(path: Path | str) -> tuple[Float32Array, int]:
     """The whole file as (num, channels) and its rate in Hz; errors as read_mono."""
     path = Path(path)
-    with _open(path) as file:
-        info = _info(file)
-        return _decode_channels(file, path, info, 0, info.num_samples), info.rate
+    with open_audio(path) as file:
+        info = info_of(file)
+        samples = decode(file, path, 0, info.num_samples)
+    refuse_levels(path, Levels.of(samples))
+    return samples, info.rate
 
 
 def resample(samples: Float32Array, source_rate: int, rate: int) -> Float32Array:
@@ -117,7 +111,7 @@ def _read_slice(file: Any, path: Path, info: AudioInfo, rate: int, start: int, s
     if stop <= start:
         return np.zeros(0, dtype=np.float32)
     if info.rate == rate:
-        return _decode(file, path, info, start, stop)
+        return _decode_mono(file, path, info, start, stop)
     gcd = math.gcd(info.rate, rate)
     source_step, target_step = info.rate // gcd, rate // gcd
     _refuse_huge_kernel(path, info.rate, rate, source_step * target_step)
@@ -128,7 +122,7 @@ def _read_slice(file: Any, path: Path, info: AudioInfo, rate: int, start: int, s
     first_block = max(start // target_step - margin_blocks, 0)
     last_block = (stop - 1) // target_step
     source_stop = min((last_block + 1) * source_step + width, info.num_samples)
-    source = _decode(file, path, info, first_block * source_step, source_stop)
+    source = _decode_mono(file, path, info, first_block * source_step, source_stop)
     offset = first_block * target_step
     resampled = _resampled_blocks(source, info.rate, rate, num=stop - offset)
     return resampled[start - offset :]
@@ -140,58 +134,17 @@ def _resampled_blocks(source: Float32Array, source_rate: int, rate: int, num: in
     return resample(np.pad(source, (0, max(enough - len(source), 0))), source_rate, rate)[:num]
 
 
-def _decode(file: Any, path: Path, info: AudioInfo, start: int, stop: int) -> Float32Array:
+def _decode_mono(file: Any, path: Path, info: AudioInfo, start: int, stop: int) -> Float32Array:
     """Mean of the channels of source samples [start, stop)."""
-    samples = _decode_channels(file, path, info, start, stop)
+    samples = decode(file, path, start, stop)
+    if stop - start == info.num_samples:
+        refuse_levels(path, Levels.of(samples))
+    return _mono(samples)
+
+
+def _mono(samples: Float32Array) -> Float32Array:
+    """(num, channels) -> (num,), the mean of the channels."""
     return samples[:, 0] if samples.shape[1] == 1 else np.asarray(samples.mean(axis=1, dtype=np.float32))
-
-
-def _decode_channels(file: Any, path: Path, info: AudioInfo, start: int, stop: int) -> Float32Array:
-    """Source samples [start, stop) of all channels."""
-    begin = 0 if file.format in ("MP3", "MPEG") else start
-    try:
-        file.seek(begin)
-        samples = _read_float32(file, stop - begin)
-    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
-        raise DataError(f"{path}: cannot be decoded ({error}); replace the file or leave it out") from error
-    if len(samples) < stop - begin:
-        raise DataError(
-            f"{path}: ends after {begin + len(samples)} of the {info.num_samples} samples its header promises;"
-            " replace the file or leave it out"
-        )
-    wanted: Float32Array = samples[start - begin :]
-    if not file.subtype.startswith("PCM_") and not np.isfinite(wanted).all():
-        raise DataError(f"{path}: holds NaN or infinity; clean the file or leave it out")
-    return wanted
-
-
-def _read_float32(file: Any, num: int) -> Float32Array:
-    """The next samples (num, channels); 16-bit ones scaled here, where it is vectorised: 2^-15 loses nothing."""
-    if file.subtype != "PCM_16":
-        samples: Float32Array = file.read(num, dtype="float32", always_2d=True)
-        return samples
-    scaled: Float32Array = file.read(num, dtype="int16", always_2d=True) * np.float32(2**-15)
-    return scaled
-
-
-def _open(path: Path) -> Any:
-    try:
-        return soundfile.SoundFile(os.fsencode(path))
-    except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:
-        if not path.exists():
-            raise DataError(f"{path}: no such file; is the audio folder the one the manifest was made from?") from error
-        raise DataError(
-            f"{path}: not readable as audio ({_without_path(error)}); replace it or leave it out"
-        ) from error
-
-
-def _without_path(error: Exception) -> str:
-    """What libsndfile says of a file, without the path as bytes that it begins with."""
-    return str(error).rpartition("': ")[2]
-
-
-def _info(file: Any) -> AudioInfo:
-    return AudioInfo(rate=int(file.samplerate), num_samples=int(file.frames), num_channels=int(file.channels))
 
 
 @functools.cache

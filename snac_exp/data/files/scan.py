@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import soundfile
+from snac_exp.data.files.decoding import measure_audio
+from snac_exp.errors import DataError
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
-BLOCK_FRAMES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What reading a file from start to end tells. `error` is null for a file that decodes as its header promises.
+    """What decoding a file from start to end tells. `error` is null for a file that is whole.
 
+    problem: kind and reason why audio of these levels cannot be used, whatever the settings.
     size_bytes and mtime_ns say whether the file is still the one that was measured.
     """
 
@@ -32,7 +32,7 @@ class FileFacts:
     num_samples: int = 0
     sha1: str = ""
     peak: float = 0.0
-    finite: bool = True
+    problem: tuple[str, str] | None = None
 
     @property
     def seconds(self) -> float:
@@ -77,27 +77,17 @@ def measure(input_dir: Path, relative: str) -> FileFacts:
     try:
         with open(path, "rb") as file:
             sha1 = hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
-        with soundfile.SoundFile(os.fsencode(path)) as audio:
-            num_samples, peak, finite = _read_through(audio)
-            facts = FileFacts(
-                relative, size_bytes, mtime_ns, None, audio.samplerate, audio.channels, num_samples, sha1, peak, finite
-            )
-            promised = int(audio.frames)
-    except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:
-        return FileFacts(relative, size_bytes, mtime_ns, error=f"{type(error).__name__}: {error}")
-    if num_samples < promised:
-        return FileFacts(
-            relative, size_bytes, mtime_ns, error=f"ends after {num_samples} of {promised} promised samples"
-        )
-    return facts
-
-
-def _read_through(audio: soundfile.SoundFile) -> tuple[int, float, bool]:
-    """(samples, peak of the mono mix, whether all are finite)."""
-    num_samples, peak, finite = 0, 0.0, True
-    for block in audio.blocks(BLOCK_FRAMES, dtype="float32", always_2d=True):
-        num_samples += len(block)
-        block_peak = float(np.abs(block.mean(axis=1)).max(initial=0.0))
-        finite = finite and bool(np.isfinite(block_peak))
-        peak = max(peak, block_peak) if finite else 0.0
-    return num_samples, peak, finite
+        info, levels = measure_audio(path)
+    except (DataError, OSError) as error:
+        return FileFacts(relative, size_bytes, mtime_ns, error=str(error).removeprefix(f"{path}: "))
+    return FileFacts(
+        path=relative,
+        size_bytes=size_bytes,
+        mtime_ns=mtime_ns,
+        rate=info.rate,
+        channels=info.num_channels,
+        num_samples=info.num_samples,
+        sha1=sha1,
+        peak=levels.peak,
+        problem=levels.problem,
+    )

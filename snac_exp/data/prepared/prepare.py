@@ -148,8 +148,8 @@ def _verdict(fact: FileFacts, settings: PrepareSettings) -> tuple[str, str] | No
         return "unreadable", fact.error
     if fact.num_samples == 0:
         return "empty", "no samples"
-    if not fact.finite:
-        return "not_finite", "holds NaN or infinity"
+    if fact.problem is not None:
+        return fact.problem
     if fact.seconds < settings.min_seconds:
         return "too_short", f"{fact.seconds:.4f} s, less than min_seconds={settings.min_seconds}"
     if fact.peak < 10 ** (settings.silence_db / 20):

@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 
 from snac_exp.codec.geometry import Geometry
 from snac_exp.data.codes.table import CodeTable
-from snac_exp.data.files.reading import AudioInfo, read_mono, resampled_length
+from snac_exp.data.files.decoding import AudioInfo
+from snac_exp.data.files.reading import read_mono, resampled_length
 from snac_exp.data.prepared.manifest import safe_join
 from snac_exp.data.slices.batch import Sample
 from snac_exp.data.slices.sampling import SliceSpec

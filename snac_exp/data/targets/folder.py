@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import soundfile
 
 from snac_exp.data.codes.shards import Rejection
-from snac_exp.data.files.reading import Float32Array, audio_info
+from snac_exp.data.files.decoding import Float32Array
+from snac_exp.data.files.reading import audio_info
 from snac_exp.data.prepared.manifest import REJECTED_SCHEMA, Manifest, ManifestRow, safe_join
 from snac_exp.errors import DataError
 from snac_exp.system.files import atomic_path, read_json, write_json

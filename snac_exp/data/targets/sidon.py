@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snac_exp.data.files.reading import Float32Array, resample
+from snac_exp.data.files.decoding import Float32Array
+from snac_exp.data.files.reading import resample
 from snac_exp.errors import DataError
 
 Item = TypeVar("Item")

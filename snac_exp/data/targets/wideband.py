@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from snac_exp.data.codes.shards import Rejection
 from snac_exp.data.files.bandwidth import Bandwidth, measure_bandwidth
-from snac_exp.data.files.reading import Float32Array, read_mono
+from snac_exp.data.files.decoding import Float32Array
+from snac_exp.data.files.reading import read_mono
 from snac_exp.data.prepared.manifest import REJECTED_SCHEMA, Manifest, ManifestRow
 from snac_exp.data.targets.folder import Format, TargetFolder, TargetSummary, write_table
 from snac_exp.errors import DataError

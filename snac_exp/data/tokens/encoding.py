@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from snac_exp.data.codes.shards import Rejection
-from snac_exp.data.files.reading import Float32Array, audio_info, read_mono, resampled_length
+from snac_exp.data.files.decoding import Float32Array, check_usable
+from snac_exp.data.files.reading import read_mono, resampled_length
 from snac_exp.data.files.scan import find_audio
 from snac_exp.data.tokens.codecs import TokenCodec, kbps_of
 from snac_exp.data.tokens.files import CachedTokens, Int64Array, find_npq
@@ -65,10 +66,8 @@ def encode_folder(
 
     def frames_of(path: str) -> Int64Array:
         file = input_dir / path
-        info = audio_info(file)
+        info = check_usable(file)
         num_samples = resampled_length(info.num_samples, info.rate, codec.sampling_rate)
-        if num_samples == 0:
-            raise DataError(f"{file}: holds no audio")
         return encode_chunked(
             codec,
             lambda start, num: read_mono(file, codec.sampling_rate, start, num),

@@ -14,8 +14,8 @@ import soundfile
 import torch
 from torch import Tensor
 
-from snac_exp.data.files.completeness import check_complete
-from snac_exp.data.files.reading import AudioInfo, audio_info, read_mono, resampled_length
+from snac_exp.data.files.decoding import AudioInfo, check_usable, decoded_blocks, open_audio
+from snac_exp.data.files.reading import audio_info, read_mono, resampled_length
 from snac_exp.errors import DataError
 from snac_exp.release.codec import DEFAULT_CHUNK_SECONDS, ReleasedCodec
 from snac_exp.release.codes import Codes
@@ -46,14 +46,11 @@ def open_source(path: Path) -> Iterator[AudioSource]:
     """An audio file. An MP3, which can only be decoded from its start, is unpacked into a temporary file first.
 
     Raises:
-        DataError: it is missing, no audio, empty or truncated.
+        DataError: it is missing, no audio, empty, cut off or out of scale.
     """
-    check_complete(path)
-    info = audio_info(path)
-    if info.num_samples < 1:
-        raise DataError(f"{path}: has no samples")
+    info = check_usable(path)
     with ExitStack() as stack:
-        with soundfile.SoundFile(path) as file:
+        with open_audio(path) as file:
             if file.format in ("MP3", "MPEG"):
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="snac_exp_")))
                 path, info = _unpacked(file, path, folder / "unpacked.wav")
@@ -179,13 +176,9 @@ def _unpacked(file: Any, path: Path, target: Path) -> tuple[Path, AudioInfo]:
     """The file as mono float samples in a WAV file; its channels averaged as everywhere."""
     num_samples = 0
     with soundfile.SoundFile(target, "w", file.samplerate, 1, "FLOAT", format="RF64") as output:
-        for block in file.blocks(_BLOCK_SAMPLES, dtype="float32", always_2d=True):
+        for block in decoded_blocks(file, path):
             output.write(block.mean(axis=1, dtype=np.float32))
             num_samples += len(block)
-    if num_samples < file.frames:
-        raise DataError(
-            f"{path}: ends after {num_samples} of the {file.frames} samples its header promises; replace it"
-        )
     return target, AudioInfo(int(file.samplerate), num_samples, 1)
 
 

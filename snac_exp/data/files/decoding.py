@@ -1,0 +1,217 @@
+"""The one place that decodes audio files: everything is counted by what the decoder returned, never by the header.
+
+This module imports no torch: the worker processes of `prepare` start in a fraction of a second.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from snac_exp.data.files.completeness import check_complete
+from snac_exp.data.files.mp3 import check_length
+from snac_exp.errors import DataError
+
+Float32Array = npt.NDArray[np.float32]
+
+BLOCK_SAMPLES = 2**20
+MOST_SAMPLES = 2**40  # per channel: 265 days at 48 kHz; more means "unknown"
+MAX_PEAK = 8.0  # 18 dB over full scale: what lies above is no level, but another scale or a damaged sample
+INT16_PEAK = 256.0
+CANCELLED = 0.2  # of one channel's peak: a sum of the channels below that has lost what was in them
+
+_FAILURES = (soundfile.SoundFileError, OSError, RuntimeError, TypeError)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What the header of an audio file says: rate in Hz, samples per channel, channels."""
+
+    rate: int
+    num_samples: int
+    num_channels: int
+
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+        return self.num_samples / self.rate
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Of decoded samples (num, channels): peak of the mono mix, of the loudest channel and where, 1.0 = full scale."""
+
+    peak: float = 0.0
+    channel_peak: float = 0.0
+    peak_at: int = 0
+    finite: bool = True
+    num_channels: int = 1
+
+    @classmethod
+    def of(cls, samples: Float32Array, start: int = 0) -> "Levels":
+        """Of a block (num, channels) that begins at sample `start`; peaks are 0 where it is not finite."""
+        if samples.size == 0:
+            return cls()
+        magnitude = np.abs(samples).max(axis=1)
+        at = int(magnitude.argmax())
+        if not np.isfinite(magnitude).all():
+            return cls(finite=False)
+        with np.errstate(over="ignore"):
+            mono = float(np.abs(samples.mean(axis=1)).max())
+        return cls(mono, float(magnitude[at]), start + at, num_channels=samples.shape[1])
+
+    def joined(self, other: "Levels") -> "Levels":
+        """Of both blocks."""
+        if not (self.finite and other.finite):
+            return Levels(finite=False)
+        louder = self if self.channel_peak >= other.channel_peak else other
+        return Levels(
+            peak=max(self.peak, other.peak),
+            channel_peak=louder.channel_peak,
+            peak_at=louder.peak_at,
+            num_channels=max(self.num_channels, other.num_channels),
+        )
+
+    @property
+    def problem(self) -> tuple[str, str] | None:
+        """(kind, reason) why no verb can use audio of these levels; None for audio that is fine, silence included."""
+        if not self.finite:
+            return "not_finite", "holds NaN or infinity; clean the file or leave it out"
+        if self.channel_peak > MAX_PEAK:
+            scale = ": samples in 16-bit scale, divide them by 32768" if INT16_PEAK < self.channel_peak <= 2**15 else ""
+            return "out_of_scale", f"sample {self.peak_at} is {self.channel_peak:.4g}, full scale is 1{scale}"
+        if self.peak * self.num_channels < CANCELLED * self.channel_peak:
+            return "antiphase", (
+                f"the channels cancel out: their mono mix peaks at {self.peak:.2e}, one alone at "
+                f"{self.channel_peak:.2e}; invert a channel, or keep one"
+            )
+        return None
+
+
+@contextmanager
+def open_audio(path: Path) -> Iterator[Any]:
+    """An audio file, opened once its container has been found whole.
+
+    Raises:
+        DataError: it is missing, no audio, cut off, or nobody can say how long it is.
+    """
+    with _opened(path) as file:
+        check_complete(path)
+        if file.format in ("MP3", "MPEG"):
+            check_length(path, int(file.frames))
+        if not 0 <= file.frames < MOST_SAMPLES:
+            raise DataError(f"{path}: its header does not say how long it is; write it anew, e.g. with ffmpeg -i")
+        yield file
+
+
+def info_of(file: Any) -> AudioInfo:
+    """The header of an open file."""
+    return AudioInfo(rate=int(file.samplerate), num_samples=int(file.frames), num_channels=int(file.channels))
+
+
+def decode(file: Any, path: Path, start: int, stop: int) -> Float32Array:
+    """Samples [start, stop) of all channels: (stop - start, channels).
+
+    Raises:
+        DataError: they cannot be decoded, end before `stop`, or hold NaN or infinity.
+    """
+    begin = 0 if file.format in ("MP3", "MPEG") else start
+    try:
+        file.seek(begin)
+        samples = _read_float32(file, stop - begin)
+    except _FAILURES as error:
+        raise DataError(f"{path}: cannot be decoded ({error}); replace the file or leave it out") from error
+    _check_count(path, begin + len(samples), stop, file)
+    wanted: Float32Array = samples[start - begin :]
+    if not file.subtype.startswith("PCM_") and not np.isfinite(wanted).all():
+        raise DataError(f"{path}: {Levels(finite=False).problem[1]}")  # type: ignore[index]
+    return wanted
+
+
+def decoded_blocks(file: Any, path: Path, block_samples: int = BLOCK_SAMPLES) -> Iterator[Float32Array]:
+    """The whole file from its start in blocks (at most block_samples, channels), NaN and infinity included.
+
+    Raises:
+        DataError: it cannot be decoded, or ends before its header says.
+    """
+    num_samples = 0
+    try:
+        file.seek(0)
+        while len(block := _read_float32(file, block_samples)):
+            num_samples += len(block)
+            yield block
+    except _FAILURES as error:
+        raise DataError(f"{path}: cannot be decoded ({error}); replace the file or leave it out") from error
+    _check_count(path, num_samples, int(file.frames), file)
+
+
+def measure_audio(path: Path) -> tuple[AudioInfo, Levels]:
+    """Decode a file from start to end, in blocks: its rate, length and channels, and how loud it is.
+
+    Raises:
+        DataError: as `open_audio` and `decoded_blocks`.
+    """
+    with open_audio(path) as file:
+        levels, num_samples = Levels(), 0
+        for block in decoded_blocks(file, path):
+            levels = levels.joined(Levels.of(block, num_samples))
+            num_samples += len(block)
+        return AudioInfo(int(file.samplerate), num_samples, int(file.channels)), levels
+
+
+def check_usable(path: Path) -> AudioInfo:
+    """Decode a file from start to end; what `prepare` would reject whatever its settings is refused here too.
+
+    Raises:
+        DataError: it is unreadable, cut off, empty, out of scale, not finite, or its channels cancel out.
+    """
+    info, levels = measure_audio(path)
+    if info.num_samples == 0:
+        raise DataError(f"{path}: has no samples; leave it out")
+    refuse_levels(path, levels)
+    return info
+
+
+def refuse_levels(path: Path, levels: Levels) -> None:
+    """DataError for levels that no verb can use."""
+    if (problem := levels.problem) is not None:
+        raise DataError(f"{path}: {problem[1]}")
+
+
+def _check_count(path: Path, num_samples: int, promised: int, file: Any) -> None:
+    if num_samples < promised:
+        raise DataError(
+            f"{path}: ends after {num_samples} of the {int(file.frames)} samples its header promises;"
+            " replace the file or leave it out"
+        )
+
+
+def _read_float32(file: Any, num: int) -> Float32Array:
+    """The next samples (num, channels), fewer at the end; 16-bit ones scaled here, in one pass: 2^-15 loses nothing."""
+    if file.subtype != "PCM_16":
+        samples: Float32Array = file.read(num, dtype="float32", always_2d=True)
+        return samples
+    scaled: Float32Array = file.read(num, dtype="int16", always_2d=True) * np.float32(2**-15)
+    return scaled
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return soundfile.SoundFile(os.fsencode(path))
+    except _FAILURES as error:
+        if not path.exists():
+            raise DataError(f"{path}: no such file; is the audio folder the one the manifest was made from?") from error
+        raise DataError(
+            f"{path}: not readable as audio ({_without_path(error)}); replace it or leave it out"
+        ) from error
+
+
+def _without_path(error: Exception) -> str:
+    """What libsndfile says of a file, without the path as bytes that it begins with."""
+    return str(error).rpartition("': ")[2]
