@@ -1,32 +1,74 @@
 """Output heads: from the trunk's features (B, C, T) at the codec's rate to a waveform at a multiple of that rate.
 
 A head of a recipe is one of these classes, named by `_target_` in conf/heads/ with its options; the model calls it with
-the loaded codec as first argument. Another head is another subclass of `Head` and a YAML file.
+the loaded codec as first argument. Another head is another subclass of `Head` and a YAML file; it starts itself
+(`inits`, `initialise`) and proves its start (`prove_start`).
 """
 
 import copy
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
+import torch
 from snac import SNAC
-from snac.layers import DecoderBlock, NoiseBlock, Snake1d, WNConv1d
+from snac.layers import Decoder, DecoderBlock, Snake1d, WNConv1d
 from torch import Tensor, nn
 
+from snac_exp.codec import init
 from snac_exp.codec.checkpoint import LoadedCodec
+from snac_exp.codec.effective import assign_effective
 from snac_exp.codec.fast.layers import activated
 from snac_exp.codec.interpolation import interpolate2x
 from snac_exp.codec.noise import SeededNoiseBlock
-from snac_exp.errors import CodecError
+from snac_exp.errors import CodecError, ConfigError, PreflightError
 
 
 class Head(nn.Module, ABC):
-    """What every head has: `multiple` (output rate over the codec's rate) and whether it needs the native waveform."""
+    """An output of the codec.
+
+    multiple: output rate over the codec's rate. needs_native: whether `forward` needs the native waveform. inits:
+    choices of `init.name` that it can start from, checked before torch is imported; none = it starts as it was built,
+    from weights that are drawn by the seed or copied from the codec.
+    """
 
     multiple: int
     needs_native = False
+    inits: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def forward(self, features: Tensor, native: Tensor | None = None) -> Tensor:
         """features (B, C, T), native (B, 1, T) if `needs_native` -> waveform (B, 1, T * multiple)."""
+
+    def initialise(self, decoder: Decoder, name: str) -> dict[str, Tensor]:
+        """Start as the function `name` of `snac_exp.codec.init` says; draws come from torch's generator.
+
+        Returns:
+            The effective weights that were set, by dotted name; preflight proves that they hold.
+
+        Raises:
+            ConfigError: the head has other `inits`.
+        """
+        if not self.inits:
+            return {}
+        if name not in self.inits:
+            choices = ", ".join(sorted(self.inits))
+            raise ConfigError(f"init.name={name} does not start a {type(self).__name__}, which has: {choices}")
+        weights: dict[str, Tensor] = getattr(init, name)(self, decoder)
+        assign_effective(self, weights)
+        return weights
+
+    def prove_start(self, name: str, waveform: Tensor, native: Tensor | None, pretrained: Tensor) -> list[str]:
+        """Prove what the head `name` puts out before training; a line for each thing proved, here none.
+
+        Args:
+            waveform: (B, 1, T * multiple), its own output for random codes.
+            native: (B, 1, T), the native head's; None where there is no such head.
+            pretrained: (B, 1, T), the codec's own decoding of the same codes with the same noise.
+
+        Raises:
+            PreflightError: the promise is not kept; tells how far it is off.
+        """
+        return []
 
     def seed_noise(self, seed: int) -> None:
         """Make this head's noise in the next calls a function of `seed` alone."""
@@ -51,6 +93,16 @@ class NativeHead(Head):
         waveform: Tensor = activated(features, self.snake, self.conv).tanh()
         return waveform
 
+    def prove_start(self, name: str, waveform: Tensor, native: Tensor | None, pretrained: Tensor) -> list[str]:
+        """Its output (B, 1, T) is the pretrained decoder's, bit for bit."""
+        if not torch.equal(waveform, pretrained):
+            difference = (waveform - pretrained).abs().max().item()
+            raise PreflightError(
+                f"{name} does not start as the pretrained decoder: outputs differ by up to {difference:.2e}; "
+                "the model was not built from this codec, or was trained already"
+            )
+        return [f"{name} equals the pretrained decoder bit for bit"]
+
 
 class UpsampleHead(Head):
     """A further 2x decoder block of the codec's own kind (Snake, transposed convolution, three residual units), then
@@ -61,6 +113,7 @@ class UpsampleHead(Head):
     """
 
     multiple = 2
+    inits = frozenset({"average", "first", "random"})
 
     def __init__(self, codec: LoadedCodec, noise: bool = False) -> None:
         super().__init__()
@@ -77,11 +130,6 @@ class UpsampleHead(Head):
         waveform: Tensor = activated(self.block(features), self.snake, self.conv).tanh()
         return waveform
 
-    @property
-    def has_noise(self) -> bool:
-        """Whether the block adds noise."""
-        return any(isinstance(layer, NoiseBlock) for layer in self.block.block)
-
 
 class ResidualHead(UpsampleHead):
     """y = interpolate2x(native) + conv(h): the native waveform in its full band, plus what the features add to it.
@@ -92,6 +140,7 @@ class ResidualHead(UpsampleHead):
     """
 
     needs_native = True
+    inits = frozenset({"residual"})
 
     def __init__(self, codec: LoadedCodec, noise: bool = False) -> None:
         super().__init__(codec, noise)
@@ -105,6 +154,12 @@ class ResidualHead(UpsampleHead):
             raise ValueError("ResidualHead needs the native head's waveform")
         residual: Tensor = activated(self.block(features), self.snake, self.conv)
         return interpolate2x(native.detach()) + residual
+
+    def prove_start(self, name: str, waveform: Tensor, native: Tensor | None, pretrained: Tensor) -> list[str]:
+        """Its output (B, 1, 2 T) is the interpolated native output (B, 1, T), bit for bit."""
+        if native is None or not torch.equal(waveform, interpolate2x(native)):
+            raise PreflightError(f"{name} does not start as the interpolated native output; its last layer is not zero")
+        return [f"{name} starts as the interpolated native output"]
 
 
 def num_features(model: SNAC) -> int:

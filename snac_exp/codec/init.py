@@ -1,8 +1,8 @@
-"""How the new layers of a wide head start. Every public function here is a choice of `init.name`.
+"""How the new layers of a 2x head start. Every public function here is a choice of `init.name`.
 
-Each takes the head and the pretrained decoder, sets the head's effective weights (see `effective.py`) and returns what
-it set, by name, so that `start.py` can prove that it took. The source is the decoder's last block, which turns twice as
-many channels into the features that the heads see.
+Each takes a head with the layers of `UpsampleHead` and the pretrained decoder, and returns effective weights for the
+head by dotted name (see `effective.py`); the head sets them (`Head.initialise`) and `start.py` proves that it did. The
+source is the decoder's last block, which turns twice as many channels into the features that the heads see.
 """
 
 from collections.abc import Callable
@@ -11,71 +11,60 @@ import torch
 from snac.layers import Decoder, NoiseBlock
 from torch import Tensor, nn
 
-from snac_exp.codec.effective import assign_effective, effective_weights
-from snac_exp.codec.heads import Head, ResidualHead, UpsampleHead
-from snac_exp.errors import CodecError, ConfigError
+from snac_exp.codec.effective import effective_weights
+from snac_exp.errors import CodecError
 
 _NEW_KERNEL = 4  # taps of a transposed convolution of stride 2
 
 
-def average(head: Head, decoder: Decoder) -> dict[str, Tensor]:
+def average(head: nn.Module, decoder: Decoder) -> dict[str, Tensor]:
     """The last block, its input channels averaged in pairs; last Snake and convolution as they are."""
-    return _set(head, _transferred(_upsampler(head, "average"), decoder, _average_pairs))
+    return _transferred(head, decoder, _average_pairs)
 
 
-def first(head: Head, decoder: Decoder) -> dict[str, Tensor]:
+def first(head: nn.Module, decoder: Decoder) -> dict[str, Tensor]:
     """The last block's first half of input channels; last Snake and convolution as they are."""
-    return _set(head, _transferred(_upsampler(head, "first"), decoder, _first_half))
+    return _transferred(head, decoder, _first_half)
 
 
-def random(head: Head, decoder: Decoder) -> dict[str, Tensor]:
+def random(head: nn.Module, decoder: Decoder) -> dict[str, Tensor]:
     """Xavier-uniform weights from torch's generator, biases zero, Snake alphas one."""
-    weights = effective_weights(_upsampler(head, "random"))
+    weights = effective_weights(head)
     for name, value in weights.items():
         if name.endswith(".weight"):
             nn.init.xavier_uniform_(value)
         else:
             value.fill_(1.0 if name.endswith(".alpha") else 0.0)
-    return _set(head, weights)
-
-
-def residual(head: Head, decoder: Decoder) -> dict[str, Tensor]:
-    """Block and Snake as under `average`, the last convolution zero: the output is the interpolated native output."""
-    if not isinstance(head, ResidualHead):
-        raise ConfigError(f"init=residual needs a ResidualHead, not {type(head).__name__}: choose heads=dual_residual")
-    weights = _transferred(head, decoder, _average_pairs)
-    return _set(head, weights | {name: torch.zeros_like(weights[name]) for name in ("conv.weight", "conv.bias")})
-
-
-def _set(head: Head, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    assign_effective(head, weights)
     return weights
 
 
-def _upsampler(head: Head, name: str) -> UpsampleHead:
-    if isinstance(head, ResidualHead) or not isinstance(head, UpsampleHead):
-        found = type(head).__name__
-        raise ConfigError(f"init={name} needs an UpsampleHead, not {found}: choose heads=dual, or init=residual")
-    return head
+def residual(head: nn.Module, decoder: Decoder) -> dict[str, Tensor]:
+    """Block and Snake as under `average`, the last convolution zero: what the head adds to another signal is zero."""
+    weights = _transferred(head, decoder, _average_pairs)
+    return weights | {name: torch.zeros_like(weights[name]) for name in ("conv.weight", "conv.bias")}
 
 
-def _transferred(head: UpsampleHead, decoder: Decoder, narrow: Callable[[Tensor, int], Tensor]) -> dict[str, Tensor]:
+def _transferred(head: nn.Module, decoder: Decoder, narrow: Callable[[Tensor, int], Tensor]) -> dict[str, Tensor]:
     """Effective weights for the head: those of the decoder's end, with input channels narrowed from 2C to C.
 
     Args:
         narrow: (tensor, dim) -> tensor with half as many channels in that dimension.
     """
     block, snake, conv = decoder.model[-4:-1]
-    has_noise = any(isinstance(layer, NoiseBlock) for layer in block.block)
-    if head.has_noise and not has_noise:
+    wants_noise = _has_noise(head.get_submodule("block.block"))
+    if wants_noise and not _has_noise(block.block):
         raise CodecError("this codec has no noise block to start from: set noise=false on the head, or init=random")
-    layers = [layer for layer in block.block if head.has_noise or not isinstance(layer, NoiseBlock)]
+    layers = [layer for layer in block.block if wants_noise or not isinstance(layer, NoiseBlock)]
     source = nn.ModuleDict({"block": nn.ModuleDict({"block": nn.Sequential(*layers)}), "snake": snake, "conv": conv})
     weights = effective_weights(source)
     alpha, kernel = "block.block.0.alpha", "block.block.1.weight"
     weights[alpha] = narrow(weights[alpha], 1)
     weights[kernel] = _to_stride_two(narrow(weights[kernel], 0))
     return weights
+
+
+def _has_noise(layers: nn.Module) -> bool:
+    return any(isinstance(layer, NoiseBlock) for layer in layers.children())
 
 
 def _average_pairs(tensor: Tensor, dim: int) -> Tensor:

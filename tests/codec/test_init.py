@@ -32,7 +32,7 @@ def test_s02_smart_init_changes_the_effective_weight(any_codec, name):
     block = decoder.model[-4].block
     head = UpsampleHead(any_codec)
     before = effective_weights(head)
-    getattr(init, name)(head, decoder)
+    head.initialise(decoder, name)
 
     upsampler = head.block.block[1]
     expected = _narrowed(_weight_normed(block[1]), name, 0)
@@ -52,7 +52,7 @@ def test_s02_smart_init_changes_the_effective_weight(any_codec, name):
 def test_all_equal_shapes_are_copied(any_codec, name):
     decoder = any_codec.model.decoder
     head = UpsampleHead(any_codec)
-    getattr(init, name)(head, decoder)
+    head.initialise(decoder, name)
     for unit, source in zip(head.block.block[-3:], decoder.model[-4].block[-3:], strict=True):
         _assert_same(unit, source)
     _assert_same(nn.Sequential(head.snake, head.conv), nn.Sequential(*decoder.model[-3:-1]))
@@ -86,18 +86,18 @@ def test_a_layer_keeps_its_weights_when_the_tensor_they_came_from_changes(small)
 
 def test_the_source_shares_no_memory_with_the_head(any_codec):
     head = UpsampleHead(any_codec)
-    init.average(head, any_codec.model.decoder)
+    head.initialise(any_codec.model.decoder, "average")
     theirs = {p.untyped_storage().data_ptr() for p in any_codec.model.parameters()}
     assert not theirs & {p.untyped_storage().data_ptr() for p in head.parameters()}
 
 
 def test_the_noise_block_is_copied_where_the_head_has_one(small, codecs):
     head = UpsampleHead(small, noise=True)
-    init.average(head, small.model.decoder)
+    head.initialise(small.model.decoder, "average")
     source = next(layer for layer in small.model.decoder.model[-4].block if isinstance(layer, NoiseBlock))
     assert torch.allclose(head.block.block[2].linear.weight, source.linear.weight, atol=1e-6)
     with pytest.raises(CodecError, match="noise=false"):
-        init.average(UpsampleHead(codecs("plain"), noise=True), codecs("plain").model.decoder)
+        UpsampleHead(codecs("plain"), noise=True).initialise(codecs("plain").model.decoder, "average")
 
 
 @pytest.mark.parametrize("stride", [2, 3, 4, 5, 8])
@@ -128,7 +128,7 @@ def test_a_constant_comes_through_the_new_upsampler_as_through_the_old(codecs):
 def test_random_is_xavier(real):
     torch.manual_seed(0)
     head = UpsampleHead(real)
-    init.random(head, real.model.decoder)
+    head.initialise(real.model.decoder, "random")
     weight = head.block.block[1].weight
     bound = (6 / (64 * 4 + 64 * 4)) ** 0.5
     assert 0.98 * bound < weight.abs().max() <= bound * (1 + 1e-6)
@@ -139,8 +139,8 @@ def test_random_is_xavier(real):
 
 def test_residual_starts_at_zero_with_an_averaged_block(small):
     head, averaged = ResidualHead(small), UpsampleHead(small)
-    init.residual(head, small.model.decoder)
-    init.average(averaged, small.model.decoder)
+    head.initialise(small.model.decoder, "residual")
+    averaged.initialise(small.model.decoder, "average")
     assert head.conv.weight.abs().max() == 0
     assert head.conv.bias.abs().max() == 0
     assert not nn.utils.parametrize.is_parametrized(head.conv)
@@ -148,14 +148,16 @@ def test_residual_starts_at_zero_with_an_averaged_block(small):
     _assert_same(head.snake, averaged.snake)
 
 
-def test_an_init_refuses_a_head_it_does_not_fit(small):
+def test_a_head_refuses_an_init_it_does_not_have(small):
     for name in ("average", "first", "random"):
-        with pytest.raises(ConfigError, match=f"init={name}.*heads=dual"):
-            getattr(init, name)(ResidualHead(small), small.model.decoder)
-        with pytest.raises(ConfigError, match="NativeHead"):
-            getattr(init, name)(NativeHead(small), small.model.decoder)
-    with pytest.raises(ConfigError, match="heads=dual_residual"):
-        init.residual(UpsampleHead(small), small.model.decoder)
+        with pytest.raises(ConfigError, match=f"init.name={name} does not start a ResidualHead, which has: residual"):
+            ResidualHead(small).initialise(small.model.decoder, name)
+    with pytest.raises(ConfigError, match="which has: average, first, random"):
+        UpsampleHead(small).initialise(small.model.decoder, "residual")
+    native = NativeHead(small)
+    before = effective_weights(native)
+    assert native.initialise(small.model.decoder, "average") == {}  # it is a copy of the codec's own layers
+    assert all(torch.equal(value, before[name]) for name, value in effective_weights(native).items())
 
 
 def test_a_row_of_zeros_and_a_wrong_shape_are_refused(small):

@@ -1,11 +1,12 @@
 """What a recipe that trains a codec must keep, checked before torch is imported."""
 
 from collections.abc import Mapping
+from itertools import chain
 
 from snac_exp.config.adversary_checks import check_adversary
 from snac_exp.config.provides import provided_by
-from snac_exp.config.schema import Experiment
-from snac_exp.config.source_code import public_functions
+from snac_exp.config.schema import Component, Experiment
+from snac_exp.config.source_code import declared_set, public_functions
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
 
@@ -133,6 +134,22 @@ def _known(key: str, names: Mapping[str, object], heads: Mapping[str, object], a
 def _check_init(experiment: Experiment) -> None:
     if experiment.init is None:
         raise ConfigError("init.name says how new heads start: choose init=average, first, random or residual")
-    inits = public_functions("snac_exp.codec.init", "init.name")
-    if experiment.init.name not in inits:
-        raise ConfigError(f"init.name={experiment.init.name} is no way to start{nearest(experiment.init.name, inits)}")
+    chosen = experiment.init.name
+    inits = {name: _inits_of(name, head) for name, head in experiment.heads.items()}
+    known = {*public_functions("snac_exp.codec.init", "init.name"), *chain.from_iterable(inits.values())}
+    if chosen not in known:
+        raise ConfigError(f"init.name={chosen} is no way to start{nearest(chosen, known)}")
+    for name, own in inits.items():
+        if own and chosen not in own:
+            raise ConfigError(
+                f"init.name={chosen} does not start heads.{name}, a {experiment.heads[name].target.split('.')[-1]}: "
+                f"choose init={' or '.join(sorted(own))}, or other heads"
+            )
+
+
+def _inits_of(name: str, head: Component) -> frozenset[str]:
+    """Ways to start that a head class declares; an empty set means that it starts as it was built."""
+    inits = declared_set(head.target, "inits", f"heads.{name}")
+    if inits is None:
+        raise ConfigError(f"heads.{name}: {head.target} is no head: derive it from snac_exp.codec.heads.Head")
+    return inits
