@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,59 @@ def test_no_folder_is_crowded() -> None:
     folders = {path.parent for path in MODULES}
     crowded = {str(folder.relative_to(PACKAGE)): len(list(folder.glob("*.py"))) for folder in folders}
     assert {name: number for name, number in crowded.items() if number > MOST_FILES} == {}
+
+
+# Importing these takes longer than a help text may: what needs them is imported once the config has passed.
+SLOW = {"torch", "numpy", "pyarrow", "soundfile", "matplotlib", "scipy"}
+# Files that import modules of this package late, and why; nowhere else, and only modules that need a slow library.
+LATE = {
+    "snac_exp": "`import snac_exp` is instant; load_codec is fetched when it is used",
+    "snac_exp.sweeps.jobs": "a sweep with a mistake in its config is refused before torch is imported",
+    "snac_exp.verbs.*": "help and mistakes on the command line are answered before torch is imported",
+}
+
+
+def outer_and_late(path: Path) -> tuple[set[str], set[str]]:
+    """What a file imports as it is imported itself, and what inside its functions; both without imports for types."""
+    outer: set[str] = set()
+    late: set[str] = set()
+
+    def visit(node: ast.AST, found: set[str]) -> None:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{item.name}" for item in node.names} & NAMES
+        elif isinstance(node, ast.Import):
+            found |= {item.name for item in node.names}
+        inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for child in ast.iter_child_nodes(node):
+            visit(child, late if inside else found)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")), outer)
+    return outer, late
+
+
+OUTER_AND_LATE = {module_of(path): outer_and_late(path) for path in MODULES}
+
+
+def libraries(module: str, seen: set[str]) -> set[str]:
+    """The libraries that come with a module, those of its packages and of what it imports included."""
+    if module in seen:
+        return set()
+    if module not in NAMES:
+        return {module.split(".")[0]}
+    seen.add(module)
+    parts = module.split(".")
+    above = {".".join(parts[:number]) for number in range(1, len(parts))}
+    return set().union(*(libraries(name, seen) for name in above | OUTER_AND_LATE[module][0]))
+
+
+def test_own_modules_are_imported_late_only_to_start_fast() -> None:
+    late = {module: names & NAMES - {"snac_exp"} for module, (_, names) in OUTER_AND_LATE.items()}
+    allowed = {module for module in NAMES for pattern in LATE if fnmatchcase(module, pattern)}
+    assert {module for module, names in late.items() if names} <= allowed
+    rooms = {name for name in NAMES if any(other.startswith(f"{name}.") for other in NAMES)}
+    light = {
+        (module, name) for module, names in late.items() for name in names - rooms if not libraries(name, set()) & SLOW
+    }
+    assert light == set()

@@ -1,6 +1,5 @@
 """The jobs of a sweep before any is submitted: composed, proved to fit together, and estimated."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from snac_exp.config.schema import Experiment
 from snac_exp.errors import ConfigError, SnacExpError
 from snac_exp.tracking.run_folder import meaning_hash
 from snac_exp.tracking.wandb.key import require_key
+from snac_exp.training.plan import unroll
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,6 @@ class JobChecker:
             experiment, values = compose_experiment(overrides)
             require_key(experiment.tracker.mode)
             feed, geometry = self._build(experiment, values)
-            from snac_exp.training.plan import unroll
-
             plan = unroll(experiment, geometry)
             num_steps = plan.num_steps(feed.num_items)
         except SnacExpError as error:
@@ -98,11 +96,6 @@ def refuse_doubles(jobs: Sequence[Job]) -> None:
                 "result; leave one out"
             )
         seen[job.hash] = job
-
-
-def sweep_hash(hashes: Sequence[str]) -> str:
-    """Six hexadecimal digits of what a sweep means, whatever the order of its jobs."""
-    return hashlib.sha256(" ".join(sorted(hashes)).encode()).hexdigest()[:6]
 
 
 def job_table(jobs: Sequence[Job], title: str) -> Table:

@@ -4,6 +4,7 @@ output_dir/sweeps/NAME/TIME-HASH/
     sweep.json ledger.jsonl commit.txt uncommitted.diff code/ jobs/ HASH_OF_JOB/ HASH_OF_JOB/ …
 """
 
+import hashlib
 import json
 import os
 import time
@@ -16,7 +17,6 @@ from typing import Any, Protocol
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
 from snac_exp.sweeps.job_state import updated
-from snac_exp.sweeps.jobs import sweep_hash
 from snac_exp.sweeps.ledger import Row, read_ledger, update_ledger
 from snac_exp.sweeps.settings import SweepSettings
 from snac_exp.sweeps.snapshot import take_snapshot
@@ -255,3 +255,8 @@ class Sweep(SweepFolder):
     def is_at_rest(self) -> bool:
         """Whether nothing more happens by itself; a job that has saved is at rest once the queue lets go of it."""
         return all(row.state in FINAL for row in self.refresh()) and not self.is_in_a_queue()
+
+
+def sweep_hash(hashes: Sequence[str]) -> str:
+    """Six hexadecimal digits of what a sweep means, whatever the order of its jobs."""
+    return hashlib.sha256(" ".join(sorted(hashes)).encode()).hexdigest()[:6]

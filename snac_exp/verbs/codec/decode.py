@@ -13,6 +13,7 @@ from pathlib import Path
 
 from snac_exp.config.compose import verb_values
 from snac_exp.config.structure import structure
+from snac_exp.release.files.job import refuse_existing
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,6 @@ def main(arguments: Sequence[str]) -> int:
     options = structure(Options, verb_values("decode", arguments))
     source, output = Path(options.input).expanduser(), Path(options.output).expanduser()
     from snac_exp.release.files import folders, pipes
-    from snac_exp.release.files.job import refuse_existing
 
     to_one = options.output == "-" or output.suffix == ".wav"
     if to_one and options.output != "-":

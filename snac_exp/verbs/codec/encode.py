@@ -14,6 +14,7 @@ from pathlib import Path
 from snac_exp.config.compose import verb_values
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
+from snac_exp.release.files.job import refuse_existing
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,6 @@ def main(arguments: Sequence[str]) -> int:
     """Encode a file, a folder or a pipe."""
     options = structure(Options, verb_values("encode", arguments))
     source, output = Path(options.input).expanduser(), Path(options.output).expanduser()
-    from snac_exp.release.files.job import refuse_existing
 
     if output.suffix in (".npz", ".parquet"):
         refuse_existing(output)

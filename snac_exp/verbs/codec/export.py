@@ -15,6 +15,7 @@ from pathlib import Path
 from snac_exp.config.compose import verb_values
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
+from snac_exp.system.hub import check_repo_id, upload
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,6 @@ class Options:
 def main(arguments: Sequence[str]) -> int:
     """Export, and push if asked to."""
     options = structure(Options, verb_values("export", arguments))
-    from snac_exp.system.hub import check_repo_id, upload
 
     if options.push is not None:
         check_repo_id(options.push)

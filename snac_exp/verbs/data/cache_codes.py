@@ -20,7 +20,9 @@ from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_config, resolved
 from snac_exp.config.schema import Codec
 from snac_exp.config.structure import structure
+from snac_exp.data.device_pool import device_names, reported, run_on_devices
 from snac_exp.errors import ConfigError
+from snac_exp.system.progress import progress_display
 
 if TYPE_CHECKING:
     from snac_exp.data.codes.cache import CacheSummary
@@ -81,9 +83,7 @@ def encode_share(options: Options, prepared: Path, output: Path, number: int, de
     """The share of one of this command's devices; runs in a process of its own where there are several."""
     from snac_exp.codec.opening import open_codec
     from snac_exp.data.codes.cache import cache_codes
-    from snac_exp.data.device_pool import reported
     from snac_exp.data.prepared.manifest import Manifest
-    from snac_exp.system.progress import progress_display
 
     return cache_codes(
         Manifest.read(prepared),
@@ -102,7 +102,6 @@ def encode_share(options: Options, prepared: Path, output: Path, number: int, de
 
 def _encode(options: Options, prepared: Path, output: Path) -> list[str]:
     from snac_exp.data.codes.cache import joined
-    from snac_exp.data.device_pool import device_names, run_on_devices
     from snac_exp.data.prepared.manifest import Manifest
 
     devices = device_names(options.device, options.devices)

@@ -18,7 +18,9 @@ from snac_exp.config.compose import verb_values
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
 from snac_exp.report.compare.comparison import Question, Source
-from snac_exp.verbs._folders import Given, runs_of, split
+from snac_exp.report.compare.markdown_table import Slot
+from snac_exp.verbs.arguments import folders_and_options
+from snac_exp.verbs.run_lists import RunList, runs_of
 
 _PATH_KEYS = ("update", "baseline", "table")  # values that Hydra's grammar must not take apart
 
@@ -41,12 +43,11 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     """Compare, write, and say what came of it."""
-    folders, given = split(arguments, list(Options.__dataclass_fields__))
+    folders, given = folders_and_options(arguments, list(Options.__dataclass_fields__))
     options = structure(Options, verb_values("compare", [_typed(item) for item in given]))
     if not folders:
         raise ConfigError("which runs? snac-exp compare RUN RUN, or snac-exp compare SWEEP")
     from snac_exp.report.compare.folder import PAGE_FILE, Sound, write_comparison
-    from snac_exp.report.compare.markdown_table import Slot
     from snac_exp.report.compare.text import markdown_table
 
     slot = None if options.update is None else Slot(Path(options.update), options.table)
@@ -67,9 +68,9 @@ def _typed(argument: str) -> str:
     return f"{key}={quoted(unquoted(value))}" if key in _PATH_KEYS and value not in ("", "null") else argument
 
 
-def _question(options: Options, runs: Given) -> Question:
+def _question(options: Options, runs: RunList) -> Question:
     """What the command line asks, and where it does not, what the sweep asks."""
-    asked = runs.question
+    asked = runs.sweep
     metric = options.metric or (asked.metric if asked is not None else None)
     same = asked is not None and metric == asked.metric
     return Question(

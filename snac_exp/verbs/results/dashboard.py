@@ -15,6 +15,8 @@ from pathlib import Path
 from snac_exp.config.compose import config_dir, verb_values
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
+from snac_exp.tracking.wandb.key import has_key
+from snac_exp.tracking.wandb.workspace import definition, publish, spec_of, workspace
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,6 @@ def main(arguments: Sequence[str]) -> int:
     options = structure(Options, verb_values("dashboard", arguments))
     if options.entity is None and not options.dry_run:
         raise ConfigError("entity has no value: give entity=NAME, the W&B user or team; or look first: dry_run=true")
-    from snac_exp.tracking.wandb.key import has_key
-    from snac_exp.tracking.wandb.workspace import definition, publish, spec_of, workspace
 
     sections = definition(dashboards_dir(), options.definition)(options.head_names, options.num_clips)
     built = workspace(options.title, sections, options.project, options.entity or "ENTITY")

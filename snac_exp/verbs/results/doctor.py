@@ -20,6 +20,7 @@ from typing import Literal
 from snac_exp.config.arguments import quoted, unquoted
 from snac_exp.config.compose import verb_values
 from snac_exp.config.structure import structure
+from snac_exp.system.terminal import console
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,6 @@ def main(arguments: Sequence[str]) -> int:
     against = None if options.against is None else Path(options.against).expanduser()
     from snac_exp.doctor.examine import examine
     from snac_exp.doctor.report import as_json, as_text
-    from snac_exp.system.terminal import console
 
     report = examine(Path(options.checkpoint).expanduser(), against)
     if options.format == "json":

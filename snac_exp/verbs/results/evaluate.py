@@ -21,6 +21,7 @@ from snac_exp.config.compose import verb_values
 from snac_exp.config.schema import Codec
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
+from snac_exp.system.terminal import console
 
 if TYPE_CHECKING:
     from snac_exp.data.prepared.manifest import Manifest
@@ -177,7 +178,6 @@ def _show_comparison(options: Options, earlier: "Evaluation", later: "Evaluation
 
 
 def _show(grids: "Sequence[Grid]", lines: Sequence[str]) -> None:
-    from snac_exp.system.terminal import console
 
     terminal = console()
     for grid in grids:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from snac_exp.config.compose import verb_values
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
-from snac_exp.verbs._folders import runs_of, split
+from snac_exp.verbs.arguments import folders_and_options
+from snac_exp.verbs.run_lists import runs_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     """Write the reports and say where they lie."""
-    folders, given = split(arguments, list(Options.__dataclass_fields__))
+    folders, given = folders_and_options(arguments, list(Options.__dataclass_fields__))
     options = structure(Options, verb_values("report", given))
     if not folders:
         raise ConfigError("which run? snac-exp report RUN")

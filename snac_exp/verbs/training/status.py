@@ -13,7 +13,9 @@ from pathlib import Path
 from rich.live import Live
 
 from snac_exp.errors import ConfigError
-from snac_exp.verbs._options import folder_and_options, seconds_of
+from snac_exp.status.overview import as_json, as_table, overview
+from snac_exp.system.terminal import console
+from snac_exp.verbs.arguments import folder_and_options, seconds_of
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,8 +25,6 @@ def main(arguments: Sequence[str]) -> int:
     for key, allowed in (("watch", ("true", "false")), ("format", ("table", "json"))):
         if options[key] not in allowed:
             raise ConfigError(f"{key}={options[key]} is not possible; there is: {', '.join(allowed)}")
-    from snac_exp.status.overview import as_json, as_table, overview
-    from snac_exp.system.terminal import console
 
     if options["format"] == "json":
         print(as_json(overview(folder)))
@@ -43,8 +43,6 @@ def main(arguments: Sequence[str]) -> int:
 
 def _watch(folder: Path, every_seconds: float) -> None:
     """Keep the table up to date until Ctrl-C; where the output is no terminal, one table after the other."""
-    from snac_exp.status.overview import as_table, overview
-    from snac_exp.system.terminal import console
 
     screen = console()
     with Live(console=screen, auto_refresh=False) if screen.is_terminal else nullcontext() as live:

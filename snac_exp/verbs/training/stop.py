@@ -8,13 +8,13 @@ snac-exp sweep resume=SWEEP_DIR. Works on this machine, and through SLURM on any
 
 from collections.abc import Sequence
 
-from snac_exp.verbs._options import folder_and_options, seconds_of
+from snac_exp.status.stopping import stop
+from snac_exp.verbs.arguments import folder_and_options, seconds_of
 
 
 def main(arguments: Sequence[str]) -> int:
     """Ask, wait until it is so, and say how each run is; returns 1 when one still runs."""
     folder, options = folder_and_options("stop", arguments, {"wait_seconds": "120"}, None, key="run")
-    from snac_exp.status.stopping import stop
 
     lines, all_stopped = stop(folder, seconds_of(options, "wait_seconds"))
     print("\n".join(lines))

@@ -20,7 +20,7 @@ from snac_exp.sweeps.outcome import outcome
 from snac_exp.sweeps.shards import submit_shards
 from snac_exp.sweeps.sweep import Sweep
 from snac_exp.system.stop_request import EXIT_PREEMPTED, Stopped
-from snac_exp.verbs._options import folder_and_options
+from snac_exp.verbs.arguments import folder_and_options
 from snac_exp.verbs.discovery import verb_files
 
 

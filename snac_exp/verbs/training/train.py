@@ -24,8 +24,6 @@ from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_config, compose_experiment, config_dir, experiment_of
 from snac_exp.errors import ConfigError, guarded
 from snac_exp.runs.background import start_detached
-from snac_exp.sweeps.multirun import multirun
-from snac_exp.sweeps.shards import run_task
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.wandb.key import require_key
 from snac_exp.verbs.discovery import verb_module
@@ -44,6 +42,8 @@ def _main(arguments: list[str]) -> int:
         place = arguments.index("--cfg")
         return _print_config(arguments[place + 1 :] + arguments[:place])
     if any(item in ("-m", "--multirun") for item in arguments):
+        from snac_exp.sweeps.multirun import multirun
+
         return multirun(arguments)
     flags = [item for item in arguments if item.startswith("-")]
     if flags:
@@ -77,6 +77,8 @@ def resume_run(run_dir: Path) -> int:
     """Begin or go on with the run in a folder, from what lies there alone; returns the exit status."""
     folder = RunFolder(run_dir)
     if folder.task.exists():
+        from snac_exp.sweeps.shards import run_task
+
         return run_task(folder, verb_module)
     experiment = experiment_of(RunFolder.open(run_dir).values())
     from snac_exp.runs.run import resume

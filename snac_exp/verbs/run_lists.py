@@ -1,12 +1,10 @@
-"""Arguments of verbs about run folders: `VERB DIR… key=value …`, sweeps standing for their runs."""
+"""The runs that folders on the command line name: a sweep stands for its jobs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from snac_exp.config.arguments import unquoted
-from snac_exp.config.structure import nearest
-from snac_exp.errors import ConfigError
 from snac_exp.report.charts.parallel import short_names
 from snac_exp.report.compare.comparison import Source
 from snac_exp.report.settings import text_of
@@ -16,47 +14,27 @@ from snac_exp.tracking.sweep_folder import SweepFolder
 
 
 @dataclass(frozen=True)
-class Given:
-    """What the folders are: their runs, each once, and what the first sweep among them asks."""
+class RunList:
+    """Runs, each once, and the settings of the first sweep among them."""
 
     sources: list[Source]
-    question: SweepSettings | None
+    sweep: SweepSettings | None
 
 
-def split(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Folders and `key=value` arguments apart. What has the form of a known key is one, whatever files there are.
-
-    Raises:
-        ConfigError: an argument is neither a folder nor one of the keys.
-    """
-    folders, options = [], []
-    for argument in arguments:
-        name, equals, _ = argument.partition("=")
-        if equals and name in keys:
-            options.append(argument)
-        elif Path(argument).expanduser().is_dir():
-            folders.append(Path(argument).expanduser())
-        elif equals:
-            raise ConfigError(f"there is no key '{name}' and no folder '{argument}'{nearest(name, keys)}")
-        else:
-            raise ConfigError(f"there is no folder {argument}")
-    return folders, options
-
-
-def runs_of(folders: Sequence[Path]) -> Given:
+def runs_of(folders: Sequence[Path]) -> RunList:
     """The runs of folders: a run stands for itself, a sweep for the jobs of its ledger."""
-    found: dict[Path, Source] = {}
-    question = None
+    by_path: dict[Path, Source] = {}
+    settings = None
     for folder in folders:
         if SweepFolder(folder).exists:
             sweep = Sweep.open(folder)
-            question = question or sweep.question
+            settings = settings or sweep.question
             sources = _jobs(sweep)
         else:
             sources = [Source(folder, folder.resolve().name)]
         for source in sources:
-            found.setdefault(source.path.resolve(), source)
-    return Given(_distinct(list(found.values())), question)
+            by_path.setdefault(source.path.resolve(), source)
+    return RunList(_distinct(list(by_path.values())), settings)
 
 
 def _jobs(sweep: Sweep) -> list[Source]:

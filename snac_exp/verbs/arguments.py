@@ -1,4 +1,4 @@
-"""Arguments of verbs about a folder: `VERB DIR key=value …`."""
+"""Arguments of verbs about folders of runs: `VERB DIR… key=value …`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,26 @@ from pathlib import Path
 
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
+
+
+def folders_and_options(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Folders and `key=value` arguments apart. `KEY=…` of a known key is an option, whatever files there are.
+
+    Raises:
+        ConfigError: an argument is neither a folder nor one of the keys.
+    """
+    folders, options = [], []
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if equals and name in keys:
+            options.append(argument)
+        elif Path(argument).expanduser().is_dir():
+            folders.append(Path(argument).expanduser())
+        elif equals:
+            raise ConfigError(f"there is no key '{name}' and no folder '{argument}'{nearest(name, keys)}")
+        else:
+            raise ConfigError(f"there is no folder {argument}")
+    return folders, options
 
 
 def seconds_of(options: Mapping[str, str], key: str) -> float:
