@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from snac_exp.codec.geometry import Geometry
 from snac_exp.config.seeding import generator
+from snac_exp.data.epoch_batches import EpochBatches
 from snac_exp.errors import DataError
 
 Int64Array = npt.NDArray[np.int64]
@@ -39,9 +40,7 @@ class SliceSpec:
 class SliceSampler:
     """The batches of one epoch, each row exactly once, as lists of SliceSpec.
 
-    `batch_size` counts slices over all ranks; each rank gets a contiguous part of every batch. The last batch may be
-    smaller; where it has fewer slices than there are ranks it is joined to the one before, so that no rank runs dry.
-    `start_batch` begins in the middle of the epoch: the result is the tail of the whole list.
+    batch_size (over all ranks), start_batch, rank, world_size: see `EpochBatches`. gain_db: range of levels.
     """
 
     def __init__(
@@ -59,31 +58,28 @@ class SliceSampler:
         gain_db: tuple[float, float] | None = None,
     ) -> None:
         self.lengths = np.asarray(coarse_lengths, dtype=np.int64)
-        _check_batching(len(self.lengths), batch_size, rank, world_size)
+        self.batches = EpochBatches(len(self.lengths), batch_size, start_batch, rank, world_size)
         _check_steps(geometry, num_tokens, self.lengths)
         self.geometry, self.seed, self.epoch = geometry, seed, epoch
-        self.batch_size, self.start_batch, self.rank, self.world_size = batch_size, start_batch, rank, world_size
         self.num_tokens, self.context_tokens, self.gain_db = num_tokens, context_tokens, gain_db
-        self.num_batches = num_batches_of(len(self.lengths), batch_size, world_size)
 
     def __len__(self) -> int:
-        return max(self.num_batches - self.start_batch, 0)
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[list[SliceSpec]]:
         num_rows = len(self.lengths)
-        order = generator(self.seed, "shuffle", self.epoch).permutation(num_rows)
+        order = self.batches.order(self.seed, "shuffle", self.epoch)
         # One draw per position in [0, 1): the same whatever the batch size, the rank and the slice length.
         draws = generator(self.seed, "slice", self.epoch).random(num_rows)
         gains = self._gains(num_rows)
-        for batch in range(self.start_batch, self.num_batches):
-            first, stop = self._positions(batch)
-            rows = order[first:stop]
-            starts = draw_starts(self.lengths[rows], draws[first:stop], self.num_tokens, self.geometry.coarse_step)
+        for positions in self.batches:
+            rows = order[positions]
+            starts = draw_starts(self.lengths[rows], draws[positions], self.num_tokens, self.geometry.coarse_step)
             specs = [self._spec(int(row), int(start)) for row, start in zip(rows, starts, strict=True)]
             yield (
                 specs
                 if gains is None
-                else [replace(spec, gain_db=float(gain)) for spec, gain in zip(specs, gains[first:stop], strict=True)]
+                else [replace(spec, gain_db=float(gain)) for spec, gain in zip(specs, gains[positions], strict=True)]
             )
 
     def _gains(self, num_rows: int) -> npt.NDArray[np.float64] | None:
@@ -91,13 +87,6 @@ class SliceSampler:
         if self.gain_db is None:
             return None
         return generator(self.seed, "augment/gain", self.epoch).uniform(*self.gain_db, num_rows)
-
-    def _positions(self, batch: int) -> tuple[int, int]:
-        """Positions [first, stop) of this rank's part of a batch in the epoch's order."""
-        first = batch * self.batch_size
-        stop = len(self.lengths) if batch == self.num_batches - 1 else first + self.batch_size
-        num = stop - first
-        return first + num * self.rank // self.world_size, first + num * (self.rank + 1) // self.world_size
 
     def _spec(self, row: int, start: int) -> SliceSpec:
         return place(row, start, int(self.lengths[row]), self.num_tokens, self.context_tokens, self.geometry)
@@ -148,22 +137,6 @@ def place(row: int, start: int, length: int, num_tokens: int, context_tokens: in
     window_tokens = num_tokens + 2 * context
     window_start = min(max(start - context, 0), max(length - window_tokens, 0))
     return SliceSpec(row, window_start, window_tokens, start, num_tokens)
-
-
-def num_batches_of(num_rows: int, batch_size: int, world_size: int) -> int:
-    """Batches of an epoch; a rest of fewer slices than there are ranks is joined to the last batch."""
-    whole, rest = divmod(num_rows, batch_size)
-    return whole if whole and rest < world_size else whole + (rest > 0)
-
-
-def _check_batching(num_rows: int, batch_size: int, rank: int, world_size: int) -> None:
-    if not 0 <= rank < world_size:
-        raise ValueError(f"rank {rank} is not one of {world_size}")
-    if batch_size < world_size or num_rows < world_size:
-        raise DataError(
-            f"{num_rows} rows in batches of {batch_size} do not feed {world_size} devices;"
-            " use fewer devices, a larger trainer.batch_size or more data"
-        )
 
 
 def _check_steps(geometry: Geometry, num_tokens: int, lengths: Int64Array) -> None:

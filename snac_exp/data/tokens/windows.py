@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snac_exp.config.seeding import generator
+from snac_exp.data.epoch_batches import EpochBatches
 from snac_exp.data.prepared.split import draw_validation
 from snac_exp.errors import ConfigError, DataError
 
@@ -68,10 +69,9 @@ class WindowIndex:
 
 
 class WindowSampler:
-    """The batches of one epoch, each window exactly once, as lists of WindowSpec; see `data.slices.SliceSampler`.
+    """The batches of one epoch, each window exactly once, as lists of WindowSpec.
 
-    `batch_size` counts windows over all ranks and all micro-batches; the last batch may be smaller. `start_batch`
-    begins in the middle of the epoch: the result is the tail of the whole list.
+    batch_size (over all ranks and all micro-batches), start_batch, rank, world_size: see `EpochBatches`.
     """
 
     def __init__(
@@ -84,30 +84,16 @@ class WindowSampler:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if not 0 <= rank < world_size:
-            raise ValueError(f"rank {rank} is not one of {world_size}")
-        if batch_size < world_size or len(index) < world_size:
-            raise DataError(
-                f"{len(index)} windows in batches of {batch_size} do not feed {world_size} devices; "
-                "use fewer devices, larger batches or more data"
-            )
+        self.batches = EpochBatches(len(index), batch_size, start_batch, rank, world_size, noun="windows")
         self.index, self.seed, self.epoch = index, seed, epoch
-        self.batch_size, self.start_batch, self.rank, self.world_size = batch_size, start_batch, rank, world_size
-        whole, rest = divmod(len(index), batch_size)
-        # A last batch that cannot feed every rank is joined to the one before.
-        self.num_batches = whole if whole and rest < world_size else whole + (rest > 0)
 
     def __len__(self) -> int:
-        return max(self.num_batches - self.start_batch, 0)
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[list[WindowSpec]]:
-        order = generator(self.seed, "windows", self.epoch).permutation(len(self.index))
-        for batch in range(self.start_batch, self.num_batches):
-            first = batch * self.batch_size
-            stop = len(order) if batch == self.num_batches - 1 else first + self.batch_size
-            num = stop - first
-            share = slice(first + num * self.rank // self.world_size, first + num * (self.rank + 1) // self.world_size)
-            yield self.index.specs(order[share])
+        order = self.batches.order(self.seed, "windows", self.epoch)
+        for positions in self.batches:
+            yield self.index.specs(order[positions])
 
 
 def validation_windows(index: WindowIndex, seed: int, limit: int | None) -> list[WindowSpec]:
