@@ -19,7 +19,6 @@ from snac_exp.data.codes.encoding import Codes, Work, encode_all, exact_float32,
 from snac_exp.data.codes.shards import (
     SHARD_NAME,
     CacheIdentity,
-    Rejection,
     ShardMetadata,
     common_identity,
     differences,
@@ -29,7 +28,8 @@ from snac_exp.data.codes.shards import (
     shard_schema,
 )
 from snac_exp.data.files.reading import resampled_length
-from snac_exp.data.prepared.manifest import REJECTED_SCHEMA, Manifest, ManifestRow
+from snac_exp.data.prepared.manifest import Manifest, ManifestRow
+from snac_exp.data.rejection import Rejection, write_rejections
 from snac_exp.errors import DataError
 from snac_exp.system.environment import provenance
 from snac_exp.system.files import atomic_path
@@ -249,6 +249,5 @@ def _columns(rows: list[ManifestRow], codes: list[Codes], identity: CacheIdentit
 def write_rejected(output_dir: Path) -> None:
     """List the rejections of all shards that are there; the shards themselves are what counts."""
     shards = sorted(path for path in output_dir.glob("codes-*.parquet") if SHARD_NAME.fullmatch(path.name))
-    rejected = [vars(row) for shard in shards for row in read_metadata(shard).rejected]
-    with atomic_path(output_dir / CACHE_REJECTED_NAME) as temporary:
-        pq.write_table(pa.Table.from_pylist(rejected, schema=REJECTED_SCHEMA), temporary, compression="zstd")
+    rejected = [row for shard in shards for row in read_metadata(shard).rejected]
+    write_rejections(output_dir / CACHE_REJECTED_NAME, rejected)

@@ -16,10 +16,10 @@ import numpy.typing as npt
 import torch
 
 from snac_exp.codec.geometry import Geometry
-from snac_exp.data.codes.shards import Rejection
 from snac_exp.data.files.decoding import AudioInfo, Float32Array
 from snac_exp.data.files.reading import read_mono, resampled_length
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow
+from snac_exp.data.rejection import Rejection
 from snac_exp.errors import DataError
 from snac_exp.system.progress import Advance
 

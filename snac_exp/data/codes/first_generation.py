@@ -6,8 +6,8 @@ the manifest; whatever does not fit is listed with its reason and counted.
 """
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,11 @@ from snac_exp.codec.geometry import Geometry
 from snac_exp.config.seeding import generator
 from snac_exp.data.codes.cache import CACHE_REJECTED_NAME, cache_identity, refuse_foreign, write_rejected, write_shard
 from snac_exp.data.codes.encoding import Codes, exact_float32
-from snac_exp.data.codes.shards import CacheIdentity, Rejection, read_metadata, shard_name
+from snac_exp.data.codes.shards import CacheIdentity, read_metadata, shard_name
 from snac_exp.data.files.reading import read_mono, resampled_length
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow
+from snac_exp.data.rejection import Rejection, count_kinds, counts_line, write_table
 from snac_exp.errors import DataError
-from snac_exp.system.files import atomic_path
 from snac_exp.system.progress import progress_display
 
 if TYPE_CHECKING:
@@ -71,10 +71,9 @@ class UpgradeSummary:
     @property
     def lines(self) -> list[str]:
         """The summary for people."""
-        kinds = ", ".join(f"{kind} {num}" for kind, num in sorted(self.rejected.items())) or "none"
         lines = [
             f"{self.num_old_rows} rows in {self.num_files} first-generation files, {self.num_cached} taken over",
-            f"old rows rejected: {kinds} ({self.output_dir / UPGRADE_REJECTED_NAME})",
+            f"old rows {counts_line(self.rejected, self.output_dir / UPGRADE_REJECTED_NAME)}",
             f"{self.num_rows_without_codes} manifest rows without codes ({self.output_dir / CACHE_REJECTED_NAME})",
         ]
         agreement = self.agreement
@@ -108,7 +107,7 @@ def upgrade_cache(
     if not plan.taken:
         raise DataError(
             f"{old_dir}: none of its {num_old_rows} rows fits a file of the manifest "
-            f"({dict(Counter(row.kind for row in plan.rejected))}); is this the folder of its audio?"
+            f"({count_kinds(plan.rejected)}); is this the folder of its audio?"
         )
     agreement = _check_codec(files, plan, manifest, codec, verify_rows) if verify_rows else None
     num_cached = 0
@@ -120,11 +119,10 @@ def upgrade_cache(
             num_cached += len(rows) - len(failed)
             advance(1, "")
     _write_last(plan, manifest, identity, output_dir, num_shards)
-    _write_rejected_old(output_dir / UPGRADE_REJECTED_NAME, plan.rejected)
+    write_table(output_dir / UPGRADE_REJECTED_NAME, map(asdict, plan.rejected), _REJECTED_SCHEMA)
     write_rejected(output_dir)
-    kinds = dict(Counter(row.kind for row in plan.rejected))
-    without = len(manifest.rows) - num_cached
-    return UpgradeSummary(output_dir, len(files), num_old_rows, num_cached, kinds, without, agreement)
+    without, rejected = len(manifest.rows) - num_cached, count_kinds(plan.rejected)
+    return UpgradeSummary(output_dir, len(files), num_old_rows, num_cached, rejected, without, agreement)
 
 
 class _Plan:
@@ -287,9 +285,3 @@ def _check_codec(
             f"their audio is encoded with {codec.name}; choose the codec that made them"
         )
     return equal / total if total else None
-
-
-def _write_rejected_old(path: Path, rows: Iterable[RejectedOldRow]) -> None:
-    with atomic_path(path) as temporary:
-        table = pa.Table.from_pylist([asdict(row) for row in rows], schema=_REJECTED_SCHEMA)
-        pq.write_table(table, temporary, compression="zstd")

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snac_exp.codec.geometry import Geometry
+from snac_exp.data.rejection import Rejection
 from snac_exp.errors import DataError
 
 METADATA_KEY = b"snac_exp_cache"
@@ -42,15 +43,6 @@ class CacheIdentity:
     def geometry(self) -> Geometry:
         """Geometry of the codec that wrote the codes."""
         return Geometry(self.sampling_rate, self.hop_length, self.vq_strides, self.attn_window_size)
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """A row of the manifest that has no codes: its path, the kind of failure and what happened."""
-
-    path: str
-    kind: str
-    reason: str
 
 
 @dataclass(frozen=True)

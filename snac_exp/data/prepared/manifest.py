@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from snac_exp.data.rejection import write_table
 from snac_exp.errors import DataError
-from snac_exp.system.files import atomic_path
 
 METADATA_KEY = b"snac_exp_manifest"
 FORMAT_VERSION = 1
@@ -30,7 +30,6 @@ SCHEMA = pa.schema(
         ("peak", pa.float64()),  # largest magnitude of the mono mix, 1.0 = full scale
     ]
 )
-REJECTED_SCHEMA = pa.schema([("path", pa.string()), ("kind", pa.string()), ("reason", pa.string())])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +71,7 @@ class Manifest:
         """Write atomically; the same manifest gives the same bytes."""
         header = {"version": FORMAT_VERSION, "input_dir": str(self.input_dir), "settings": self.settings}
         schema = SCHEMA.with_metadata({METADATA_KEY: json.dumps(header, sort_keys=True).encode()})
-        table = pa.Table.from_pylist([asdict(row) for row in self.rows], schema=schema)
-        with atomic_path(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+        write_table(path, map(asdict, self.rows), schema)
 
     @property
     def digest(self) -> str:

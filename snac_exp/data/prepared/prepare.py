@@ -1,4 +1,4 @@
-"""From a folder of audio to a manifest: every file is measured, judged and put into a split, or listed as rejected."""
+"""From a folder of audio to a manifest: every file is measured and put into a split, or listed as rejected."""
 
 import json
 import os
@@ -8,15 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from snac_exp.data.files.measuring import measure_all
 from snac_exp.data.files.scan import FileFacts
-from snac_exp.data.prepared.manifest import MANIFEST_NAME, REJECTED_NAME, REJECTED_SCHEMA, Manifest, ManifestRow
+from snac_exp.data.prepared.manifest import MANIFEST_NAME, REJECTED_NAME, Manifest, ManifestRow
 from snac_exp.data.prepared.split import draw_validation, match_speakers, speaker_of
+from snac_exp.data.rejection import Rejection, count_kinds, counts_line, write_rejections
 from snac_exp.errors import ConfigError, DataError
-from snac_exp.system.files import atomic_path
 
 
 @dataclass(frozen=True)
@@ -51,18 +48,10 @@ class PrepareSummary:
             f"{split}: {num} files, {self.seconds[split] / 60:.1f} minutes, {self.num_speakers[split]} speakers"
             for split, num in self.num_rows.items()
         ]
-        kinds = ", ".join(f"{kind} {num}" for kind, num in sorted(self.rejected.items())) or "none"
         read = (
             f"{self.num_files} files found, {self.num_files - self.num_known} read, {self.num_known} known from before"
         )
-        return [read, *splits, f"rejected: {kinds} ({self.output_dir / REJECTED_NAME})"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Rejected:
-    path: str
-    kind: str
-    reason: str
+        return [read, *splits, counts_line(self.rejected, self.output_dir / REJECTED_NAME)]
 
 
 def prepare(
@@ -97,9 +86,9 @@ def prepare(
         raise DataError(f"{input_dir}: no such folder; input= names the folder of audio")
     _refuse_other_output(output_dir, input_dir, settings)
     facts, num_known = measure_all(input_dir, output_dir, num_workers)
-    usable, rejected = _judge(facts, settings)
+    usable, rejected = _separated(facts, settings)
     rows = _split(usable, settings, input_dir, rejected)
-    _write_rejected(output_dir / REJECTED_NAME, rejected)
+    write_rejections(output_dir / REJECTED_NAME, rejected)
     Manifest(input_dir, _as_json(settings), rows).write(output_dir / MANIFEST_NAME)
     return _summary(output_dir, len(facts), num_known, rows, rejected)
 
@@ -126,7 +115,7 @@ def _refuse_other_output(output_dir: Path, input_dir: Path, settings: PrepareSet
         )
 
 
-def _judge(facts: list[FileFacts], settings: PrepareSettings) -> tuple[list[FileFacts], list[_Rejected]]:
+def _separated(facts: list[FileFacts], settings: PrepareSettings) -> tuple[list[FileFacts], list[Rejection]]:
     """Usable files and rejected ones, the latter with the first reason that holds."""
     usable: dict[str, FileFacts] = {}
     rejected = []
@@ -137,7 +126,7 @@ def _judge(facts: list[FileFacts], settings: PrepareSettings) -> tuple[list[File
         if verdict is None:
             usable[fact.sha1] = fact
         else:
-            rejected.append(_Rejected(_printable(fact.path), *verdict))
+            rejected.append(Rejection(_printable(fact.path), *verdict))
     return list(usable.values()), rejected
 
 
@@ -163,12 +152,12 @@ def _printable(path: str) -> str:
 
 
 def _split(
-    usable: list[FileFacts], settings: PrepareSettings, input_dir: Path, rejected: list[_Rejected]
+    usable: list[FileFacts], settings: PrepareSettings, input_dir: Path, rejected: list[Rejection]
 ) -> list[ManifestRow]:
     if not usable:
-        kinds = Counter(row.kind for row in rejected)
         raise DataError(
-            f"{input_dir}: none of {len(rejected)} files is usable ({dict(kinds)}), first: {rejected[0].reason}"
+            f"{input_dir}: none of {len(rejected)} files is usable ({count_kinds(rejected)}), "
+            f"first: {rejected[0].reason}"
         )
     speakers = {fact.path: speaker_of(fact.path, settings.speaker_level) for fact in usable}
     by_speaker = settings.split == "speaker" or settings.validation_speakers is not None
@@ -199,19 +188,13 @@ def _row(fact: FileFacts, split: str, speaker: str) -> ManifestRow:
     )
 
 
-def _write_rejected(path: Path, rejected: list[_Rejected]) -> None:
-    table = pa.Table.from_pylist([asdict(row) for row in rejected], schema=REJECTED_SCHEMA)
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
-
-
 def _as_json(settings: PrepareSettings) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
     return value
 
 
 def _summary(
-    output_dir: Path, num_files: int, num_known: int, rows: list[ManifestRow], rejected: list[_Rejected]
+    output_dir: Path, num_files: int, num_known: int, rows: list[ManifestRow], rejected: list[Rejection]
 ) -> PrepareSummary:
     by_split = {split: [row for row in rows if row.split == split] for split in ("train", "validation")}
     return PrepareSummary(
@@ -221,5 +204,5 @@ def _summary(
         num_rows={split: len(found) for split, found in by_split.items()},
         seconds={split: sum(row.seconds for row in found) for split, found in by_split.items()},
         num_speakers={split: len({row.speaker for row in found}) for split, found in by_split.items()},
-        rejected=dict(Counter(row.kind for row in rejected)),
+        rejected=count_kinds(rejected),
     )

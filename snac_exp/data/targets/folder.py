@@ -6,22 +6,19 @@ is refused there.
 """
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import soundfile
 
-from snac_exp.data.codes.shards import Rejection
 from snac_exp.data.files.decoding import Float32Array
 from snac_exp.data.files.reading import audio_info
-from snac_exp.data.prepared.manifest import REJECTED_SCHEMA, Manifest, ManifestRow, safe_join
+from snac_exp.data.prepared.manifest import Manifest, ManifestRow, safe_join
+from snac_exp.data.rejection import Rejection, count_kinds, counts_line, read_rejections, write_rejections
 from snac_exp.errors import DataError
 from snac_exp.system.files import atomic_path, read_json, write_json
 
@@ -51,11 +48,10 @@ class TargetSummary:
     @property
     def lines(self) -> list[str]:
         """The summary for people."""
-        kinds = ", ".join(f"{kind} {num}" for kind, num in sorted(self.rejected.items())) or "none"
         lines = [f"{self.num_made} targets made, {self.num_kept} there already, in {self.output_dir}"]
         if self.num_clipped:
             lines.append(f"{self.num_clipped} went above full scale and were clipped; format=wav keeps them")
-        return [*lines, f"rejected: {kinds} ({self.output_dir / REJECTED_PATTERN})"]
+        return [*lines, counts_line(self.rejected, self.output_dir / REJECTED_PATTERN)]
 
 
 class TargetFolder:
@@ -119,10 +115,10 @@ class TargetFolder:
 
     def finish(self) -> TargetSummary:
         """Write the list of this share's rejected rows."""
-        rejected = [asdict(self.rejected[row.path]) for row in self.rows if row.path in self.rejected]
-        write_table(self.output_dir / self._rejected_name, rejected, REJECTED_SCHEMA)
-        kinds = Counter(row["kind"] for row in rejected)
-        return TargetSummary(self.output_dir, self.num_made, self.num_kept, self.num_clipped, dict(kinds))
+        rejected = [self.rejected[row.path] for row in self.rows if row.path in self.rejected]
+        write_rejections(self.output_dir / self._rejected_name, rejected)
+        kinds = count_kinds(rejected)
+        return TargetSummary(self.output_dir, self.num_made, self.num_kept, self.num_clipped, kinds)
 
     def file(self, row: ManifestRow) -> Path:
         """The target of a row: its relative path with the format's suffix."""
@@ -160,7 +156,7 @@ class TargetFolder:
     def _read_rejected(self) -> list[Rejection]:
         """Of all shares, however many processes there were last time."""
         files = sorted(self.output_dir.glob(REJECTED_PATTERN))
-        return [Rejection(**row) for path in files for row in pq.read_table(path).to_pylist()]
+        return [row for path in files for row in read_rejections(path)]
 
 
 def share_of(rows: Sequence[ManifestRow], index: int, count: int) -> list[ManifestRow]:
@@ -168,9 +164,3 @@ def share_of(rows: Sequence[ManifestRow], index: int, count: int) -> list[Manife
     if not 0 <= index < count:
         raise DataError(f"shard.index={index} must lie between 0 and shard.count - 1 = {count - 1}")
     return list(rows[index::count])
-
-
-def write_table(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
-    """Write rows as one parquet file, atomically."""
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")

@@ -10,12 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from snac_exp.data.codes.shards import Rejection
 from snac_exp.data.files.bandwidth import Bandwidth, measure_bandwidth
 from snac_exp.data.files.decoding import Float32Array
 from snac_exp.data.files.reading import read_mono
-from snac_exp.data.prepared.manifest import REJECTED_SCHEMA, Manifest, ManifestRow
-from snac_exp.data.targets.folder import Format, TargetFolder, TargetSummary, write_table
+from snac_exp.data.prepared.manifest import Manifest, ManifestRow
+from snac_exp.data.rejection import REJECTED_SCHEMA, Rejection, write_table
+from snac_exp.data.targets.folder import Format, TargetFolder, TargetSummary
 from snac_exp.errors import DataError
 from snac_exp.system.progress import progress_display
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from snac_exp.data.codes.shards import Rejection
-from snac_exp.data.tokens.encoding import rejection_lines
+from snac_exp.data.rejection import Rejection, reason_lines
 from snac_exp.data.tokens.files import common_layout, find_npq
 from snac_exp.data.tokens.npq import NpqError, NpqHeader, read_npq
 from snac_exp.errors import DataError
@@ -35,7 +34,7 @@ class TokenReport:
                 continue
             used = int((counts > 0).sum())
             found.append(f"  codebook {k}: {used} of {len(counts)} tokens in use, {entropy_bits(counts):.2f} bits")
-        return [*found, f"{len(self.rejected)} files cannot be used", *rejection_lines(self.rejected)]
+        return [*found, f"{len(self.rejected)} files cannot be used", *reason_lines(self.rejected)]
 
 
 def check_files(path: Path) -> TokenReport:
@@ -61,7 +60,7 @@ def check_files(path: Path) -> TokenReport:
             if len(column):
                 column += np.bincount(tokens[:, k], minlength=len(column))
     if not good:
-        raise DataError("\n".join([f"{path}: no usable .npq file there", *rejection_lines(rejected)]))
+        raise DataError("\n".join([f"{path}: no usable .npq file there", *reason_lines(rejected)]))
     layout = common_layout(good)
     forms = Counter(header.form for _, header in good)
     seconds = sum(header.num_frames / header.frames_per_second for _, header in good)

@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import torch
 
-from snac_exp.data.codes.shards import Rejection
 from snac_exp.data.files.decoding import Float32Array, check_usable
 from snac_exp.data.files.reading import read_mono, resampled_length
 from snac_exp.data.files.scan import find_audio
+from snac_exp.data.rejection import Rejection, reason_lines
 from snac_exp.data.tokens.codecs import TokenCodec, kbps_of
 from snac_exp.data.tokens.files import CachedTokens, Int64Array, find_npq
 from snac_exp.data.tokens.npq import NpqError, read_header, read_npq, write_npq
@@ -36,12 +36,7 @@ class TokenSummary:
     def lines(self) -> list[str]:
         """The summary for people."""
         made = f"{self.num_made} files made, {self.num_kept} there already, {self.seconds / 60:.1f} minutes of tokens"
-        return [f"{self.output_dir}: {made}", f"{len(self.rejected)} rejected", *rejection_lines(self.rejected)]
-
-
-def rejection_lines(rejected: Iterable[Rejection]) -> list[str]:
-    """One line per file that could not be used."""
-    return [f"  {item.path}: {item.reason}" for item in rejected]
+        return [f"{self.output_dir}: {made}", f"{len(self.rejected)} rejected", *reason_lines(self.rejected)]
 
 
 def encode_folder(

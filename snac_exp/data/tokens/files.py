@@ -14,8 +14,8 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from snac_exp.data.codes.shards import Rejection
 from snac_exp.data.codes.table import CodeTable
+from snac_exp.data.rejection import Rejection
 from snac_exp.data.tokens.npq import NpqError, NpqHeader, TokenArray, check_tokens, map_tokens, read_header
 from snac_exp.errors import DataError
 from snac_exp.lm.frames import FrameLayout, repeat_streams, stack_coarse

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from snac_exp.data.codes.shards import Rejection
+from snac_exp.data.rejection import Rejection
 from snac_exp.data.slices.cached_codes import open_table
 from snac_exp.data.tokens.batch import TokenWindows
 from snac_exp.data.tokens.codecs import described, same_frames

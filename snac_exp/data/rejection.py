@@ -1,0 +1,62 @@
+"""What a verb could not use: one form for files and rows, their counts, and the list that each verb leaves."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from snac_exp.system.files import atomic_path
+
+REJECTED_SCHEMA = pa.schema([("path", pa.string()), ("kind", pa.string()), ("reason", pa.string())])
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A file or row that was not used: its path relative to its folder, the kind of failure and what happened."""
+
+    path: str
+    kind: str
+    reason: str
+
+
+class HasKind(Protocol):
+    """Whatever is counted by kind."""
+
+    @property
+    def kind(self) -> str: ...
+
+
+def count_kinds(rejected: Iterable[HasKind]) -> dict[str, int]:
+    """How many there are of each kind, by name."""
+    return dict(sorted(Counter(item.kind for item in rejected).items()))
+
+
+def counts_line(counts: Mapping[str, int], listed_in: Path) -> str:
+    """The counts and where the reasons stand, for people: `rejected: silent 2, too_short 1 (FILE)`."""
+    kinds = ", ".join(f"{kind} {num}" for kind, num in sorted(counts.items())) or "none"
+    return f"rejected: {kinds} ({listed_in})"
+
+
+def reason_lines(rejected: Iterable[Rejection]) -> list[str]:
+    """One line for each, where there is no list to look into."""
+    return [f"  {item.path}: {item.reason}" for item in rejected]
+
+
+def write_rejections(path: Path, rejected: Iterable[Rejection]) -> None:
+    """The list as a parquet file of REJECTED_SCHEMA, atomically."""
+    write_table(path, map(asdict, rejected), REJECTED_SCHEMA)
+
+
+def read_rejections(path: Path) -> list[Rejection]:
+    """What `write_rejections` wrote."""
+    return [Rejection(**row) for row in pq.read_table(path).to_pylist()]
+
+
+def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
+    """Rows as one parquet file of a schema, atomically; the same rows give the same bytes."""
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")
