@@ -234,7 +234,10 @@ class Guards:
 
 @dataclass(frozen=True)
 class Trainer:
-    """Optimiser, hardware and the cadence of the loop."""
+    """Optimiser, hardware and the cadence of the loop.
+
+    preflight: the proofs made before the first step; one that is left out stands in plan, report and summary.
+    """
 
     batch_size: int
     validation_batch_size: int
@@ -252,6 +255,9 @@ class Trainer:
     num_sample_clips: int
     preflight_rows: int
     summary_utterances: int | None
+    preflight: list[Literal["start", "codes", "sound", "targets"]] = field(
+        default_factory=lambda: ["start", "codes", "sound", "targets"]
+    )
     samples_every_epochs: int = 1
     accumulation: int = 1
     ema_decay: float | None = None

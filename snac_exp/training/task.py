@@ -104,8 +104,10 @@ class Evaluator(ABC):
     """What proves the promises of a run, measures the model while it trains, and sums up at the end."""
 
     @abstractmethod
-    def preflight(self, note: Note) -> list[str]:
+    def preflight(self, note: Note, attempt: int = 0) -> list[str]:
         """Prove what the recipe promises; a line per promise, also given to `note`.
+
+        attempt: number of this start of the run, so that every start may look at other samples of large data.
 
         Raises:
             PreflightError: the first promise that does not hold.

@@ -15,7 +15,7 @@ from snac_exp.evaluation.summary import summarize, summary_table, write_summary
 from snac_exp.evaluation.utterance_rows import write_utterances
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.training.codec.decoder_task import DecoderTask
-from snac_exp.training.codec.preflight import preflight
+from snac_exp.training.codec.preflight.run import Preflight
 from snac_exp.training.codec.samples import write_samples
 from snac_exp.training.codec.validation import validate
 from snac_exp.training.task import Evaluator, Note
@@ -34,13 +34,14 @@ class CodecEvaluator(Evaluator):
     task: DecoderTask
     initial: Callable[[], MultiRateSnac]
 
-    def preflight(self, note: Note) -> list[str]:
+    def preflight(self, note: Note, attempt: int = 0) -> list[str]:
         """Heads start where the recipe says; codes and audio line up; cached codes come back."""
         experiment = self.experiment
         init = None if experiment.init is None or experiment.init_from is not None else experiment.init.name
+        # What random weights decode can be compared with nothing.
+        heard = [name for name in experiment.trainer.preflight if name != "sound" or experiment.codec.scratch is None]
         rows, seed = experiment.trainer.preflight_rows, experiment.seed
-        aligned = experiment.codec.scratch is None  # what random weights decode can be compared with nothing
-        return preflight(self.task, self.codec, self.splits, init, rows if aligned else 0, seed, note)
+        return Preflight(self.task, self.codec, self.splits, init, heard, rows, seed, attempt).run(note)
 
     def validate(self, fabric: Fabric) -> dict[str, float]:
         """Means of every term over the fixed validation slices."""

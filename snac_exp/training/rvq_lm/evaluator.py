@@ -42,7 +42,7 @@ class TokenEvaluator(Evaluator):
             raise ConfigError(f"task.sample_frames={self.experiment.task.sample_frames} must be greater than 0")
         self._sampling()  # refuses a temperature that is not possible
 
-    def preflight(self, note: Note) -> list[str]:
+    def preflight(self, note: Note, attempt: int = 0) -> list[str]:
         """No file is on both sides of the split, no frame sees itself, an untrained model knows nothing, and there is a
         codec to decode samples with; bad files are named."""
         lines = [*self._rejected(), self._split(), self._causal(), self._untrained(), *self._audible()]

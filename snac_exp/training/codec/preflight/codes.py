@@ -16,7 +16,7 @@ from snac_exp.config.seeding import generator
 from snac_exp.data.files.reading import read_mono
 from snac_exp.data.slices.dataset import SliceDataset
 from snac_exp.errors import PreflightError
-from snac_exp.system.machine import origin
+from snac_exp.system.environment import provenance
 from snac_exp.training.codec.preflight.rows import RowVerdict, holds_of_all, refuse
 
 WINDOW_SECONDS = 2.0
@@ -63,7 +63,7 @@ def prove_codes(codec: LoadedCodec, dataset: SliceDataset, split: str, rows: Seq
             f"only {mean:.2%} of the cached tokens of {len(rows)} {split} rows come back when their audio is encoded "
             f"again ({MEAN_AGREEMENT:.0%} expected); the audio or the codec changed since: cache the codes again"
         )
-    same = "in the cache's own environment" if dataset.table.origins == {origin("cpu")} else "made elsewhere"
+    same = "in the cache's own environment" if dataset.table.origins == {provenance("cpu")} else "made elsewhere"
     return (
         f"{split} codes come back from their audio, {mean:.2%} equal ({same}): {holds_of_all(len(rows), len(dataset))}"
     )
@@ -132,13 +132,16 @@ def cause_of(window: EncodedWindow, windows: Iterable[EncodedWindow], dataset: S
 
 
 def _agreement_at(whole: Sequence[Tensor], window: EncodedWindow, start: int, dataset: SliceDataset) -> float:
-    """Share of equal tokens if the window's audio belonged at coarse token `start` of whole[i] (T_i,)."""
+    """Share of equal tokens if the window's audio belonged at coarse token `start` of whole[i] (T_i,); over what lies
+    inside the row, which must be half of the window at least."""
     geometry = dataset.geometry
-    if start < 0 or start + window.num_coarse > len(whole[0]) * geometry.vq_strides[0] // geometry.vq_strides[0]:
+    first, last = max(start, 0), min(start + window.num_coarse, len(whole[0]))
+    if 2 * (last - first) < window.num_coarse:
         return 0.0
     equal = total = 0
     for index, tokens in enumerate(whole):
-        there = tokens[geometry.codebook_slice(index, start, window.num_coarse)]
-        equal += int((there == window.fresh[index]).sum())
+        there = tokens[geometry.codebook_slice(index, first, last - first)]
+        fresh = window.fresh[index][geometry.codebook_slice(index, first - start, last - first)]
+        equal += int((there == fresh).sum())
         total += len(there)
-    return equal / max(total, 1)
+    return equal / total

@@ -9,7 +9,10 @@ from snac_exp.errors import PreflightError
 
 FOUND_SHARE = 0.05  # of bad rows, that is found ...
 CERTAINTY = 0.95  # ... with this probability
-CHECKED_WHOLE = 400  # rows; smaller splits are looked at row by row, since two swapped rows are no share
+# Seconds of audio times millions of encoder parameters: up to here all rows of a split are looked at, since two
+# swapped rows of a small corpus are no share that a sample would find. The demo codec encodes ten minutes within it.
+CHECKED_WHOLE_COST = 300.0
+SECONDS_PER_ROW = 2.7  # of a window and its context
 NUM_NAMED = 5  # of the worst rows in a message
 
 
@@ -30,9 +33,12 @@ def needed_rows() -> int:
     return num
 
 
-def sample_rows(dataset: AlignedDataset, seed: int, attempt: int = 0) -> list[int]:
-    """Rows of a split to look at: all of a small one, else as many as are needed, others at every start."""
-    if len(dataset) <= CHECKED_WHOLE:
+def sample_rows(dataset: AlignedDataset, cost_per_second: float, seed: int, attempt: int = 0) -> list[int]:
+    """Rows of a split to look at: all where that costs little, else as many as are needed, others at every start.
+
+    cost_per_second: of looking at a second of audio, in millions of parameters.
+    """
+    if len(dataset) <= needed_rows() or len(dataset) * SECONDS_PER_ROW * cost_per_second <= CHECKED_WHOLE_COST:
         return list(range(len(dataset)))
     order = generator(seed, "preflight/rows", attempt).permutation(len(dataset))
     return sorted(int(row) for row in order[: needed_rows()])
@@ -51,7 +57,7 @@ def share_interval(num_bad: int, num_rows: int) -> tuple[float, float]:
 
 
 def holds_of_all(num_rows: int, total: int) -> str:
-    """What a sample without a bad row says: `all 80 rows`, or `59 of 3,000 rows (at most 5.0 % of all are bad, 95 %)`."""
+    """What a sample without a bad row says of all: `all 80 rows`, or `59 of 3,000 rows (at most 5.0 % …)`."""
     if num_rows == total:
         return f"all {total} rows"
     bound = share_interval(0, num_rows)[1]

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from snac_exp.errors import PreflightError
-from snac_exp.training.codec.alignment import Lag, band_envelopes, check_lag, lag
+from snac_exp.training.codec.preflight.sound import Lag, band_envelopes, check_lag, lag
 
 
 def syllables(rows: int, rate: int, seconds: float, seed: int) -> Tensor:
