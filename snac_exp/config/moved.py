@@ -1,4 +1,4 @@
-"""Import paths that stand in stored configs, checkpoints and ledgers, and where their code lies now.
+"""Import paths that stand in stored configs, checkpoints and ledgers and where their code lies now; later keys.
 
 What was written once stays readable: whoever turns a stored name into code asks `current_name` first. The hash of a
 recipe's meaning is taken over the name that a component was first published under (`first_name`), so that moving a
@@ -19,6 +19,9 @@ MOVED = {
 }
 """Name as it was first published -> name today."""
 
+ADDED: dict[str, dict[str, Any]] = {"trainer": {"preflight": ["start", "codes", "sound", "targets"]}}
+"""Keys that came later, by group, with the value that does what was done before."""
+
 _FIRST = {today: first for first, today in MOVED.items()}
 
 
@@ -33,8 +36,13 @@ def first_name(target: str) -> str:
 
 
 def modern(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored resolved config in today's form: every `_target_` under its current name."""
-    return _renamed(values, current_name)
+    """A stored resolved config in today's form: every `_target_` under its current name, keys that came later at the
+    value they came with."""
+    renamed = _renamed(values, current_name)
+    for group, keys in ADDED.items():
+        if isinstance(renamed.get(group), dict):
+            renamed[group] = keys | renamed[group]
+    return renamed
 
 
 def as_first_published(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,7 +104,8 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
                 stop=stop,
             )
             _announce(trainer, setup)
-            setup.evaluator.preflight(partial(console.note, source="preflight", level="ok"))
+            attempt = int((folder.status() or {}).get("attempts", 1))
+            setup.evaluator.preflight(partial(console.note, source="preflight", level="ok"), attempt)
             fabric.to_device(setup.task)
             if settings.compile:
                 setup.task.compile_model()

@@ -28,6 +28,7 @@ NOT_MEANING = (
     "trainer.num_threads",
     "trainer.log_every_steps",
     "trainer.num_sample_clips",
+    "trainer.preflight",
     "trainer.samples_every_epochs",
     "trainer.prefetch",
     "trainer.quiet",

@@ -6,6 +6,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from snac_exp.config.schema import Experiment
+from snac_exp.training.codec.preflight.proofs import PROOFS, left_out
 from snac_exp.training.plan import Plan
 
 if TYPE_CHECKING:  # groups need torch, a plan does not
@@ -39,6 +40,12 @@ def epoch_table(plan: Plan) -> Table:
             "/".join(f"{weight:g}" for weight in epoch.loss_weights.values()),
         )
     return table
+
+
+def preflight_line(experiment: Experiment) -> str | None:
+    """What the recipe leaves out of the preflight, or None where it proves everything."""
+    missing = left_out(experiment.trainer.preflight)
+    return f"the preflight leaves out: {'; '.join(f'{name} ({PROOFS[name]})' for name in missing)}" if missing else None
 
 
 def group_table(experiment: Experiment, groups: "ParameterGroups | None" = None) -> Table:

@@ -15,6 +15,7 @@ from snac_exp.evaluation.summary import summarize, summary_table, write_summary
 from snac_exp.evaluation.utterance_rows import write_utterances
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.training.codec.decoder_task import DecoderTask
+from snac_exp.training.codec.preflight.proofs import left_out
 from snac_exp.training.codec.preflight.run import Preflight
 from snac_exp.training.codec.samples import write_samples
 from snac_exp.training.codec.validation import validate
@@ -38,10 +39,14 @@ class CodecEvaluator(Evaluator):
         """Heads start where the recipe says; codes and audio line up; cached codes come back."""
         experiment = self.experiment
         init = None if experiment.init is None or experiment.init_from is not None else experiment.init.name
-        # What random weights decode can be compared with nothing.
-        heard = [name for name in experiment.trainer.preflight if name != "sound" or experiment.codec.scratch is None]
         rows, seed = experiment.trainer.preflight_rows, experiment.seed
-        return Preflight(self.task, self.codec, self.splits, init, heard, rows, seed, attempt).run(note)
+        proofs = self._proofs()
+        return Preflight(self.task, self.codec, self.splits, init, proofs, rows, seed, attempt).run(note)
+
+    def _proofs(self) -> list[str]:
+        """Those the recipe asks for; what random weights decode can be compared with nothing."""
+        untrained = self.experiment.codec.scratch is not None
+        return [name for name in self.experiment.trainer.preflight if name != "sound" or not untrained]
 
     def validate(self, fabric: Fabric) -> dict[str, float]:
         """Means of every term over the fixed validation slices."""
@@ -70,6 +75,7 @@ class CodecEvaluator(Evaluator):
             num_utterances=limit,
             keep=lambda utterances, scores: write_utterances(folder.path, utterances, scores),
         )
+        summary |= {f"preflight_left_out/{name}": 1.0 for name in left_out(self._proofs())}
         path = write_summary(folder.path, summary)
         text = StringIO()
         RichConsole(file=text, width=120).print(summary_table(summary))

@@ -22,14 +22,19 @@ def main(arguments: Sequence[str]) -> int:
     overrides = hydra_overrides([item for item in arguments if not item.startswith("format=")])
     experiment, _ = compose_experiment(overrides, complete=False)
     from snac_exp.training.plan import planned_geometry, unroll
-    from snac_exp.training.plan_table import epoch_table, group_table
+    from snac_exp.training.plan_table import epoch_table, group_table, preflight_line
 
     plan = unroll(experiment, planned_geometry(experiment))
     if style == "json":
-        print(json.dumps({"name": experiment.name, **plan.to_json(), "groups": _groups(experiment)}, indent=2))
+        proofs = {"preflight": experiment.trainer.preflight}
+        print(
+            json.dumps({"name": experiment.name, **plan.to_json(), "groups": _groups(experiment), **proofs}, indent=2)
+        )
         return 0
     console = Console(soft_wrap=False)
     console.print(epoch_table(plan), group_table(experiment))
+    if (line := preflight_line(experiment)) is not None:
+        console.print(line)
     return 0
 
 

@@ -9,16 +9,10 @@ from snac_exp.data.slices.cached_codes import Splits
 from snac_exp.data.slices.dataset import AlignedDataset, SliceDataset
 from snac_exp.training.codec.decoder_task import DecoderTask
 from snac_exp.training.codec.preflight.codes import prove_codes
+from snac_exp.training.codec.preflight.proofs import PROOFS, left_out
 from snac_exp.training.codec.preflight.rows import sample_rows
 from snac_exp.training.codec.preflight.sound import prove_sound
 from snac_exp.training.codec.preflight.targets import prove_targets
-
-PROOFS = {
-    "start": "every head starts where the recipe says",
-    "codes": "cached codes come back when their audio is encoded again, row by row, in both splits",
-    "sound": "decoded codes and audio line up, at the start and at the end of utterances, in both splits",
-    "targets": "separate targets are in time with their sources, row by row, in both splits",
-}
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,7 @@ class Preflight:
         return lines
 
     def _lines(self) -> Iterator[str]:
-        yield from (f"left out: {PROOFS[name]}" for name in left_out(self.proofs))
+        yield from (f"left out, {name}: {PROOFS[name]}" for name in left_out(self.proofs))
         if "start" in self.proofs and self.init is not None:
             yield from start_promise(self.task.model, self.codec, self.init, self.seed)
         for split, dataset in (("train", self.splits.train), ("validation", self.splits.validation)):
@@ -81,8 +75,3 @@ def encoder_millions(codec: LoadedCodec) -> float:
     """Millions of parameters that encoding goes through."""
     num = sum(parameter.numel() for parameter in codec.model.encoder.parameters())
     return float(num) / 1e6
-
-
-def left_out(proofs: Collection[str]) -> list[str]:
-    """The proofs that are not among these, in order."""
-    return [name for name in PROOFS if name not in proofs]

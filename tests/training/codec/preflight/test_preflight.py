@@ -16,7 +16,11 @@ from snac_exp.config.schema import Experiment
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.errors import PreflightError
 from snac_exp.training.build import build
-from snac_exp.training.codec.preflight import check_alignment, check_reencoding, preflight
+from snac_exp.training.codec.preflight.codes import prove_codes
+from snac_exp.training.codec.preflight.proofs import PROOFS
+from snac_exp.training.codec.preflight.rows import needed_rows, sample_rows
+from snac_exp.training.codec.preflight.run import Preflight
+from snac_exp.training.codec.preflight.sound import prove_sound
 from snac_exp.training.setup import TrainingSetup
 
 ROWS = 24
@@ -47,16 +51,22 @@ def with_codes(setup: TrainingSetup, change: Callable[[np.ndarray, int], np.ndar
 
 
 def align(setup: TrainingSetup) -> list[str]:
-    return check_alignment(setup.task, setup.codec, setup.splits.train, 0, ROWS, seed=0)
+    rates = setup.task.model.rates
+    return list(prove_sound(setup.codec, setup.splits.train, rates, "train", 0, ROWS, seed=0))
+
+
+def reencode(setup: TrainingSetup) -> str:
+    return prove_codes(setup.codec, setup.splits.train, "train", range(len(setup.splits.train)), seed=0)
 
 
 def test_a_true_corpus_passes_and_says_what_was_proved(experiment: Experiment, setup: TrainingSetup) -> None:
     said: list[str] = []
-    lines = preflight(setup.task, setup.codec, setup.splits, "average", ROWS, experiment.seed, said.append)
+    proofs = Preflight(setup.task, setup.codec, setup.splits, "average", list(PROOFS), ROWS, experiment.seed)
+    lines = proofs.run(said.append)
     assert said == [f"preflight: {line}" for line in lines]
     assert "head_24k equals the pretrained decoder bit for bit" in lines
-    assert sum("lag" in line for line in lines) == 4  # two heads, start and end of utterances
-    assert any("100.00%" in line for line in lines)
+    assert sum("lag" in line for line in lines) == 8  # two splits, two heads, start and end of utterances
+    assert sum("100.00% equal" in line for line in lines) == 2
 
 
 @pytest.mark.parametrize("tokens", [1, -1, 2])
@@ -85,29 +95,45 @@ def test_codes_of_other_audio_are_refused(setup: TrainingSetup) -> None:
         align(with_codes(setup, lambda codes, _: generator.permutation(codes)))
 
 
-def test_tokens_that_do_not_come_back_are_refused(setup: TrainingSetup) -> None:
-    def with_one_wrong(codes: np.ndarray, _: int) -> np.ndarray:
+def test_single_tokens_that_do_not_come_back_are_refused(setup: TrainingSetup) -> None:
+    def often_wrong(codes: np.ndarray, _: int) -> np.ndarray:
         changed = codes.copy()
-        changed[0] = (changed[0] + 1) % 512
+        changed[::20] = (changed[::20] + 1) % 512
         return changed
 
-    with pytest.raises(PreflightError, match=r"of the cached tokens of 4 rows come back"):
-        check_reencoding(with_codes(setup, with_one_wrong).codec, setup.splits.train, seed=0)
+    with pytest.raises(PreflightError, match=r"only 9\d\.\d+% of the cached tokens of 19 train rows come back"):
+        reencode(with_codes(setup, often_wrong))
 
 
 def test_codes_of_another_machine_may_differ_in_one_percent(setup: TrainingSetup) -> None:
     def rarely_wrong(codes: np.ndarray, _: int) -> np.ndarray:
         changed = codes.copy()
-        changed[::400] = (changed[::400] + 1) % 512
+        changed[60::400] = (changed[60::400] + 1) % 512
         return changed
 
     table: CodeTable = with_codes(setup, rarely_wrong).splits.train.table
     setup.splits.train.table = dataclasses.replace(table, origins=frozenset({("another machine",)}))
-    assert "re-encode to their cached tokens: 9" in check_reencoding(setup.codec, setup.splits.train, seed=0)
+    assert "come back from their audio, 99." in reencode(setup)
+
+
+def test_codes_of_another_length_than_their_audio_are_refused(setup: TrainingSetup) -> None:
+    setup.splits.train.coarse_lengths = setup.splits.train.coarse_lengths + 1
+    with pytest.raises(
+        PreflightError, match=r"codes and audio have different lengths(.|\n)*coarse tokens where \d+ belong"
+    ):
+        reencode(setup)
+
+
+def test_another_start_of_a_large_corpus_looks_at_other_rows(setup: TrainingSetup) -> None:
+    cost = 1e6  # as of a codec so large that a sample must do
+    first, again, second = (sample_rows(setup.splits.train, cost, 0, attempt) for attempt in (1, 1, 2))
+    assert first == again
+    assert len(first) == min(needed_rows(), len(setup.splits.train))
+    assert first != second or len(first) == len(setup.splits.train)
 
 
 def test_a_trained_head_is_no_start(experiment: Experiment, setup: TrainingSetup) -> None:
     with torch.no_grad():
         setup.task.model.head("head_24k").conv.bias += 1e-3  # type: ignore[operator, union-attr]
     with pytest.raises(PreflightError, match="head_24k does not start as the pretrained decoder"):
-        preflight(setup.task, setup.codec, setup.splits, "average", ROWS, experiment.seed, lambda _: None)
+        Preflight(setup.task, setup.codec, setup.splits, "average", ["start"], ROWS, experiment.seed).run(print)
