@@ -1,6 +1,7 @@
 """Stands for a training process: keeps the lock and the status as a run does, and does what its config's tag says.
 
-Told to `measure` it logs how far the trunk's rate is from 1e-4, in decades; above 5e-4 it fails.
+Told to `measure` it logs how far the trunk's rate is from 1e-4, in decades; above 5e-4 it fails. Where STUB_GATE names
+a file, it begins once that is there.
 
 usage: python stub_job.py RUN_DIR
 """
@@ -17,6 +18,9 @@ from snac_exp.tracking.run_folder import RunFolder
 
 
 def main(run_dir: Path) -> int:
+    gate = os.environ.get("STUB_GATE")
+    while gate is not None and not os.path.exists(gate):
+        time.sleep(0.02)
     folder = RunFolder.open(run_dir)
     (deed,) = folder.values()["tracker"]["tags"]
     if deed == "vanish":

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,16 +15,11 @@ from snac_exp import cli
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.errors import ConfigError
 from snac_exp.runs import background
-from snac_exp.status.overview import Line, as_table
+from snac_exp.status import stopping
+from snac_exp.status.overview import Line, as_table, overview
 from snac_exp.tracking.run_state import status_of
 from snac_exp.verbs.training.train import main
-
-
-def wait_for_state(run_dir: Path, state: str) -> None:
-    end = time.monotonic() + 120
-    while (status_of(run_dir) or {}).get("state") != state:
-        assert time.monotonic() < end
-        time.sleep(0.02)
+from tests.helpers.waiting import GUARD_SECONDS, until
 
 
 @pytest.mark.parametrize("at_once", [False, True])
@@ -33,18 +27,27 @@ def test_background_status_and_stop(
     at_once: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stub = Path(__file__).with_name("stub_job.py")
-    command = [sys.executable, str(stub)]
-    monkeypatch.setattr(background, "resume_command", lambda run_dir: ([*command, str(run_dir)], None))
+    gate, command = tmp_path.with_name("gate"), [sys.executable, str(stub)]
+    environment = os.environ | {"STUB_GATE": str(gate)}
+    monkeypatch.setattr(background, "resume_command", lambda run_dir: ([*command, str(run_dir)], environment))
     assert main([f"output_dir={tmp_path}", "tracker.tags=[sleep]", "name=back", "background=true"]) == 0
     (run_dir,) = (tmp_path / "back").iterdir()
     assert f"snac-exp stop {run_dir}" in capsys.readouterr().out
     if not at_once:
-        wait_for_state(run_dir, "running")
+        gate.touch()
+        until(lambda: (status_of(run_dir) or {}).get("state") == "running", "it runs")
     assert cli.run(["status", str(tmp_path), "format=json"]) == 0
     (line,) = json.loads(capsys.readouterr().out)
     expected = "queued" if at_once else "running"
     assert (line["state"], line["run"]) == (expected, str(run_dir.relative_to(tmp_path)))
-    assert cli.run(["stop", str(run_dir), "wait_seconds=120"]) == 0
+
+    def look_and_let_it_begin(folder: Path) -> list[Line]:
+        lines = overview(folder)
+        gate.touch()
+        return lines
+
+    monkeypatch.setattr(stopping, "overview", look_and_let_it_begin)
+    assert cli.run(["stop", str(run_dir), f"wait_seconds={GUARD_SECONDS}"]) == 0
     assert "preempted" in capsys.readouterr().out
     assert (run_dir / "job.log").exists()
 
@@ -59,7 +62,7 @@ def test_status_can_be_watched(tmp_path: Path) -> None:
         assert line, "it ended"
         headings += "state" in line
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=GUARD_SECONDS)
     assert process.returncode == 0
 
 
@@ -97,7 +100,7 @@ def test_codes_are_cached_in_shares(corpus_dir: Path, tmp_path: Path, capsys: py
     assert not cached.exists()
     done = subprocess.run(
         [sys.executable, "-m", "snac_exp.cli", "sweep", "cache-codes", *shares, *places],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=GUARD_SECONDS, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 of 2 jobs finished" in done.stdout
