@@ -4,10 +4,13 @@ Every message names the key or the file and the mend. The command line prints th
 status 2 (`guarded`); any other exception is a defect of ours and keeps its traceback.
 """
 
+import os
+import select
 import sys
 from collections.abc import Callable
 
 EXIT_USER_ERROR = 2
+EXIT_READER_LEFT = 141  # 128 + SIGPIPE, as a shell reports it
 
 
 class SnacExpError(Exception):
@@ -39,9 +42,28 @@ class DivergenceError(SnacExpError):
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """Run a command and return its exit status; a SnacExpError is printed to stderr, and the status is then 2."""
+    """Run a command and return its exit status; a SnacExpError is printed to stderr, and the status is then 2.
+
+    Where the reader of standard output has enough, as in `snac-exp plan … | head`, the command ends without a word and
+    with the status of programs that SIGPIPE ends.
+    """
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()
+        return status
     except SnacExpError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        # What Python still holds for the reader goes nowhere, or it would complain of it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_READER_LEFT
+
+
+def _reader_left() -> bool:
+    """Whether standard output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

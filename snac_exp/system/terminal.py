@@ -1,8 +1,16 @@
 """Tables on terminals and in files."""
 
-from rich.console import Console
+import rich.console
 
 FILE_WIDTH = 200  # columns where the output is no terminal and so has no width of its own
+
+
+class Console(rich.console.Console):
+    """Rich's console, which leaves it to the command what happens when the reader has left."""
+
+    def on_broken_pipe(self) -> None:
+        """Called while the BrokenPipeError is handled; rich itself would exit with status 1."""
+        raise
 
 
 def console() -> Console:

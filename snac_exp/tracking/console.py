@@ -8,11 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, TextIO
 
-import rich.console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from snac_exp.system import terminal
 from snac_exp.tracking.run_folder import RunFolder
 
 
@@ -49,7 +49,7 @@ class Console:
         only; the log gets everything.
         """
         self._quiet = quiet
-        self._rich = rich.console.Console(file=out or sys.stdout, force_terminal=live, soft_wrap=True)
+        self._rich = terminal.Console(file=out or sys.stdout, force_terminal=live, soft_wrap=True)
         self._live = Live(console=self._rich, refresh_per_second=4, transient=True)
         self._is_live = self._rich.is_terminal and not quiet
         folder = RunFolder(Path(run_dir))

@@ -9,10 +9,9 @@ again. Exit status 0 when every promise holds, 2 with the reason when one does n
 
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_experiment
+from snac_exp.system.terminal import Console
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -6,12 +6,11 @@ usage: snac-exp plan [the overrides of train.py] [format=table|json]
 import json
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_experiment
 from snac_exp.config.schema import Experiment
 from snac_exp.errors import ConfigError
+from snac_exp.system.terminal import Console
 
 
 def main(arguments: Sequence[str]) -> int:
