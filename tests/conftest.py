@@ -1,15 +1,20 @@
-"""Shared fixtures: one small prepared corpus, real audio where it lies beside the checkout."""
+"""Shared fixtures: one small prepared corpus, a browser, real audio where it lies beside the checkout."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.helpers.browser import Browser, opened_browser
 
 # Several test processes share the cores; a pool of threads in each makes every operation wait for a busy core.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# No example is wrong because it took long.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 ROOT = Path(__file__).parents[1]
 

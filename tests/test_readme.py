@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -15,6 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
+from tests.helpers.browser import free_port
+from tests.helpers.waiting import GUARD_SECONDS
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -79,21 +81,15 @@ def run_in_order(place: Path, typed: list[str]) -> str:
     return printed
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def served(line: str, place: Path, environment: dict[str, str]) -> str:
     """Start a page, look whether it is there, and stop it with Ctrl-C."""
     process = subprocess.Popen(line, shell=True, cwd=place, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     printed = process.stdout.readline()
-    with urllib.request.urlopen(printed.split()[0], timeout=20) as answer:
+    with urllib.request.urlopen(printed.split()[0], timeout=GUARD_SECONDS) as answer:
         assert answer.status == 200
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    assert process.wait(GUARD_SECONDS) == 0
     return printed
 
 

@@ -98,7 +98,7 @@ def test_s01_codes_and_audio_of_every_slice_line_up(folder: Path) -> None:
 
 
 @given(start=st.integers(0, 34), tokens=st.integers(1, 30), context=st.integers(0, 5))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_s01_every_sample_of_a_slice_is_the_one_its_codes_stand_for(
     folder: Path, start: int, tokens: int, context: int
 ) -> None:

@@ -11,6 +11,7 @@ from snac_exp.codec.checkpoint import LoadedCodec
 from snac_exp.data.demo import source as demo
 from snac_exp.data.demo.source import DemoSpeech
 from snac_exp.data.slices.cached_codes import Splits
+from tests.helpers.waiting import GUARD_SECONDS
 
 HEADS = {"head_24k": 24000, "head_48k": 48000}
 
@@ -94,6 +95,6 @@ def test_two_processes_that_start_at_once_make_it_once(tmp_path: Path, codec: Lo
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(GUARD_SECONDS)
     assert [process.exitcode for process in processes] == [0, 0]
     assert len(open_once(tmp_path, codec).train) == 6

@@ -12,7 +12,7 @@ from snac_exp.data.tokens.npq import NpqError, check_tokens, map_tokens, read_he
 
 Content = tuple[np.ndarray, tuple[int, ...]]
 
-fuzz = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def rated_bytes(tokens: np.ndarray, vocab: tuple[int, ...], rate: float = 86.0, kbps: float = 8.0) -> bytes:
@@ -121,7 +121,7 @@ def test_a_mutated_file_is_refused_or_read_within_its_bounds(
     assert all(read[:, k].max(initial=0) < size for k, size in enumerate(header.vocab_sizes))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=80))
 def test_random_bytes_raise_nothing_but_a_specific_error(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.npq").write_bytes(data)

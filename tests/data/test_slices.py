@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from snac_exp.codec.geometry import Geometry
@@ -32,7 +32,6 @@ def sampler(corpus: tuple[Geometry, list[int]], tokens: int, **options: int) -> 
 
 
 @given(corpora(), st.integers(1, 20), st.integers(0, 9), st.integers(1, 20), st.integers(0, 5))
-@settings(deadline=None)
 def test_every_row_once_and_every_slice_within_its_utterance(
     corpus: tuple[Geometry, list[int]], tokens: int, context: int, batch_size: int, epoch: int
 ) -> None:
@@ -57,7 +56,6 @@ def test_every_row_once_and_every_slice_within_its_utterance(
 
 
 @given(corpora(), st.integers(1, 8), st.integers(1, 9))
-@settings(deadline=None)
 def test_resuming_gives_the_tail_of_the_epoch(corpus: tuple[Geometry, list[int]], tokens: int, batch_size: int) -> None:
     whole = list(sampler(corpus, tokens, batch_size=batch_size))
     for start_batch in range(len(whole) + 2):
@@ -67,7 +65,6 @@ def test_resuming_gives_the_tail_of_the_epoch(corpus: tuple[Geometry, list[int]]
 
 
 @given(corpora(), st.integers(1, 8), st.integers(1, 9), st.integers(1, 5))
-@settings(deadline=None)
 def test_ranks_share_each_batch_and_none_runs_dry(
     corpus: tuple[Geometry, list[int]], tokens: int, batch_size: int, world_size: int
 ) -> None:

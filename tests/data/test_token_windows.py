@@ -255,7 +255,7 @@ class Rows:
 
 
 @given(first=st.integers(0, 4), num=st.integers(1, 3))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_frames_of_a_code_cache_are_a_slice_of_the_frames_of_the_row(first: int, num: int) -> None:
     table = Rows((3, 7, 1))
     codes = [table.codes(1, i) for i in range(3)]

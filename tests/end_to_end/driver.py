@@ -1,6 +1,6 @@
-"""train.py with an accident: kill this process (SIGKILL) at a step, or in the middle of writing a checkpoint.
+"""train.py with an accident: at a step this process is killed or asked to stop, or killed in a checkpoint half written.
 
-usage: python driver.py step=N|write=N [arguments of train.py]
+usage: python driver.py step=N|stop=N|write=N [arguments of train.py]
 """
 
 import os
@@ -15,20 +15,16 @@ from snac_exp.training.loop import Trainer
 from snac_exp.verbs.training.train import main
 
 
-def die(*_: Any) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def kill_at_step(number: int) -> None:
-    """Die once step `number` was done and logged, before it could be saved."""
+def signal_at_step(number: int, sent: int) -> None:
+    """Get a signal once step `number` was done and logged, before it could be saved."""
     log = Trainer._log
 
-    def log_and_die(self: Trainer, *arguments: Any) -> None:
+    def log_and_signal(self: Trainer, *arguments: Any) -> None:
         log(self, *arguments)
         if self.state.step == number:
-            die()
+            os.kill(os.getpid(), sent)
 
-    Trainer._log = log_and_die  # type: ignore[method-assign]
+    Trainer._log = log_and_signal  # type: ignore[method-assign]
 
 
 def kill_in_write(number: int) -> None:
@@ -39,12 +35,15 @@ def kill_in_write(number: int) -> None:
         save(value, path)
         if value["state"]["step"] == number:
             os.truncate(path, path.stat().st_size // 2)
-            die()
+            os.kill(os.getpid(), signal.SIGKILL)
 
     torch.save = half
 
 
 if __name__ == "__main__":
     kind, number = sys.argv[1].split("=")
-    {"step": kill_at_step, "write": kill_in_write}[kind](int(number))
+    if kind == "write":
+        kill_in_write(int(number))
+    else:
+        signal_at_step(int(number), {"step": signal.SIGKILL, "stop": signal.SIGTERM}[kind])
     sys.exit(main(sys.argv[2:]))

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,15 @@ from recipe import ADVERSARY, recipe, run_dir
 
 from snac_exp.checkpoints.store import read_checkpoint
 from snac_exp.tracking.metrics_file import read_metrics
+from tests.helpers.commands import Done, python_process
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")
 
 
-def train(*arguments: str, accident: str | None = None) -> subprocess.CompletedProcess[str]:
+def train(*arguments: str, accident: str | None = None) -> Done:
     program = ["train.py"] if accident is None else [str(DRIVER), accident]
-    return subprocess.run([sys.executable, *program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    return python_process(*program, *arguments)
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -62,7 +61,7 @@ def whole(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The uninterrupted run."""
     output = tmp_path_factory.mktemp("whole")
     done = train(*recipe(corpus_dir, output))
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.err
     return run_dir(output)
 
 
@@ -87,10 +86,10 @@ def test_s06_killed_and_resumed_equals_uninterrupted(
     accident: str, where: str, whole: Path, corpus_dir: Path, tmp_path: Path
 ) -> None:
     killed = train(*recipe(corpus_dir, tmp_path), accident=accident)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed.status == -signal.SIGKILL, killed.err
     folder = run_dir(tmp_path)
     resumed = train(f"resume={folder}")
-    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.status == 0, resumed.err
     assert_equal(outcome(folder), outcome(whole), where)
     assert logged(folder) == logged(whole)
 
@@ -98,10 +97,10 @@ def test_s06_killed_and_resumed_equals_uninterrupted(
 def test_s06_an_adversary_is_resumed_with_its_optimizer(corpus_dir: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = train(*recipe(corpus_dir, whole), *ADVERSARY)
-    assert done.returncode == 0, done.stderr
-    assert train(*recipe(corpus_dir, killed), *ADVERSARY, accident="step=8").returncode == -signal.SIGKILL
+    assert done.status == 0, done.err
+    assert train(*recipe(corpus_dir, killed), *ADVERSARY, accident="step=8").status == -signal.SIGKILL
     resumed = train(f"resume={run_dir(killed)}")
-    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.status == 0, resumed.err
     assert {"adversary", "adversary_model"} <= set(outcome(run_dir(whole)))
     assert_equal(outcome(run_dir(killed)), outcome(run_dir(whole)))
     lines = [line for line in logged(run_dir(whole)) if line["kind"] == "train"]
@@ -112,32 +111,20 @@ def test_s06_an_adversary_is_resumed_with_its_optimizer(corpus_dir: Path, tmp_pa
 
 
 def test_sigterm_finishes_the_step_saves_and_exits_75(whole: Path, corpus_dir: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "train.py", *recipe(corpus_dir, tmp_path)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "epoch 2/4" in line:
-            process.send_signal(signal.SIGTERM)
-            break
-    rest = process.stdout.read()
-    assert process.wait(timeout=120) == 75, rest
+    stopped = train(*recipe(corpus_dir, tmp_path), accident="stop=6")
+    assert stopped.status == 75, stopped.err
     folder = run_dir(tmp_path)
     assert json.loads((folder / "status.json").read_text())["state"] == "preempted"
-    assert "SIGTERM: saved at step" in rest
-    assert train(f"resume={folder}").returncode == 0
+    assert "SIGTERM: saved at step 6" in stopped.out
+    assert train(f"resume={folder}").status == 0
     assert_equal(outcome(folder), outcome(whole))
     assert logged(folder) == logged(whole)
 
 
 def test_resume_refuses_other_arguments_and_folders_without_a_run(tmp_path: Path, whole: Path) -> None:
     refused = train(f"resume={whole}", "seed=2")
-    assert refused.returncode == 2
-    assert "resume= goes alone" in refused.stderr
+    assert refused.status == 2
+    assert "resume= goes alone" in refused.err
     nowhere = train(f"resume={tmp_path}")
-    assert nowhere.returncode == 2
-    assert "is no run folder" in nowhere.stderr
+    assert nowhere.status == 2
+    assert "is no run folder" in nowhere.err

@@ -14,6 +14,7 @@ from token_recipe import GROWING, token_data, token_run
 
 from snac_exp.checkpoints.store import read_checkpoint
 from snac_exp.verbs.training.train import main
+from tests.helpers.waiting import GUARD_SECONDS
 
 
 def everything(folder: Path) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def test_s06_killed_and_resumed_equals_uninterrupted(
     accident: str, where: str, whole: Path, corpus_dir: Path, tmp_path: Path
 ) -> None:
     program = [sys.executable, str(DRIVER), accident, *GROWING, *token_data(corpus_dir, tmp_path)]
-    killed = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, env=os.environ, timeout=300)
+    killed = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, env=os.environ, timeout=GUARD_SECONDS)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     folder = token_run(tmp_path)
     assert logged(folder) != logged(whole)

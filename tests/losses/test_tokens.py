@@ -26,7 +26,7 @@ def batch(
 
 
 @given(sizes=st.sampled_from([(5, 5, 5), (5, 3, 4), (2,)]), smoothing=st.sampled_from([0.0, 0.05, 0.3]))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_cross_entropy_is_the_textbook_sum(sizes: tuple[int, ...], smoothing: float) -> None:
     logits, targets, _ = batch(FrameLayout.plain(sizes, 50.0))
     measured = token_cross_entropy(logits, targets, smoothing)

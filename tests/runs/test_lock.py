@@ -17,17 +17,17 @@ from snac_exp.system.folder_lock import LOCK_FILE, holder_of, locked
 from snac_exp.system.owner import Owner
 
 HOLD = """
-import sys, time
+import sys
 from pathlib import Path
 from snac_exp.system.folder_lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    sys.stdin.read()  # until it is killed
 """
 
 
 def hold(folder: Path) -> "subprocess.Popen[bytes]":
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
     return process

@@ -1,8 +1,6 @@
 """Two ranks train one run: rank 0 writes, rank 1 does not."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,16 +9,13 @@ from snac_exp.runs import ranks
 from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.run_folder import RunFolder, SilentRunFolder
 from snac_exp.tracking.silent import SilentConsole, SilentTracker
+from tests.helpers.commands import python_process, train_process
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_two_processes_train_one_run_and_only_rank_0_writes(tiny: list[str], tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "train.py", *tiny, "trainer.devices=2"],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    train_process(*tiny, "trainer.devices=2").succeeded()
     (run_dir,) = (tmp_path / "outputs/tiny").iterdir()
     lines = read_metrics(run_dir)
     assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, 7))  # each once
@@ -34,14 +29,14 @@ def test_two_processes_train_one_run_and_only_rank_0_writes(tiny: list[str], tmp
 
 def test_a_rank_that_dies_ends_the_run(tmp_path: Path) -> None:
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom snac_exp.runs import ranks\n"
+        "import sys, threading\nfrom pathlib import Path\nfrom snac_exp.runs import ranks\n"
         "ranks.NOTICE_SECONDS = 0.1\n"
         "ranks.resume_command = lambda _: ([sys.executable, '-c', 'raise SystemExit(3)'], {})\n"
-        "with ranks.companions(Path('.'), 2, lambda why: print(why, flush=True)):\n    time.sleep(30)"
+        "with ranks.companions(Path('.'), 2, lambda why: print(why, flush=True)):\n    threading.Event().wait()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=25, check=False)
-    assert done.returncode == 1
-    assert done.stdout.startswith("ranks ended without rank 0: {1: 3}")
+    done = python_process("-c", code)
+    assert done.status == 1
+    assert done.out.startswith("ranks ended without rank 0: {1: 3}")
 
 
 def test_stand_ins_write_nothing(tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ import multiprocessing
 import os
 import signal
 import subprocess
-import time
-from typing import Any
+from multiprocessing.connection import Connection
 
 import pytest
 
 from snac_exp.data.loader import leave_signals_to_the_parent
 from snac_exp.system.stop_request import Stopped, StopRequest
+from tests.helpers.waiting import GUARD_SECONDS
 
 
 def send(number: int) -> None:
@@ -63,22 +63,25 @@ def test_a_forked_worker_passes_the_signal_over() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
-def work(ready: Any) -> None:
+def work(pipe: Connection) -> None:
+    """Answer every question, as a worker that is alive does."""
     leave_signals_to_the_parent(0)
-    ready.set()
-    time.sleep(60)
+    while True:
+        pipe.send(pipe.recv())
 
 
 def test_only_its_parent_ends_a_data_worker() -> None:
     context = multiprocessing.get_context("fork")
-    ready = context.Event()
-    worker = context.Process(target=work, args=(ready,), daemon=True)
+    ours, theirs = context.Pipe()
+    worker = context.Process(target=work, args=(theirs,), daemon=True)
     worker.start()
-    ready.wait(10)
+    theirs.close()
+    ours.send("begun?")
+    assert ours.recv() == "begun?"
     for name in ("TERM", "USR2", "INT"):
         subprocess.run(["sh", "-c", f"kill -{name} {worker.pid}"], check=True)
-    worker.join(0.3)
-    assert worker.is_alive()
+    ours.send("alive?")
+    assert ours.recv() == "alive?"
     worker.terminate()
-    worker.join(10)
+    worker.join(GUARD_SECONDS)
     assert worker.exitcode == 0

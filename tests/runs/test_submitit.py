@@ -1,5 +1,6 @@
 """The SLURM path without SLURM: submitit's local executor and requeue, our hand-over, a mocked clock."""
 
+import inspect
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from snac_exp.checkpoints.store import read_checkpoint
 from snac_exp.errors import ConfigError
 from snac_exp.status.stopping import stop
 from snac_exp.sweeps import slurm
+from snac_exp.sweeps import sweep as sweep_module
 from snac_exp.sweeps.multirun import multirun
 from snac_exp.sweeps.outcome import outcome
 from snac_exp.sweeps.slurm import TrainJob
@@ -31,7 +33,10 @@ from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.run_state import status_of
 from snac_exp.tracking.sweep_folder import SweepFolder
+from snac_exp.training.loop import Trainer
 from snac_exp.verbs.training import train as entry
+from tests.helpers.commands import train
+from tests.helpers.waiting import GUARD_SECONDS, until
 
 ROOT = Path(__file__).parents[2]
 LONGER = [
@@ -45,37 +50,49 @@ def only_sweep(tmp_path: Path) -> Sweep:
     return Sweep(path)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def final_model(run_dir: Path) -> dict[str, torch.Tensor]:
     entry = json.loads((run_dir / "checkpoints/latest.json").read_text())["checkpoints"][0]
     model: dict[str, torch.Tensor] = read_checkpoint(run_dir / "checkpoints" / entry["file"])["model"]
     return model
 
 
-def test_preempted_and_requeued_equals_uninterrupted(tiny: list[str], tmp_path: Path) -> None:
+PREEMPTED_AT_STEP_4 = """
+
+def _log_and_be_preempted(self, *arguments, log=Trainer._log):
+    log(self, *arguments)
+    if self.state.step == 4:
+        import os, signal
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+Trainer._log = _log_and_be_preempted
+"""
+
+
+def test_preempted_and_requeued_equals_uninterrupted(
+    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first start gets SLURM's signal at step 4, by a line more in the snapshot that jobs run from."""
+    loop = Path(inspect.getfile(Trainer)).relative_to(ROOT)
+
+    def take_another(sweep_dir: Path) -> Path:
+        code = take_snapshot(sweep_dir)
+        with open(code / loop, "a") as file:
+            file.write(PREEMPTED_AT_STEP_4)
+        (code / "conf/train.yaml").write_text("nonsense: [")  # a queued job is deaf to edits of YAML
+        return code
+
+    monkeypatch.setattr(sweep_module, "take_snapshot", take_another)
     local = ["hydra/launcher=slurm", "hydra.launcher.cluster=local", "hydra.launcher.poll_seconds=0.2"]
     assert multirun(["-m", *tiny, *LONGER, *local, "wait=false"]) == 0
     sweep = only_sweep(tmp_path)
     (row,) = sweep.rows()
     run_dir = sweep.run_dir(row)
-    (sweep.code / "conf/train.yaml").write_text("nonsense: [")  # a queued job is deaf to edits of YAML
-    wait_for(lambda: (run_dir / "metrics.jsonl").exists() and '"train"' in (run_dir / "metrics.jsonl").read_text(), 300)
-    status = status_of(run_dir)
-    assert status is not None
-    os.kill(status["pid"], signal.SIGUSR2)
-    wait_for(lambda: sweep.refresh()[0].state == "finished", 300)
+    until(lambda: sweep.refresh()[0].state not in ("queued", "running", "preempted"), "it ends")
     (row,) = sweep.rows()
-    assert row.attempts == 2
+    assert (row.state, row.attempts) == ("finished", 2)
 
     whole = tmp_path / "whole"
-    command = [sys.executable, "train.py", *tiny[:-1], *LONGER, f"output_dir={whole}"]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=300)
+    train(*tiny[:-1], *LONGER, f"output_dir={whole}").succeeded()
     (uninterrupted,) = (whole / "tiny").iterdir()
     ours, theirs = final_model(run_dir), final_model(uninterrupted)
     assert ours.keys() == theirs.keys()
@@ -127,7 +144,7 @@ def test_a_cancelled_job_saves_is_no_success_and_can_be_taken_up(make_sweep: Cal
     (row,) = sweep.rows()
 
     def cancel() -> None:
-        wait_for(lambda: (status_of(sweep.run_dir(row)) or {}).get("state") == "running", 120)
+        until(lambda: (status_of(sweep.run_dir(row)) or {}).get("state") == "running", "it runs")
         os.kill(status_of(sweep.run_dir(row))["pid"], signal.SIGTERM)  # type: ignore[index]
 
     canceller = threading.Thread(target=cancel)
@@ -176,7 +193,7 @@ def test_stop_waits_until_slurm_has_ended_the_jobs(make_sweep: Callable[..., Swe
     """Jobs that have not begun to train say nothing of themselves; what SLURM still holds could not be taken up."""
     sweep = make_sweep("finish", "finish")
     sweep.submitted({row.hash: f"42_{row.job}" for row in sweep.rows()}, "slurm", time.time())
-    lines, stopped = stop(sweep.path, 120.0)
+    lines, stopped = stop(sweep.path, GUARD_SECONDS)
     assert stopped
     assert [line.split(" (")[0].partition(": ")[2] for line in lines] == ["cancelled", "cancelled"]
     assert (slow_slurm / "cancelled").read_text().split() == ["42_0", "42_1"]
@@ -213,13 +230,13 @@ def test_jobs_are_submitted_once_by_two_that_resume_and_their_ids_are_noted(
     monkeypatch.setenv("PATH", f"{fakes}:{os.environ['PATH']}")
     command, chosen = ["sweep", f"resume={sweep.path}", "wait=false"], sweep.to_run()
     first = subprocess.Popen([sys.executable, "-m", "snac_exp.cli", *command], cwd=ROOT)
-    wait_for((fakes / "submissions").exists, 120)
+    until((fakes / "submissions").exists, "it submits", first)
     with pytest.raises(ConfigError, match=f"is being written by process {first.pid} on"):
         cli.run(command)
     if signalled:
         first.send_signal(signal.SIGTERM)
     (fakes / "go").touch()
-    assert first.wait(120) == (75 if signalled else 0)
+    assert first.wait(GUARD_SECONDS) == (75 if signalled else 0)
     assert [row.slurm_id for row in sweep.rows()] == ["4242_0", "4242_1"]
     with pytest.raises(ConfigError, match=r"job 0 \(seed=0\) was submitted .* as 4242_0; nothing was submitted twice"):
         slurm.Slurm().submit(sweep, chosen, wait=False)

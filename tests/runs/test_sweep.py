@@ -22,7 +22,6 @@ from snac_exp.sweeps.sweep import Sweep
 from snac_exp.system.files import write_json
 from snac_exp.system.folder_lock import locked
 from snac_exp.tracking.run_state import status_of
-from snac_exp.verbs.training.train import guarded
 from tests.helpers.waiting import GUARD_SECONDS, until
 
 MakeSweep = Callable[..., Sweep]

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -265,8 +264,7 @@ def test_online_without_a_key_makes_no_folder(tmp_path: Path, monkeypatch: pytes
     for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "absent"))
-    began = time.monotonic()
+    monkeypatch.setattr("wandb.init", lambda **_: pytest.fail("it asked the server first"))
     with pytest.raises(ConfigError, match=r"wandb login.*WANDB_API_KEY.*tracker\.mode=offline"):
         Tracker.open(tmp_path / "run", mode="online")
-    assert time.monotonic() - began < 1
     assert not (tmp_path / "run").exists()

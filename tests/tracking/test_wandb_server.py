@@ -1,8 +1,5 @@
 """W&B's own client against a server on this machine: what arrives is what metrics.jsonl says."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +8,7 @@ import pytest
 from snac_exp import cli
 from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.tracker import Tracker
+from tests.helpers.commands import python_process
 from tests.tracking.wandb_server import WandbServer
 
 KEY = "a" * 40
@@ -41,21 +39,12 @@ def test_an_offline_run_that_was_resumed_is_synced_as_one(tmp_path: Path, server
     with Tracker.open(tmp_path, mode="offline", project="project", resume_at=position) as tracker:
         log(tracker, 3, 4, factor=10)
     assert server.upserts == []
-    done = subprocess.run(
-        [sys.executable, "-m", "wandb", "sync", "--yes", str(tmp_path / "wandb")],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=tmp_path,
-        env=dict(os.environ),
-    )
-    assert done.returncode == 0, done.stderr
+    python_process("-m", "wandb", "sync", "--yes", str(tmp_path / "wandb")).succeeded()
     assert losses(server.rows) == losses(read_metrics(tmp_path)) == [(1, 1.0), (2, 2.0), (3, 30.0), (4, 40.0)]
     assert {upsert["name"] for upsert in server.upserts} == {(tmp_path / "wandb_id").read_text().strip()}
     with Tracker.open(tmp_path, mode="offline", project="project", resume_at=position) as tracker:
         log(tracker, 3, 4, 5, factor=100)  # the server has rows 3 and 4: only the fifth is left to tell
-    again = [sys.executable, "-m", "wandb", "sync", "--yes", str(tmp_path / "wandb")]
-    assert subprocess.run(again, capture_output=True, timeout=60, cwd=tmp_path, env=dict(os.environ)).returncode == 0
+    python_process("-m", "wandb", "sync", "--yes", str(tmp_path / "wandb")).succeeded()
     assert losses(server.rows) == [(1, 1.0), (2, 2.0), (3, 30.0), (4, 40.0), (5, 500.0)]
 
 

@@ -1,16 +1,14 @@
 """The offline W&B file and metrics.jsonl agree on every step of a real run, over a SIGKILL and a resume."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from recipe import recipe, run_dir
 
 from snac_exp.system.code_version import code_version
+from tests.helpers.commands import Done, python_process
 from tests.tracking.test_wandb_mirror import assert_agree, files_of, messages, rows_of
 
 ROOT = Path(__file__).parents[2]
@@ -18,11 +16,9 @@ DRIVER = ROOT / "tests" / "end_to_end" / "driver.py"
 SHORT = ["trainer.max_steps_per_epoch=2", "tracker.mode=offline", "tracker.artifacts=best", "tracker.tags=[pilot]"]
 
 
-def train(*arguments: str) -> subprocess.CompletedProcess[str]:
+def train(*arguments: str) -> Done:
     """Training as a child of a process that has a W&B service of its own, which is none of the child's business."""
-    environment = os.environ | {"WANDB_SERVICE": "3-1-unix-/nowhere"}
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    return python_process(*arguments, environment={"WANDB_SERVICE": "3-1-unix-/nowhere"})
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +26,11 @@ def killed_and_resumed(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactor
     """Two steps in each of four epochs, checkpoints at steps 2, 3, 4, 6 and 8; killed after step 5."""
     output = tmp_path_factory.mktemp("wandb")
     killed = train(str(DRIVER), "step=5", *recipe(corpus_dir, output), *SHORT)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert killed.status == -signal.SIGKILL, killed.err
     folder = run_dir(output)
     assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()][-1] == 5
     resumed = train("train.py", f"resume={folder}")
-    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.status == 0, resumed.err
     return folder
 
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from snac_exp.checkpoints.background_writer import Background, snapshot
+from tests.helpers.waiting import GUARD_SECONDS
 
 
 def test_work_runs_beside_the_caller_and_one_at_a_time() -> None:
     background, gate, done = Background(), threading.Event(), []
-    background.run(lambda: (gate.wait(5), done.append("first")))
+    background.run(lambda: (gate.wait(GUARD_SECONDS), done.append("first")))
     assert done == [], "the caller did not wait"
     gate.set()
     background.run(lambda: done.append("second"))

@@ -19,7 +19,7 @@ from snac_exp.training.guards import OutlierGuard, OutlierState, RollbackPolicy,
 LAYOUT = FrameLayout.plain((5, 5), 50.0)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     valid=st.lists(st.integers(0, 6), min_size=4, max_size=9).filter(any),
     size=st.integers(1, 4),

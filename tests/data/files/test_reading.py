@@ -43,7 +43,7 @@ def whole(path: Path, rate: int) -> np.ndarray:
 
 @pytest.mark.parametrize("source_rate", RATES)
 @pytest.mark.parametrize("rate", [24000, 48000])
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_a_slice_equals_the_slice_of_the_whole(source_rate: int, rate: int, data: st.DataObject) -> None:
     path = noise_file(source_rate, source_rate // 4 + 3)
@@ -57,7 +57,7 @@ def test_a_slice_equals_the_slice_of_the_whole(source_rate: int, rate: int, data
 
 
 @given(num=st.integers(0, 3000), source_rate=st.sampled_from(RATES), rate=st.sampled_from([16000, 24000, 44100, 48000]))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_length_is_torchaudios(num: int, source_rate: int, rate: int) -> None:
     if num:
         assert (

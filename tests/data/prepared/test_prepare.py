@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from snac_exp.data.files import measuring, scan
@@ -74,7 +74,6 @@ def test_whole_speakers_validate_and_ratio_counts_seconds(tmp_path: Path) -> Non
     ratio=st.floats(0.05, 0.99),
     seed=st.integers(0, 9),
 )
-@settings(deadline=None)
 def test_a_drawn_split_has_both_sides_and_is_as_near_as_single_groups_allow(
     seconds: dict[str, float], ratio: float, seed: int
 ) -> None:
