@@ -57,9 +57,10 @@ def train(*arguments: str) -> Done:
 
 def verb(*arguments: str) -> Done:
     """What `snac-exp ARGUMENTS` does, in this process."""
-    from snac_exp.cli import main
+    from snac_exp import cli
+    from snac_exp.errors import guarded
 
-    return _here(lambda: main(arguments))
+    return _here(lambda: guarded(lambda: cli.run(arguments)))
 
 
 def _here(command: Callable[[], int]) -> Done:
