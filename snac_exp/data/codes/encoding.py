@@ -16,10 +16,11 @@ import numpy.typing as npt
 import torch
 
 from snac_exp.codec.geometry import Geometry
-from snac_exp.data.files.decoding import AudioInfo, Float32Array
-from snac_exp.data.files.reading import read_mono, resampled_length
+from snac_exp.data.files.decoding import Float32Array
+from snac_exp.data.files.reading import resampled_length
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow
 from snac_exp.data.rejection import Rejection
+from snac_exp.data.rows import manifest_rows
 from snac_exp.errors import DataError
 from snac_exp.system.progress import Advance
 
@@ -79,15 +80,15 @@ def _read_ahead(
 
 def _read(manifest: Manifest, row: ManifestRow, geometry: Geometry) -> Float32Array | Rejection:
     """The whole file at the codec's rate, or why it cannot be had any more."""
-    found: list[AudioInfo] = []
     try:
-        samples = read_mono(manifest.file(row), geometry.sampling_rate, check=found.append)
+        audio = manifest_rows(manifest).read(row, geometry.sampling_rate)
     except DataError as error:
         return Rejection(row.path, "unreadable", str(error))
-    if (found[0].rate, found[0].num_samples) != (row.rate, row.num_samples):
-        now, then = f"{found[0].num_samples} samples at {found[0].rate} Hz", f"{row.num_samples} at {row.rate} Hz"
+    info = audio.info
+    if (info.rate, info.num_samples) != (row.rate, row.num_samples):
+        now, then = f"{info.num_samples} samples at {info.rate} Hz", f"{row.num_samples} at {row.rate} Hz"
         return Rejection(row.path, "changed", f"the file has {now}, the manifest says {then}; prepare the folder again")
-    return samples
+    return audio.samples
 
 
 def _encode(model: Any, audio: list[Float32Array], padded_samples: int) -> list[Codes]:

@@ -23,9 +23,10 @@ from snac_exp.config.seeding import generator
 from snac_exp.data.codes.cache import CACHE_REJECTED_NAME, cache_identity, refuse_foreign, write_rejected, write_shard
 from snac_exp.data.codes.encoding import Codes, exact_float32
 from snac_exp.data.codes.shards import CacheIdentity, read_metadata, shard_name
-from snac_exp.data.files.reading import read_mono, resampled_length
+from snac_exp.data.files.reading import resampled_length
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, write_table
+from snac_exp.data.rows import manifest_rows
 from snac_exp.errors import DataError
 from snac_exp.system.progress import progress_display
 
@@ -272,7 +273,7 @@ def _check_codec(
         old = _old_codes(files[number], {row: wanted}, identity)[row]
         if isinstance(old, Rejection):
             continue
-        audio = torch.from_numpy(read_mono(manifest.file(wanted), codec.geometry.sampling_rate))
+        audio = torch.from_numpy(manifest_rows(manifest).read(wanted, codec.geometry.sampling_rate).samples)
         with torch.no_grad(), exact_float32():
             codes = codec.model.encode(audio[None, None])
         for i, (then, now) in enumerate(zip(old, codes, strict=True)):

@@ -18,8 +18,9 @@ from torch.utils.data import Dataset
 from snac_exp.codec.geometry import Geometry
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.data.files.decoding import AudioInfo
-from snac_exp.data.files.reading import read_mono, resampled_length
+from snac_exp.data.files.reading import resampled_length
 from snac_exp.data.prepared.manifest import safe_join
+from snac_exp.data.rows import FolderRows
 from snac_exp.data.slices.batch import Sample
 from snac_exp.data.slices.sampling import SliceSpec
 from snac_exp.errors import DataError
@@ -107,17 +108,14 @@ class AlignedDataset(Dataset[Sample], ABC):
 
     def target_file(self, row: int, rate: int) -> Path:
         """The file a head of `rate` Hz is trained towards; DataError if there is none."""
-        targets = self.folders_of(row).targets
-        if rate == self.geometry.sampling_rate or targets is None:
-            return self.source_file(row)
-        wanted = safe_join(targets, self.path(row))
-        for candidate in (wanted, *(wanted.with_suffix(suffix) for suffix in TARGET_SUFFIXES)):
-            if candidate.exists():
-                return candidate
-        raise DataError(
-            f"{wanted}: no target file (.flac, .wav or .ogg) for {self.path(row)};"
-            " make it with snac-exp targets, or set data.target_dir=null to train towards the source files"
-        )
+        return self.audio_rows(row, rate).file(row)
+
+    def audio_rows(self, row: int, rate: int) -> FolderRows[int]:
+        """What a row is read from for a head of `rate` Hz: its source, or its target in another format perhaps."""
+        folders = self.folders_of(row)
+        if rate == self.geometry.sampling_rate or folders.targets is None:
+            return FolderRows(folders.source, self.path, check=self._check_length)
+        return FolderRows(folders.targets, self.path, TARGET_SUFFIXES, self._check_length)
 
     def whole(self, row: int) -> tuple[list[Tensor], dict[str, Tensor]]:
         """A whole utterance: codes[i] (1, T_i) int64 and audio[head] (1, 1, N_head), N_head its true length."""
@@ -159,22 +157,17 @@ class AlignedDataset(Dataset[Sample], ABC):
 
     def _read(self, row: int, rate: int, start: int, num: int) -> tuple[Tensor, int]:
         """Audio (num,) at `rate` and where its file ends, in samples at the codec's rate."""
-        path = self.target_file(row, rate)
-        ends: list[int] = []
+        rows = self.audio_rows(row, rate)
+        audio = rows.read(row, rate, start, num)
+        if rate != self.geometry.sampling_rate and audio.info.rate < rate:
+            raise DataError(
+                f"{rows.file(row)}: {audio.info.rate} Hz has no target for a head of {rate} Hz;"
+                f" set data.target_dir to a folder of {rate} Hz targets, or leave this head out"
+            )
+        end = audio.info.num_samples * self.geometry.sampling_rate // audio.info.rate
+        return torch.from_numpy(audio.samples), end
 
-        def check(info: AudioInfo) -> None:
-            self._check_length(path, row, info)
-            if rate != self.geometry.sampling_rate and info.rate < rate:
-                raise DataError(
-                    f"{path}: {info.rate} Hz has no target for a head of {rate} Hz;"
-                    f" set data.target_dir to a folder of {rate} Hz targets, or leave this head out"
-                )
-            ends.append(info.num_samples * self.geometry.sampling_rate // info.rate)
-
-        samples = read_mono(path, rate, start, num, check=check)
-        return torch.from_numpy(samples), ends[0]
-
-    def _check_length(self, path: Path, row: int, info: AudioInfo) -> None:
+    def _check_length(self, row: int, path: Path, info: AudioInfo) -> None:
         seconds = int(self.num_samples[row]) / self.geometry.sampling_rate
         if abs(info.seconds - seconds) > TARGET_TOLERANCE_SECONDS:
             raise DataError(

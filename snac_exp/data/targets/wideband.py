@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from snac_exp.data.files.bandwidth import Bandwidth, measure_bandwidth
 from snac_exp.data.files.decoding import Float32Array
-from snac_exp.data.files.reading import read_mono
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow
 from snac_exp.data.rejection import REJECTED_SCHEMA, Rejection, write_table
+from snac_exp.data.rows import manifest_rows
 from snac_exp.data.targets.folder import Format, TargetFolder, TargetSummary
 from snac_exp.errors import DataError
 from snac_exp.system.progress import progress_display
@@ -106,7 +106,7 @@ def resample_targets(
 
     def make(row: ManifestRow) -> Float32Array | Rejection:
         try:
-            return read_mono(manifest.file(row), rate, 0, folder.num_samples(row))
+            return manifest_rows(manifest).read(row, rate, 0, folder.num_samples(row)).samples
         except DataError as error:
             return Rejection(row.path, "unreadable", str(error))
 

@@ -1,0 +1,83 @@
+"""The reading protocol: rows of audio, whatever they lie in, give any slice at any rate.
+
+A folder with a file per row is one implementation. Others (segments of long files by offset, members of tar or Parquet
+shards) implement `read` and are used by the same datasets, caches and targets.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from snac_exp.data.files.decoding import AudioInfo, Float32Array
+from snac_exp.data.files.reading import read_mono
+from snac_exp.data.prepared.manifest import Manifest, ManifestRow, safe_join
+from snac_exp.errors import DataError
+
+Row = TypeVar("Row")
+AnyRow = TypeVar("AnyRow", contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class RowAudio:
+    """A slice of a row: samples (num,) float32, and the row's own rate in Hz, length and channels."""
+
+    samples: Float32Array
+    info: AudioInfo
+
+
+class AudioRows(Protocol[AnyRow]):
+    """Rows of audio; a row is whatever names one there: a number, or a row of a manifest."""
+
+    def read(self, row: AnyRow, rate: int, start: int = 0, num: int | None = None) -> RowAudio:
+        """Samples [start, start + num) of the row as it would be at `rate` Hz, mono; None: up to its end.
+
+        Both count from the row's own start, and beyond its end there is silence.
+
+        Raises:
+            DataError: the row cannot be read, or is not what it was when it was listed.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class FolderRows(Generic[Row]):
+    """Rows that are one audio file each, below a folder.
+
+    path_of: relative path of a row's file. endings: tried in place of the path's own where that is not there, as for
+    targets in another format. check: sees row, file and its header before anything is decoded, and may raise.
+    """
+
+    folder: Path
+    path_of: Callable[[Row], str]
+    endings: tuple[str, ...] = ()
+    check: Callable[[Row, Path, AudioInfo], None] | None = None
+
+    def file(self, row: Row) -> Path:
+        """The row's file, which need not be there if no other endings are tried; DataError for a path that leaves the
+        folder."""
+        wanted = safe_join(self.folder, self.path_of(row))
+        for candidate in (wanted, *(wanted.with_suffix(ending) for ending in self.endings)):
+            if not self.endings or candidate.exists():
+                return candidate
+        raise DataError(
+            f"{wanted}: no target file ({', '.join(self.endings)}) for {self.path_of(row)};"
+            " make it with snac-exp targets, or set data.target_dir=null to train towards the source files"
+        )
+
+    def read(self, row: Row, rate: int, start: int = 0, num: int | None = None) -> RowAudio:
+        """A slice of a row, see `AudioRows`."""
+        file, headers = self.file(row), list[AudioInfo]()
+
+        def seen(info: AudioInfo) -> None:
+            headers.append(info)
+            if self.check is not None:
+                self.check(row, file, info)
+
+        samples = read_mono(file, rate, start, num, check=seen)
+        return RowAudio(samples, headers[0])
+
+
+def manifest_rows(manifest: Manifest) -> FolderRows[ManifestRow]:
+    """The rows of a manifest, where it says that they lie."""
+    return FolderRows(manifest.input_dir, lambda row: row.path)
