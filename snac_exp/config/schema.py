@@ -146,13 +146,22 @@ class CodebookLoss:
 
 
 @dataclass(frozen=True)
+class LossTerm:
+    """A loss term with its weight: a function or a torch.nn.Module, from a `SignalPair` to a scalar."""
+
+    weight: float
+    component: Component
+
+
+@dataclass(frozen=True)
 class Loss:
     """Objective: sum over heads of weight x sum over terms of weight x term. Weight 0 is measured, not trained.
 
-    A token model has no heads, and `tokens` instead.
+    terms: a bare number is the weight of the term of that name in snac_exp/losses/terms; any other term is described,
+    {weight: 1.0, _target_: my_module.MyTerm, option: value}. A token model has no heads, and `tokens` instead.
     """
 
-    terms: dict[str, float] = field(default_factory=dict)
+    terms: dict[str, float | LossTerm] = field(default_factory=dict)
     weights: dict[str, float | None] = field(default_factory=dict)
     n_ffts: dict[str, list[int]] = field(default_factory=dict)
     head_terms: dict[str, dict[str, float]] = field(default_factory=dict)

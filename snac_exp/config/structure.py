@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from snac_exp.config.loss_terms import target_of_term, term_names
 from snac_exp.config.moved import current_name
-from snac_exp.config.schema import Component
+from snac_exp.config.schema import Component, LossTerm
 from snac_exp.config.source_code import parameters_of
 from snac_exp.errors import ConfigError
 
@@ -41,14 +42,16 @@ def _convert(kind: Any, value: Any, path: str) -> Any:
         return value
     if kind is Component:
         return _component(value, path)
+    if kind is LossTerm:
+        return _loss_term(value, path)
     if is_dataclass(kind):
         return _dataclass(kind, value, path)
     if origin in (Union, types.UnionType):
         if type(None) in arguments and (value is None or value == {}):  # the group's choice `none` is an empty file
             return None
-        parts = [part for part in arguments if part is not type(None)]
-        fitting = [part for part in parts if (get_origin(part) is list) == isinstance(value, list)]
-        return _convert((fitting or parts)[0], value, path)
+        choices = [part for part in arguments if part is not type(None)]
+        fitting = [part for part in choices if _shape_of(part) is _shape_of(value)]
+        return _convert((fitting or choices)[0], value, path)
     if origin is Literal:
         if value not in arguments:
             raise ConfigError(f"{path}={value!r} is not possible{nearest(str(value), map(str, arguments))}")
@@ -65,6 +68,13 @@ def _convert(kind: Any, value: Any, path: str) -> Any:
             )
         return tuple(_convert(part, item, path) for part, item in zip(arguments, items, strict=True))
     return _scalar(kind, value, path)
+
+
+def _shape_of(kind_or_value: Any) -> type | None:
+    """list, dict or None for neither: what tells the members of a union apart."""
+    if get_origin(kind_or_value) is list or isinstance(kind_or_value, list):
+        return list
+    return dict if is_dataclass(kind_or_value) or isinstance(kind_or_value, dict) else None
 
 
 def _scalar(kind: type, value: Any, path: str) -> Any:
@@ -101,6 +111,18 @@ def _component(value: Any, path: str) -> Component:
         if name not in known:
             raise ConfigError(f"unknown key '{_join(path, name)}' for {target}{nearest(name, known)}")
     return Component(target, {name: _option(known[name], value, _join(path, name)) for name, value in options.items()})
+
+
+def _loss_term(value: Any, path: str) -> LossTerm:
+    """`{weight: 1.0, _target_: X, option: value}`; without `_target_` it is the term of its name."""
+    options = dict(_mapping(value, path))
+    if "weight" not in options:
+        raise ConfigError(f"missing key '{path}.weight': the weight of the term; 0 = measured, not trained")
+    weight = _scalar(float, options.pop("weight"), f"{path}.weight")
+    name = path.rpartition(".")[2]
+    if "_target_" not in options and name not in term_names():
+        raise ConfigError(f"'{path}' needs a _target_: the import path of the term{nearest(name, term_names())}")
+    return LossTerm(weight, _component({"_target_": target_of_term(name)} | options, path))
 
 
 PLAIN_TYPES = {"int": int, "float": float, "str": str, "bool": bool}

@@ -15,8 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from snac_exp.losses import reconstruction
 from snac_exp.losses.pair import SignalPair
+from snac_exp.losses.terms.l1 import l1
+from snac_exp.losses.terms.stft_complex import stft_complex
+from snac_exp.losses.terms.stft_magnitude import stft_magnitude
 from snac_exp.system.torchaudio import functional as F_audio
 
 FLOOR_DB = 80.0
@@ -142,7 +144,7 @@ def reconstruction_distances(
     """`l1`, `stft_magnitude` and `stft_complex` exactly as training measures them, without a window.
 
     Always in the same form, whatever a recipe trains with, so that recipes can be compared. The equations stand at
-    `snac_exp.losses.reconstruction`.
+    `snac_exp.losses.terms`.
     """
     _check_lengths(reference, estimate)
     pair = SignalPair(
@@ -152,7 +154,7 @@ def reconstruction_distances(
         sample_rate=rate,
         n_ffts=tuple(n_ffts or default_n_ffts(rate)),
     )
-    terms = (reconstruction.l1, reconstruction.stft_magnitude, reconstruction.stft_complex)
+    terms = (l1, stft_magnitude, stft_complex)
     return {term.__name__: term(pair).item() for term in terms}
 
 

@@ -3,7 +3,10 @@ import torch
 
 from snac_exp.errors import ConfigError
 from snac_exp.losses.pair import SignalPair
-from snac_exp.losses.reconstruction import l1, log_mel, stft_complex, stft_magnitude
+from snac_exp.losses.terms.l1 import l1
+from snac_exp.losses.terms.log_mel import log_mel
+from snac_exp.losses.terms.stft_complex import stft_complex
+from snac_exp.losses.terms.stft_magnitude import stft_magnitude
 
 TERMS = (l1, stft_complex, stft_magnitude, log_mel)
 VALID = torch.tensor([6000, 8000, 2500])

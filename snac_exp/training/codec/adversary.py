@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from snac_exp.config import adversary as config
-from snac_exp.config.adversary_checks import check_adversary
 from snac_exp.config.seeding import derive_seed
 from snac_exp.errors import ConfigError
 from snac_exp.losses.adversarial import GAN_LOSSES, feature_matching, scores_of
 from snac_exp.losses.discriminators import Discriminators, Features
+from snac_exp.training.codec.adversary_checks import check_adversary
 
 
 @dataclass(frozen=True)

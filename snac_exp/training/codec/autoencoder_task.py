@@ -40,9 +40,14 @@ class AutoencoderTask(DecoderTask):
     """
 
     def __init__(
-        self, model: MultiRateSnac, loss: Loss, settings: Settings, adversary: Adversary | None = None
+        self,
+        model: MultiRateSnac,
+        loss: Loss,
+        settings: Settings,
+        adversary: Adversary | None = None,
+        seed: int = 0,
     ) -> None:
-        super().__init__(model, loss, adversary)
+        super().__init__(model, loss, adversary, seed)
         if settings.freeze_encoder and settings.freeze_vq:
             raise ValueError("encoder and VQ are both frozen: that is the DecoderTask")
         self.settings = settings

@@ -53,8 +53,8 @@ def _task(experiment: Experiment, model: MultiRateSnac) -> DecoderTask:
     """The decoder's task, or that of the whole codec where more than the decoder trains; with its adversary."""
     settings = experiment.task
     if settings.freeze_encoder and settings.freeze_vq:
-        return DecoderTask(model, experiment.loss, _adversary(experiment, model))
-    return AutoencoderTask(model, experiment.loss, settings, _adversary(experiment, model))
+        return DecoderTask(model, experiment.loss, _adversary(experiment, model), experiment.seed)
+    return AutoencoderTask(model, experiment.loss, settings, _adversary(experiment, model), experiment.seed)
 
 
 def _adversary(experiment: Experiment, model: MultiRateSnac) -> Adversary | None:

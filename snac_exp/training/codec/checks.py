@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from itertools import chain
 
-from snac_exp.config.adversary_checks import check_adversary
+from snac_exp.config.loss_terms import term_names
 from snac_exp.config.provides import provided_by
-from snac_exp.config.schema import Component, Experiment
+from snac_exp.config.schema import Component, Experiment, Loss, LossTerm
 from snac_exp.config.source_code import declared_set, public_functions
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
+from snac_exp.training.codec.adversary_checks import check_adversary
 
 
 def check(experiment: Experiment) -> None:
@@ -95,21 +96,21 @@ def _check_objective(experiment: Experiment) -> None:
     for head in heads:
         if head not in loss.n_ffts:
             raise ConfigError(f"loss.n_ffts lacks '{head}'; give its STFT sizes in samples, like [1024, 2048, 4096]")
-    terms = loss_terms()
-    for key, names in [
-        ("loss.terms", loss.terms),
-        *((f"loss.head_terms.{head}", item) for head, item in loss.head_terms.items()),
-    ]:
-        for name, weight in names.items():
-            if name not in terms:
-                raise ConfigError(f"{key}.{name} is no loss term{nearest(name, terms)}")
+    _check_terms(loss)
+
+
+def _check_terms(loss: Loss) -> None:
+    """Bare numbers are terms of snac_exp/losses/terms; heads weight these and the described ones."""
+    described = {name: item.weight for name, item in loss.terms.items() if isinstance(item, LossTerm)}
+    bare = {name: item for name, item in loss.terms.items() if not isinstance(item, LossTerm)}
+    known = [*term_names(), *described]
+    places = {f"loss.head_terms.{head}": weights for head, weights in loss.head_terms.items()}
+    for key, weights in ({"loss.terms": bare | described} | places).items():
+        for name, weight in weights.items():
+            if name not in known:
+                raise ConfigError(f"{key}.{name} is no loss term{nearest(name, known)}")
             if weight < 0:
                 raise ConfigError(f"{key}.{name}={weight} must not be negative")
-
-
-def loss_terms() -> list[str]:
-    """Names of all reconstruction terms: the public functions of `snac_exp.losses.reconstruction`."""
-    return public_functions("snac_exp.losses.reconstruction", "loss.terms")
 
 
 def _not_negative(key: str, weights: Mapping[str, float | None]) -> None:

@@ -21,17 +21,21 @@ ADVERSARY_LOSS = f"{ADVERSARY}/loss"
 
 
 class DecoderTask(Task):
-    """Phase 12 and its kin: the frozen quantizer turns codes into a latent, trunk and heads turn it into audio."""
+    """Phase 12 and its kin: the frozen quantizer turns codes into a latent, trunk and heads turn it into audio.
+
+    objective: terms and their frozen feature models, if any; beside the model, so that no checkpoint, parameter group
+    or average holds them. seed: of what these draw.
+    """
 
     model: MultiRateSnac
     adversary: Adversary | None
 
-    def __init__(self, model: MultiRateSnac, loss: Loss, adversary: Adversary | None = None) -> None:
+    def __init__(self, model: MultiRateSnac, loss: Loss, adversary: Adversary | None = None, seed: int = 0) -> None:
         super().__init__()
         self.model = model
         self.adversary = adversary
         self.loss = loss
-        self.objective = Objective(loss.terms, loss.head_terms, loss.n_ffts, loss.window, loss.normalized)
+        self.objective = Objective(loss.terms, loss.head_terms, loss.n_ffts, loss.window, loss.normalized, seed)
 
     def forward(self, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
         """Scalar terms `head/term` of one batch; a head of weight 0 is measured without a graph."""
