@@ -16,7 +16,7 @@ class AdversaryWeights:
 class Adversary:
     """Discriminators trained against the codec, with an optimizer of their own; the defaults are DAC's.
 
-    heads: which heads they judge, null = every trained head. start_step: the codec trains alone before this step.
+    heads: which heads have discriminators, null = every trained head. start_step: the codec trains alone before it.
     grad_clip: of the discriminators' gradients. periods: samples, one discriminator each. fft_sizes: STFT windows in
     samples, one discriminator each. band_edges: where a spectrum is cut into bands, as shares of half the rate.
     period_channels: width of each layer of a period discriminator. band_channels: width within a band.

@@ -88,16 +88,16 @@ def _scalar(kind: type, value: Any, path: str) -> Any:
 
 def _dataclass(kind: Any, value: Any, path: str) -> Any:
     hints = get_type_hints(kind)
-    given = _mapping(value, path)
-    for name in given:
+    values = _mapping(value, path)
+    for name in values:
         if name not in hints:
             raise ConfigError(f"unknown key '{_join(path, name)}'{nearest(name, hints)}")
     for item in fields(kind):
-        if item.name not in given and item.default is MISSING and item.default_factory is MISSING:
+        if item.name not in values and item.default is MISSING and item.default_factory is MISSING:
             raise ConfigError(
                 f"missing key '{_join(path, item.name)}': set it in the YAML file of its group or override it"
             )
-    return kind(**{name: _convert(hints[name], item, _join(path, name)) for name, item in given.items()})
+    return kind(**{name: _convert(hints[name], item, _join(path, name)) for name, item in values.items()})
 
 
 def _component(value: Any, path: str) -> Component:

@@ -1,4 +1,4 @@
-"""What no single key can say: that the parts of a recipe fit together."""
+"""What no single key can say: that the groups of a recipe fit together."""
 
 import re
 from collections.abc import Mapping
@@ -87,10 +87,10 @@ def _check_numbers(experiment: Experiment) -> None:
     }  # fmt: skip
     for name, stage in experiment.curriculum.stages.items():
         lengths = {"segment_seconds": stage.segment_seconds, "segment_frames": stage.segment_frames}
-        given = {key: value for key, value in lengths.items() if value is not None}
-        if len(given) != 1:
+        lengths_set = {key: value for key, value in lengths.items() if value is not None}
+        if len(lengths_set) != 1:
             raise ConfigError(f"curriculum.stages.{name} needs one of segment_seconds and segment_frames")
-        positive |= {f"curriculum.stages.{name}.{key}": value for key, value in given.items()}
+        positive |= {f"curriculum.stages.{name}.{key}": value for key, value in lengths_set.items()}
         positive[f"curriculum.stages.{name}.batch_multiplier"] = stage.batch_multiplier
     for optional in ("max_steps_per_epoch", "num_threads", "summary_utterances", "prefetch"):
         if getattr(trainer, optional) is not None:

@@ -59,5 +59,5 @@ def scores_of(features: Sequence[Features]) -> list[Tensor]:
     return [layers[-1] for layers in features]
 
 
-def _sum(parts: Iterable[Tensor]) -> Tensor:
-    return torch.stack(list(parts)).sum()
+def _sum(losses: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(losses)).sum()

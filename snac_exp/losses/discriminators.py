@@ -20,7 +20,7 @@ from snac_exp.errors import ConfigError
 Features = list[Tensor]
 """Outputs of all layers of one discriminator; the last is its score map."""
 
-PEAK = 0.8  # level at which every item is judged
+PEAK = 0.8  # level every item is brought to
 QUIETEST_PEAK = 0.01  # items quieter than this are not raised to it: their gradients would be raised as much
 
 _SLOPE = 0.1  # of leaky ReLUs
@@ -29,7 +29,7 @@ _SLOPE = 0.1  # of leaky ReLUs
 class Discriminators(nn.Module):
     """All discriminators of one head.
 
-    Every item is brought to the same peak first, since the level is not what they should judge. The published recipe
+    Every item is brought to the same peak first, since the level should not tell them apart. The published recipe
     also subtracts each item's mean; here what lies beyond the end of an utterance is zero and stays zero.
     """
 

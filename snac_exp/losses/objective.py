@@ -93,16 +93,16 @@ class Objective(nn.Module):
         Raises:
             ConfigError: every weight is 0.
         """
-        parts = [
+        weighted = [
             head_weight * weight * measured[f"{head}/{name}"]
             for head, head_weight in head_weights.items()
             if head_weight > 0
             for name, weight in self.weights(head).items()
             if weight > 0
         ]
-        if not parts:
+        if not weighted:
             raise ConfigError("nothing to train: every weight in loss.weights or loss.terms is 0")
-        return torch.stack(parts).sum()
+        return torch.stack(weighted).sum()
 
     def _term(self, name: str) -> Term:
         return self._functions[name] if name in self._functions else cast(Term, self.feature_models[name])

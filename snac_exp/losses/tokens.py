@@ -1,4 +1,4 @@
-"""Cross-entropy of token logits: per token, as the trained objective, and as the figures of a validation.
+"""Cross-entropy of token logits: per token, as the trained objective, and as the metrics of a validation.
 
 Shapes: B windows, T frames, K streams of a frame, V_k entries of stream k; logits are a list of (B, T, V_k). Which
 tokens count is a mask (B, T, K): padding beyond the end of a file and repeated tokens of slower codebooks do not.
@@ -102,8 +102,8 @@ class TokenObjective:
         return scored * self.stream_weights.to(valid_frames.device)
 
 
-class TokenFigures:
-    """Sums over a validation, from which the figures follow: without smoothing and weights, so that runs compare."""
+class TokenMetrics:
+    """Sums over a validation, from which the metrics follow: without smoothing and weights, so that runs compare."""
 
     def __init__(self, layout: FrameLayout) -> None:
         self.layout = layout
@@ -127,7 +127,7 @@ class TokenFigures:
         return [int(num) for num in self._sums[2]]
 
     def result(self) -> dict[str, float]:
-        """Figures by name.
+        """Metrics by name.
 
         `codebook_K/cross_entropy` in nats per token, `codebook_K/perplexity`, `codebook_K/accuracy`; the same over all
         tokens without `codebook_K/`, and `bits_per_frame` and `bits_per_second` of audio.

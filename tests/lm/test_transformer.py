@@ -13,7 +13,7 @@ from snac_exp.errors import ConfigError
 from snac_exp.lm.frames import FrameLayout
 from snac_exp.lm.patterns import NAMES
 from snac_exp.lm.transformer import TokenTransformer
-from snac_exp.losses.tokens import TokenFigures, TokenObjective
+from snac_exp.losses.tokens import TokenMetrics, TokenObjective
 
 LAYOUT = FrameLayout.plain((11, 11, 11), 50.0)
 TINY = LanguageModel("parallel", 16, 2, 2, 0.0, 8, "learned", Depth(8, 2, 2))
@@ -131,7 +131,7 @@ def test_unequal_vocabularies_are_scored_over_their_own_entries() -> None:
     layout = FrameLayout.plain((11, 4, 7), 50.0)
     for pattern in NAMES:
         model, frames = model_of(pattern, layout).eval(), random_frames(vocab=4)
-        figures = TokenFigures(layout)
+        figures = TokenMetrics(layout)
         for parameter in model.parameters():
             torch.nn.init.zeros_(parameter)
         figures.add(model(frames), frames, torch.tensor([8, 8]))
@@ -156,7 +156,7 @@ def test_s14_a_codebook_that_is_a_function_of_one_before_it_costs_nothing_except
         optimizer.zero_grad()
         objective(model(frames), frames, valid).backward()
         optimizer.step()
-    figures = TokenFigures(layout)
+    figures = TokenMetrics(layout)
     with torch.no_grad():
         for step in range(1000, 1004):
             figures.add(model(entangled_frames(step)), entangled_frames(step), valid)

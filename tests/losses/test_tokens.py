@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from snac_exp.errors import ConfigError
 from snac_exp.lm.frames import FrameLayout
-from snac_exp.losses.tokens import TokenFigures, TokenObjective, codebook_weights, scored_tokens, token_cross_entropy
+from snac_exp.losses.tokens import TokenMetrics, TokenObjective, codebook_weights, scored_tokens, token_cross_entropy
 
 PLAIN = FrameLayout.plain((5, 5, 5), 50.0)
 
@@ -91,7 +91,7 @@ def test_repeated_tokens_are_scored_once() -> None:
 
 @pytest.mark.parametrize("layout", [PLAIN, FrameLayout.coarse((4, 2, 1), 5, 12.0), FrameLayout.plain((5, 2), 50.0)])
 def test_figures_are_means_over_scored_tokens_without_smoothing(layout: FrameLayout) -> None:
-    figures = TokenFigures(layout)
+    figures = TokenMetrics(layout)
     sums = torch.zeros(layout.num_codebooks, 3, dtype=torch.float64)
     for seed in (0, 1):
         logits, targets, valid = batch(layout, seed=seed)
@@ -113,7 +113,7 @@ def test_figures_are_means_over_scored_tokens_without_smoothing(layout: FrameLay
 
 def test_uniform_logits_cost_the_bits_of_the_codec() -> None:
     layout = FrameLayout.plain((1024,) * 9, 86.1328125)
-    figures = TokenFigures(layout)
+    figures = TokenMetrics(layout)
     figures.add([torch.zeros(1, 4, 1024)] * 9, torch.zeros(1, 4, 9, dtype=torch.int64), torch.tensor([4]))
     values = figures.result()
     assert values["bits_per_frame"] == pytest.approx(90.0, rel=1e-6)

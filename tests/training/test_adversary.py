@@ -80,7 +80,7 @@ def test_the_discriminators_loss_reaches_discriminators_and_the_terms_reach_pred
     output.discriminator_loss.backward()
     assert all(parameter.grad is not None for parameter in parameters)
     assert sum(parameter.grad.abs().max() > 0 for parameter in parameters) > 0.9 * len(parameters)
-    assert all(not figure.requires_grad for figure in output.figures.values())
+    assert all(not figure.requires_grad for figure in output.metrics.values())
 
 
 def test_both_sides_see_the_same_weights(adversary: Adversary) -> None:
@@ -96,7 +96,7 @@ def test_both_sides_see_the_same_weights(adversary: Adversary) -> None:
             figures[f"{head}/discriminator"] = losses[-1]
             for name, features in (("score_real", real), ("score_fake", fake)):
                 figures[f"{head}/{name}"] = torch.stack([score.mean() for score in scores_of(features)]).mean()
-    for mine, theirs in ((output.terms, expected), (output.figures, figures)):
+    for mine, theirs in ((output.terms, expected), (output.metrics, figures)):
         assert set(mine) == set(theirs)
         for name, value in theirs.items():
             assert mine[name].item() == pytest.approx(value.item(), rel=1e-5, abs=1e-6)
@@ -163,7 +163,7 @@ def test_only_judged_heads_are_heard(adversary: Adversary) -> None:
     assert one.rates == {"head_48k": 48_000}
     first = {"head_24k": waveforms()["head_24k"]}
     assert set(adversary(first).terms) == {"head_24k/adversarial", "head_24k/feature_matching"}
-    with pytest.raises(ValueError, match=r"none of \['head_24k'\] is judged; the adversary has \['head_48k'\]"):
+    with pytest.raises(ValueError, match=r"none of \['head_24k'\] has .* has those of \['head_48k'\]"):
         one(first)
 
 
@@ -199,7 +199,7 @@ def test_it_learns_to_tell_and_the_codec_learns_to_pass(loss: Any) -> None:
         optimizer.zero_grad()
         output.discriminator_loss.backward()
         optimizer.step()
-        gaps.append((output.figures["head_24k/score_real"] - output.figures["head_24k/score_fake"]).item())
+        gaps.append((output.metrics["head_24k/score_real"] - output.metrics["head_24k/score_fake"]).item())
     assert abs(gaps[0]) < 0.2
     assert gaps[-1] > 0.4
     prediction = wrong.clone().requires_grad_()
@@ -210,7 +210,7 @@ def test_it_learns_to_tell_and_the_codec_learns_to_pass(loss: Any) -> None:
         descent.zero_grad()
         adversary.total(output.terms, {"head_24k": 1.0}).backward()
         descent.step()
-        fooled.append(output.figures["head_24k/score_fake"].item())
+        fooled.append(output.metrics["head_24k/score_fake"].item())
     assert fooled[-1] > fooled[0] + 0.1
 
 
@@ -232,8 +232,8 @@ def test_the_files_are_the_published_recipe() -> None:
     ("changes", "message"),
     [
         ({"heads": ["head_44k"]}, "there is no head 'head_44k'; did you mean 'head_48k'"),
-        ({"heads": []}, "judges nothing"),
-        ({"periods": [], "fft_sizes": []}, "judges nothing"),
+        ({"heads": []}, "has no discriminators"),
+        ({"periods": [], "fft_sizes": []}, "has no discriminators"),
         ({"weights": {"adversarial": 0.0, "feature_matching": 0.0}}, "weights are all 0"),
         ({"weights": {"adversarial": -1.0}}, r"adversary.weights.adversarial=-1.0 must not be negative"),
         ({"lr": 0.0}, "adversary.lr=0.0 must be greater than 0"),

@@ -1,4 +1,4 @@
-"""A codec's adversary: discriminators of every judged head, and one pass that serves both sides of the game.
+"""A codec's adversary: discriminators per head, and one pass that gives their loss and the terms of the codec.
 
 Both sides move at once, from the same weights: the discriminators' loss and the codec's terms come from one pass, so
 accumulating micro-batches and averaging over ranks are what they are for any other loss. The graphs do not touch: the
@@ -22,23 +22,23 @@ from snac_exp.training.codec.adversary_checks import check_adversary
 
 @dataclass(frozen=True)
 class AdversaryOutput:
-    """What one pass says.
+    """Losses and scores of one pass.
 
     discriminator_loss: sum over heads, for the discriminators' optimizer. terms: `head/adversarial` and
-    `head/feature_matching`, not yet weighted, for the codec. figures: `head/score_real`, `head/score_fake` (means over
+    `head/feature_matching`, not yet weighted, for the codec. metrics: `head/score_real`, `head/score_fake` (means over
     all discriminators) and `head/discriminator`, without a graph.
     """
 
     discriminator_loss: Tensor
     terms: dict[str, Tensor]
-    figures: dict[str, Tensor]
+    metrics: dict[str, Tensor]
 
 
 class Adversary(nn.Module):
-    """A set of discriminators per judged head; in float32 whatever the autocast.
+    """A set of discriminators per head; in float32 whatever the autocast.
 
     Args:
-        settings: of the config group `adversary`; its `heads` say which are judged, null = all of `rates`.
+        settings: of the config group `adversary`; its `heads` are those with discriminators, null = all of `rates`.
         rates: head -> rate in Hz.
         seed: the weights are a function of it and the head's name; torch's global generator stays where it was.
 
@@ -53,6 +53,7 @@ class Adversary(nn.Module):
         check_adversary(settings, rates)
         self.settings = settings
         self.rates = {head: rate for head, rate in rates.items() if settings.heads is None or head in settings.heads}
+        # The name is that of the tensors in stored checkpoints.
         self.judges = nn.ModuleDict(
             {head: _seeded(settings, derive_seed(seed, f"adversary/{head}")) for head in self.rates}
         )
@@ -62,27 +63,29 @@ class Adversary(nn.Module):
         return step >= self.settings.start_step
 
     def forward(self, waveforms: Mapping[str, tuple[Tensor, Tensor]]) -> AdversaryOutput:
-        """Evaluator predictions: head -> (prediction, target), both (B, 1, N) and zero beyond the valid length.
+        """Score predictions: head -> (prediction, target), both (B, 1, N) and zero beyond the valid length.
 
-        Heads that are not judged are left out. A prediction without a graph (at validation) is only measured.
+        Heads without discriminators are left out. A prediction without a graph (at validation) is only measured.
 
         Raises:
-            ValueError: no judged head is among them.
+            ValueError: none of the heads has discriminators.
         """
-        judged = {head: pair for head, pair in waveforms.items() if head in self.judges}
-        if not judged:
-            raise ValueError(f"none of {list(waveforms)} is judged; the adversary has {list(self.rates)}")
+        scored = {head: pair for head, pair in waveforms.items() if head in self.judges}
+        if not scored:
+            raise ValueError(
+                f"none of {list(waveforms)} has discriminators; the adversary has those of {list(self.rates)}"
+            )
         losses: list[Tensor] = []
         terms: dict[str, Tensor] = {}
-        figures: dict[str, Tensor] = {}
-        for head, (prediction, target) in judged.items():
+        metrics: dict[str, Tensor] = {}
+        for head, (prediction, target) in scored.items():
             with torch.autocast(prediction.device.type, enabled=False):
-                heard = _heard(self.judges[head], _precise(prediction), _precise(target.detach()))
-                loss, own_terms, own_figures = self._losses(heard)
+                features = _passes(self.judges[head], _precise(prediction), _precise(target.detach()))
+                loss, own_terms, own_metrics = self._losses(features)
             losses.append(loss)
             terms |= {f"{head}/{name}": value for name, value in own_terms.items()}
-            figures |= {f"{head}/{name}": value for name, value in own_figures.items()}
-        return AdversaryOutput(torch.stack(losses).sum(), terms, figures)
+            metrics |= {f"{head}/{name}": value for name, value in own_metrics.items()}
+        return AdversaryOutput(torch.stack(losses).sum(), terms, metrics)
 
     def total(self, terms: Mapping[str, Tensor], head_weights: Mapping[str, float]) -> Tensor:
         """The codec's side: sum over heads of w_head * (w_a adversarial + w_f feature_matching); 0 if there is none."""
@@ -96,20 +99,20 @@ class Adversary(nn.Module):
         ]
         return torch.stack(parts).sum() if parts else torch.zeros(())
 
-    def _losses(self, heard: "_Heard") -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        """Of one head: the discriminators' loss, the codec's terms, the figures."""
+    def _losses(self, features: "_Passes") -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """Of one head: the discriminators' loss, the codec's terms, and metrics."""
         of_discriminators, of_generator = GAN_LOSSES[self.settings.loss]
-        loss = of_discriminators(scores_of(heard.real), scores_of(heard.fake))
+        loss = of_discriminators(scores_of(features.real), scores_of(features.fake))
         terms = {
-            "adversarial": of_generator(scores_of(heard.prediction)),
-            "feature_matching": feature_matching(heard.real, heard.prediction),
+            "adversarial": of_generator(scores_of(features.prediction)),
+            "feature_matching": feature_matching(features.real, features.prediction),
         }
-        scores = {"score_real": _mean_score(heard.real), "score_fake": _mean_score(heard.fake)}
+        scores = {"score_real": _mean_score(features.real), "score_fake": _mean_score(features.fake)}
         return loss, terms, scores | {"discriminator": loss.detach()}
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _Passes:
     """Features of target and prediction with a graph to the discriminators, and of the prediction to itself alone."""
 
     real: list[Features]
@@ -117,12 +120,12 @@ class _Heard:
     prediction: list[Features]
 
 
-def _heard(judge: nn.Module, prediction: Tensor, target: Tensor) -> _Heard:
-    both: list[Features] = judge(torch.cat((target, prediction.detach())))
+def _passes(discriminators: nn.Module, prediction: Tensor, target: Tensor) -> _Passes:
+    both: list[Features] = discriminators(torch.cat((target, prediction.detach())))
     halves = [[layer.chunk(2) for layer in features] for features in both]
     real, fake = ([[layer[half] for layer in features] for features in halves] for half in (0, 1))
-    constant = {name: parameter.detach() for name, parameter in judge.named_parameters()}
-    return _Heard(real, fake, functional_call(judge, constant, (prediction,)))
+    constant = {name: parameter.detach() for name, parameter in discriminators.named_parameters()}
+    return _Passes(real, fake, functional_call(discriminators, constant, (prediction,)))
 
 
 def _seeded(settings: config.Adversary, seed: int) -> Discriminators:

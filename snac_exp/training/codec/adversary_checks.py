@@ -8,7 +8,7 @@ from snac_exp.errors import ConfigError
 
 
 def check_adversary(adversary: Adversary, heads: Collection[str]) -> None:
-    """The numbers must be possible and the judged heads must exist; kind=none is not looked at.
+    """The numbers must be possible and its heads must exist; kind=none is not looked at.
 
     Raises:
         ConfigError: naming the key and the mend.
@@ -19,7 +19,9 @@ def check_adversary(adversary: Adversary, heads: Collection[str]) -> None:
         if name not in heads:
             raise ConfigError(f"adversary.heads: there is no head '{name}'{nearest(name, heads)}")
     if adversary.heads == [] or not (adversary.periods or adversary.fft_sizes):
-        raise ConfigError("adversary judges nothing: give it heads and periods or fft_sizes, or choose adversary=none")
+        raise ConfigError(
+            "adversary has no discriminators: give it heads and periods or fft_sizes, or choose adversary=none"
+        )
     if not any(vars(adversary.weights).values()):
         raise ConfigError("adversary.weights are all 0: nothing would reach the codec; choose adversary=none")
     _check_numbers(adversary)

@@ -61,10 +61,11 @@ class AutoencoderTask(DecoderTask):
         measured = self.measure(self.decode_latent(self._masked(quantized, batch), batch, weights), batch, weights)
         if self.usage is not None:
             self.usage.update(quantized.codes, self._valid_frames(batch))
-        share = batch.valid_samples / batch.valid_samples.sum().clamp_min(1)  # as the heads' means over valid samples
+        # Weighted as the heads' terms are, which are means over the batch's valid samples.
+        item_weights = batch.valid_samples / batch.valid_samples.sum().clamp_min(1)
         return measured | {
-            COMMITMENT: (quantized.commitment * share).sum(),
-            CODEBOOK: (quantized.codebook * share).sum(),
+            COMMITMENT: (quantized.commitment * item_weights).sum(),
+            CODEBOOK: (quantized.codebook * item_weights).sum(),
             UNEVENNESS: quantized.unevenness,
         }
 
@@ -73,8 +74,8 @@ class AutoencoderTask(DecoderTask):
         own = self.loss.codebook
         of_codebook = 0.0 if self.settings.freeze_vq else own.codebook
         weighted = {COMMITMENT: own.commitment, CODEBOOK: of_codebook, UNEVENNESS: own.unevenness}
-        parts = [weight * terms[name] for name, weight in weighted.items() if weight > 0]
-        return torch.stack([super().total(terms, weights), *parts]).sum()
+        weighted_terms = [weight * terms[name] for name, weight in weighted.items() if weight > 0]
+        return torch.stack([super().total(terms, weights), *weighted_terms]).sum()
 
     def latent(self, batch: Batch) -> Tensor:
         """Quantized latent (B, C, frames) of the decoded windows, zero beyond the end."""

@@ -50,8 +50,8 @@ class DecoderTask(Task):
             with self.timer.inner("loss"), torch.autocast(device, enabled=False):  # float32 whatever the precision
                 measured |= self.objective.measure(head, pair)
         if self.adversary is not None and weights.get(ADVERSARY, 0.0) > 0:
-            judged = self.adversary({head: (pair.prediction, pair.target) for head, pair in pairs.items()})
-            measured |= judged.terms | judged.figures | {ADVERSARY_LOSS: judged.discriminator_loss}
+            adversarial = self.adversary({head: (pair.prediction, pair.target) for head, pair in pairs.items()})
+            measured |= adversarial.terms | adversarial.metrics | {ADVERSARY_LOSS: adversarial.discriminator_loss}
         return measured
 
     def total(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

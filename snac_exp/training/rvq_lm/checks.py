@@ -18,7 +18,7 @@ def check(experiment: Experiment) -> None:
     if experiment.heads or experiment.loss.weights or experiment.loss.terms:
         raise ConfigError("a token model has no heads and no reconstruction terms; choose heads=none, loss=tokens")
     if experiment.adversary.kind != "none":
-        raise ConfigError(f"adversary={experiment.adversary.kind} judges audio, not tokens; choose adversary=none")
+        raise ConfigError(f"adversary={experiment.adversary.kind} scores audio, not tokens; choose adversary=none")
     if experiment.init is not None:
         raise ConfigError(f"init={experiment.init.name} is for wide-band heads; choose init=none")
     if "tokens" not in provided_by(experiment.data):

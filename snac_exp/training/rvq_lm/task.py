@@ -14,7 +14,7 @@ from snac_exp.data.tokens.sources import TokenSplits
 from snac_exp.data.tokens.windows import WindowSpec
 from snac_exp.lm.sampling import Sampling, generate
 from snac_exp.lm.transformer import TokenTransformer
-from snac_exp.losses.tokens import TokenFigures, TokenObjective
+from snac_exp.losses.tokens import TokenMetrics, TokenObjective
 from snac_exp.tracking.panels import write_clips
 from snac_exp.training.task import Task
 
@@ -56,21 +56,21 @@ def validate_tokens(
     device: torch.device | str = "cpu",
     autocast: Autocast = nullcontext,
 ) -> dict[str, float]:
-    """Figures over fixed windows, without smoothing, weights or dropout; see `TokenFigures.result`.
+    """Metrics over fixed windows, without smoothing, weights or dropout; see `TokenMetrics.result`.
 
     Every batch has `batch_size` windows, the last one filled up with empty ones. The model's mode is put back.
     """
     was_training = model.training
     model.eval()
-    figures = TokenFigures(splits.layout)
+    metrics = TokenMetrics(splits.layout)
     for first in range(0, len(specs), batch_size):
         (batch,) = splits.validation.batch(specs[first : first + batch_size]).micro_batches(batch_size)
         batch = batch.to(device)
         with autocast():
             logits = model(batch.frames)
-        figures.add(logits, batch.frames, batch.valid_frames)
+        metrics.add(logits, batch.frames, batch.valid_frames)
     model.train(was_training)
-    return figures.result()
+    return metrics.result()
 
 
 def write_token_samples(
@@ -92,10 +92,10 @@ def write_token_samples(
         frames = generate(model, num_frames, sampling, prompt[None])[0]
         torch.manual_seed(derive_seed(sampling.seed, "samples", index))
         signals = {"prompt": prompt, "generated": frames}
-        heard = {label: tokens[: len(tokens) - len(tokens) % codec.granule_frames] for label, tokens in signals.items()}
+        whole = {label: tokens[: len(tokens) - len(tokens) % codec.granule_frames] for label, tokens in signals.items()}
         decoded = {
             label: (codec.decode(tokens.cpu().numpy()).float(), codec.sampling_rate)
-            for label, tokens in heard.items()
+            for label, tokens in whole.items()
             if len(tokens)
         }
         write_clips(directory, f"sample{index}", decoded)

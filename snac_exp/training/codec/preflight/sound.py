@@ -58,11 +58,11 @@ def lag(decoded: Tensor, decoded_rate: int, target: Tensor, target_rate: int) ->
     first, second = band_envelopes(decoded, decoded_rate), band_envelopes(target, target_rate)
     frames = min(first.shape[-1], second.shape[-1])
     first, second = first[..., :frames], second[..., :frames]
-    reach = min(round(MAX_LAG_SECONDS / FRAME_SECONDS), frames // 2)
-    lags = range(-reach, reach + 1)
+    max_frames = min(round(MAX_LAG_SECONDS / FRAME_SECONDS), frames // 2)
+    lags = range(-max_frames, max_frames + 1)
     scores = torch.stack([_correlation(_shift(first, -item), _shift(second, item)) for item in lags])
     best = int(scores.argmax())
-    return Lag((best - reach) * FRAME_SECONDS, float(scores[best]))
+    return Lag((best - max_frames) * FRAME_SECONDS, float(scores[best]))
 
 
 def _shift(envelopes: Tensor, by: int) -> Tensor:
