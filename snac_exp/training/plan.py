@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from snac_exp.codec.geometry import Geometry, geometry_of_directory
-from snac_exp.config.schema import Codec, Experiment, Lr, Stage
+from snac_exp.config.schema import Codec, Experiment, Lr, Stage, Trainer
 from snac_exp.config.validate import Ranges, num_epochs
 from snac_exp.data.epoch_batches import num_batches_of
 from snac_exp.errors import CodecError, ConfigError
@@ -58,7 +58,16 @@ class Plan:
     adversary_start: int | None = None
 
     def num_batches(self, epoch: EpochPlan, num_items: NumItems) -> int:
-        """Optimiser steps of an epoch; the last batch may be smaller, no item is left out."""
+        """Optimiser steps of an epoch; the last batch may be smaller, no item is left out.
+
+        Raises:
+            ConfigError: an epoch has fewer items than there are ranks.
+        """
+        if num_items(epoch) < self.world_size:
+            raise ConfigError(
+                f"epoch {epoch.epoch} has {num_items(epoch)} items to train on, which cannot be shared among "
+                f"{self.world_size} ranks; use fewer with trainer.devices, or more data"
+            )
         batches = num_batches_of(num_items(epoch), epoch.batch_size, self.world_size)
         return batches if self.max_steps_per_epoch is None else min(batches, self.max_steps_per_epoch)
 
@@ -95,17 +104,21 @@ class Plan:
         return {"epochs": [asdict(epoch) | {"trainable": sorted(epoch.trainable)} for epoch in self.epochs]}
 
 
-def unroll(experiment: Experiment, geometry: Geometry | None, world_size: int = 1) -> Plan:
-    """The plan of an experiment on `world_size` devices; stages in frames need no geometry.
+def unroll(experiment: Experiment, geometry: Geometry | None, world_size: int | None = None) -> Plan:
+    """The plan of an experiment on `world_size` ranks (None: `trainer.devices`); stages in frames need no geometry.
 
     Raises:
-        CodecError: if a segment is shorter than one coarse token of the codec.
+        CodecError: a segment is shorter than one coarse token of the codec.
+        ConfigError: a batch of some stage has fewer segments than there are ranks.
     """
     stages, phases = experiment.curriculum.stages, experiment.lr.phases
     last = num_epochs(stages, phases)
     epochs = tuple(
         _epoch(number, experiment, geometry, _at(stages, number), _at(phases, number)) for number in range(1, last + 1)
     )
+    world_size = experiment.trainer.devices if world_size is None else world_size
+    for epoch in epochs:
+        _check_shared(epoch, experiment.trainer, world_size)
     adversary = experiment.adversary
     start = None if adversary.kind == "none" else adversary.start_step
     return Plan(epochs, experiment.lr, experiment.trainer.max_steps_per_epoch, world_size, start)
@@ -128,6 +141,16 @@ def _epoch(
         peak_rates={name: rate for name, rate in phase.groups.items() if name in groups},
         loss_weights={head: float(weights[head] or 0.0) for head in experiment.heads},
     )
+
+
+def _check_shared(epoch: EpochPlan, trainer: Trainer, world_size: int) -> None:
+    """Every rank needs a segment of every batch, and of every micro-batch; a later stage must not find out itself."""
+    if epoch.batch_size < world_size:
+        raise ConfigError(
+            f"curriculum.stages.{epoch.stage}: a batch of {epoch.batch_size} (trainer.batch_size={trainer.batch_size} "
+            f"times its batch_multiplier) cannot be shared among {world_size} ranks; raise trainer.batch_size or the "
+            "multiplier, or use fewer devices"
+        )
 
 
 def _num_tokens(stage: Stage, geometry: Geometry | None) -> int:

@@ -2,15 +2,19 @@
 
 import json
 import math
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from snac_exp import cli
 from snac_exp.codec.geometry import Geometry
 from snac_exp.config.compose import compose_experiment
 from snac_exp.errors import CodecError, ConfigError
 from snac_exp.training.plan import Plan, unroll
+from snac_exp.verbs.training.train import main as train
 
 SNAC_24KHZ = Geometry(24_000, 512, (4, 2, 1), None)
 
@@ -156,3 +160,28 @@ def test_configs_that_make_no_sense_are_named_with_the_mend(overrides: list[str]
 def test_a_value_that_nobody_gave_is_named() -> None:
     with pytest.raises(ConfigError, match=r"data\.cache_dir has no value.*data\.cache_dir=VALUE"):
         compose_experiment(["+experiment=phase12_dual_head"])
+
+
+LATER_STAGE = ["trainer.batch_size=4", "trainer.devices=4"]  # 8, 4, then 2 and 1 segments a batch
+
+
+@pytest.mark.parametrize("command", ["plan", "check", "start", "sweep"])
+def test_s29_a_later_stage_smaller_than_the_ranks_is_refused_by_every_door(
+    command: str, tmp_path: Path, corpus_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = corpus_dir / "prepared" / "codes_demo"
+    recipe = ["+experiment=phase12_dual_head", "codec=demo", f"data.cache_dir={cache}", f"output_dir={tmp_path}"]
+    refused = "curriculum.stages.c: a batch of 2 .* cannot be shared among 4 ranks"
+    if command in ("plan", "check"):
+        with pytest.raises(ConfigError, match=refused):
+            cli.run([command, *recipe, *LATER_STAGE])
+        return
+    more = ["-m", "seed=1,2"] if command == "sweep" else ["trainer.accelerator=cpu"]
+    assert train([*more, *recipe, *LATER_STAGE]) == 2
+    assert re.search(refused, capsys.readouterr().err)
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_s29_fewer_rows_than_ranks_are_refused() -> None:
+    with pytest.raises(ConfigError, match="epoch 1 has 3 items to train on, which cannot be shared among 4 ranks"):
+        plan_of("trainer.devices=4").num_steps(lambda _: 3)
