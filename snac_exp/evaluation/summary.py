@@ -12,7 +12,7 @@ from torch import Tensor
 
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.config.seeding import derive_seed
-from snac_exp.data.slices.cached_codes import Splits
+from snac_exp.data.slices.splits import Splits
 from snac_exp.errors import DataError
 from snac_exp.evaluation.baselines import NOISE_FIT_UTTERANCES, MeanSpectrumNoise, interpolated
 from snac_exp.evaluation.bootstrap import bootstrap_interval

@@ -10,7 +10,8 @@ from snac_exp.data.codes.cache import cache_codes
 from snac_exp.data.demo.speech import write_demo_speech
 from snac_exp.data.prepared.manifest import MANIFEST_NAME, Manifest
 from snac_exp.data.prepared.prepare import prepare
-from snac_exp.data.slices.cached_codes import CachedCodes, Splits
+from snac_exp.data.slices.cached_codes import CachedCodes
+from snac_exp.data.slices.splits import Splits
 from snac_exp.system.locks import one_at_a_time
 
 if TYPE_CHECKING:

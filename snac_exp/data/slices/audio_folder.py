@@ -18,10 +18,10 @@ from snac_exp.config.structure import structure
 from snac_exp.data.codes.encoding import exact_float32
 from snac_exp.data.prepared.manifest import read_manifest_table
 from snac_exp.data.slices.audio_table import AudioTable, Int64Array
-from snac_exp.data.slices.cached_codes import Splits, context_of, existing_folder, limited
 from snac_exp.data.slices.dataset import AlignedDataset, AudioFolders
 from snac_exp.data.slices.mixing import mix
-from snac_exp.data.slices.sampling import SliceSpec, validation_specs
+from snac_exp.data.slices.sampling import SliceSpec
+from snac_exp.data.slices.splits import Splits, existing_folder, limited
 from snac_exp.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -116,15 +116,15 @@ class AudioFolder:
         if len(validation) == 0:
             raise DataError(f"{sources[0].path}: no validation rows; prepare the folder with another split")
         mixed = mix(train, [source.weight for source in sources], seed)
-        datasets = [AudioDataset(table, rows, codec, heads) for rows in (mixed, validation)]
-        for dataset in datasets:
-            dataset.check_targets()
-        context = context_of(codec, self.context_tokens)
-        num_tokens = codec.geometry.coarse_tokens_in(self.validation_seconds)
-        specs = validation_specs(
-            datasets[1].coarse_lengths, codec.geometry, seed, num_tokens, self.validation_slices, context
+        datasets = (AudioDataset(table, mixed, codec, heads), AudioDataset(table, validation, codec, heads))
+        return Splits.of(
+            *datasets,
+            codec,
+            seed,
+            context_tokens=self.context_tokens,
+            seconds=self.validation_seconds,
+            num_slices=self.validation_slices,
         )
-        return Splits(datasets[0], datasets[1], specs, context)
 
     def _sources(self) -> list[Source]:
         if (self.path is None) == (not self.sources):

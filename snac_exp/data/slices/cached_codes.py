@@ -4,30 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
-from snac_exp.codec.geometry import decoder_context_tokens
-from snac_exp.config.seeding import generator
 from snac_exp.data.codes.first_generation import is_first_generation
 from snac_exp.data.codes.table import CodeTable
-from snac_exp.data.slices.dataset import AlignedDataset, AudioFolders, SliceDataset
-from snac_exp.data.slices.sampling import SliceSpec, validation_specs
+from snac_exp.data.slices.dataset import AudioFolders, SliceDataset
+from snac_exp.data.slices.splits import Splits, existing_folder, limited
 from snac_exp.errors import DataError
 
 if TYPE_CHECKING:
     from snac_exp.codec.checkpoint import LoadedCodec
-
-__all__ = ["AlignedDataset", "CachedCodes", "CodeTable", "SliceDataset", "Splits"]
-
-
-@dataclass(frozen=True)
-class Splits:
-    """What a run trains and validates on. `validation_specs` are the same slices for the whole run."""
-
-    train: AlignedDataset
-    validation: AlignedDataset
-    validation_specs: list[SliceSpec]
-    context_tokens: int
 
 
 @dataclass(frozen=True)
@@ -70,22 +54,15 @@ class CachedCodes:
                     f"{cache_dir}: no {split} rows; prepare the folder with another split and cache it again"
                 )
         datasets = {split: SliceDataset(table, found, codec.geometry, heads, folders) for split, found in rows.items()}
-        for dataset in datasets.values():
-            dataset.check_targets()
-        context = context_of(codec, self.context_tokens)
-        num_tokens = codec.geometry.coarse_tokens_in(self.validation_seconds)
-        lengths = datasets["validation"].coarse_lengths
-        specs = validation_specs(lengths, codec.geometry, seed, num_tokens, self.validation_slices, context)
-        return Splits(datasets["train"], datasets["validation"], specs, context)
-
-
-def context_of(codec: "LoadedCodec", context_tokens: int | None) -> int:
-    """Coarse tokens of context: as the recipe says, or for None as many as the codec's decoder sees."""
-    if context_tokens is None:
-        return decoder_context_tokens(codec.config)
-    if context_tokens < 0:
-        raise DataError(f"data.context_tokens={context_tokens} must not be negative; 0 = none, null = all it sees")
-    return context_tokens
+        return Splits.of(
+            datasets["train"],
+            datasets["validation"],
+            codec,
+            seed,
+            context_tokens=self.context_tokens,
+            seconds=self.validation_seconds,
+            num_slices=self.validation_slices,
+        )
 
 
 def open_table(cache_dir: Path, codec: "LoadedCodec") -> CodeTable:
@@ -111,21 +88,3 @@ def open_table(cache_dir: Path, codec: "LoadedCodec") -> CodeTable:
             f"{cache_dir}: the codes have {identity.geometry}, the codec {codec.geometry}; cache again: {command}"
         )
     return table
-
-
-def limited(rows: "np.typing.NDArray[np.int64]", limit: int | None, seed: int) -> "np.typing.NDArray[np.int64]":
-    """At most `limit` of the rows, drawn by the seed; a smaller limit is a subset of a larger one."""
-    if limit is None or limit >= len(rows):
-        return rows
-    if limit < 1:
-        raise DataError(f"data.limit={limit} leaves no training rows; set it to at least 1, or null for all")
-    chosen = generator(seed, "limit").permutation(len(rows))[:limit]
-    return np.sort(rows[chosen])
-
-
-def existing_folder(key: str, folder: str) -> Path:
-    """The folder, or DataError naming the key that should say where it is."""
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        raise DataError(f"{key}: no folder {path}; set {key} to where the files lie on this machine")
-    return path

@@ -9,7 +9,7 @@ from snac_exp.codec.opening import open_codec
 from snac_exp.codec.start import initialise
 from snac_exp.config.instantiate import instantiate
 from snac_exp.config.schema import Experiment
-from snac_exp.data.slices.cached_codes import Splits
+from snac_exp.data.slices.splits import Splits
 from snac_exp.training.codec.adversary import Adversary
 from snac_exp.training.codec.autoencoder_task import AutoencoderTask
 from snac_exp.training.codec.data_module import CodecDataModule

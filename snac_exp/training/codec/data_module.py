@@ -7,8 +7,8 @@ from snac_exp.codec.geometry import Geometry
 from snac_exp.config.schema import Experiment
 from snac_exp.data.loader import make_loader
 from snac_exp.data.slices.batch import Batch
-from snac_exp.data.slices.cached_codes import Splits
 from snac_exp.data.slices.sampling import SliceSampler
+from snac_exp.data.slices.splits import Splits
 from snac_exp.training.plan import EpochPlan
 from snac_exp.training.task import DataModule
 

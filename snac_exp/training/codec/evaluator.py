@@ -10,7 +10,7 @@ from rich.console import Console as RichConsole
 from snac_exp.codec.checkpoint import LoadedCodec
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.config.schema import Experiment
-from snac_exp.data.slices.cached_codes import Splits
+from snac_exp.data.slices.splits import Splits
 from snac_exp.evaluation.summary import summarize, summary_table, write_summary
 from snac_exp.evaluation.utterance_rows import write_utterances
 from snac_exp.tracking.run_folder import RunFolder

@@ -15,8 +15,8 @@ from snac_exp.config.schema import Experiment
 from snac_exp.config.seeding import derive_seed
 from snac_exp.data.codes.encoding import exact_float32
 from snac_exp.data.slices.batch import Batch, collate
-from snac_exp.data.slices.cached_codes import Splits
 from snac_exp.data.slices.sampling import SliceSpec
+from snac_exp.data.slices.splits import Splits
 from snac_exp.metrics import functions as metrics
 from snac_exp.system.files import write_json
 from snac_exp.system.torchaudio import functional as F_audio

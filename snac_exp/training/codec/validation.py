@@ -7,7 +7,7 @@ from lightning_fabric import Fabric
 
 from snac_exp.config.schema import Experiment
 from snac_exp.data.slices.batch import Batch, collate
-from snac_exp.data.slices.cached_codes import Splits
+from snac_exp.data.slices.splits import Splits
 from snac_exp.training.codec.decoder_task import DecoderTask
 
 

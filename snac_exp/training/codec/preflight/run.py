@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from snac_exp.codec.checkpoint import LoadedCodec
 from snac_exp.codec.start import start_promise
-from snac_exp.data.slices.cached_codes import Splits
 from snac_exp.data.slices.dataset import AlignedDataset, SliceDataset
+from snac_exp.data.slices.splits import Splits
 from snac_exp.training.codec.decoder_task import DecoderTask
 from snac_exp.training.codec.preflight.codes import prove_codes
 from snac_exp.training.codec.preflight.proofs import PROOFS, left_out

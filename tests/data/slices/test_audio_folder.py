@@ -17,9 +17,10 @@ from snac_exp.data.loader import make_loader
 from snac_exp.data.prepared.prepare import prepare
 from snac_exp.data.slices.audio_folder import AudioFolder
 from snac_exp.data.slices.batch import collate
-from snac_exp.data.slices.cached_codes import CachedCodes, Splits
+from snac_exp.data.slices.cached_codes import CachedCodes
 from snac_exp.data.slices.mixing import mix
 from snac_exp.data.slices.sampling import SliceSampler, place
+from snac_exp.data.slices.splits import Splits
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.training.codec.decoder_task import DecoderTask
 from tests.data.conftest import write_noise

@@ -10,7 +10,7 @@ import soundfile
 from snac_exp.codec.checkpoint import LoadedCodec
 from snac_exp.data.demo import source as demo
 from snac_exp.data.demo.source import DemoSpeech
-from snac_exp.data.slices.cached_codes import Splits
+from snac_exp.data.slices.splits import Splits
 from tests.helpers.waiting import GUARD_SECONDS
 
 HEADS = {"head_24k": 24000, "head_48k": 48000}

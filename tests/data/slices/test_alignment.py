@@ -17,9 +17,10 @@ from snac_exp.data.loader import make_loader
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.data.prepared.prepare import prepare
 from snac_exp.data.slices.batch import Batch
-from snac_exp.data.slices.cached_codes import CachedCodes, Splits
+from snac_exp.data.slices.cached_codes import CachedCodes
 from snac_exp.data.slices.dataset import SliceDataset
 from snac_exp.data.slices.sampling import SliceSampler, place
+from snac_exp.data.slices.splits import Splits
 from snac_exp.errors import DataError
 
 GEOMETRY = Geometry(24000, 512, (4, 2, 1))
