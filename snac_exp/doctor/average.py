@@ -7,7 +7,7 @@ from torch import Tensor
 
 from snac_exp.doctor.findings import Finding, named, note, problem
 from snac_exp.doctor.groups import by_group, steps_by_group
-from snac_exp.doctor.opening import Patient, Tensors
+from snac_exp.doctor.opening import OpenedCheckpoint, Tensors
 from snac_exp.doctor.values import relative_change, rms
 
 # An average over the last steps lags behind by what those steps changed, a few percent; this is another model.
@@ -16,31 +16,31 @@ LARGEST_DRIFT = 0.5
 FORGETTING = 3.0
 
 
-def drift_by_group(patient: Patient) -> dict[str, float]:
+def drift_by_group(opened: OpenedCheckpoint) -> dict[str, float]:
     """|average - weights| / |weights| of each group; empty without averaged weights."""
-    if not patient.average:
+    if not opened.average:
         return {}
-    return {group: relative_change(_common(patient.average, own), own) for group, own in by_group(patient).items()}
+    return {group: relative_change(_common(opened.average, own), own) for group, own in by_group(opened).items()}
 
 
-def examine_average(patient: Patient, first: Tensors | None) -> Iterator[Finding]:
+def examine_average(opened: OpenedCheckpoint, first: Tensors | None) -> Iterator[Finding]:
     """Findings about the averaged weights; `first`: the weights at the run's first checkpoint, for averages that stand
     still."""
-    if not patient.average:
+    if not opened.average:
         return
-    foreign = sorted(set(patient.average) - set(patient.model))
+    foreign = sorted(set(opened.average) - set(opened.model))
     if foreign:
         yield problem("ema", named(foreign), "averaged, but no part of this model")
-    steps = steps_by_group(patient)
-    for group, own in by_group(patient).items():
-        average, num_steps = _common(patient.average, own), steps.get(group, 0)
+    steps = steps_by_group(opened)
+    for group, own in by_group(opened).items():
+        average, num_steps = _common(opened.average, own), steps.get(group, 0)
         drift, far = relative_change(average, own), _far(average, own)
-        if num_steps == 0 and drift > 0 and patient.optimizers:
+        if num_steps == 0 and drift > 0 and opened.optimizers:
             yield problem(
                 "ema", group, f"never trained, yet its average is {drift:.2g} of it off: it is of another model"
             )
         elif far and num_steps:
-            yield _about_far(patient, group, far, num_steps)
+            yield _about_far(opened, group, far, num_steps)
         elif first is not None and _stands_still(average, own, first, num_steps):
             yield problem("ema", group, f"its average is still that of the start, after {num_steps} steps")
 
@@ -53,8 +53,8 @@ def _far(average: Tensors, own: Tensors) -> list[str]:
     return [name for name, tensor in average.items() if rms(tensor.float() - own[name].float()) > limits[name]]
 
 
-def _about_far(patient: Patient, group: str, far: list[str], num_steps: int) -> Finding:
-    decay = (patient.config.get("trainer") or {}).get("ema_decay")
+def _about_far(opened: OpenedCheckpoint, group: str, far: list[str], num_steps: int) -> Finding:
+    decay = (opened.config.get("trainer") or {}).get("ema_decay")
     text = f"the average of {named(far)} is off by more than half after {num_steps} steps"
     if decay is not None and num_steps * (1 - float(decay)) < FORGETTING:
         return note("ema", group, f"{text}: with a decay of {decay} it still remembers the start")

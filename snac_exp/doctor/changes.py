@@ -9,7 +9,7 @@ from torch import Tensor
 
 from snac_exp.doctor.findings import Finding, named, note, problem
 from snac_exp.doctor.groups import by_group, steps_by_group
-from snac_exp.doctor.opening import Patient, Tensors
+from snac_exp.doctor.opening import OpenedCheckpoint, Tensors
 from snac_exp.doctor.values import relative_change
 
 _UPSTREAM = re.compile(r"^decoder\.model\.(\d+)\.(.+)$")
@@ -25,10 +25,10 @@ class Change:
     relative: float
 
 
-def changes(patient: Patient, other: Tensors) -> list[Change]:
+def changes(opened: OpenedCheckpoint, other: Tensors) -> list[Change]:
     """Every group that both have something of."""
     found = []
-    for group, own in by_group(patient).items():
+    for group, own in by_group(opened).items():
         common = {name: tensor for name, tensor in own.items() if _comparable(tensor, other.get(name))}
         if common:
             num = sum(not torch.equal(tensor, other[name].to(tensor.dtype)) for name, tensor in common.items())
@@ -36,11 +36,11 @@ def changes(patient: Patient, other: Tensors) -> list[Change]:
     return found
 
 
-def examine_changes(patient: Patient, other: Tensors, title: str, *, same_run: bool) -> Iterator[Finding]:
+def examine_changes(opened: OpenedCheckpoint, other: Tensors, title: str, *, same_run: bool) -> Iterator[Finding]:
     """Findings about what differs. `same_run`: the other one is of the same run, so what no optimizer has stepped must
     be equal bit for bit."""
-    missing, added = sorted(set(other) - set(patient.model)), sorted(set(patient.model) - set(other))
-    resized = [name for name in patient.model if name in other and other[name].shape != patient.model[name].shape]
+    missing, added = sorted(set(other) - set(opened.model)), sorted(set(opened.model) - set(other))
+    resized = [name for name in opened.model if name in other and other[name].shape != opened.model[name].shape]
     report = problem if same_run else note
     for names, text in (
         (missing, f"in {title}, and missing here"),
@@ -49,25 +49,25 @@ def examine_changes(patient: Patient, other: Tensors, title: str, *, same_run: b
     ):
         if names:
             yield report("changes", named(names), text)
-    if same_run and patient.optimizers:
-        yield from _frozen_but_changed(patient, other, title)
+    if same_run and opened.optimizers:
+        yield from _frozen_but_changed(opened, other, title)
 
 
-def _frozen_but_changed(patient: Patient, other: Tensors, title: str) -> Iterator[Finding]:
+def _frozen_but_changed(opened: OpenedCheckpoint, other: Tensors, title: str) -> Iterator[Finding]:
     """Groups without a single step of an optimizer that are not what they were."""
-    steps = steps_by_group(patient)
-    for change in changes(patient, other):
+    steps = steps_by_group(opened)
+    for change in changes(opened, other):
         if change.num_changed and not steps.get(change.group):
             text = f"no optimizer ever stepped it, yet {change.num_changed} of {change.num_tensors} tensors changed"
             yield problem("changes", change.group, f"{text} since {title}: what is frozen must stay bit for bit")
 
 
-def in_names_of(patient: Patient, other: Tensors) -> Tensors:
-    """The other's tensors under the patient's names: upstream's decoder layers are our trunk, and the last of them our
+def in_names_of(opened: OpenedCheckpoint, other: Tensors) -> Tensors:
+    """The other's tensors under this one's names: upstream's decoder layers are our trunk, and the last of them our
     head at the codec's own rate."""
     layers = [int(found[1]) for name in other if (found := _UPSTREAM.match(name))]
-    head = _native_head(patient.model)
-    if not layers or not any(name.startswith("trunk.") for name in patient.model):
+    head = _native_head(opened.model)
+    if not layers or not any(name.startswith("trunk.") for name in opened.model):
         return other
     ends = {max(layers) - 1: f"heads.{head}.snake", max(layers): f"heads.{head}.conv"} if head else {}
     renamed = {}

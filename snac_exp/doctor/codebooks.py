@@ -9,7 +9,7 @@ from torch import Tensor
 
 from snac_exp.doctor.findings import Finding, note, problem
 from snac_exp.doctor.groups import moments_of
-from snac_exp.doctor.opening import Patient
+from snac_exp.doctor.opening import OpenedCheckpoint
 
 NAME = re.compile(r"(?:^|\.)quantizers\.(\d+)\.codebook\.weight$")
 
@@ -28,15 +28,15 @@ DUPLICATE_SHARE, NOTED_SHARE = 0.1, 0.01
 _ROWS_AT_ONCE = 4096
 
 
-def examine_codebooks(patient: Patient, lines: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+def examine_codebooks(opened: OpenedCheckpoint, lines: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Findings about every codebook, from three sources, each where it is there:
 
     counts: `codebook/i/perplexity` of the last validation, and `codebook/i/usage` if it counted ten tokens per entry;
     moments: entries that no gradient ever reached in a thousand steps were never chosen; weights: entries of length 0,
     and entries of the same direction, of which only the first can ever be chosen.
     """
-    reached = {item.name: item for item in moments_of(patient)}
-    for name, weight in patient.model.items():
+    reached = {item.name: item for item in moments_of(opened)}
+    for name, weight in opened.model.items():
         found = NAME.search(name)
         if found is None or not weight.isfinite().all():
             continue

@@ -13,9 +13,9 @@ from snac_exp.doctor.findings import Finding, problem, problems
 from snac_exp.doctor.groups import by_group, steps_by_group
 from snac_exp.doctor.history import Divergence, Line, around, divergence, examine_history, lines_of
 from snac_exp.doctor.moments import examine_moments
-from snac_exp.doctor.opening import Patient, Tensors, entries_of, file_of, open_patient, run_of
-from snac_exp.doctor.recovery import Refuge, examine_file, last_good
-from snac_exp.doctor.report import GroupFigures, Report
+from snac_exp.doctor.opening import OpenedCheckpoint, Tensors, entries_of, file_of, open_checkpoint, run_of
+from snac_exp.doctor.recovery import RecoveryPoint, examine_file, last_good
+from snac_exp.doctor.report import GroupStatistics, Report
 from snac_exp.doctor.values import examine_values, examine_weight_norm, weight_norm_ranges
 from snac_exp.errors import CheckpointError
 from snac_exp.tracking.run_folder import RunFolder
@@ -32,28 +32,28 @@ def examine(source: Path, against: Path | None = None) -> Report:
     path, whole_run = file_of(source), source.is_dir()
     run_dir = run_of(path) or (run_of(source) if whole_run else None)
     findings = list(examine_file(path, _entry(run_dir, path)))
-    other = None if against is None else open_patient(file_of(against))
+    other = None if against is None else open_checkpoint(file_of(against))
     try:
-        patient = open_patient(path)
+        opened = open_checkpoint(path)
     except CheckpointError as error:
         lines = lines_of(run_dir, None)
         findings += [problem("file", path.name, str(error)), *examine_history(lines, run_dir, whole_run=whole_run)]
         return _concluded(Report(path, run_dir, "not opened", findings, ""), lines, None)
-    lines = lines_of(run_dir, None if whole_run else patient.step)
-    first = _first_of(run_dir, patient)
-    findings += _examine_patient(patient, first, lines)
-    findings += [] if other is None else _examine_against(patient, other, first)
+    lines = lines_of(run_dir, None if whole_run else opened.step)
+    first = _first_of(run_dir, opened)
+    findings += _examine_opened(opened, first, lines)
+    findings += [] if other is None else _examine_against(opened, other, first)
     findings += examine_history(lines, run_dir, whole_run=whole_run)
     compared = other or first
     report = Report(
         path,
         run_dir,
-        _about(patient),
+        _about(opened),
         findings,
         "",
-        groups=_groups(patient, compared),
+        groups=_groups(opened, compared),
         compared_with=None if compared is None else _title(compared, run_dir),
-        weight_norm=weight_norm_ranges(patient.model),
+        weight_norm=weight_norm_ranges(opened.model),
     )
     return _concluded(report, lines, first)
 
@@ -63,44 +63,46 @@ def _entry(run_dir: Path | None, path: Path) -> Entry | None:
     return next((item for item in entries if item.file == path.name), None)
 
 
-def _examine_patient(patient: Patient, first: Patient | None, lines: Sequence[Line]) -> Iterator[Finding]:
+def _examine_opened(
+    opened: OpenedCheckpoint, first: OpenedCheckpoint | None, lines: Sequence[Line]
+) -> Iterator[Finding]:
     """Everything that a checkpoint says by itself and beside the run's oldest one."""
     start: Tensors | None = None if first is None else first.model
-    yield from examine_values(patient, start)
-    yield from examine_weight_norm(patient)
-    yield from examine_moments(patient)
-    yield from examine_average(patient, start)
-    yield from examine_codebooks(patient, lines)
+    yield from examine_values(opened, start)
+    yield from examine_weight_norm(opened)
+    yield from examine_moments(opened)
+    yield from examine_average(opened, start)
+    yield from examine_codebooks(opened, lines)
     if first is not None:
-        yield from examine_changes(patient, first.model, first.path.name, same_run=True)
+        yield from examine_changes(opened, first.model, first.path.name, same_run=True)
 
 
-def _examine_against(patient: Patient, other: Patient, first: Patient | None) -> Iterator[Finding]:
+def _examine_against(
+    opened: OpenedCheckpoint, other: OpenedCheckpoint, first: OpenedCheckpoint | None
+) -> Iterator[Finding]:
     if first is None or other.path.resolve() != first.path.resolve():
-        same_run = other.run_dir is not None and other.run_dir == patient.run_dir
-        title = _title(other, patient.run_dir)
-        yield from examine_changes(patient, in_names_of(patient, other.model), title, same_run=same_run)
+        same_run = other.run_dir is not None and other.run_dir == opened.run_dir
+        title = _title(other, opened.run_dir)
+        yield from examine_changes(opened, in_names_of(opened, other.model), title, same_run=same_run)
 
 
-def _first_of(run_dir: Path | None, patient: Patient) -> Patient | None:
-    """The run's oldest checkpoint that can be opened, if it is older than the patient."""
+def _first_of(run_dir: Path | None, opened: OpenedCheckpoint) -> OpenedCheckpoint | None:
+    """The run's oldest checkpoint that can be opened, if it is older than the opened one."""
     for entry in reversed(entries_of(run_dir)) if run_dir is not None else ():
-        if patient.step is None or entry.step >= patient.step:
+        if opened.step is None or entry.step >= opened.step:
             return None
         path = RunFolder(run_dir).checkpoints / entry.file if run_dir is not None else Path(entry.file)
         if list(examine_file(path, entry)):
             continue
-        return open_patient(path)
+        return open_checkpoint(path)
     return None
 
 
-def _groups(patient: Patient, other: Patient | None) -> list[GroupFigures]:
-    steps, drifts = steps_by_group(patient), drift_by_group(patient)
-    changed = (
-        {} if other is None else {item.group: item for item in changes(patient, in_names_of(patient, other.model))}
-    )
+def _groups(opened: OpenedCheckpoint, other: OpenedCheckpoint | None) -> list[GroupStatistics]:
+    steps, drifts = steps_by_group(opened), drift_by_group(opened)
+    changed = {} if other is None else {item.group: item for item in changes(opened, in_names_of(opened, other.model))}
     return [
-        GroupFigures(
+        GroupStatistics(
             group,
             len(own),
             sum(tensor.numel() for tensor in own.values()),
@@ -108,11 +110,11 @@ def _groups(patient: Patient, other: Patient | None) -> list[GroupFigures]:
             changed.get(group),
             drifts.get(group),
         )
-        for group, own in by_group(patient).items()
+        for group, own in by_group(opened).items()
     ]
 
 
-def _concluded(report: Report, lines: Sequence[Line], first: Patient | None) -> Report:
+def _concluded(report: Report, lines: Sequence[Line], first: OpenedCheckpoint | None) -> Report:
     """The report with the losses, its verdict and, in a run, the checkpoint to go back to."""
     found = divergence(lines)
     report = replace(report, history=_rows(lines, found))
@@ -120,40 +122,42 @@ def _concluded(report: Report, lines: Sequence[Line], first: Patient | None) -> 
     if not wrong:
         return replace(report, verdict="healthy: nothing wrong was found")
 
-    def is_sound(patient: Patient) -> bool:
-        told = [line for line in lines if patient.step is None or line["step"] <= patient.step]
-        start = None if first is None or first.path == patient.path else first
-        return not problems(_examine_patient(patient, start, told))
+    def is_sound(opened: OpenedCheckpoint) -> bool:
+        told = [line for line in lines if opened.step is None or line["step"] <= opened.step]
+        start = None if first is None or first.path == opened.path else first
+        return not problems(_examine_opened(opened, start, told))
 
     good_step = None if found is None else found.good_step
     unsound = report.path.resolve() if any(item.check != "history" for item in wrong) else None
-    refuge = None if report.run_dir is None else last_good(report.run_dir, good_step, is_sound, unsound)
-    return replace(report, verdict=_verdict(report, wrong, refuge), last_good=refuge)
+    recovery = None if report.run_dir is None else last_good(report.run_dir, good_step, is_sound, unsound)
+    return replace(report, verdict=_verdict(report, wrong, recovery), last_good=recovery)
 
 
-def _verdict(report: Report, wrong: Sequence[Finding], refuge: Refuge | None) -> str:
+def _verdict(report: Report, wrong: Sequence[Finding], recovery: RecoveryPoint | None) -> str:
     count = "1 problem" if len(wrong) == 1 else f"{len(wrong)} problems"
     text = f"not healthy: {count} ({', '.join(dict.fromkeys(item.check for item in wrong))}). "
     if report.run_dir is None:
         return text + "It lies in no run folder, so there is nothing to go back to: use another file"
-    if refuge is None:
+    if recovery is None:
         return text + "None of the run's checkpoints is good: begin again"
-    return f"{text}The last good checkpoint is {refuge.file} (step {refuge.step}); {refuge.advice(report.run_dir)}"
+    return (
+        f"{text}The last good checkpoint is {recovery.file} (step {recovery.step}); {recovery.advice(report.run_dir)}"
+    )
 
 
-def _about(patient: Patient) -> str:
-    num_values = sum(tensor.numel() for tensor in patient.model.values())
-    size = f"{len(patient.model)} tensors, {num_values / 1e6:.1f} million values"
-    if not patient.is_ours:
+def _about(opened: OpenedCheckpoint) -> str:
+    num_values = sum(tensor.numel() for tensor in opened.model.values())
+    size = f"{len(opened.model)} tensors, {num_values / 1e6:.1f} million values"
+    if not opened.is_ours:
         return f"plain state dict: {size}"
-    state, name = patient.facts.get("state") or {}, patient.config.get("name", "?")
-    extras = list(dict.fromkeys([*patient.optimizers, *(part for part in patient.parts if part != "model")]))
+    state, name = opened.metadata.get("state") or {}, opened.config.get("name", "?")
+    extras = list(dict.fromkeys([*opened.optimizers, *(part for part in opened.tensors_by_part if part != "model")]))
     held = f"; with {', '.join(extras)}" if extras else "; weights only"
     return f"checkpoint of {name}, step {state.get('step')}, epoch {state.get('epoch')}: {size}{held}"
 
 
-def _title(patient: Patient, run_dir: Path | None) -> str:
-    return patient.path.name if run_dir is not None and patient.run_dir == run_dir else str(patient.path)
+def _title(opened: OpenedCheckpoint, run_dir: Path | None) -> str:
+    return opened.path.name if run_dir is not None and opened.run_dir == run_dir else str(opened.path)
 
 
 def _rows(lines: Sequence[Line], found: Divergence | None) -> list[dict[str, Any]]:

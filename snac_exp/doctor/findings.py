@@ -9,7 +9,7 @@ MAX_NAMED = 4  # subjects that one sentence names before it only counts
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem makes the patient unhealthy; a note is something to know.
+    """A problem makes the checkpoint unhealthy; a note is something to know.
 
     check: what was looked at. subject: the tensor, group or file.
     """

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from snac_exp.doctor.findings import Finding, named, note, problem
 from snac_exp.doctor.groups import Moments, moments_of
-from snac_exp.doctor.opening import Patient
+from snac_exp.doctor.opening import OpenedCheckpoint
 from snac_exp.doctor.values import STEPS_TO_WAKE
 
 # For rounding in float32.
@@ -17,23 +17,23 @@ SLACK = 1.05
 LARGEST_GRADIENT = 1e4
 
 
-def examine_moments(patient: Patient) -> Iterator[Finding]:
+def examine_moments(opened: OpenedCheckpoint) -> Iterator[Finding]:
     """Findings about every parameter that an optimizer has stepped; those that it never stepped have no moments, as
     frozen groups do not, and nothing is said of them."""
     silent: dict[str, list[str]] = {}
     counts: dict[str, set[int]] = {}
-    for item in moments_of(patient):
+    for item in moments_of(opened):
         if not isinstance(item.state.get("exp_avg"), Tensor) or not isinstance(item.state.get("exp_avg_sq"), Tensor):
             continue
         counts.setdefault(item.group, set()).add(item.steps)
-        finding = _broken(item, patient)
+        finding = _broken(item, opened)
         if finding is not None:
             yield finding
         elif item.steps >= STEPS_TO_WAKE and not item.state["exp_avg_sq"].any():
             silent.setdefault(item.group, []).append(item.name)
     for group, names in silent.items():
         yield problem("moments", group, f"no gradient ever reached {named(names)}, in {max(counts[group])} steps")
-    yield from _counts(patient, counts)
+    yield from _counts(opened, counts)
 
 
 def bound(settings: Any) -> float:
@@ -48,7 +48,7 @@ def bound(settings: Any) -> float:
     return (1 - first) / math.sqrt((1 - second) * (1 - first * first / second))
 
 
-def _broken(item: Moments, patient: Patient) -> Finding | None:
+def _broken(item: Moments, opened: OpenedCheckpoint) -> Finding | None:
     mean, square = item.state["exp_avg"].float(), item.state["exp_avg_sq"].float()
     where = f"{item.optimizer}: {item.name}"
     num = int((~mean.isfinite()).sum() + (~square.isfinite()).sum())
@@ -56,7 +56,7 @@ def _broken(item: Moments, patient: Patient) -> Finding | None:
         return problem("moments", where, f"{num} moments are not finite: the next step makes the weights NaN")
     if (square < 0).any():
         return problem("moments", where, "second moments are negative, which no sum of squares is")
-    largest, limit = float(square.max().sqrt()) if square.numel() else 0.0, _clip(item.optimizer, patient)
+    largest, limit = float(square.max().sqrt()) if square.numel() else 0.0, _clip(item.optimizer, opened)
     if largest > SLACK * (limit or LARGEST_GRADIENT):
         text = f"exploded: a gradient of about {largest:.3g} went in" + (
             f", though they are clipped to {limit:g}" if limit else ""
@@ -73,17 +73,17 @@ def _broken(item: Moments, patient: Patient) -> Finding | None:
     return None
 
 
-def _clip(optimizer: str, patient: Patient) -> float | None:
+def _clip(optimizer: str, opened: OpenedCheckpoint) -> float | None:
     """The norm that the recipe clips an optimizer's gradients to."""
     section = "trainer" if optimizer == "optimizer" else "adversary"
-    limit = (patient.config.get(section) or {}).get("grad_clip")
+    limit = (opened.config.get(section) or {}).get("grad_clip")
     return float(limit) if limit else None
 
 
-def _counts(patient: Patient, counts: dict[str, set[int]]) -> Iterator[Finding]:
+def _counts(opened: OpenedCheckpoint, counts: dict[str, set[int]]) -> Iterator[Finding]:
     for group, steps in counts.items():
-        if patient.step is not None and max(steps) > patient.step:
-            text = f"its moments have counted {max(steps)} steps, the run {patient.step}: they are of another run"
+        if opened.step is not None and max(steps) > opened.step:
+            text = f"its moments have counted {max(steps)} steps, the run {opened.step}: they are of another run"
             yield problem("moments", group, text)
         elif len(steps) > 1:
             yield note(

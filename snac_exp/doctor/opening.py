@@ -27,10 +27,10 @@ _OLD_WEIGHT_NORM = {
 
 
 @dataclass(frozen=True)
-class Patient:
+class OpenedCheckpoint:
     """An opened file.
 
-    model, average (EMA) and adversary: tensors by name. optimizers: their state dicts by name. facts: the rest of a
+    model, average (EMA) and adversary: tensors by name. optimizers: their state dicts by name. metadata: the rest of a
     checkpoint of ours, empty for a plain state dict. run_dir: the run folder that it lies in.
     """
 
@@ -39,27 +39,27 @@ class Patient:
     average: Tensors = field(default_factory=dict)
     adversary: Tensors = field(default_factory=dict)
     optimizers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     run_dir: Path | None = None
 
     @property
     def is_ours(self) -> bool:
         """Whether it is a checkpoint of this program, not a plain state dict."""
-        return bool(self.facts)
+        return bool(self.metadata)
 
     @property
     def step(self) -> int | None:
         """Optimiser steps done; None where the file does not say."""
-        step = (self.facts.get("state") or {}).get("step")
+        step = (self.metadata.get("state") or {}).get("step")
         return int(step) if step is not None else None
 
     @property
     def config(self) -> dict[str, Any]:
         """The resolved config of its run, empty where there is none."""
-        return dict(self.facts.get("config") or {})
+        return dict(self.metadata.get("config") or {})
 
     @property
-    def parts(self) -> dict[str, Tensors]:
+    def tensors_by_part(self) -> dict[str, Tensors]:
         """All named tensors by what they belong to."""
         parts = {"model": self.model, "ema": self.average, "adversary": self.adversary}
         return {name: tensors for name, tensors in parts.items() if tensors}
@@ -99,7 +99,7 @@ def file_of(path: Path) -> Path:
     )
 
 
-def open_patient(path: Path) -> Patient:
+def open_checkpoint(path: Path) -> OpenedCheckpoint:
     """Open a checkpoint or a plain state dict (torch or safetensors).
 
     Raises:
@@ -111,7 +111,7 @@ def open_patient(path: Path) -> Patient:
     weights = _weights(content)
     if not weights:
         raise CheckpointError(f"{path} holds no named tensors: it is no checkpoint and no state dict")
-    return Patient(path, weights, run_dir=run_of(path))
+    return OpenedCheckpoint(path, weights, run_dir=run_of(path))
 
 
 def _read(path: Path) -> Any:
@@ -128,16 +128,16 @@ def _read(path: Path) -> Any:
         raise CheckpointError(f"{path} is damaged and cannot be read: {reason}") from error
 
 
-def _checkpoint(path: Path, payload: dict[str, Any]) -> Patient:
+def _checkpoint(path: Path, payload: dict[str, Any]) -> OpenedCheckpoint:
     optimizers = {name: item for name, item in payload.items() if _is_optimizer(item)}
     own = {"model", "ema", "adversary_model", *optimizers}
-    return Patient(
+    return OpenedCheckpoint(
         path,
         model=_weights(payload["model"]),
         average=_weights(payload.get("ema")),
         adversary=_weights(payload.get("adversary_model")),
         optimizers=optimizers,
-        facts={name: item for name, item in payload.items() if name not in own},
+        metadata={name: item for name, item in payload.items() if name not in own},
         run_dir=run_of(path),
     )
 

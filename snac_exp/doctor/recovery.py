@@ -6,14 +6,14 @@ from pathlib import Path
 
 from snac_exp.checkpoints.store import Entry
 from snac_exp.doctor.findings import Finding, problem
-from snac_exp.doctor.opening import Patient, entries_of, open_patient
+from snac_exp.doctor.opening import OpenedCheckpoint, entries_of, open_checkpoint
 from snac_exp.errors import CheckpointError
 from snac_exp.system.files import sha256_of_file
 from snac_exp.tracking.run_folder import RunFolder
 
 
 @dataclass(frozen=True)
-class Refuge:
+class RecoveryPoint:
     """A sound checkpoint whose SHA-256 is that of latest.json; `newer` are the files that are listed before it."""
 
     file: Path
@@ -31,8 +31,8 @@ class Refuge:
 
 
 def last_good(
-    run_dir: Path, before_step: int | None, is_sound: Callable[[Patient], bool], unsound: Path | None = None
-) -> Refuge | None:
+    run_dir: Path, before_step: int | None, is_sound: Callable[[OpenedCheckpoint], bool], unsound: Path | None = None
+) -> RecoveryPoint | None:
     """The newest sound checkpoint of a run, of at most `before_step`; each file is hashed and opened until one is.
 
     `unsound` is known to be none and not opened again.
@@ -42,7 +42,7 @@ def last_good(
         path = RunFolder(run_dir).checkpoints / entry.file
         late = before_step is not None and entry.step > before_step
         if not late and path.resolve() != unsound and not list(examine_file(path, entry)) and _opens(path, is_sound):
-            return Refuge(path, entry.step, tuple(newer))
+            return RecoveryPoint(path, entry.step, tuple(newer))
         newer.append(entry.file)
     return None
 
@@ -55,8 +55,8 @@ def examine_file(path: Path, entry: Entry | None) -> Iterator[Finding]:
         yield problem("file", path.name, "not the file that was written: its SHA-256 differs from latest.json")
 
 
-def _opens(path: Path, is_sound: Callable[[Patient], bool]) -> bool:
+def _opens(path: Path, is_sound: Callable[[OpenedCheckpoint], bool]) -> bool:
     try:
-        return is_sound(open_patient(path))
+        return is_sound(open_checkpoint(path))
     except CheckpointError:  # then it is none to go back to; who asks for that file is told why
         return False

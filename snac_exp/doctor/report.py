@@ -12,13 +12,13 @@ from rich.table import Table
 
 from snac_exp.doctor.changes import Change
 from snac_exp.doctor.findings import Finding, problems
-from snac_exp.doctor.recovery import Refuge
+from snac_exp.doctor.recovery import RecoveryPoint
 
 MAX_FINDINGS = 20  # of one check, before the table only counts them; format=json has all
 
 
 @dataclass(frozen=True)
-class GroupFigures:
+class GroupStatistics:
     """A group of the model. `change`: against the other checkpoint; `drift`: of the averaged weights."""
 
     group: str
@@ -38,10 +38,10 @@ class Report:
     about: str
     findings: list[Finding]
     verdict: str
-    groups: list[GroupFigures] = field(default_factory=list)
+    groups: list[GroupStatistics] = field(default_factory=list)
     compared_with: str | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
-    last_good: Refuge | None = None
+    last_good: RecoveryPoint | None = None
     weight_norm: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
@@ -49,15 +49,15 @@ class Report:
         """No finding is a problem."""
         return not problems(self.findings)
 
-    def facts(self) -> dict[str, Any]:
-        """As plain values, for JSON; figures that are not finite are null."""
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON; values that are not finite are null."""
         values: dict[str, Any] = _plain(asdict(self) | {"healthy": self.healthy})
         return values
 
 
 def as_json(report: Report) -> str:
     """All of it, for machines."""
-    return json.dumps(report.facts(), indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(report.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def as_text(report: Report) -> RenderableType:
@@ -83,7 +83,7 @@ def _group_table(report: Report) -> Table:
     return table
 
 
-def _group_cells(item: GroupFigures) -> dict[str, str]:
+def _group_cells(item: GroupStatistics) -> dict[str, str]:
     change = item.change
     return {
         "group": escape(item.group),

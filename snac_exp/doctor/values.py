@@ -8,7 +8,7 @@ from torch import Tensor
 
 from snac_exp.doctor.findings import Finding, note, problem
 from snac_exp.doctor.groups import steps_by_name
-from snac_exp.doctor.opening import Patient, Tensors
+from snac_exp.doctor.opening import OpenedCheckpoint, Tensors
 
 GAIN, DIRECTION = ".parametrizations.weight.original0", ".parametrizations.weight.original1"
 
@@ -28,16 +28,16 @@ STEPS_TO_WAKE = 10
 _ZERO_ON_PURPOSE = re.compile(r"^heads\.[^.]+\.conv\.(weight|bias)$")
 
 
-def examine_values(patient: Patient, reference: Tensors | None) -> Iterator[Finding]:
+def examine_values(opened: OpenedCheckpoint, reference: Tensors | None) -> Iterator[Finding]:
     """Findings about every tensor; `reference`: the same tensors earlier in the run, for growth."""
-    steps = steps_by_name(patient)
-    for part, tensors in patient.parts.items():
+    steps = steps_by_name(opened)
+    for part, tensors in opened.tensors_by_part.items():
         for name, tensor in tensors.items():
             label = name if part == "model" else f"{part}: {name}"
             finding = _not_finite(label, tensor) or _exploded(label, tensor)
             if finding is None and part == "model":
                 before = None if reference is None else reference.get(name)
-                finding = _grown(label, tensor, before) or _dead(label, tensor, steps.get(name, 0), patient.is_ours)
+                finding = _grown(label, tensor, before) or _dead(label, tensor, steps.get(name, 0), opened.is_ours)
             if finding is not None:
                 yield finding
 
@@ -57,15 +57,15 @@ def weight_norm_ranges(tensors: Tensors) -> dict[str, dict[str, float]]:
     return ranges
 
 
-def examine_weight_norm(patient: Patient) -> Iterator[Finding]:
+def examine_weight_norm(opened: OpenedCheckpoint) -> Iterator[Finding]:
     """weight = gain * direction / |direction|: a gain of 0 passes no gradient to its direction, a direction of 0 gives
     NaN, and a gain without its direction (or the reverse) is no layer."""
-    for name, tensor in patient.model.items():
+    for name, tensor in opened.model.items():
         layer = name.removesuffix(GAIN).removesuffix(DIRECTION)
-        if name.endswith((GAIN, DIRECTION)) and not {layer + GAIN, layer + DIRECTION} <= set(patient.model):
+        if name.endswith((GAIN, DIRECTION)) and not {layer + GAIN, layer + DIRECTION} <= set(opened.model):
             yield problem("weight norm", name, "its other half is missing: weight norm needs gain and direction")
         elif name.endswith(GAIN):
-            yield from _examine_layer(layer, tensor.float(), patient.model[layer + DIRECTION].float())
+            yield from _examine_layer(layer, tensor.float(), opened.model[layer + DIRECTION].float())
 
 
 def _examine_layer(layer: str, gain: Tensor, direction: Tensor) -> Iterator[Finding]:

@@ -39,8 +39,8 @@ def num_nodes() -> int:
 def companions(run_dir: Path, devices: int, failed: Callable[[str], None]) -> Iterator[None]:
     """Start ranks 1 to devices - 1 of a run that nobody else started, and see them end with this process, rank 0.
 
-    A rank that dies leaves rank 0 waiting for it inside a collective, deaf to signals: then `failed` is told why and
-    this process ends with status 1.
+    A rank that dies leaves rank 0 waiting for it inside a collective, where no signal handler runs: then `failed` is
+    called with the reason and this process ends with status 1.
 
     Raises:
         RuntimeError: a rank failed although rank 0 did not.

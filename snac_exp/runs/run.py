@@ -1,4 +1,4 @@
-"""One run from its first to its last line: build, prove, train, sum up, and say truthfully how it went."""
+"""One run from its first to its last line: build, preflight, train, evaluate, and record how it ended."""
 
 import traceback
 import warnings

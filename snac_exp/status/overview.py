@@ -1,17 +1,11 @@
 """All runs and sweeps below a folder, one line each, as they really are."""
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from rich.cells import cell_len
-from rich.table import Table
-from rich.text import Text
 
 from snac_exp.errors import ConfigError
 from snac_exp.sweeps.job_state import best_of
@@ -26,17 +20,6 @@ from snac_exp.tracking.sweep_folder import SweepFolder
 
 TAIL_BYTES = 1 << 16  # of metrics.jsonl: the last training lines
 NOT_RUNS = frozenset({"code", "checkpoints", "samples", "wandb", "slurm"})
-COLUMNS = ("run", "state", "epoch", "step", "loss", "best", "audio-s/s", "left", "heard", "SLURM", "last error")
-LEAST_NEEDED = ("heard", "epoch", "audio-s/s", "loss", "left", "SLURM")  # left out in this order on a narrow terminal
-WIDE, MIN_WIDTH = ("run", "last error"), 20  # columns of text, folded to this at least
-STYLES = {
-    "running": "green",
-    "finished": "blue",
-    "failed": "red",
-    "lost": "red",
-    "cancelled": "yellow",
-    "unreadable": "red",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +48,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Found:
+class RunEntry:
     """A run folder, with its sweep, its row in the ledger and its job in a queue (id, cluster) where it has them.
 
     `damage` says why nothing can be told of it, or of the sweep at `run_dir`.
@@ -99,7 +82,7 @@ def _folders(folder: Path) -> Iterator[Path]:
             folders[:] = sorted(item for item in folders if item not in NOT_RUNS)
 
 
-def _runs_in(path: Path) -> list[Found]:
+def _runs_in(path: Path) -> list[RunEntry]:
     """The runs of a sweep, or the one run."""
     try:
         if SweepFolder(path).exists:
@@ -107,25 +90,25 @@ def _runs_in(path: Path) -> list[Found]:
             return [_of_sweep(sweep.run_dir(row), sweep, row) for row in sweep.refresh()]
         parent = path.resolve().parent
         if not SweepFolder(parent).exists:
-            return [Found(path, job=slurm_job(status_of(path)), cluster="slurm")]
+            return [RunEntry(path, job=slurm_job(status_of(path)), cluster="slurm")]
         sweep = Sweep(parent)
         row = next((row for row in sweep.refresh() if row.run_dir == path.resolve().name), None)
         return [_of_sweep(path, sweep, row)]
     except ConfigError as error:
-        return [Found(path, damage=str(error))]
+        return [RunEntry(path, damage=str(error))]
 
 
-def _of_sweep(run_dir: Path, sweep: Sweep, row: Row | None) -> Found:
+def _of_sweep(run_dir: Path, sweep: Sweep, row: Row | None) -> RunEntry:
     if row is None:
-        return Found(run_dir, sweep)
-    return Found(run_dir, sweep, row, row.slurm_id, row.cluster or "")
+        return RunEntry(run_dir, sweep)
+    return RunEntry(run_dir, sweep, row, row.slurm_id, row.cluster or "")
 
 
-def _line(folder: Path, item: Found, queue: dict[str, str]) -> Line:
+def _line(folder: Path, item: RunEntry, queue: dict[str, str]) -> Line:
     blank = Line(
         run=os.path.relpath(item.run_dir.resolve(), folder.resolve()),
         sweep=None if item.sweep is None else str(item.sweep.path),
-        metric=(item.sweep.question if item.sweep is not None else SweepSettings()).metric,
+        metric=(item.sweep.settings if item.sweep is not None else SweepSettings()).metric,
         cluster=item.cluster if item.job else None,
         slurm_id=item.job,
         slurm_state=queue.get(item.job) if item.job else None,
@@ -140,7 +123,7 @@ def _line(folder: Path, item: Found, queue: dict[str, str]) -> Line:
         return replace(blank, error=str(error))
 
 
-def _filled(blank: Line, item: Found) -> Line:
+def _filled(blank: Line, item: RunEntry) -> Line:
     run_dir, row = item.run_dir, item.row
     status = status_of(run_dir) or {}
     found = RunState(row.state, row.error) if row is not None else run_state(status or None, blank.slurm_state)
@@ -157,7 +140,7 @@ def _filled(blank: Line, item: Found) -> Line:
         step=step,
         num_steps=num_steps or plan.get("num_steps"),
         loss=newest.get("train/loss"),
-        best=best_of(run_dir, item.sweep.question if item.sweep is not None else SweepSettings()),
+        best=best_of(run_dir, item.sweep.settings if item.sweep is not None else SweepSettings()),
         audio_seconds_per_second=newest.get("speed/audio_seconds_per_second"),
         eta_seconds=_seconds_left(status, last, step, num_steps or plan.get("num_steps"), found.state),
         heartbeat_seconds=max(0.0, time.time() - status["heartbeat"]) if "heartbeat" in status else None,
@@ -189,70 +172,3 @@ def _seconds_left(
     if not paces or step is None or num_steps is None:
         return None
     return float((num_steps - step) * sum(paces) / len(paces))
-
-
-def as_json(lines: Sequence[Line]) -> str:
-    """The same lines for machines."""
-    return json.dumps([asdict(line) for line in lines], indent=2, ensure_ascii=False)
-
-
-def as_table(lines: Sequence[Line], title: str, width: int) -> Table:
-    """The same lines for people; columns that would be empty are left out, and some where `width` is too small."""
-    columns: dict[str, list[str]] = {name: [cells[name] for cells in map(_cells, lines)] for name in COLUMNS}
-    shown = {name: cells for name, cells in columns.items() if any(cells) or name in ("run", "state")}
-    for name in LEAST_NEEDED:
-        if _needed(shown) <= width:
-            break
-        shown.pop(name, None)
-    table = Table(title=title)
-    for name in shown:
-        wide, left = name in WIDE, name in (*WIDE, "state", "SLURM")
-        table.add_column(
-            name,
-            justify="left" if left else "right",
-            overflow="fold",
-            no_wrap=not wide,
-            min_width=MIN_WIDTH if wide else None,
-        )
-    for cells in zip(*shown.values(), strict=True):
-        table.add_row(*cells)
-    return table
-
-
-def _needed(columns: Mapping[str, Sequence[str]]) -> int:
-    """Terminal columns without which text would be cut off."""
-    widths = (max(cell_len(Text.from_markup(cell).plain) for cell in (name, *cells)) for name, cells in columns.items())
-    return sum((MIN_WIDTH if name in WIDE else width) + 3 for name, width in zip(columns, widths, strict=True)) + 1
-
-
-def _cells(line: Line) -> dict[str, str]:
-    speed, style = line.audio_seconds_per_second, STYLES.get(line.state, "default")
-    return {
-        "run": _escaped(line.run),
-        "state": f"[{style}]{line.state}[/]",
-        "epoch": _of(line.epoch, line.num_epochs),
-        "step": _of(line.step, line.num_steps),
-        "loss": _figure(line.loss),
-        "best": _figure(line.best),
-        "audio-s/s": "" if speed is None else f"{speed:.1f}",
-        "left": _duration(line.eta_seconds),
-        "heard": _duration(line.heartbeat_seconds),
-        "SLURM": " ".join(filter(None, (line.slurm_id, line.slurm_state))) if line.cluster == "slurm" else "",
-        "last error": _escaped(line.error or ""),
-    }
-
-
-def _of(done: int | None, total: int | None) -> str:
-    return "" if done is None else f"{done}/{'?' if total is None else total}"
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
-
-
-def _duration(seconds: float | None) -> str:
-    return "" if seconds is None else str(timedelta(seconds=round(seconds)))
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")

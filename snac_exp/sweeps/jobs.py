@@ -107,8 +107,8 @@ def job_table(jobs: Sequence[Job], title: str) -> Table:
     for name in ("epochs", "steps", "audio-hours"):
         table.add_column(name, justify="right")
     for job in jobs:
-        figures = (str(job.num_epochs), str(job.num_steps), f"{job.audio_hours:.3g}")
-        table.add_row(str(job.index), job.hash, "\n".join(job.varied), *figures)
+        cells = (str(job.num_epochs), str(job.num_steps), f"{job.audio_hours:.3g}")
+        table.add_row(str(job.index), job.hash, "\n".join(job.varied), *cells)
     total = (str(sum(job.num_steps for job in jobs)), f"{sum(job.audio_hours for job in jobs):.3g}")
     table.add_section()
     table.add_row("all", "", "", "", *total)

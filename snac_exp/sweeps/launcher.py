@@ -76,7 +76,7 @@ class SweepLauncher(Launcher):
             name: OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
             for name, value in parameters.items()
         }
-        self.facts: dict[str, Any] = {"target": self.backend, "parameters": plain}
+        self.backend_spec: dict[str, Any] = {"target": self.backend, "parameters": plain}
         self.config: DictConfig | None = None
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
@@ -89,20 +89,20 @@ class SweepLauncher(Launcher):
         Raises:
             ConfigError: a job that could not start, before anything is submitted.
         """
-        command, question = session.get(), self.question()
-        backend = open_backend(self.facts)
+        command, settings = session.get(), self.sweep_settings()
+        backend = open_backend(self.backend_spec)
         jobs = command.checked(job_overrides, initial_job_idx)
         if command.dry_run:
             console().print(job_table(jobs, "dry run: nothing is submitted"))
             return [_returned(None) for _ in jobs]
-        sweep = Sweep.create(jobs, question, self.facts, command.overrides, again=command.again)
+        sweep = Sweep.create(jobs, settings, self.backend_spec, command.overrides, again=command.again)
         command.sweep = sweep
         print(f"sweep: {sweep.path}", flush=True)
         backend.submit(sweep, sweep.add(jobs), wait=command.wait)
         best = {row.hash: row.best for row in sweep.refresh()}
         return [_returned(best[job.hash]) for job in jobs]
 
-    def question(self) -> SweepSettings:
+    def sweep_settings(self) -> SweepSettings:
         """The node `sweep`, set by +sweep=NAME and sweep.metric=…
 
         Raises:
@@ -118,14 +118,14 @@ class SweepLauncher(Launcher):
         return structure(SweepSettings, values, "sweep")
 
 
-def open_backend(facts: dict[str, Any]) -> Backend:
+def open_backend(spec: dict[str, Any]) -> Backend:
     """A backend from its class and parameters, as sweep.json keeps them.
 
     Raises:
         ConfigError: a parameter it does not have, or of the wrong type.
     """
-    module, _, name = current_name(str(facts["target"])).rpartition(".")
-    opened: Backend = structure(getattr(importlib.import_module(module), name), facts["parameters"], "hydra.launcher")
+    module, _, name = current_name(str(spec["target"])).rpartition(".")
+    opened: Backend = structure(getattr(importlib.import_module(module), name), spec["parameters"], "hydra.launcher")
     return opened
 
 

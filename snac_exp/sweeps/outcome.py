@@ -22,7 +22,7 @@ def outcome(sweep: Sweep) -> tuple[int, str]:
 
 
 def _best_line(sweep: Sweep, rows: list[Row], *, all_finished: bool) -> list[str]:
-    best, metric = sweep.best(), sweep.question.metric
+    best, metric = sweep.best(), sweep.settings.metric
     if best is not None:
         return [f"best {metric}: {best.best:.6g} by {best.title}"]
     if all_finished and any(RunFolder(sweep.run_dir(row)).metrics.exists() for row in rows):

@@ -122,5 +122,5 @@ def _backend(choices: list[str]) -> dict[str, Any]:
     parameters = OmegaConf.to_container(config.hydra.launcher)
     assert isinstance(parameters, dict)
     launcher: Any = get_class(str(parameters.pop("_target_")))
-    facts: dict[str, Any] = launcher(**{str(key): value for key, value in parameters.items()}).facts
-    return facts
+    spec: dict[str, Any] = launcher(**{str(key): value for key, value in parameters.items()}).backend_spec
+    return spec

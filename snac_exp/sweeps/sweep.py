@@ -52,8 +52,8 @@ class Sweep(SweepFolder):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        stored = read_object(self.settings, ("question", "backend", "directory"))
-        self.question = structure(SweepSettings, stored["question"])
+        stored = read_object(self.sweep_file, ("question", "backend", "directory"))
+        self.settings = structure(SweepSettings, stored["question"])
         self.backend: dict[str, Any] = stored["backend"]
         self.search: dict[str, Any] | None = stored.get("search")  # of Bayesian search, else all jobs are known
         self.directory = Path(stored["directory"])  # from which it was begun, and in which its jobs run
@@ -68,7 +68,7 @@ class Sweep(SweepFolder):
         folder = SweepFolder(path)
         if not folder.exists:
             raise ConfigError(
-                f"{path} is no sweep: it has no {folder.settings.name}; give the folder that the sweep printed"
+                f"{path} is no sweep: it has no {folder.sweep_file.name}; give the folder that the sweep printed"
             )
         return cls(path.resolve())
 
@@ -76,7 +76,7 @@ class Sweep(SweepFolder):
     def create(
         cls,
         jobs: Sequence[AnyJob],
-        question: SweepSettings,
+        settings: SweepSettings,
         backend: dict[str, Any],
         command: list[str],
         *,
@@ -89,7 +89,7 @@ class Sweep(SweepFolder):
             ConfigError: the very same sweep is there already and `again` is not set.
         """
         values = jobs[0].values
-        name = question.name or str(values["name"])
+        name = settings.name or str(values["name"])
         meaning = [job.hash for job in jobs]
         if search is not None:  # the same search with more trials is the same search
             meaning.append(json.dumps({**search, "num_trials": None}, sort_keys=True))
@@ -102,8 +102,8 @@ class Sweep(SweepFolder):
             )
         folder = SweepFolder(exclusive_folder(parent, digest).resolve())
         take_snapshot(folder)
-        stored = {"question": asdict(question), "backend": backend, "directory": str(Path.cwd()), "command": command}
-        write_json(folder.settings, stored | {"search": search, "created": time.time()})
+        stored = {"question": asdict(settings), "backend": backend, "directory": str(Path.cwd()), "command": command}
+        write_json(folder.sweep_file, stored | {"search": search, "created": time.time()})
         return cls(folder.path)
 
     def add(self, jobs: Sequence[AnyJob]) -> list[Row]:
@@ -159,7 +159,7 @@ class Sweep(SweepFolder):
         """Change how many trials a search may make."""
         assert self.search is not None
         self.search["num_trials"] = num_trials
-        write_json(self.settings, read_json(self.settings) | {"search": self.search})
+        write_json(self.sweep_file, read_json(self.sweep_file) | {"search": self.search})
 
     def run_dir(self, row: Row) -> Path:
         """The run folder of a job."""
@@ -172,7 +172,7 @@ class Sweep(SweepFolder):
     def refresh(self) -> list[Row]:
         """Bring the ledger up to date with the run folders and the queue, and return it."""
         queue = self.queue()
-        return update_ledger(self, lambda rows: [updated(row, self.run_dir(row), self.question, queue) for row in rows])
+        return update_ledger(self, lambda rows: [updated(row, self.run_dir(row), self.settings, queue) for row in rows])
 
     def queue(self) -> dict[str, str]:
         """What the queue says of the jobs that were submitted and are not known to be finished, by their ids."""
@@ -250,7 +250,7 @@ class Sweep(SweepFolder):
     def best(self) -> Row | None:
         """The job with the best value of the sweep's metric so far; None if nobody logged it."""
         measured = [row for row in self.rows() if row.best is not None]
-        return min(measured, key=lambda row: self.question.sign * (row.best or 0.0), default=None)
+        return min(measured, key=lambda row: self.settings.sign * (row.best or 0.0), default=None)
 
     def is_at_rest(self) -> bool:
         """Whether nothing more happens by itself; a job that has saved is at rest once the queue lets go of it."""

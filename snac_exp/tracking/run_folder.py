@@ -139,17 +139,17 @@ class RunFolder:
         known = self.status() or {}
         self.set_status("running", error=None, stopped_by=None, attempts=int(known.get("attempts", 0)) + 1)
 
-    def set_status(self, state: str, **facts: Any) -> None:
+    def set_status(self, state: str, **values: Any) -> None:
         """Write status.json: state is queued, running, finished, failed or preempted."""
         known = self.status() or {}
-        known.update(state=state, **Owner.me().as_dict(), heartbeat=time.time(), **facts)
+        known.update(state=state, **Owner.me().as_dict(), heartbeat=time.time(), **values)
         write_json(self.status_file, known)
         self._beat = time.monotonic()
 
-    def heartbeat(self, every_seconds: float = 10.0, **facts: Any) -> None:
+    def heartbeat(self, every_seconds: float = 10.0, **values: Any) -> None:
         """Say that the run is alive, at most every so many seconds."""
         if time.monotonic() - self._beat >= every_seconds:
-            self.set_status("running", **facts)
+            self.set_status("running", **values)
 
     def status(self) -> dict[str, Any] | None:
         """What the run last said of itself; None before it was ever begun."""
@@ -168,10 +168,10 @@ class SilentRunFolder(RunFolder):
         """Rank 0 holds it."""
         yield
 
-    def set_status(self, state: str, **facts: Any) -> None:
+    def set_status(self, state: str, **values: Any) -> None:
         """Rank 0 says how it goes."""
 
-    def heartbeat(self, every_seconds: float = 10.0, **facts: Any) -> None:
+    def heartbeat(self, every_seconds: float = 10.0, **values: Any) -> None:
         """Rank 0 says that the run is alive."""
 
 

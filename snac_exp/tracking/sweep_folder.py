@@ -10,7 +10,7 @@ class SweepFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.settings = path / "sweep.json"  # what is asked, where the jobs run, the command
+        self.sweep_file = path / "sweep.json"  # what is asked, where the jobs run, the command
         self.ledger = path / "ledger.jsonl"  # a line per job
         self.ledger_lock = path / ".ledger.lock"
         self.jobs = path / "jobs"  # overrides and config of each job, so that a lost run folder can be made again
@@ -23,4 +23,4 @@ class SweepFolder:
     @property
     def exists(self) -> bool:
         """Whether the folder is a sweep's."""
-        return self.settings.is_file()
+        return self.sweep_file.is_file()

@@ -131,12 +131,12 @@ class Tracker:
         if self._mirror is None or not self._gives_models:
             return
         relative = Path(os.path.relpath(path, self.path.parent)).as_posix()
-        facts: dict[str, float | str | list[str] | None] = {
+        values: dict[str, float | str | list[str] | None] = {
             "file": relative,
             "sha256": sha256_of_file(path),
             "aliases": list(aliases),
         }
-        self._write(facts, step, epoch, "model")
+        self._write(values, step, epoch, "model")
 
     def position(self) -> int:
         """Length of the record in bytes, all of it on disk: a checkpoint stores it for `open(resume_at=...)`."""

@@ -28,7 +28,7 @@ def runs_of(folders: Sequence[Path]) -> RunList:
     for folder in folders:
         if SweepFolder(folder).exists:
             sweep = Sweep.open(folder)
-            settings = settings or sweep.question
+            settings = settings or sweep.settings
             sources = _jobs(sweep)
         else:
             sources = [Source(folder, folder.resolve().name)]

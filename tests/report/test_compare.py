@@ -13,7 +13,7 @@ from snac_exp.errors import ConfigError, DataError
 from snac_exp.evaluation.utterance_rows import read_utterances, write_utterances
 from snac_exp.report.charts.parallel import parallel, short_names
 from snac_exp.report.compare.blind import LETTERS, shuffled
-from snac_exp.report.compare.comparison import Question, Source, compare
+from snac_exp.report.compare.comparison import ComparisonSettings, Source, compare
 from snac_exp.report.compare.folder import Sound, write_comparison
 from snac_exp.report.compare.markdown_table import Slot
 from snac_exp.report.compare.sounds import listening_of
@@ -68,7 +68,7 @@ def test_utterances_come_back(tmp_path: Path) -> None:
 def test_differences_are_paired(tmp_path: Path) -> None:
     ours, theirs = scores(-0.4, 1), scores(0.0, 2)
     sources = [measured(tmp_path / "base", theirs), measured(tmp_path / "ours", ours)]
-    found = compare(sources, Question(metric=LSD, seed=3))
+    found = compare(sources, ComparisonSettings(metric=LSD, seed=3))
     best, base = found.entries
     assert (best.label, base.label, found.goal) == ("ours", "base", "minimize")
     assert base.delta is None
@@ -89,14 +89,14 @@ def test_only_common_utterances_count(tmp_path: Path) -> None:
     # Of the other run: ten utterances, the first of another length under the same name, so another utterance.
     files = [("speaker/00.wav", 99.0), *FILES[1:10]]
     write_utterances(ours.path, files, {LSD: scores(0.5, 1)[:10]})
-    delta = compare([base, ours], Question(metric=LSD)).entries[1].delta
+    delta = compare([base, ours], ComparisonSettings(metric=LSD)).entries[1].delta
     assert delta is not None
     assert (delta.num, delta.mean) == (9, pytest.approx(0.5))
 
 
 def test_without_utterances_there_is_no_interval(tmp_path: Path) -> None:
     sources = [Source(make_run(tmp_path / name, seed=seed), name) for name, seed in (("a", 5), ("b", 2), ("c", 8))]
-    found = compare(sources, Question())
+    found = compare(sources, ComparisonSettings())
     assert found.metric == "val/objective"
     assert [(entry.label, entry.value) for entry in found.entries] == [("b", 2.2), ("a", 2.5), ("c", 2.8)]
     deltas = [entry.delta and (round(entry.delta.mean, 6), entry.delta.low95) for entry in found.entries]
@@ -108,21 +108,21 @@ def test_goal_metric_and_baseline(tmp_path: Path) -> None:
     sources = [
         Source(make_run(tmp_path / name, summary=summary(lsd), clips=0), name) for name, lsd in (("a", 6.0), ("b", 7.0))
     ]
-    assert compare(sources, Question()).metric == LSD
-    stoi = compare(sources, Question(metric="head_48k/stoi", baseline="2"))
+    assert compare(sources, ComparisonSettings()).metric == LSD
+    stoi = compare(sources, ComparisonSettings(metric="head_48k/stoi", baseline="2"))
     assert (stoi.goal, stoi.baseline.label) == ("maximize", "b")
-    assert [entry.label for entry in compare(sources, Question(goal="maximize")).entries] == ["b", "a"]
-    assert compare(sources, Question(baseline=str(tmp_path / "b"))).baseline.label == "b"
+    assert [entry.label for entry in compare(sources, ComparisonSettings(goal="maximize")).entries] == ["b", "a"]
+    assert compare(sources, ComparisonSettings(baseline=str(tmp_path / "b"))).baseline.label == "b"
     for question, message in (
-        (Question(metric="head_48k/stoj"), "no run has the metric.*did you mean 'head_48k/stoi'"),
-        (Question(metric="count/utterances"), "Say goal=minimize or goal=maximize"),
-        (Question(baseline="3"), "baseline=3 is none of the 2 runs"),
-        (Question(columns=("head_24k/l2",)), "no run has the column.*did you mean 'head_24k/l1'"),
+        (ComparisonSettings(metric="head_48k/stoj"), "no run has the metric.*did you mean 'head_48k/stoi'"),
+        (ComparisonSettings(metric="count/utterances"), "Say goal=minimize or goal=maximize"),
+        (ComparisonSettings(baseline="3"), "baseline=3 is none of the 2 runs"),
+        (ComparisonSettings(columns=("head_24k/l2",)), "no run has the column.*did you mean 'head_24k/l1'"),
     ):
         with pytest.raises(ConfigError, match=message):
             compare(sources, question)
     with pytest.raises(ConfigError, match="two runs or more, not 1"):
-        compare(sources[:1], Question())
+        compare(sources[:1], ComparisonSettings())
 
 
 def sweep(tmp_path: Path) -> Path:
@@ -141,8 +141,8 @@ def sweep(tmp_path: Path) -> Path:
             "error": TRACEBACK.strip().splitlines()[-1] if failed else None,
         })  # fmt: skip
     question = {"name": "lr", "metric": LSD, "goal": "minimize", "question": "How fast may the trunk move?"}
-    facts = {"question": question, "backend": {}, "directory": str(tmp_path), "command": []}
-    (folder / "sweep.json").write_text(json.dumps(facts))
+    summary_values = {"question": question, "backend": {}, "directory": str(tmp_path), "command": []}
+    (folder / "sweep.json").write_text(json.dumps(summary_values))
     (folder / "ledger.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -234,9 +234,11 @@ def test_a_place_is_filled_again_and_again(tmp_path: Path) -> None:
 
 def test_markdown_survives_hostile_labels(tmp_path: Path) -> None:
     sources = [Source(make_run(tmp_path / name, clips=0), f"a\\|b\n<!-- /compare --> {name}") for name in "xy"]
-    lines = markdown(compare(sources, Question())).splitlines()
+    lines = markdown(compare(sources, ComparisonSettings())).splitlines()
     row = next(line for line in lines if line.startswith("| 1 |"))
-    assert row.count("|") - row.count("\\|") == markdown_table(compare(sources, Question())).splitlines()[1].count("|")
+    assert row.count("|") - row.count("\\|") == markdown_table(compare(sources, ComparisonSettings())).splitlines()[
+        1
+    ].count("|")
     assert "\\\\\\|b &lt;!-- /compare" in row
     assert "<!--" not in "".join(lines)
 
@@ -250,7 +252,7 @@ def test_lines_of_parallel_coordinates(tmp_path: Path) -> None:
         )
         for index, (rate, init) in enumerate(((1e-5, "first"), (1e-4, "average"), (1e-3, "first")))
     ]
-    picture = parallel(compare(sources, Question()))
+    picture = parallel(compare(sources, ComparisonSettings()))
     assert picture is not None
     rate, init, seed, outcome = picture.axes
     assert [axis.name for axis in picture.axes] == ["rate", "init.name", "seed", "val/objective"]
@@ -258,28 +260,28 @@ def test_lines_of_parallel_coordinates(tmp_path: Path) -> None:
     assert [(round(tick.place, 6), tick.label) for tick in rate.ticks] == [(5, "1e-5"), (50, "1e-4"), (95, "1e-3")]
     assert [tick.label for tick in init.ticks] == ["first", "average"]
     assert [(tick.place, tick.label) for tick in outcome.ticks] == [(95, "2.000"), (5, "2.200")]
-    best, middle, last = picture.threads
+    best, middle, last = picture.run_lines
     assert (best.is_best, best.label, best.tint) == (True, "0", "c1")
     assert best.path.startswith("M0 950.0C")  # the lowest rate
     assert best.path.endswith(" 1000 50.0")  # and the best outcome, at the top
-    assert [thread.end for thread in (best, middle, last)] == [95, 50, 5]
-    assert parallel(compare(sources[:2], Question())) is None
+    assert [run_line.end for run_line in (best, middle, last)] == [95, 50, 5]
+    assert parallel(compare(sources[:2], ComparisonSettings())) is None
     assert short_names(["a.b.c", "a.d.c", "x.name"]) == {"a.b.c": "b.c", "a.d.c": "d.c", "x.name": "x.name"}
 
 
 def test_sound_of_the_same_speech_only(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name, seed=seed, speech=speech, clips=2)
             for name, seed, speech in (("a", 0, 0), ("b", 1, 0), ("c", 2, 50))]  # fmt: skip
-    found = compare([Source(path, path.name) for path in runs], Question(metric="val/objective"))
+    found = compare([Source(path, path.name) for path in runs], ComparisonSettings(metric="val/objective"))
     listening = listening_of(found, blind=False, seed=0, most_megabytes=10)
-    assert [deck.title for deck, _ in listening.decks] == ["clip0", "clip1"]
-    deck = listening.decks[0][0]
-    assert deck.columns == ["1 · a", "2 · b"]
-    assert [(row.label, len(row.cells)) for row in deck.rows] == [("reference 48k", 1), ("48k", 2), ("24k", 2)]
-    assert deck.about == "epoch 2"
+    assert [grid.title for grid, _ in listening.grids] == ["clip0", "clip1"]
+    grid = listening.grids[0][0]
+    assert grid.columns == ["1 · a", "2 · b"]
+    assert [(row.label, len(row.cells)) for row in grid.rows] == [("reference 48k", 1), ("48k", 2), ("24k", 2)]
+    assert grid.about == "epoch 2"
     assert listening.notes == ["2 clips are of speech that no other run has, so they are not set side by side"]
     small = listening_of(found, blind=False, seed=0, most_megabytes=0.03)
-    assert (small.decks, len(small.notes)) == ([], 3)
+    assert (small.grids, len(small.notes)) == ([], 3)
 
 
 def test_blind_orders_are_fair_and_repeat(tmp_path: Path) -> None:
@@ -303,7 +305,7 @@ def test_blind_orders_are_fair_and_repeat(tmp_path: Path) -> None:
 def test_a_blind_page_tells_nothing_before_it_is_asked(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name, seed=seed, clips=2) for name, seed in (("apple", 0), ("berry", 1))]
     sources = [Source(path, path.name) for path in runs]
-    write_comparison(sources, Question(), Sound(blind=True, seed=4), tmp_path / "out")
+    write_comparison(sources, ComparisonSettings(), Sound(blind=True, seed=4), tmp_path / "out")
     keys = json.loads((tmp_path / "out" / "key.json").read_text())
     assert list(keys) == [f"clip{clip}, {rate}" for clip in (0, 1) for rate in ("48k", "24k")]
     assert all(sorted(key["letters"].values()) == ["apple", "berry"] and key["x"] in "AB" for key in keys.values())
@@ -313,5 +315,5 @@ def test_a_blind_page_tells_nothing_before_it_is_asked(tmp_path: Path) -> None:
     assert "apple" not in listen
     assert "berry" not in listen
     assert "<img" not in listen  # a spectrogram would tell
-    write_comparison(sources, Question(), Sound(), tmp_path / "seen")
+    write_comparison(sources, ComparisonSettings(), Sound(), tmp_path / "seen")
     assert not (tmp_path / "seen" / "key.json").exists()

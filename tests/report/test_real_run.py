@@ -27,8 +27,8 @@ def test_the_demo_ends_with_a_page(tmp_path: Path, viewer: Viewer, screenshots: 
     assert (run.state, run.step, run.num_steps) == ("finished", 81, 81)
     assert [len(clip.files) for clip in run.clips] == [5, 5]
     seconds = sorted(soundfile.info(path).duration for path in (folder / "samples").rglob("clip*.wav"))
-    num_pictures = num_voices(folder) + len(run.clips)
-    check(viewer, RunFolder(folder).report, screenshots, num_voices(folder), num_pictures, seconds[0], seconds[-1])
+    num_pictures = num_signals(folder) + len(run.clips)
+    check(viewer, RunFolder(folder).report, screenshots, num_signals(folder), num_pictures, seconds[0], seconds[-1])
     text = viewer.browser.run("return document.body.innerText")
     assert "✓\nfinished" in text or "✓finished" in text
     lines = done.stdout.splitlines()
@@ -37,8 +37,8 @@ def test_the_demo_ends_with_a_page(tmp_path: Path, viewer: Viewer, screenshots: 
     assert all(promise in text for promise in promises)
 
 
-def num_voices(folder: Path) -> int:
-    """Sounds of all clips: a voice that never changes is there once, the others at every epoch."""
+def num_signals(folder: Path) -> int:
+    """Sounds of all clips: a signal that never changes is there once, the others at every epoch."""
     files: dict[str, list[bytes]] = {}
     for path in sorted((folder / "samples").rglob("clip*_*.wav")):
         files.setdefault(path.name, []).append(path.read_bytes())

@@ -19,7 +19,7 @@ from snac_exp import cli
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.report.charts.spectrogram import HEIGHT, picture, powers
 from snac_exp.report.listening.clips import chosen_epochs, find_clips
-from snac_exp.report.listening.grid import make_deck
+from snac_exp.report.listening.grid import make_grid
 from snac_exp.report.listening.media import embedded_sound, read_sound
 from snac_exp.report.run.evaluation import evaluation
 from snac_exp.report.run.notes import read_notes
@@ -336,8 +336,8 @@ def test_what_training_does_not_change_is_there_once(run_dir: Path) -> None:
         (folder / "clip0_pretrained_24k.wav").write_bytes((samples / "epoch000" / "clip0_24k.wav").read_bytes())
     paths = [samples / f"epoch00{epoch}" for epoch in range(3)]
     rows = {label: [folder / f"clip0_{label}.wav" for folder in paths] for label in ("pretrained_24k", "24k")}
-    deck = make_deck("clip0", ["0", "1", "2"], rows)
-    assert [(row.label, len(row.cells), row.is_shared) for row in deck.rows] == [
+    grid = make_grid("clip0", ["0", "1", "2"], rows)
+    assert [(row.label, len(row.cells), row.is_shared) for row in grid.rows] == [
         ("pretrained 24k", 1, True), ("24k", 3, False)
     ]  # fmt: skip
 
@@ -348,7 +348,7 @@ def test_unreadable_sounds_leave_their_cell_empty(run_dir: Path) -> None:
     page = Page(write_report(run_dir))
     assert f"{broken.resolve()} is not readable as audio" in page.words()
     assert len(page.named("audio")) == 13
-    nothing = make_deck("clip", ["a"], {"48k": [broken]})
+    nothing = make_grid("clip", ["a"], {"48k": [broken]})
     assert (nothing.rows, len(nothing.problems)) == ([], 1)
 
 

@@ -16,7 +16,8 @@ from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.errors import ConfigError
 from snac_exp.runs import background
 from snac_exp.status import stopping
-from snac_exp.status.overview import Line, as_table, overview
+from snac_exp.status.overview import Line, overview
+from snac_exp.status.table import as_table
 from snac_exp.tracking.run_state import status_of
 from snac_exp.verbs.training.train import main
 from tests.helpers.waiting import GUARD_SECONDS, until
@@ -72,7 +73,7 @@ def test_a_narrow_terminal_gets_the_columns_that_matter() -> None:
         **facts | {"attempts": 1, "loss": 1.5, "best": 1.25, "step": 3, "heartbeat_seconds": 5.0, "error": "why"}
     )  # type: ignore[arg-type]
     shown = {width: [str(column.header) for column in as_table([line], "t", width).columns] for width in (200, 80, 65)}
-    assert shown[200] == ["run", "state", "step", "loss", "best", "heard", "last error"]
+    assert shown[200] == ["run", "state", "step", "loss", "best", "heartbeat", "last error"]
     assert shown[80] == ["run", "state", "step", "loss", "best", "last error"]
     assert shown[65] == ["run", "state", "step", "best", "last error"]
 

@@ -100,7 +100,7 @@ def test_paths_and_their_metric_can_be_swept(tiny: list[str], submissions: Submi
     ((sweep, rows),) = submissions
     stored = [RunFolder.open(sweep.run_dir(row)).values()["data"]["cache_dir"] for row in rows]
     assert stored == [cache, f"{tmp_path}/other codes"]
-    assert (sweep.question.metric, sweep.question.goal) == ("val/head_24k/objective", "maximize")
+    assert (sweep.settings.metric, sweep.settings.goal) == ("val/head_24k/objective", "maximize")
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_status_tells_a_lost_run_from_a_running_one(make_sweep: MakeSweep, capsy
     processes[1].wait(GUARD_SECONDS)
     running = sweep.run_dir(sweep.rows()[0])
     until(lambda: (status_of(running) or {}).get("state") == "running", "it runs", processes[0])
-    until(lambda: best_of(running, sweep.question) is not None, "it has measured", processes[0])
+    until(lambda: best_of(running, sweep.settings) is not None, "it has measured", processes[0])
     said = (status_of(running) or {}) | {"seconds_left": 500.0}
     write_json(running / "status.json", said)
     asked = time.time()

@@ -11,7 +11,7 @@ _PALETTE = ("c1", "c2", "c3", "c4", "c5", "c6", "c7")
 
 
 def tint(name: str) -> str:
-    """Of a head, a group or a voice; grey for references and for what has no colour of its own."""
+    """Of a head, a group or a signal; grey for references and for what has no colour of its own."""
     return _KNOWN.get(name, GREY)
 
 

@@ -28,7 +28,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Thread:
+class RunLine:
     """A run as a path on 1000 x 1000. tint: its own colour, or with many runs q0 (best) to q4. end: its height."""
 
     number: int
@@ -44,7 +44,7 @@ class Parallel:
     """The picture, and how many keys differ too but have no axis, and how many runs have no figure."""
 
     axes: list[Axis]
-    threads: list[Thread]
+    run_lines: list[RunLine]
     num_keys_left_out: int
     num_runs_left_out: int
 
@@ -69,8 +69,8 @@ def parallel(comparison: Comparison) -> Parallel | None:
     ]
     axes.append(Axis(comparison.metric, comparison.metric, 100.0, _ends(values, outcome), False))
     labelled = _apart(outcome)
-    threads = [
-        Thread(
+    run_lines = [
+        RunLine(
             rows[id(entry)] + 1,
             entry.label,
             f"c{rows[id(entry)] + 1}"
@@ -82,7 +82,7 @@ def parallel(comparison: Comparison) -> Parallel | None:
         )
         for rank, entry in enumerate(measured)
     ]
-    return Parallel(axes, threads, len(comparison.differences) - len(keys), len(comparison.entries) - len(measured))
+    return Parallel(axes, run_lines, len(comparison.differences) - len(keys), len(comparison.entries) - len(measured))
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:

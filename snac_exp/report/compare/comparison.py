@@ -37,7 +37,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Question:
+class ComparisonSettings:
     """What is asked. metric: a figure of summary.json, or `val/...`, of which a run's best counts; None = the first of
     `FIRST_METRICS` that there is. goal: minimize or maximize; None = as the metric is known. baseline: label, folder or
     number (from 1) of a run; None = the first."""
@@ -110,7 +110,7 @@ class _Run:
     scores: Scores
 
 
-def compare(sources: Sequence[Source], question: Question) -> Comparison:
+def compare(sources: Sequence[Source], question: ComparisonSettings) -> Comparison:
     """Read runs and set them side by side.
 
     Raises:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snac_exp.errors import ConfigError
-from snac_exp.report.compare.comparison import Comparison, Question, Source, compare
+from snac_exp.report.compare.comparison import Comparison, ComparisonSettings, Source, compare
 from snac_exp.report.compare.page import comparison_page
 from snac_exp.report.compare.sounds import listening_of
 from snac_exp.report.compare.text import markdown, write_rows
@@ -23,7 +23,7 @@ class Sound:
     most_megabytes: float = 24.0
 
 
-def write_comparison(sources: Sequence[Source], question: Question, sound: Sound, folder: Path) -> Comparison:
+def write_comparison(sources: Sequence[Source], question: ComparisonSettings, sound: Sound, folder: Path) -> Comparison:
     """Compare runs and write a new folder; returns the comparison.
 
     Raises:

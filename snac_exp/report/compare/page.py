@@ -34,7 +34,7 @@ def comparison_page(comparison: Comparison, listening: Listening) -> str:
     """The page. `listening` is made apart, since its keys go into a file of their own."""
     rows, ruler = _table(comparison)
     names = short_names([item.key for item in comparison.differences])
-    decks = [deck for deck, _ in listening.decks]
+    grids = [grid for grid, _ in listening.grids]
     sections = {
         "results": "Results",
         "settings": "Settings",
@@ -62,7 +62,7 @@ def comparison_page(comparison: Comparison, listening: Listening) -> str:
             "listening": listening,
             "short_names": names,
             "written": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "size": megabytes(sum(cell.sound.num_bytes for deck in decks for cell in deck.cells)),
+            "size": megabytes(sum(cell.sound.num_bytes for grid in grids for cell in grid.cells)),
         },
     )
 

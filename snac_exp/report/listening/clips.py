@@ -1,4 +1,4 @@
-"""The samples of a run: which clips there are, at which epochs, in which voices."""
+"""The samples of a run: which clips there are, at which epochs, in which signals."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ def find_clips(samples: Path) -> list[Clip]:
 
 
 def _split(stem: str, pictured: Sequence[str]) -> tuple[str, str]:
-    """Clip and label of a wav's name; a name without a label is the only voice of its clip."""
+    """Clip and label of a wav's name; a name without a label is the only signal of its clip."""
     owners = [name for name in pictured if stem.startswith(f"{name}_")]
     clip = max(owners, key=len) if owners else stem.partition("_")[0]
     return clip, stem.removeprefix(clip).lstrip("_") or "sample"

@@ -1,4 +1,4 @@
-"""Sound to compare: the voices of one clip as rows, epochs or runs as columns, a spectrogram behind every cell."""
+"""Sound to compare: the signals of one clip as rows, epochs or runs as columns, a spectrogram behind every cell."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One voice: a cell per column, None where there is none; a single cell where all columns would be the same."""
+    """One signal: a cell per column, None where there is none; a single cell where all columns would be the same."""
 
     label: str
     tint: str
@@ -42,7 +42,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Deck:
+class ClipGrid:
     """A clip, ready for the page. line_khz: where the codec's own band ends. problems: files that could not be read."""
 
     title: str
@@ -77,7 +77,7 @@ class Deck:
         return _ticks(self.seconds, 6)
 
 
-def make_deck(
+def make_grid(
     title: str,
     columns: Sequence[str],
     rows: Mapping[str, Paths],
@@ -85,32 +85,35 @@ def make_deck(
     pictured: bool = True,
     merged: bool = True,
     about: str = "",
-) -> Deck:
+) -> ClipGrid:
     """Read and embed the files of a clip: `rows[label]` has a path per column.
 
-    Levels are relative to the peak of the reference (without one: of the loudest voice), so equal colours are equal
+    Levels are relative to the peak of the reference (without one: of the loudest signal), so equal colours are equal
     levels. References are one cell, and so is with `merged` any row whose files are all equal. A file that cannot be
     read leaves its cell empty and is named in `problems`.
     """
     problems: list[str] = []
     sounds = {label: [_read(path, problems) for path in _merged(label, paths, merged)] for label, paths in rows.items()}
-    every = [sound for found in sounds.values() for sound in found if sound is not None]
+    every = [sound for of_label in sounds.values() for sound in of_label if sound is not None]
     if not every:
-        return Deck(title, list(columns), [], 0.0, 1.0, 1.0, problems, about)
-    judged = [sound for label, found in sounds.items() if label.startswith(REFERENCE) for sound in found if sound]
-    peak = max(float(powers(sound).max()) for sound in judged or every) if pictured else None
+        return ClipGrid(title, list(columns), [], 0.0, 1.0, 1.0, problems, about)
+    references = [
+        sound for label, of_label in sounds.items() if label.startswith(REFERENCE) for sound in of_label if sound
+    ]
+    peak = max(float(powers(sound).max()) for sound in references or every) if pictured else None
     top_hz = max(sound.rate for sound in every) / 2
     made = []
-    for label, found in sounds.items():
-        shared, voice = len(found) < len(columns), label.replace("_", " ")
-        names = [voice] if shared else [f"{voice}, {column}" for column in columns]
-        faces = [voice] if shared else columns
+    for label, of_label in sounds.items():
+        shared, signal = len(of_label) < len(columns), label.replace("_", " ")
+        names = [signal] if shared else [f"{signal}, {column}" for column in columns]
+        faces = [signal] if shared else columns
         cells = [
-            _cell(title, name, face, sound, peak, top_hz) for name, face, sound in zip(names, faces, found, strict=True)
+            _cell(title, name, face, sound, peak, top_hz)
+            for name, face, sound in zip(names, faces, of_label, strict=True)
         ]
-        made.append(Row(voice, tint(label), cells, shared))
+        made.append(Row(signal, tint(label), cells, shared))
     lengths, rates = [sound.seconds for sound in every], [sound.rate for sound in every]
-    return Deck(title, list(columns), made, max(lengths), top_hz / 1000, min(rates) / 2000, problems, about)
+    return ClipGrid(title, list(columns), made, max(lengths), top_hz / 1000, min(rates) / 2000, problems, about)
 
 
 def _merged(label: str, paths: Paths, merged: bool) -> Paths:

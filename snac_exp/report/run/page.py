@@ -11,7 +11,7 @@ import yaml
 from snac_exp.report.charts.curves import loss_panels, marks_of, other_panels, rate_chart, speed_charts
 from snac_exp.report.compare.sounds import FLAC_SHARE
 from snac_exp.report.listening.clips import REFERENCE, Clip, chosen_epochs
-from snac_exp.report.listening.grid import Deck, make_deck
+from snac_exp.report.listening.grid import ClipGrid, make_grid
 from snac_exp.report.numbers import duration, figure, megabytes
 from snac_exp.report.render import render
 from snac_exp.report.run.evaluation import evaluation
@@ -34,7 +34,7 @@ _SECTIONS = {
 
 
 @dataclass(frozen=True)
-class Fact:
+class SummaryValue:
     """A figure of the summary."""
 
     name: str
@@ -59,7 +59,7 @@ def report_page(run: Record, most_megabytes: float = MOST_MEGABYTES) -> str:
     """The page of a run."""
     metrics, notes = run.metrics, read_notes(run.path, run.log)
     marks = marks_of(run.plan, metrics)
-    decks, listening_notes = _decks(run.clips, most_megabytes)
+    grids, listening_notes = _grids(run.clips, most_megabytes)
     others = other_panels(metrics, marks)
     skipped = metrics.series.get("train/skipped_outlier")
     return render(
@@ -68,9 +68,9 @@ def report_page(run: Record, most_megabytes: float = MOST_MEGABYTES) -> str:
             "run": run,
             "contents": [(key, title) for key, title in _SECTIONS.items() if key != "more" or others],
             "problems": _problems(run),
-            "facts": _facts(run),
+            "summary_values": _summary_values(run),
             "evaluation": evaluation(run.summary),
-            "decks": decks,
+            "grids": grids,
             "listening_notes": listening_notes,
             "losses": loss_panels(metrics, marks),
             "has_phases": bool(marks.phases),
@@ -84,12 +84,12 @@ def report_page(run: Record, most_megabytes: float = MOST_MEGABYTES) -> str:
             "skipped": None if skipped is None else len(skipped),
             "config": _config(run.config),
             "written": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "sizes": _sizes(decks),
+            "sizes": _sizes(grids),
         },
     )
 
 
-def _decks(clips: tuple[Clip, ...], most_megabytes: float) -> tuple[list[Deck], list[str]]:
+def _grids(clips: tuple[Clip, ...], most_megabytes: float) -> tuple[list[ClipGrid], list[str]]:
     """The clips with as many epochs as the page has room for, and what was left out."""
     sizes: dict[int, int] = {}
     for clip in clips:
@@ -97,17 +97,17 @@ def _decks(clips: tuple[Clip, ...], most_megabytes: float) -> tuple[list[Deck], 
             wanted = sum(path.stat().st_size for label, path in files.items() if not label.startswith(REFERENCE))
             sizes[epoch] = sizes.get(epoch, 0) + round(FLAC_SHARE * wanted)
     epochs = chosen_epochs(sizes, round(most_megabytes * 1e6)) if sizes else []
-    decks = [_deck(clip, epochs) for clip in clips if any(epoch in clip.files for epoch in epochs)]
+    grids = [_grid(clip, epochs) for clip in clips if any(epoch in clip.files for epoch in epochs)]
     if len(epochs) == len(sizes):
-        return decks, []
+        return grids, []
     left_out = f"{len(sizes) - len(epochs)} of {len(sizes)} epochs are left out to keep the page small; all lie in "
-    return decks, [f"{left_out}samples/. More fit with max_megabytes= of snac-exp report."]
+    return grids, [f"{left_out}samples/. More fit with max_megabytes= of snac-exp report."]
 
 
-def _deck(clip: Clip, epochs: list[int]) -> Deck:
+def _grid(clip: Clip, epochs: list[int]) -> ClipGrid:
     mine = [epoch for epoch in epochs if epoch in clip.files]
     columns = ["before training" if epoch == 0 else f"epoch {epoch}" for epoch in mine]
-    return make_deck(
+    return make_grid(
         clip.name, columns, {label: [clip.files[epoch].get(label) for epoch in mine] for label in clip.labels}
     )
 
@@ -118,27 +118,30 @@ def _problems(run: Record) -> list[str]:
     return [f"{run.metrics.num_broken:,} of {run.metrics.num_lines:,} lines of metrics.jsonl are no JSON."]
 
 
-def _facts(run: Record) -> list[Fact]:
+def _summary_values(run: Record) -> list[SummaryValue]:
     """Key figures of the run, those that are known."""
     metrics, epochs = run.metrics, run.plan.get("epochs") or []
     steps = figure(run.step) if run.num_steps is None else f"{figure(run.step)} of {figure(run.num_steps)}"
     reached = f"epoch {max(metrics.last_steps, default=0)}" + (f" of {len(epochs)}" if epochs else "")
-    facts = [Fact("Steps", steps, reached), Fact("Time", duration(metrics.seconds), "first to last logged line")]
+    summary_values = [
+        SummaryValue("Steps", steps, reached),
+        SummaryValue("Time", duration(metrics.seconds), "first to last logged line"),
+    ]
     objective = metrics.series.get("val/objective")
     if objective is not None and len(objective.finite):
         values, places = objective.finite.values, objective.finite.steps
         best = f"step {places[values.argmin()]:,.0f}"
         before = f", {figure(float(values[0]))} before training" if places[0] == 0 else ""
-        facts.append(Fact("Best objective", figure(float(values.min())), f"{best}{before}"))
+        summary_values.append(SummaryValue("Best objective", figure(float(values.min())), f"{best}{before}"))
     speed = metrics.series.get("speed/audio_seconds_per_second")
     if speed is not None and len(speed.finite):
-        facts.append(
-            Fact("Throughput", f"{figure(float(speed.finite.values.mean()), 3)} s/s", "mean, audio per second")
+        summary_values.append(
+            SummaryValue("Throughput", f"{figure(float(speed.finite.values.mean()), 3)} s/s", "mean, audio per second")
         )
     device, codec = run.environment.get("device"), run.environment.get("codec")
-    facts += [Fact("Codec", str(codec), f"seed {run.config.get('seed', 'not set')}")] if codec else []
-    facts += [Fact("Device", str(device), str(run.environment.get("precision", "")))] if device else []
-    return facts
+    summary_values += [SummaryValue("Codec", str(codec), f"seed {run.config.get('seed', 'not set')}")] if codec else []
+    summary_values += [SummaryValue("Device", str(device), str(run.environment.get("precision", "")))] if device else []
+    return summary_values
 
 
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,8 +154,8 @@ def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sizes(decks: list[Deck]) -> dict[str, str]:
-    cells = [cell for deck in decks for cell in deck.cells]
+def _sizes(grids: list[ClipGrid]) -> dict[str, str]:
+    cells = [cell for grid in grids for cell in grid.cells]
     return {
         "sounds": megabytes(sum(cell.sound.num_bytes for cell in cells)),
         "pictures": megabytes(sum(cell.picture.num_bytes for cell in cells if cell.picture is not None)),

@@ -45,14 +45,14 @@ for (const chart of document.querySelectorAll(".chart")) {
 
 /* Listening: one sound at a time, and another one takes over at the same moment. */
 let playing = null;
-for (const deck of document.querySelectorAll(".deck")) {
-  const stage = deck.querySelector(".stage");
+for (const grid of document.querySelectorAll(".clip-grid")) {
+  const stage = grid.querySelector(".stage");
   if (!stage) continue;
   const view = stage.querySelector(".view"), head = stage.querySelector(".head");
   const start = stage.querySelector("[data-play]"), loop = stage.querySelector("[data-loop]");
   const now = stage.querySelector(".now"), clock = stage.querySelector("time");
-  const rows = [...deck.querySelectorAll("tbody tr")].map((row) => [...row.querySelectorAll(".cell")]);
-  const cells = rows.flat(), total = Number(deck.dataset.seconds);
+  const rows = [...grid.querySelectorAll("tbody tr")].map((row) => [...row.querySelectorAll(".cell")]);
+  const cells = rows.flat(), total = Number(grid.dataset.seconds);
   const sound = (cell) => cell.parentElement.querySelector("audio");
   let cell = cells[0];
   let image = null;
@@ -94,11 +94,11 @@ for (const deck of document.querySelectorAll(".deck")) {
   });
   const point = (event) => { const box = view.getBoundingClientRect(); seek(total * (event.clientX - box.left) / box.width); };
   view.addEventListener("pointerdown", point);
-  deck.addEventListener("keydown", (event) => {
+  grid.addEventListener("keydown", (event) => {
     const row = rows.findIndex((each) => each.includes(cell)), column = rows[row].indexOf(cell);
     const near = (other, at) => other && other[Math.min(at, other.length - 1)];
     const next = { ArrowLeft: rows[row][column - 1], ArrowRight: rows[row][column + 1], ArrowUp: near(rows[row - 1], column), ArrowDown: near(rows[row + 1], column) }[event.key];
-    if (next) { event.preventDefault(); choose(next); if (deck.querySelector("table").contains(document.activeElement)) next.focus(); }
+    if (next) { event.preventDefault(); choose(next); if (grid.querySelector("table").contains(document.activeElement)) next.focus(); }
     else if (event.key === " " && event.target === view) { event.preventDefault(); toggle(); }
   });
   choose(cell);

@@ -52,18 +52,18 @@ def propose(search: Search, goal: Goal, rows: Sequence[Row], count: int, checker
     """The next trials, composed and proved, each unlike all before; fewer than `count` where there are no more."""
     study = study_of_rows(search, goal, rows)
     hashes, seen = {row.hash for row in rows}, {tuple(row.overrides) for row in rows}
-    found: list[Job | Refused] = []
+    proposals: list[Job | Refused] = []
     for index in range(len(rows), len(rows) + count):
         for attempt in range(ATTEMPTS if len(seen) < size(search.space) else 0):
             varied = _ask(study, search, index, attempt)
             item = None if tuple(varied) in seen else _proved(search, index, varied, checker)
             if item is not None and not (isinstance(item, Job) and item.hash in hashes):
-                found.append(item)
+                proposals.append(item)
                 seen.add(tuple(varied))
                 hashes.update([item.hash] if isinstance(item, Job) else [])
                 break
             _withdraw(study)
-    return found
+    return proposals
 
 
 def study_of_rows(search: Search, goal: Goal, rows: Sequence[Row]) -> "Study":

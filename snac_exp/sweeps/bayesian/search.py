@@ -28,7 +28,7 @@ from snac_exp.system.terminal import console
 if TYPE_CHECKING:
     from optuna import Study
 
-HOPELESS = 3  # so many trials failed and none finished: the recipe is at fault, not its numbers
+MOST_FAILED = 3  # so many trials failed and none finished: the recipe is at fault, not its numbers
 
 
 def begin(launcher: SweepLauncher, overrides: Sequence[Override], settings: dict[str, int]) -> None:
@@ -38,8 +38,8 @@ def begin(launcher: SweepLauncher, overrides: Sequence[Override], settings: dict
         ConfigError: Optuna is not installed, nothing varies, or a corner of the space could not start.
     """
     _require_optuna()
-    command, question = session.get(), launcher.question()
-    open_backend(launcher.facts)
+    command, sweep_settings = session.get(), launcher.sweep_settings()
+    open_backend(launcher.backend_spec)
     last = {override.get_key_element(): override for override in overrides}
     space = [Dimension.of(override) for override in last.values() if override.is_sweep_override()]
     if not space:
@@ -50,10 +50,11 @@ def begin(launcher: SweepLauncher, overrides: Sequence[Override], settings: dict
     fixed = [item for item in jobs[0].overrides if item.partition("=")[0] not in varying]
     search = structure(Search, settings | {"space": [asdict(item) for item in space], "fixed": fixed}, "hydra.sweeper")
     if command.dry_run:
-        _show_first(search, question.goal, command.checker)
+        _show_first(search, sweep_settings.goal, command.checker)
         return
-    facts = asdict(search)
-    command.sweep = Sweep.create(jobs, question, launcher.facts, command.overrides, again=command.again, search=facts)
+    command.sweep = Sweep.create(
+        jobs, sweep_settings, launcher.backend_spec, command.overrides, again=command.again, search=asdict(search)
+    )
     print(f"sweep: {command.sweep.path}", flush=True)
 
 
@@ -76,33 +77,33 @@ def drive(sweep: Sweep) -> None:
     search, checker, backend = _search(sweep), JobChecker(), open_backend(sweep.backend)
     with locked(sweep.path):
         backend.submit(sweep, sweep.to_run(), wait=True)
-        while (missing := search.num_trials - _judge(sweep)) > 0:
-            found = propose(search, sweep.question.goal, sweep.rows(), min(missing, search.parallel), checker)
-            if not found:
+        while (missing := search.num_trials - _num_trials(sweep)) > 0:
+            proposed = propose(search, sweep.settings.goal, sweep.rows(), min(missing, search.parallel), checker)
+            if not proposed:
                 print(f"the space holds no other trial than the {len(sweep.rows())} there are")
                 sweep.set_num_trials(len(sweep.rows()))
                 return
-            for item in found:
+            for item in proposed:
                 if isinstance(item, Refused):
                     sweep.refuse(item.index, item.varied, item.reason)
-            backend.submit(sweep, sweep.add([item for item in found if isinstance(item, Job)]), wait=True)
+            backend.submit(sweep, sweep.add([item for item in proposed if isinstance(item, Job)]), wait=True)
             if any(row.state in ("queued", "running") for row in sweep.refresh()):
                 return  # whoever waited for them was told not to
 
 
 def study_of(sweep: Sweep) -> "Study":
     """The trials of a search so far, as an Optuna study in memory."""
-    return study_of_rows(_search(sweep), sweep.question.goal, sweep.refresh())
+    return study_of_rows(_search(sweep), sweep.settings.goal, sweep.refresh())
 
 
-def _judge(sweep: Sweep) -> int:
+def _num_trials(sweep: Sweep) -> int:
     """The number of trials so far, if going on makes sense."""
-    rows, metric = sweep.refresh(), sweep.question.metric
+    rows, metric = sweep.refresh(), sweep.settings.metric
     finished = [row for row in rows if row.state == "finished"]
     failed = [row for row in rows if row.state == "failed"]
     if finished and all(row.best is None for row in finished):
         raise ConfigError(f"no run has logged {metric}, so nothing tells which is best; begin anew with sweep.metric=…")
-    if not finished and len(failed) >= HOPELESS:
+    if not finished and len(failed) >= MOST_FAILED:
         raise ConfigError(f"the first {len(failed)} trials failed; mend the recipe first. {failed[-1].error}")
     best = sweep.best()
     if best is not None:
@@ -119,8 +120,8 @@ def _search(sweep: Sweep) -> Search:
 
 def _show_first(search: Search, goal: Goal, checker: JobChecker) -> None:
     """The jobs that do not depend on results."""
-    found = propose(search, goal, [], min(search.num_trials, search.startup_trials), checker)
-    jobs = [item for item in found if isinstance(item, Job)]
+    proposed = propose(search, goal, [], min(search.num_trials, search.startup_trials), checker)
+    jobs = [item for item in proposed if isinstance(item, Job)]
     title = f"dry run: nothing is submitted; {len(jobs)} of {search.num_trials} trials, the others wait for results"
     console().print(job_table(jobs, title))
 

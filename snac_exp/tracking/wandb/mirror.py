@@ -125,8 +125,8 @@ class WandbMirror:
         path = self._run_dir / line["file"]
         if not path.is_file() or sha256_of_file(path) != line["sha256"]:
             return
-        facts = {name: line[name] for name in ("step", "epoch", "sha256")}
-        artifact = wandb.Artifact(f"model-{self._run.id}", type="model", metadata=facts)
+        metadata = {name: line[name] for name in ("step", "epoch", "sha256")}
+        artifact = wandb.Artifact(f"model-{self._run.id}", type="model", metadata=metadata)
         artifact.add_file(str(path), name=path.name)  # copied, since the next best one replaces the file
         self._run.log_artifact(artifact, aliases=list(line["aliases"]))
 

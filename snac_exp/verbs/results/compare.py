@@ -17,7 +17,7 @@ from snac_exp.config.arguments import quoted, unquoted
 from snac_exp.config.compose import verb_values
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
-from snac_exp.report.compare.comparison import Question, Source
+from snac_exp.report.compare.comparison import ComparisonSettings, Source
 from snac_exp.report.compare.markdown_table import Slot
 from snac_exp.verbs.arguments import folders_and_options
 from snac_exp.verbs.run_lists import RunList, runs_of
@@ -68,12 +68,12 @@ def _typed(argument: str) -> str:
     return f"{key}={quoted(unquoted(value))}" if key in _PATH_KEYS and value not in ("", "null") else argument
 
 
-def _question(options: Options, runs: RunList) -> Question:
+def _question(options: Options, runs: RunList) -> ComparisonSettings:
     """What the command line asks, and where it does not, what the sweep asks."""
     asked = runs.sweep
     metric = options.metric or (asked.metric if asked is not None else None)
     same = asked is not None and metric == asked.metric
-    return Question(
+    return ComparisonSettings(
         metric=metric,
         goal=options.goal or (asked.goal if asked is not None and same else None),
         baseline=options.baseline,

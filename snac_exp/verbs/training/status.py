@@ -13,7 +13,8 @@ from pathlib import Path
 from rich.live import Live
 
 from snac_exp.errors import ConfigError
-from snac_exp.status.overview import as_json, as_table, overview
+from snac_exp.status.overview import overview
+from snac_exp.status.table import as_json, as_table
 from snac_exp.system.terminal import console
 from snac_exp.verbs.arguments import folder_and_options, seconds_of
 
