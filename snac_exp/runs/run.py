@@ -64,27 +64,20 @@ def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
 
 
 def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resuming: bool) -> bool:
-    if experiment.trainer.num_threads is not None:
-        torch.set_num_threads(experiment.trainer.num_threads)
-    settings = experiment.trainer
-    if settings.tf32:
-        torch.set_float32_matmul_precision("high")
-    fabric = _launched_fabric(settings)
+    """Build everything and fit; whether the run came to its end."""
+    _set_numerics(experiment.trainer)
+    fabric = _launched_fabric(experiment.trainer)
     with fabric.rank_zero_first():  # data that is made on first use is made once
         setup = build(experiment)
     plan = unroll(experiment, setup.geometry, fabric.world_size)
-    store = CheckpointStore(
-        folder.checkpoints, experiment.checkpoint.keep_epochs, experiment.checkpoint.keep_intermediate
-    )
-    if resuming and fabric.is_global_zero:
-        store.remove_leftovers()
+    store = _store(experiment, folder, remove_leftovers=resuming and fabric.is_global_zero)
     saved = store.load_latest(fabric.device) if resuming else None
     fabric.barrier()  # all ranks have looked for a checkpoint before rank 0 writes the first one
     console = (Console if fabric.is_global_zero else SilentConsole)(
         folder.path,
         num_epochs=len(plan.epochs),
         num_steps=plan.num_steps(setup.data_module.num_items),
-        quiet=settings.quiet,
+        quiet=experiment.trainer.quiet,
     )
     try:
         with _tracker(experiment, folder, saved, resuming=resuming, silent=not fabric.is_global_zero) as tracker:
@@ -103,25 +96,50 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
                 setup.provenance,
                 stop=stop,
             )
-            _announce(trainer, setup)
-            attempt = int((folder.status() or {}).get("attempts", 1))
-            setup.evaluator.preflight(partial(console.note, source="preflight", level="ok"), attempt)
-            fabric.to_device(setup.task)
-            if settings.compile:
-                setup.task.compile_model()
+            _prepare(trainer, setup)
             if saved is not None:
                 trainer.restore(saved)
             elif resuming:
                 console.note("no checkpoint was written before this run ended: it begins at step 0")
             finished = trainer.fit()
             if finished and fabric.is_global_zero:
-                with trainer.averaged():
-                    setup.evaluator.sum_up(fabric, folder, console.result)
-                for line in _results(trainer):
-                    console.result(line)
+                _conclude(trainer, setup)
         return finished
     finally:
         console.end()
+
+
+def _set_numerics(settings: TrainerSettings) -> None:
+    if settings.num_threads is not None:
+        torch.set_num_threads(settings.num_threads)
+    if settings.tf32:
+        torch.set_float32_matmul_precision("high")
+
+
+def _store(experiment: Experiment, folder: RunFolder, *, remove_leftovers: bool) -> CheckpointStore:
+    settings = experiment.checkpoint
+    store = CheckpointStore(folder.checkpoints, settings.keep_epochs, settings.keep_intermediate)
+    if remove_leftovers:
+        store.remove_leftovers()
+    return store
+
+
+def _prepare(trainer: Trainer, setup: TrainingSetup) -> None:
+    """Show the plan, check on the real data that the recipe holds, and move the task to its device."""
+    _announce(trainer, setup)
+    attempt = int((trainer.folder.status() or {}).get("attempts", 1))
+    setup.evaluator.preflight(partial(trainer.console.note, source="preflight", level="ok"), attempt)
+    trainer.fabric.to_device(setup.task)
+    if trainer.experiment.trainer.compile:
+        setup.task.compile_model()
+
+
+def _conclude(trainer: Trainer, setup: TrainingSetup) -> None:
+    """Evaluate the averaged weights and tell where everything lies."""
+    with trainer.averaged():
+        setup.evaluator.sum_up(trainer.fabric, trainer.folder, trainer.console.result)
+    for line in _results(trainer):
+        trainer.console.result(line)
 
 
 def _report(folder: RunFolder) -> None:

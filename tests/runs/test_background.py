@@ -27,7 +27,7 @@ from tests.helpers.waiting import GUARD_SECONDS, until
 def test_background_status_and_stop(
     at_once: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stub = Path(__file__).with_name("stub_job.py")
+    stub = Path(__file__).parents[1] / "sweeps" / "stub_job.py"
     gate, command = tmp_path.with_name("gate"), [sys.executable, str(stub)]
     environment = os.environ | {"STUB_GATE": str(gate)}
     monkeypatch.setattr(background, "resume_command", lambda run_dir: ([*command, str(run_dir)], environment))

@@ -52,5 +52,11 @@ def main(run_dir: Path) -> int:
     return 0
 
 
+def stub_command(run_dir: Path, root: Path | None = None) -> tuple[list[str], dict[str, str]]:
+    """The command and environment of such a process, in place of a training's."""
+    checkout = str(Path(__file__).parents[2])
+    return [sys.executable, __file__, str(run_dir)], {**os.environ, "PYTHONPATH": checkout}
+
+
 if __name__ == "__main__":
     sys.exit(main(Path(sys.argv[1])))

@@ -64,9 +64,9 @@ def test_resume_runs_what_failed_and_leaves_what_finished(
 def test_a_driver_asked_to_stop_lets_its_jobs_save(make_sweep: MakeSweep) -> None:
     sweep = make_sweep("sleep", "finish")
     code = (
-        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import conftest\n"
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import stub_job\n"
         "from snac_exp.sweeps import local_pool as pool; from snac_exp.sweeps.sweep import Sweep\n"
-        "pool.resume_command = conftest.stub_command; sweep = Sweep(Path(sys.argv[2]))\n"
+        "pool.resume_command = stub_job.stub_command; sweep = Sweep(Path(sys.argv[2]))\n"
         "pool.Pool(processes=1).submit(sweep, sweep.rows(), wait=True)"
     )
     folder = str(Path(__file__).parent)
