@@ -12,25 +12,19 @@ Can be stopped and started again: finished shards are kept.
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_config, resolved
 from snac_exp.config.schema import Codec
 from snac_exp.config.structure import structure
-from snac_exp.data.device_pool import device_names, reported, run_on_devices
 from snac_exp.errors import ConfigError
-from snac_exp.system.progress import progress_display
-
-if TYPE_CHECKING:
-    from snac_exp.data.codes.cache import CacheSummary
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Which share of the work."""
+    """Which part of the work."""
 
     index: int
     count: int
@@ -58,7 +52,7 @@ class Options:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Encode this process's share of the shards, verify a cache, or upgrade an old one."""
+    """Encode this process's shards, verify a cache, or upgrade an old one."""
     # data is a group of recipes, so Hydra wants another key
     named = [f"prepared={item.removeprefix('data=')}" if item.startswith("data=") else item for item in arguments]
     overrides = hydra_overrides(named, path_keys=("prepared", "upgrade", "audio"))
@@ -70,59 +64,39 @@ def main(arguments: Sequence[str]) -> int:
     prepared = Path(options.prepared).expanduser()
     output = Path(options.output).expanduser() if options.output else prepared / f"codes_{options.codec.name}"
     if not options.merge:
-        print("\n".join(_encode(options, prepared, output)))
+        _encode(options, prepared, output)
     if options.merge or options.shard.count == 1:
-        print(_merged(prepared, output))
-        _say_next(options, output)
+        _verify(options, prepared, output)
     else:
-        print("next: when all shares are done, the same command with merge=true and without shard.*")
+        print("next: when all shards are done, the same command with merge=true and without shard.*")
     return 0
 
 
-def encode_share(options: Options, prepared: Path, output: Path, number: int, device: str) -> "CacheSummary":
-    """The share of one of this command's devices; runs in a process of its own where there are several."""
-    from snac_exp.codec.opening import open_codec
-    from snac_exp.data.codes.cache import cache_codes
-    from snac_exp.data.prepared.manifest import Manifest
+def _encode(options: Options, prepared: Path, output: Path) -> None:
+    from snac_exp.data.codes.device_pool import CacheJob, encode
 
-    return cache_codes(
-        Manifest.read(prepared),
-        open_codec(options.codec),
+    job = CacheJob(
+        prepared,
         output,
+        codec=options.codec,
+        device=options.device,
+        num_devices=options.devices,
+        shard_index=options.shard.index,
+        shard_count=options.shard.count,
         rows_per_shard=options.rows_per_shard,
-        shard_index=options.shard.index * options.devices + number,
-        shard_count=options.shard.count * options.devices,
-        device=device,
         max_batch_seconds=options.max_batch_seconds,
         num_readers=options.num_readers,
         retry_rejected=options.retry_rejected,
-        display=progress_display if options.devices == 1 else reported,
     )
+    print("\n".join(encode(job).lines))
 
 
-def _encode(options: Options, prepared: Path, output: Path) -> list[str]:
-    from snac_exp.data.codes.cache import joined
-    from snac_exp.data.prepared.manifest import Manifest
+def _verify(options: Options, prepared: Path, output: Path) -> None:
+    from snac_exp.data.codes.device_pool import verified
 
-    devices = device_names(options.device, options.devices)
-    if not 0 <= options.shard.index < options.shard.count:
-        raise ConfigError(f"shard.index={options.shard.index} must lie between 0 and {options.shard.count - 1}")
-    if len(devices) == 1:
-        return encode_share(options, prepared, output, 0, devices[0]).lines
-    num_rows = len(Manifest.read(prepared).rows) // options.shard.count
-    share = partial(encode_share, options, prepared, output)
-    return joined(run_on_devices(share, devices, num_rows, "cache-codes")).lines
-
-
-def _merged(prepared: Path, output: Path) -> str:
-    """Every manifest row is cached or listed as rejected, and the mapped copy for training is there."""
-    from snac_exp.data.codes.cache import verify_cache
-    from snac_exp.data.codes.table import CodeTable
-    from snac_exp.data.prepared.manifest import Manifest
-
-    counts = verify_cache(Manifest.read(prepared), output)
-    CodeTable.open(output)
-    return f"complete: {counts['cached']} rows cached, {counts['rejected']} rejected, every manifest row accounted for"
+    print(verified(prepared, output))
+    cache = shlex.quote(f"data.cache_dir={output}")
+    print(f"next: python train.py +experiment=phase12_dual_head codec={options.codec.name} {cache}")
 
 
 def _upgrade(options: Options, old: Path) -> int:
@@ -145,11 +119,5 @@ def _upgrade(options: Options, old: Path) -> int:
         prepared = Path(str(options.prepared)).expanduser()
     summary = upgrade_cache(Manifest.read(prepared), open_codec(options.codec), old, output, options.verify_rows)
     print("\n".join(summary.lines))
-    print(_merged(prepared, output))
-    _say_next(options, output)
+    _verify(options, prepared, output)
     return 0
-
-
-def _say_next(options: Options, output: Path) -> None:
-    cache = shlex.quote(f"data.cache_dir={output}")
-    print(f"next: python train.py +experiment=phase12_dual_head codec={options.codec.name} {cache}")
