@@ -123,9 +123,9 @@ def _concluded(report: Report, lines: Sequence[Line], first: OpenedCheckpoint | 
         return replace(report, verdict="healthy: nothing wrong was found")
 
     def is_sound(opened: OpenedCheckpoint) -> bool:
-        told = [line for line in lines if opened.step is None or line["step"] <= opened.step]
+        until_then = [line for line in lines if opened.step is None or line["step"] <= opened.step]
         start = None if first is None or first.path == opened.path else first
-        return not problems(_examine_opened(opened, start, told))
+        return not problems(_examine_opened(opened, start, until_then))
 
     good_step = None if found is None else found.good_step
     unsound = report.path.resolve() if any(item.check != "history" for item in wrong) else None

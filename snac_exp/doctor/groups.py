@@ -48,7 +48,7 @@ def moments_of(opened: OpenedCheckpoint) -> Iterator[Moments]:
     """What the optimizers remember, parameter by parameter.
 
     An optimizer numbers its parameters; names follow from the recipe's patterns and the model's order, where shapes
-    prove that they fit, else they are like `trunk[3]`.
+    show that they fit, else they are like `trunk[3]`.
     """
     for optimizer, saved in opened.optimizers.items():
         for group in saved["param_groups"]:

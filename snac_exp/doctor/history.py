@@ -84,7 +84,7 @@ def _not_finite(lines: Sequence[Line]) -> Divergence | None:
 
 
 def _loss_rose(lines: Sequence[Line]) -> Divergence | None:
-    """The level of the last lines is far above the lowest one, and has been since a line that is told."""
+    """The level of the last lines is far above the lowest one, and has stayed there since the line that is named."""
     series = [(line["step"], line["train/loss"]) for line in lines if line.get("train/loss") is not None]
     if len(series) < 2 * LEVEL_LINES:
         return None

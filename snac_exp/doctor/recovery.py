@@ -58,5 +58,5 @@ def examine_file(path: Path, entry: Entry | None) -> Iterator[Finding]:
 def _opens(path: Path, is_sound: Callable[[OpenedCheckpoint], bool]) -> bool:
     try:
         return is_sound(open_checkpoint(path))
-    except CheckpointError:  # then it is none to go back to; who asks for that file is told why
+    except CheckpointError:  # not one to go back to; examining that file itself gives the reason
         return False

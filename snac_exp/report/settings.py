@@ -68,7 +68,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
 
 
 def differs_from_defaults(config: Mapping[str, Any]) -> tuple[list[Difference], str | None]:
-    """Keys in which a run's config differs from conf/train.yaml as it is now; else why that cannot be told."""
+    """Keys in which a run's config differs from conf/train.yaml as it is now; else why that cannot be compared."""
     try:
         defaults = resolved(compose_config("train", []), complete=False)
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""All runs and sweeps below a folder, one line each, as they really are."""
+"""All runs and sweeps below a folder, one line each, with their current state."""
 
 import os
 import time
@@ -51,7 +51,7 @@ class Line:
 class RunEntry:
     """A run folder, with its sweep, its row in the ledger and its job in a queue (id, cluster) where it has them.
 
-    `damage` says why nothing can be told of it, or of the sweep at `run_dir`.
+    `damage` says why it, or the sweep at `run_dir`, cannot be read.
     """
 
     run_dir: Path

@@ -44,8 +44,10 @@ def stop(folder: Path, wait_seconds: float) -> tuple[list[str], bool]:
             break
         time.sleep(POLL_SECONDS)
         lines = overview(folder)
-    told = [f"{(folder / line.run).name}: {line.state}" + (f" ({line.error})" if line.error else "") for line in lines]
-    return told, stopped and not any(line.state == "unreadable" for line in lines)
+    states = [
+        f"{(folder / line.run).name}: {line.state}" + (f" ({line.error})" if line.error else "") for line in lines
+    ]
+    return states, stopped and not any(line.state == "unreadable" for line in lines)
 
 
 def _is_active(run_dir: Path, line: Line) -> bool:

@@ -1,4 +1,4 @@
-"""The jobs of a sweep before any is submitted: composed, proved to fit together, and estimated."""
+"""The jobs of a sweep before any is submitted: composed, checked by building their parts, and estimated."""
 
 import json
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ class JobChecker:
         self._built: dict[str, tuple[Any, Any]] = {}
 
     def check(self, index: int, overrides: list[str], varied: list[str]) -> Job:
-        """One job, proved.
+        """One job, checked.
 
         Raises:
             ConfigError: the job would fail at its start; the message names it and the reason.

@@ -1,4 +1,4 @@
-"""What our launchers share: compose every job, prove it, make the sweep's folder, then hand over to a backend."""
+"""What our launchers share: compose every job, check it, make the sweep's folder, then hand over to a backend."""
 
 import importlib
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class Session:
         return {key: str(item.input_line) for key, item in last.items() if not item.is_sweep_override()}
 
     def checked(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
-        """Compose and prove jobs.
+        """Compose and check jobs.
 
         Raises:
             ConfigError: a job that could not start, or two that mean the same.
@@ -135,7 +135,7 @@ def is_of_the_sweep(key: str) -> bool:
 
 
 def _returned(best: float | None) -> JobReturn:
-    """Hydra's sweepers raise for failed jobs and stop there; ours is told by the ledger instead."""
+    """Hydra's sweepers raise for failed jobs and stop there; ours reads the ledger instead."""
     result = JobReturn()
     result.status, result.return_value = JobStatus.COMPLETED, best
     return result

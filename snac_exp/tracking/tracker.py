@@ -16,7 +16,7 @@ from snac_exp.tracking.metrics_file import read_metrics, rewind
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.wandb.key import require_key
 from snac_exp.tracking.wandb.mirror import WandbMirror
-from snac_exp.tracking.wandb.names import Identity, identity_of
+from snac_exp.tracking.wandb.names import RunLabels, labels_of
 
 MODES = ("off", "offline", "online")
 _HEADER = ("step", "epoch", "kind", "time")
@@ -50,11 +50,11 @@ class Tracker:
         verb: str = "train",
         resume_at: int | None = None,
     ) -> "Tracker":
-        """The record of a run with the resolved config `values`: W&B lists it by what that says, see `identity_of`.
+        """The record of a run with the resolved config `values`: W&B lists it by what that says, see `labels_of`.
 
         `verb` is what makes the run, its job type in W&B; the rest and the errors are those of `open`.
         """
-        about = identity_of(values, run_dir, verb)
+        about = labels_of(values, run_dir, verb)
         return cls.open(
             run_dir,
             mode=settings.mode,
@@ -102,13 +102,13 @@ class Tracker:
         num_lines = rewind(RunFolder(run_dir).metrics, resume_at)
         if mode == "off":
             return cls(run_dir, None)
-        identity = Identity(run_name, group, job_type, list(tags), dict(config or {}))
+        labels = RunLabels(run_name, group, job_type, list(tags), dict(config or {}))
         mirror = WandbMirror.open(
             run_dir,
             online=mode == "online",
             project=project,
             entity=entity,
-            identity=identity,
+            labels=labels,
             num_lines=num_lines,
         )
         return cls(run_dir, mirror, gives_models=artifacts == "best")

@@ -21,7 +21,7 @@ from snac_exp.tracking.panels import write_clips
 from snac_exp.tracking.tracker import Tracker
 from snac_exp.tracking.wandb.file import history, records, rewind
 from snac_exp.tracking.wandb.key import has_key
-from snac_exp.tracking.wandb.names import identity_of, tags_of
+from snac_exp.tracking.wandb.names import labels_of, tags_of
 
 OFFLINE = Settings(mode="offline", project="p", entity=None, tags=["pilot"])
 
@@ -129,7 +129,7 @@ def test_group_job_type_tags_config_and_code(tmp_path: Path) -> None:
     assert {name: config[name] for name in values} == json.loads(json.dumps(values))
     assert config["code"] == code_version().as_dict()
     assert run.git.commit == (config["code"]["commit"] or "")
-    assert identity_of(values, tmp_path / "alone").group is None
+    assert labels_of(values, tmp_path / "alone").group is None
 
 
 def test_tags_of_recipes() -> None:

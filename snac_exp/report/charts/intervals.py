@@ -41,12 +41,12 @@ def whiskers(title: str, rows: Sequence[Estimated], most_ticks: int = 6) -> Whis
     scale = Scale(low - (margin if low < 0 else 0.0), high + (margin if high > 0 or low == 0 else 0.0))
     ticks = nice_ticks(scale.low, scale.high, most_ticks)
     labels = zip(ticks, tick_labels(ticks), strict=True)
-    return Whiskers(title, [_row(row, scale) for row in rows], [Tick(scale.share(at), label) for at, label in labels])
+    return Whiskers(title, [_row(row, scale) for row in rows], [Tick(scale.percent(at), label) for at, label in labels])
 
 
 def _row(row: Estimated, scale: Scale) -> Whisker:
     name, tint, value, low, high = row
     if low is None or high is None:
-        return Whisker(name, tint, scale.share(value), None, None, scale.share(0.0), figure(value, 3))
+        return Whisker(name, tint, scale.percent(value), None, None, scale.percent(0.0), figure(value, 3))
     text = f"{figure(value, 3)} ({figure(low, 3)} to {figure(high, 3)})"
-    return Whisker(name, tint, scale.share(value), scale.share(low), scale.share(high), scale.share(0.0), text)
+    return Whisker(name, tint, scale.percent(value), scale.percent(low), scale.percent(high), scale.percent(0.0), text)

@@ -63,7 +63,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Tick:
-    """A label at a share (0 to 100) of its axis."""
+    """A label at a percentage of its axis."""
 
     place: float
     label: str
@@ -126,8 +126,8 @@ def chart_view(chart: Chart) -> ChartView | None:
         x_ticks=_ticks(x, nice_ticks(x.low, x.high, 5 if x.high < 10_000 else 4)),
         y_ticks=_log_ticks(y) if chart.log else _ticks(y, nice_ticks(y.low, y.high, 5)),
         curves=[_curve(chart, line, item, x, y) for line, item in zip(lines, drawn, strict=True)],
-        phases=[Tick(x.share(step), name) for step, name in chart.marks.phases if x.low <= step < x.high],
-        stages=[x.share(step) for step in chart.marks.stages if x.low < step < x.high],
+        phases=[Tick(x.percent(step), name) for step, name in chart.marks.phases if x.low <= step < x.high],
+        stages=[x.percent(step) for step in chart.marks.stages if x.low < step < x.high],
         notes=[note for line, item in zip(lines, drawn, strict=True) for note in _notes(line, item, y)],
         points=_points(drawn, x, y),
     )
@@ -163,14 +163,14 @@ def _log_scale(drawn: Sequence[Drawn]) -> Scale | None:
 
 
 def _ticks(scale: Scale, values: list[float]) -> list[Tick]:
-    return [Tick(scale.share(value), text) for value, text in zip(values, tick_labels(values), strict=True)]
+    return [Tick(scale.percent(value), text) for value, text in zip(values, tick_labels(values), strict=True)]
 
 
 def _log_ticks(scale: Scale) -> list[Tick]:
     powers = range(math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high)) + 1)
     factors = (1,) if scale.high / scale.low > 50 else (1, 2, 5)
     values = [factor * 10.0**power for power in powers for factor in factors]
-    return [Tick(scale.share(value), compact(value)) for value in values if scale.low <= value <= scale.high]
+    return [Tick(scale.percent(value), compact(value)) for value in values if scale.low <= value <= scale.high]
 
 
 def _curve(chart: Chart, line: Line, drawn: Drawn, x: Scale, y: Scale) -> Curve:

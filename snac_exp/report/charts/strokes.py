@@ -28,7 +28,7 @@ class Scale:
         scaled: Floats = (places - low) / (high - low) * SIZE
         return scaled
 
-    def share(self, value: float) -> float:
+    def percent(self, value: float) -> float:
         """Place of one value, 0 to 100."""
         return round(float(self(np.array([value]))[0]) / SIZE * 100, 2)
 

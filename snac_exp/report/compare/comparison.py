@@ -110,7 +110,7 @@ class _Run:
     scores: Scores
 
 
-def compare(sources: Sequence[Source], question: ComparisonSettings) -> Comparison:
+def compare(sources: Sequence[Source], settings: ComparisonSettings) -> Comparison:
     """Read runs and set them side by side.
 
     Raises:
@@ -119,13 +119,13 @@ def compare(sources: Sequence[Source], question: ComparisonSettings) -> Comparis
     if len(sources) < 2:
         raise ConfigError(f"a comparison needs two runs or more, not {len(sources)}; give their folders, or a sweep")
     runs = [_read(source) for source in sources]
-    metric = question.metric or _first_metric(runs)
+    metric = settings.metric or _first_metric(runs)
     known = {name for run in runs for name in run.figures}
     if metric not in known:
         raise ConfigError(f"no run has the metric '{metric}'{nearest(metric, known)}")
-    goal = question.goal or _goal(metric)
-    base = runs[_baseline(sources, question.baseline)]
-    entries = {id(run): _entry(run, base, metric, goal, question.seed) for run in runs}
+    goal = settings.goal or _goal(metric)
+    base = runs[_baseline(sources, settings.baseline)]
+    entries = {id(run): _entry(run, base, metric, goal, settings.seed) for run in runs}
     ordered = sorted(entries.values(), key=lambda entry: _rank(entry, goal))
     paired = [entry.delta.num for entry in ordered if entry.delta is not None and entry.delta.low95 is not None]
     return Comparison(
@@ -133,9 +133,9 @@ def compare(sources: Sequence[Source], question: ComparisonSettings) -> Comparis
         goal=goal,
         entries=ordered,
         baseline=entries[id(base)],
-        columns=_columns(metric, question.columns, runs),
+        columns=_columns(metric, settings.columns, runs),
         differences=_differences(ordered),
-        question=question.text,
+        question=settings.text,
         num_paired=max(paired, default=0),
     )
 

@@ -23,7 +23,7 @@ class Sound:
     most_megabytes: float = 24.0
 
 
-def write_comparison(sources: Sequence[Source], question: ComparisonSettings, sound: Sound, folder: Path) -> Comparison:
+def write_comparison(sources: Sequence[Source], settings: ComparisonSettings, sound: Sound, folder: Path) -> Comparison:
     """Compare runs and write a new folder; returns the comparison.
 
     Raises:
@@ -31,7 +31,7 @@ def write_comparison(sources: Sequence[Source], question: ComparisonSettings, so
     """
     if folder.exists():
         raise ConfigError(f"output={folder} is there already and is not written over; name a new folder")
-    comparison = compare(sources, question)
+    comparison = compare(sources, settings)
     listening = listening_of(comparison, blind=sound.blind, seed=sound.seed, most_megabytes=sound.most_megabytes)
     page = comparison_page(comparison, listening)
     folder.mkdir(parents=True, exist_ok=False)

@@ -85,8 +85,8 @@ def _headline(comparison: Comparison) -> str:
     sentence = f"{best.label} is best: {what} {figure(best.value)} {measure.unit}".rstrip()
     if best is base or best.delta is None or not base.value:
         return f"{sentence}, the baseline itself." if best is base else f"{sentence}."
-    share, side = abs(best.delta.mean / base.value), "under" if best.delta.mean < 0 else "over"
-    sentence += f", {100 * share:.1f}\N{NO-BREAK SPACE}% {side} {base.label}"
+    fraction, side = abs(best.delta.mean / base.value), "under" if best.delta.mean < 0 else "over"
+    sentence += f", {100 * fraction:.1f}\N{NO-BREAK SPACE}% {side} {base.label}"
     if best.delta.low95 is None:
         return f"{sentence}."
     return (

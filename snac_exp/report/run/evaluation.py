@@ -50,7 +50,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All of it. headline: who, by which share, and what of what, for every baseline that was measured."""
+    """All of it. headline: who, by which fraction, and what of what, for every baseline that was measured."""
 
     tables: list[Table]
     whiskers: Whiskers | None
@@ -131,11 +131,11 @@ def _headline(figures: Mapping[str, float]) -> list[tuple[str, str, str]]:
     """`head_48k`, `31 %`, `less distance above 12 kHz than interpolation`, for every baseline."""
     against = {"baseline": "plain interpolation", "baseline_noise": "interpolation plus average noise"}
     lines = []
-    for key, share in figures.items():
+    for key, fraction in figures.items():
         found = re.fullmatch(r"(.+)/lsd_high_under_(baseline|baseline_noise)", key)
         if found is not None:
-            side = "less" if share >= 0 else "more"
-            percent = f"{100 * abs(share):.0f}\N{NO-BREAK SPACE}%"
+            side = "less" if fraction >= 0 else "more"
+            percent = f"{100 * abs(fraction):.0f}\N{NO-BREAK SPACE}%"
             lines.append((found[1], percent, f"{side} distance above 12 kHz than {against[found[2]]}"))
     return lines
 

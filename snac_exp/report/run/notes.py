@@ -1,4 +1,4 @@
-"""What a run was told and what befell it: the preflight's promises, the guards, interruptions.
+"""Notes of a run: checks of the preflight, steps that guards skipped, interruptions.
 
 RUN_DIR/notes.jsonl is read where a run writes it, a line per note: `{"time", "step", "source", "level", "text"}`.
 The source is `preflight`, `guard` or another word, the level `ok`, `info`, `warning` or `error`. Other than

@@ -36,7 +36,7 @@ class Split:
 def step_split(metrics: Metrics) -> Split | None:
     """The mean of all logged steps but the first, which warms up; None if no step was timed.
 
-    Parts are the figures `speed/NAME_seconds`, or shares `speed/NAME_share` of the step where there are only those;
+    Parts are the figures `speed/NAME_seconds`, or fractions `speed/NAME_share` of the step where there are only those;
     what they leave is `other`. Means add up, other than medians.
     """
     speed = metrics.named("speed/")
@@ -50,12 +50,12 @@ def step_split(metrics: Metrics) -> Split | None:
         for name, series in speed.items()
         if name.endswith("_seconds") and name not in _NOT_PARTS
     }
-    shares = {
+    fractions = {
         name.removesuffix("_share"): _weighted(series, speed[STEP])
         for name, series in speed.items()
         if name.endswith("_share")
     }
-    parts = {name: value for name, value in (shares | seconds).items() if np.isfinite(value)}
+    parts = {name: value for name, value in (fractions | seconds).items() if np.isfinite(value)}
     rest = total - sum(parts.values())
     if rest > 0.005 * total:
         parts["compute" if len(parts) == 1 else "other"] = rest
@@ -72,8 +72,8 @@ def _mean(series: Series) -> float:
     return float(values[1:].mean() if len(values) > 1 else values.mean()) if len(values) else float("nan")
 
 
-def _weighted(share: Series, step: Series) -> float:
-    """Mean seconds of a part that is logged as a share of the step."""
-    if len(share) != len(step):
+def _weighted(fraction: Series, step: Series) -> float:
+    """Mean seconds of a part that is logged as a fraction of the step."""
+    if len(fraction) != len(step):
         return float("nan")
-    return _mean(Series(step.steps, share.values * step.values))
+    return _mean(Series(step.steps, fraction.values * step.values))

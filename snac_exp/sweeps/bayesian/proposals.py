@@ -19,7 +19,7 @@ from snac_exp.sweeps.settings import Goal
 if TYPE_CHECKING:
     from optuna import Study
 
-ATTEMPTS = 200  # draws for one trial before it counts as proved that there is nothing new; all but the first are random
+ATTEMPTS = 200  # draws for one trial before the space counts as exhausted; all but the first are random
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class Refused:
 
 
 def propose(search: Search, goal: Goal, rows: Sequence[Row], count: int, checker: JobChecker) -> list[Job | Refused]:
-    """The next trials, composed and proved, each unlike all before; fewer than `count` where there are no more."""
+    """The next trials, composed and checked, each unlike all before; fewer than `count` where there are no more."""
     study = study_of_rows(search, goal, rows)
     hashes, seen = {row.hash for row in rows}, {tuple(row.overrides) for row in rows}
     proposals: list[Job | Refused] = []
     for index in range(len(rows), len(rows) + count):
         for attempt in range(ATTEMPTS if len(seen) < size(search.space) else 0):
             varied = _ask(study, search, index, attempt)
-            item = None if tuple(varied) in seen else _proved(search, index, varied, checker)
+            item = None if tuple(varied) in seen else _checked(search, index, varied, checker)
             if item is not None and not (isinstance(item, Job) and item.hash in hashes):
                 proposals.append(item)
                 seen.add(tuple(varied))
@@ -104,7 +104,7 @@ def _withdraw(study: "Study") -> None:
     study.tell(study.trials[-1].number, state=TrialState.FAIL)
 
 
-def _proved(search: Search, index: int, varied: list[str], checker: JobChecker) -> Job | Refused:
+def _checked(search: Search, index: int, varied: list[str], checker: JobChecker) -> Job | Refused:
     try:
         return checker.check(index, [*search.fixed, *varied], varied)
     except ConfigError as error:

@@ -88,7 +88,7 @@ def drive(sweep: Sweep) -> None:
                     sweep.refuse(item.index, item.varied, item.reason)
             backend.submit(sweep, sweep.add([item for item in proposed if isinstance(item, Job)]), wait=True)
             if any(row.state in ("queued", "running") for row in sweep.refresh()):
-                return  # whoever waited for them was told not to
+                return  # waiting for them was interrupted
 
 
 def study_of(sweep: Sweep) -> "Study":

@@ -13,7 +13,7 @@ from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.sections import define_axes
 from snac_exp.tracking.wandb.file import history, rewind
 from snac_exp.tracking.wandb.key import WAYS_OUT, require_key
-from snac_exp.tracking.wandb.names import Identity
+from snac_exp.tracking.wandb.names import RunLabels
 
 CLIPS_FILE = "clips.json"  # in a folder of samples: one row of metrics per clip and signal
 _STAGING = "WANDB_DATA_DIR"
@@ -28,8 +28,8 @@ class WandbMirror:
     second time keep the figures of the first.
     """
 
-    def __init__(self, run_dir: Path, online: bool, project: str, entity: str | None, identity: Identity) -> None:
-        self._run_dir, self._online, self._identity = run_dir, online, identity
+    def __init__(self, run_dir: Path, online: bool, project: str, entity: str | None, labels: RunLabels) -> None:
+        self._run_dir, self._online, self._labels = run_dir, online, labels
         self._project, self._entity = project, entity
         self._run_id = _kept_id(run_dir)
         os.environ.setdefault("WANDB_DISABLE_WEAVE", "true")  # no advice on stderr where some library was imported
@@ -39,7 +39,7 @@ class WandbMirror:
 
     @classmethod
     def open(
-        cls, run_dir: Path, *, online: bool, project: str, entity: str | None, identity: Identity, num_lines: int
+        cls, run_dir: Path, *, online: bool, project: str, entity: str | None, labels: RunLabels, num_lines: int
     ) -> "WandbMirror":
         """Start or continue the W&B run of a run folder, whose metrics.jsonl has `num_lines` lines by now.
 
@@ -49,7 +49,7 @@ class WandbMirror:
             ConfigError: `online` without a key, or W&B refuses the run.
         """
         require_key("online" if online else "offline")
-        mirror = cls(run_dir, online, project, entity, identity)
+        mirror = cls(run_dir, online, project, entity, labels)
         mirror._start(num_lines)
         return mirror
 
@@ -64,7 +64,7 @@ class WandbMirror:
             os.environ[_STAGING] = str(RunFolder(self._run_dir).wandb / "data")
         import wandb
 
-        about = self._identity
+        about = self._labels
         try:
             self._run = wandb.init(
                 mode="online" if self._online else "offline",
@@ -131,7 +131,7 @@ class WandbMirror:
         self._run.log_artifact(artifact, aliases=list(line["aliases"]))
 
 
-def _settings(identity: Identity) -> Any:
+def _settings(labels: RunLabels) -> Any:
     """Quiet, and without W&B's own look at the code: it would describe the folder one stands in."""
     import wandb
 
@@ -141,7 +141,7 @@ def _settings(identity: Identity) -> Any:
         save_code=False,
         disable_code=True,
         disable_git=True,
-        git_commit=identity.config.get("code", {}).get("commit"),
+        git_commit=labels.config.get("code", {}).get("commit"),
         x_disable_stats=True,
     )
 

@@ -13,7 +13,7 @@ MAX_TAG_LENGTH = 64  # W&B refuses longer ones
 
 
 @dataclass(frozen=True)
-class Identity:
+class RunLabels:
     """What W&B shows of a run beside its figures.
 
     group: the sweep's NAME/TIME-HASH, so that a sweep folds into one line; None for a run of its own.
@@ -27,12 +27,12 @@ class Identity:
     config: dict[str, Any]
 
 
-def identity_of(values: Mapping[str, Any], run_dir: Path, verb: str = "train") -> Identity:
-    """The identity of a run with the resolved config `values` in its folder."""
+def labels_of(values: Mapping[str, Any], run_dir: Path, verb: str = "train") -> RunLabels:
+    """The labels of a run with the resolved config `values` in its folder."""
     run_dir = Path(run_dir).resolve()
     group = f"{run_dir.parent.parent.name}/{run_dir.parent.name}" if SweepFolder(run_dir.parent).exists else None
     config = dict(values) | {"code": code_version().as_dict()}
-    return Identity(f"{values['name']}/{run_dir.name}", group, verb, tags_of(values), config)
+    return RunLabels(f"{values['name']}/{run_dir.name}", group, verb, tags_of(values), config)
 
 
 def tags_of(values: Mapping[str, Any]) -> list[str]:

@@ -33,7 +33,7 @@ class Options:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, judge and split all files below `input`."""
+    """Measure, accept or reject, and split all files below `input`."""
     options = structure(Options, resolved(compose_config("prepare", hydra_overrides(arguments))))
     from snac_exp.data.prepared.prepare import prepare
 

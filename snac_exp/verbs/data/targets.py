@@ -23,7 +23,7 @@ from snac_exp.errors import ConfigError
 
 @dataclass(frozen=True)
 class Shard:
-    """Which share of the work."""
+    """Which part of the work."""
 
     index: int
     count: int

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     runs = runs_of(folders)
     output = _output(options.output, runs.sources)
     sound = Sound(options.blind, options.seed, options.max_megabytes)
-    comparison = write_comparison(runs.sources, _question(options, runs), sound, output)
+    comparison = write_comparison(runs.sources, _settings(options, runs), sound, output)
     print(markdown_table(comparison))
     print(f"\npage: {output / PAGE_FILE}")
     if slot is not None:
@@ -68,7 +68,7 @@ def _typed(argument: str) -> str:
     return f"{key}={quoted(unquoted(value))}" if key in _PATH_KEYS and value not in ("", "null") else argument
 
 
-def _question(options: Options, runs: RunList) -> ComparisonSettings:
+def _settings(options: Options, runs: RunList) -> ComparisonSettings:
     """What the command line asks, and where it does not, what the sweep asks."""
     asked = runs.sweep
     metric = options.metric or (asked.metric if asked is not None else None)

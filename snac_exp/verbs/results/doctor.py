@@ -1,11 +1,11 @@
-"""Look a checkpoint over: values, weight norm, optimizer moments, averages, codebooks, losses; and what to go back to.
+"""Examine a checkpoint: values, weight norm, optimizer moments, averages, codebooks, losses; and what to go back to.
 
 usage: snac-exp doctor CHECKPOINT|RUN [against=OTHER] [format=table|json]
 
 Opens checkpoints of this program and plain state dicts (torch or safetensors); files that would run code are refused.
 Exit status: 0 healthy, 1 not, 2 there is nothing to look at.
 
-What is judged from what: values and weight norm from the tensors; growth and frozen parts against the run's oldest
+What is concluded from what: values and weight norm from the tensors; growth and frozen parts against the run's oldest
 checkpoint, where it is kept; moments from the optimizer's state, against what AdamW can have; averages against the
 weights; codebooks from the codes that validation counted (if ten per entry), from entries that no gradient reached in a
 thousand steps, and from entries of equal direction; a divergence from metrics.jsonl and status.json. The last good

@@ -1,10 +1,10 @@
-"""Prove a recipe's promises on the real data, train nothing.
+"""Check a recipe on the real data, train nothing.
 
 usage: snac-exp check [the overrides of train.py]
 
 Loads codec and data, prints plan and parameter groups, and runs the preflight of training: the heads start where the
 recipe says, codes and audio line up at the start and at the end of utterances, cached codes come back when encoded
-again. Exit status 0 when every promise holds, 2 with the reason when one does not.
+again. Exit status 0 when every check passes, 2 with the reason when one does not.
 """
 
 from collections.abc import Sequence
@@ -27,5 +27,5 @@ def main(arguments: Sequence[str]) -> int:
     console.print(epoch_table(plan), group_table(experiment, setup.groups))
     console.print(f"{setup.data_module.described()}, {plan.num_steps(setup.data_module.num_items)} steps")
     setup.evaluator.preflight(console.print)
-    console.print("all promises hold")
+    console.print("all checks passed")
     return 0
