@@ -92,7 +92,7 @@ def test_verbs_about_folders_name_what_is_wrong(tmp_path: Path) -> None:
             cli.run(arguments)
 
 
-def test_codes_are_cached_in_shares(corpus_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_codes_are_cached_in_shards(corpus_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cached = tmp_path / "codes"
     shares = [f"data={corpus_dir / 'prepared'}", f"output={cached}", "codec=demo", "rows_per_shard=10", "shard.count=2"]
     places = [f"output_dir={tmp_path}", "hydra/launcher=local_processes", "hydra.launcher.processes=2"]
