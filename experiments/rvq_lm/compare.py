@@ -26,7 +26,7 @@ from snac_exp.config.seeding import derive_seed
 from snac_exp.data.codes.cache import cache_codes
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.data.prepared.prepare import prepare
-from snac_exp.data.tokens.baseline import unigram_figures
+from snac_exp.data.tokens.baseline import unigram_metrics
 from snac_exp.data.tokens.sources import CodeCacheTokens, TokenSplits
 from snac_exp.data.tokens.windows import WindowSampler
 from snac_exp.lm.frames import FrameLayout
@@ -88,7 +88,7 @@ def main() -> None:
                     f"{key}: {results[key]['bits_per_second']:.1f} bits/s, {results[key]['seconds']:.0f} s", flush=True
                 )
     coarse = corpora["coarse"]
-    results["unigram"] = unigram_figures(coarse, coarse.validation_specs(window_frames(coarse.layout, args), 0))
+    results["unigram"] = unigram_metrics(coarse, coarse.validation_specs(window_frames(coarse.layout, args), 0))
     write_json(results_path, results)
     print("\n".join(table(results, list(arms), args.seeds)))
 

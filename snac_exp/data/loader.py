@@ -42,7 +42,7 @@ def make_loader(
 
 
 class QuietStart(DataLoader[Any]):
-    """A DataLoader whose workers are born deaf to SIGTERM: one that comes before they are ready must not end them.
+    """A DataLoader whose workers start with SIGTERM blocked until their handler is installed.
 
     Without workers a thread of this process reads one batch ahead.
     """

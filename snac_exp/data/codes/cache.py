@@ -102,12 +102,10 @@ def cache_codes(
     with exact_float32(), display("cache-codes", sum(map(len, todo.values()))) as advance:
         done = encode_all(work, manifest, codec, torch.device(device), num_readers, advance)
         for i, results in itertools.groupby(done, key=lambda result: result[0].shard):
-            rejected += write_shard(
-                output_dir, i, len(shards), identity, dict(_by_path(results)), todo[i], provenance(device)
-            )
+            found, made_on = dict(_by_path(results)), provenance(device)
+            rejected += write_shard(output_dir, i, len(shards), identity, found, todo[i], made_on)
     write_rejected(output_dir)
-    rejected_paths = {row.path for row in rejected}
-    cached = [row for rows in todo.values() for row in rows if row.path not in rejected_paths]
+    cached = _without([row for rows in todo.values() for row in rows], rejected)
     return CacheSummary(
         output_dir=output_dir,
         num_shards=len(mine),
@@ -117,6 +115,11 @@ def cache_codes(
         audio_seconds=sum(row.seconds for row in cached),
         wall_seconds=time.monotonic() - started,
     )
+
+
+def _without(rows: list[ManifestRow], rejected: list[Rejection]) -> list[ManifestRow]:
+    paths = {row.path for row in rejected}
+    return [row for row in rows if row.path not in paths]
 
 
 def joined(summaries: Sequence[CacheSummary]) -> CacheSummary:

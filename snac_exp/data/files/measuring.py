@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from snac_exp.data.files.scan import FileFacts, find_audio, measure, stamp
+from snac_exp.data.files.scan import FileMeasurement, find_audio, measure, stamp
 from snac_exp.errors import DataError
 from snac_exp.system.progress import progress_display
 
@@ -21,24 +21,24 @@ FILES_PER_TASK = 16
 MEASURING_RULES = 2  # since when files are measured by decoding them, levels of all channels included
 
 
-def measure_all(input_dir: Path, output_dir: Path, num_workers: int | None) -> tuple[list[FileFacts], int]:
-    """Facts of all files in the order of their paths, and how many were known from before."""
+def measure_all(input_dir: Path, output_dir: Path, num_workers: int | None) -> tuple[list[FileMeasurement], int]:
+    """Measurements of all files in the order of their paths, and how many were known from before."""
     paths = find_audio(input_dir, skip=output_dir)
     if not paths:
         raise DataError(f"{input_dir}: no audio files below it (wav, flac, ogg, opus, mp3, aiff)")
     known = _read_journal(output_dir / JOURNAL_NAME, input_dir)
-    facts = {path: known[path] for path in paths if path in known and _unchanged(input_dir, known[path])}
-    num_known = len(facts)
-    unknown = [path for path in paths if path not in facts]
+    measurements = {path: known[path] for path in paths if path in known and _unchanged(input_dir, known[path])}
+    num_known = len(measurements)
+    unknown = [path for path in paths if path not in measurements]
     with _journal(output_dir / JOURNAL_NAME, input_dir) as write, progress_display("prepare", len(unknown)) as advance:
-        for fact in _measure_in_parallel(input_dir, unknown, num_workers):
-            facts[fact.path] = fact
-            write(fact)
+        for measured in _measure_in_parallel(input_dir, unknown, num_workers):
+            measurements[measured.path] = measured
+            write(measured)
             advance(1, "")
-    return [facts[path] for path in paths], num_known
+    return [measurements[path] for path in paths], num_known
 
 
-def _measure_in_parallel(input_dir: Path, paths: list[str], num_workers: int | None) -> Iterator[FileFacts]:
+def _measure_in_parallel(input_dir: Path, paths: list[str], num_workers: int | None) -> Iterator[FileMeasurement]:
     task = partial(measure, input_dir)
     num_workers = min(num_workers or os.cpu_count() or 1, len(paths) // FILES_PER_TASK)
     if num_workers < 2:
@@ -57,12 +57,12 @@ def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _unchanged(input_dir: Path, fact: FileFacts) -> bool:
-    return stamp(input_dir / fact.path) == (fact.size_bytes, fact.mtime_ns)
+def _unchanged(input_dir: Path, measured: FileMeasurement) -> bool:
+    return stamp(input_dir / measured.path) == (measured.size_bytes, measured.mtime_ns)
 
 
-def _read_journal(path: Path, input_dir: Path) -> dict[str, FileFacts]:
-    """Facts of earlier runs; a last line cut off by a kill is left out, so its file is read again."""
+def _read_journal(path: Path, input_dir: Path) -> dict[str, FileMeasurement]:
+    """Measurements of earlier runs; a last line cut off by a kill is left out, so its file is read again."""
     if not path.exists():
         return {}
     lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")[:-1]
@@ -74,22 +74,22 @@ def _read_journal(path: Path, input_dir: Path) -> dict[str, FileFacts]:
     if header != _header(input_dir):
         path.unlink()  # measured by other rules: every file is read again
         return {}
-    facts = (_fact_of(json.loads(line)) for line in lines[1:])
-    return {fact.path: fact for fact in facts}
+    measurements = (_measurement_of(json.loads(line)) for line in lines[1:])
+    return {measured.path: measured for measured in measurements}
 
 
 def _header(input_dir: Path) -> dict[str, Any]:
     return {"input": str(input_dir), "rules": MEASURING_RULES}
 
 
-def _fact_of(stored: dict[str, Any]) -> FileFacts:
+def _measurement_of(stored: dict[str, Any]) -> FileMeasurement:
     problem = stored["problem"]
-    return FileFacts(**{**stored, "problem": None if problem is None else tuple(problem)})
+    return FileMeasurement(**{**stored, "problem": None if problem is None else tuple(problem)})
 
 
 @contextmanager
-def _journal(path: Path, input_dir: Path) -> Iterator[Callable[[FileFacts], None]]:
-    """Yield `write(facts)`, which appends one line that survives a kill right after it."""
+def _journal(path: Path, input_dir: Path) -> Iterator[Callable[[FileMeasurement], None]]:
+    """Yield `write(measurements)`, which appends one line that survives a kill right after it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+b") as file:
         if file.tell() == 0:
@@ -97,8 +97,8 @@ def _journal(path: Path, input_dir: Path) -> Iterator[Callable[[FileFacts], None
         else:
             _cut_partial_line(file)
 
-        def write(fact: FileFacts) -> None:
-            file.write(_line(asdict(fact)))
+        def write(measured: FileMeasurement) -> None:
+            file.write(_line(asdict(measured)))
             file.flush()
 
         yield write

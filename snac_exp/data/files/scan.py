@@ -1,4 +1,4 @@
-"""Find audio files below a folder and measure each one; nothing is judged here.
+"""Find audio files below a folder and measure each one; nothing is accepted or rejected here.
 
 This module imports no torch: the worker processes of `prepare` start in a fraction of a second.
 """
@@ -16,7 +16,7 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".
 
 
 @dataclass(frozen=True, slots=True)
-class FileFacts:
+class FileMeasurement:
     """What decoding a file from start to end tells. `error` is null for a file that is whole.
 
     problem: kind and reason why audio of these levels cannot be used, whatever the settings.
@@ -70,8 +70,8 @@ def stamp(path: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def measure(input_dir: Path, relative: str) -> FileFacts:
-    """Read one file from start to end, in blocks, and say what it is; errors become part of the facts."""
+def measure(input_dir: Path, relative: str) -> FileMeasurement:
+    """Read one file from start to end, in blocks, and say what it is; errors become part of the measurements."""
     path = input_dir / relative
     size_bytes, mtime_ns = stamp(path)
     try:
@@ -79,8 +79,8 @@ def measure(input_dir: Path, relative: str) -> FileFacts:
             sha1 = hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
         info, levels = measure_audio(path)
     except (DataError, OSError) as error:
-        return FileFacts(relative, size_bytes, mtime_ns, error=str(error).removeprefix(f"{path}: "))
-    return FileFacts(
+        return FileMeasurement(relative, size_bytes, mtime_ns, error=str(error).removeprefix(f"{path}: "))
+    return FileMeasurement(
         path=relative,
         size_bytes=size_bytes,
         mtime_ns=mtime_ns,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from snac_exp.data.files.measuring import measure_all
-from snac_exp.data.files.scan import FileFacts
+from snac_exp.data.files.scan import FileMeasurement
 from snac_exp.data.prepared.manifest import MANIFEST_NAME, REJECTED_NAME, Manifest, ManifestRow
 from snac_exp.data.prepared.split import draw_validation, match_speakers, speaker_of
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, write_rejections
@@ -85,12 +85,12 @@ def prepare(
     if not input_dir.is_dir():
         raise DataError(f"{input_dir}: no such folder; input= names the folder of audio")
     _refuse_other_output(output_dir, input_dir, settings)
-    facts, num_known = measure_all(input_dir, output_dir, num_workers)
-    usable, rejected = _separated(facts, settings)
+    measurements, num_known = measure_all(input_dir, output_dir, num_workers)
+    usable, rejected = _separated(measurements, settings)
     rows = _split(usable, settings, input_dir, rejected)
     write_rejections(output_dir / REJECTED_NAME, rejected)
     Manifest(input_dir, _as_json(settings), rows).write(output_dir / MANIFEST_NAME)
-    return _summary(output_dir, len(facts), num_known, rows, rejected)
+    return _summary(output_dir, len(measurements), num_known, rows, rejected)
 
 
 def _check_settings(settings: PrepareSettings) -> None:
@@ -115,34 +115,36 @@ def _refuse_other_output(output_dir: Path, input_dir: Path, settings: PrepareSet
         )
 
 
-def _separated(facts: list[FileFacts], settings: PrepareSettings) -> tuple[list[FileFacts], list[Rejection]]:
+def _separated(
+    measurements: list[FileMeasurement], settings: PrepareSettings
+) -> tuple[list[FileMeasurement], list[Rejection]]:
     """Usable files and rejected ones, the latter with the first reason that holds."""
-    usable: dict[str, FileFacts] = {}
+    usable: dict[str, FileMeasurement] = {}
     rejected = []
-    for fact in facts:
-        verdict = _verdict(fact, settings)
-        if verdict is None and fact.sha1 in usable:
-            verdict = ("duplicate", f"duplicate of {usable[fact.sha1].path}")
+    for measured in measurements:
+        verdict = _verdict(measured, settings)
+        if verdict is None and measured.sha1 in usable:
+            verdict = ("duplicate", f"duplicate of {usable[measured.sha1].path}")
         if verdict is None:
-            usable[fact.sha1] = fact
+            usable[measured.sha1] = measured
         else:
-            rejected.append(Rejection(_printable(fact.path), *verdict))
+            rejected.append(Rejection(_printable(measured.path), *verdict))
     return list(usable.values()), rejected
 
 
-def _verdict(fact: FileFacts, settings: PrepareSettings) -> tuple[str, str] | None:
-    if _printable(fact.path) != fact.path:
+def _verdict(measured: FileMeasurement, settings: PrepareSettings) -> tuple[str, str] | None:
+    if _printable(measured.path) != measured.path:
         return "file_name", "the name is not valid UTF-8; rename the file"
-    if fact.error is not None:
-        return "unreadable", fact.error
-    if fact.num_samples == 0:
+    if measured.error is not None:
+        return "unreadable", measured.error
+    if measured.num_samples == 0:
         return "empty", "no samples"
-    if fact.problem is not None:
-        return fact.problem
-    if fact.seconds < settings.min_seconds:
-        return "too_short", f"{fact.seconds:.4f} s, less than min_seconds={settings.min_seconds}"
-    if fact.peak < 10 ** (settings.silence_db / 20):
-        return "silent", f"peak of the mono mix {fact.peak:.2e}, below silence_db={settings.silence_db}"
+    if measured.problem is not None:
+        return measured.problem
+    if measured.seconds < settings.min_seconds:
+        return "too_short", f"{measured.seconds:.4f} s, less than min_seconds={settings.min_seconds}"
+    if measured.peak < 10 ** (settings.silence_db / 20):
+        return "silent", f"peak of the mono mix {measured.peak:.2e}, below silence_db={settings.silence_db}"
     return None
 
 
@@ -152,39 +154,40 @@ def _printable(path: str) -> str:
 
 
 def _split(
-    usable: list[FileFacts], settings: PrepareSettings, input_dir: Path, rejected: list[Rejection]
+    usable: list[FileMeasurement], settings: PrepareSettings, input_dir: Path, rejected: list[Rejection]
 ) -> list[ManifestRow]:
     if not usable:
         raise DataError(
             f"{input_dir}: none of {len(rejected)} files is usable ({count_kinds(rejected)}), "
             f"first: {rejected[0].reason}"
         )
-    speakers = {fact.path: speaker_of(fact.path, settings.speaker_level) for fact in usable}
+    speakers = {measured.path: speaker_of(measured.path, settings.speaker_level) for measured in usable}
     by_speaker = settings.split == "speaker" or settings.validation_speakers is not None
-    groups = speakers if by_speaker else {fact.path: fact.path for fact in usable}
+    groups = speakers if by_speaker else {measured.path: measured.path for measured in usable}
     seconds: Counter[str] = Counter()
-    for fact in usable:
-        seconds[groups[fact.path]] += fact.seconds  # type: ignore[assignment]
+    for measured in usable:
+        seconds[groups[measured.path]] += measured.seconds  # type: ignore[assignment]
     if settings.validation_speakers is not None:
         validation = match_speakers(list(seconds), settings.validation_speakers)
     else:
         validation = draw_validation(seconds, settings.train_ratio, settings.seed)
     return [
-        _row(fact, "validation" if groups[fact.path] in validation else "train", speakers[fact.path]) for fact in usable
+        _row(measured, "validation" if groups[measured.path] in validation else "train", speakers[measured.path])
+        for measured in usable
     ]
 
 
-def _row(fact: FileFacts, split: str, speaker: str) -> ManifestRow:
+def _row(measured: FileMeasurement, split: str, speaker: str) -> ManifestRow:
     return ManifestRow(
-        path=fact.path,
+        path=measured.path,
         split=split,
         speaker=speaker,
-        seconds=fact.seconds,
-        rate=fact.rate,
-        channels=fact.channels,
-        num_samples=fact.num_samples,
-        sha1=fact.sha1,
-        peak=fact.peak,
+        seconds=measured.seconds,
+        rate=measured.rate,
+        channels=measured.channels,
+        num_samples=measured.num_samples,
+        sha1=measured.sha1,
+        peak=measured.peak,
     )
 
 

@@ -11,23 +11,23 @@ from snac_exp.data.tokens.windows import WindowSpec
 Counts = npt.NDArray[np.float64]
 
 
-def unigram_figures(corpus: TokenSplits, specs: list[WindowSpec]) -> dict[str, float]:
-    """Figures over the windows `specs` of the validation files, from counts of the training files plus one each.
+def unigram_metrics(splits: TokenSplits, specs: list[WindowSpec]) -> dict[str, float]:
+    """Metrics over the windows `specs` of the validation files, from counts of the training files plus one each.
 
     Returns:
         `codebook_K/cross_entropy` in nats per token and `bits_per_second` of audio.
     """
-    layout = corpus.layout
+    layout = splits.layout
     counts = np.zeros((layout.num_codebooks, max(layout.vocab_sizes)))
     for codebook, size in zip(layout.codebooks, layout.vocab_sizes, strict=True):
         counts[codebook, :size] = 1  # so that a token that never came is possible
-    for file in corpus.train.files.tolist():
-        _add(counts, corpus, file, 0, int(corpus.train.source.lengths[file]))
+    for file in splits.train.files.tolist():
+        _add(counts, splits, file, 0, int(splits.train.source.lengths[file]))
     nats = -np.log(np.maximum(counts / counts.sum(1, keepdims=True), np.finfo(np.float64).tiny))
     found = np.zeros_like(counts)
     for spec in specs:
-        left = int(corpus.train.source.lengths[spec.file]) - spec.start
-        _add(found, corpus, spec.file, spec.start, min(left, spec.num_frames))
+        left = int(splits.train.source.lengths[spec.file]) - spec.start
+        _add(found, splits, spec.file, spec.start, min(left, spec.num_frames))
     values = {
         f"codebook_{k}/cross_entropy": float((found[k] * nats[k]).sum() / found[k].sum()) for k in range(len(found))
     }
@@ -35,9 +35,9 @@ def unigram_figures(corpus: TokenSplits, specs: list[WindowSpec]) -> dict[str, f
     return values | {"bits_per_second": per_token / math.log(2) * layout.tokens_per_second}
 
 
-def _add(counts: Counts, corpus: TokenSplits, file: int, start: int, num_frames: int) -> None:
+def _add(counts: Counts, splits: TokenSplits, file: int, start: int, num_frames: int) -> None:
     """Count the new tokens of some frames; a slower stream's repeated ones are not new."""
-    layout = corpus.layout
-    frames = corpus.train.source.read(file, start, num_frames)
+    layout = splits.layout
+    frames = splits.train.source.read(file, start, num_frames)
     for stream, (codebook, period) in enumerate(zip(layout.codebooks, layout.periods, strict=True)):
         counts[codebook] += np.bincount(frames[::period, stream], minlength=counts.shape[1])

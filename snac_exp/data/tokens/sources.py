@@ -74,7 +74,7 @@ class NpqTokens:
             files = files.as_layout(layout_of_codec(files.layout, codec, str(files.folder)))
         val_list = Path(self.val_list).expanduser() if self.val_list is not None else None
         train, validation = split_files(files.paths, files.lengths, self.train_ratio, seed, val_list)
-        return _corpus(files, train, validation, files.rejected, self.step_ratio, self.max_validation_windows)
+        return _splits_of(files, train, validation, files.rejected, self.step_ratio, self.max_validation_windows)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class CodeCacheTokens:
                 raise DataError(f"{self.cache_dir}: no {split} rows; prepare the folder with another train_ratio")
         # One source for both splits, so that a window names its file in the whole cache.
         source = CachedTokens(table, np.arange(len(table)), self.frames)
-        return _corpus(source, rows["train"], rows["validation"], (), self.step_ratio, self.max_validation_windows)
+        return _splits_of(source, rows["train"], rows["validation"], (), self.step_ratio, self.max_validation_windows)
 
 
 def layout_of_codec(layout: FrameLayout, codec: "LoadedCodec", where: str) -> FrameLayout:
@@ -127,7 +127,7 @@ def layout_of_codec(layout: FrameLayout, codec: "LoadedCodec", where: str) -> Fr
     )
 
 
-def _corpus(
+def _splits_of(
     source: TokenSource,
     train: Int64Array,
     validation: Int64Array,

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from snac_exp.config.schema import Experiment
-from snac_exp.data.tokens.baseline import unigram_figures
+from snac_exp.data.tokens.baseline import unigram_metrics
 from snac_exp.data.tokens.codecs import TokenCodec
 from snac_exp.data.tokens.sources import TokenSplits
 from snac_exp.data.tokens.windows import WindowSpec
@@ -70,7 +70,7 @@ class TokenEvaluator(Evaluator):
         """The final figures beside those of a model that knows how often each token comes, and no more."""
         final = self.validate(fabric)
         specs = self._specs()
-        baseline = unigram_figures(self.splits, specs)
+        baseline = unigram_metrics(self.splits, specs)
         path = folder.summary
         write_json(path, {"task": "rvq_lm", "validation": final, "unigram": baseline, "num_windows": len(specs)})
         ours, known = final["bits_per_second"], baseline["bits_per_second"]

@@ -192,7 +192,7 @@ def test_a_killed_run_is_taken_up_where_it_stopped(tmp_path: Path, monkeypatch: 
     measured: list[str] = []
     measure = scan.measure
 
-    def measure_ten(folder: Path, path: str) -> scan.FileFacts:
+    def measure_ten(folder: Path, path: str) -> scan.FileMeasurement:
         if len(measured) == 10:
             raise KeyboardInterrupt
         measured.append(path)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from snac_exp.codec.geometry import Geometry
-from snac_exp.data.tokens.baseline import unigram_figures
+from snac_exp.data.tokens.baseline import unigram_metrics
 from snac_exp.data.tokens.batch import CurrentBatches, TokenWindows, make_window_loader
 from snac_exp.data.tokens.files import NpqFiles
 from snac_exp.data.tokens.npq import write_npq
@@ -102,6 +102,6 @@ def test_the_baseline_is_the_cross_entropy_of_counted_frequencies(vocab: tuple[i
         scored = np.concatenate([source.read(int(file), 0, 30)[:, k] for file in corpus.validation.files])
         share = [(np.count_nonzero(seen == token) + 1) / (len(seen) + size) for token in range(size)]
         nats.append(-np.mean([math.log(share[token]) for token in scored]))
-    values = unigram_figures(corpus, corpus.validation_specs(8, 0))
+    values = unigram_metrics(corpus, corpus.validation_specs(8, 0))
     assert [values[f"codebook_{k}/cross_entropy"] for k in range(2)] == pytest.approx(nats)
     assert values["bits_per_second"] == pytest.approx(sum(nats) / math.log(2) * 50.0)
