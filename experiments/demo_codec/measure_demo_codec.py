@@ -1,4 +1,4 @@
-"""Measure a codec on the demo's validation voices: STOI beside a noise vocoder, and the use of its codebooks.
+"""Metric a codec on the demo's validation voices: STOI beside a noise vocoder, and the use of its codebooks.
 
 python experiments/demo_codec/measure_demo_codec.py snac_exp/assets/demo_codec
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from snac_exp.config.seeding import derive_seed
 from snac_exp.data.demo.speech import SAMPLE_RATE, synthesize_utterance, voices
-from snac_exp.metrics.functions import stoi
+from snac_exp.metrics.waveform.stoi import stoi
 from snac_exp.system.torchaudio import functional as F_audio
 
 RATE, HOP = 24_000, 512

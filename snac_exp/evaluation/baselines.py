@@ -8,7 +8,7 @@ from torch import Tensor
 
 from snac_exp.codec.interpolation import interpolate2x
 from snac_exp.errors import DataError
-from snac_exp.metrics.functions import FLOOR_DB, HIGH_BANDS, high_band_power, power_spectrogram
+from snac_exp.metrics.spectra import FLOOR_DB, HIGH_BANDS, high_band_power, power_spectrogram
 
 NOISE_FIT_UTTERANCES = 200
 """Training utterances that the mean spectrum is taken of, evenly spread."""
@@ -44,7 +44,7 @@ class MeanSpectrumNoise:
 
     @classmethod
     def fitted(cls, waveforms: Iterable[Tensor]) -> "MeanSpectrumNoise":
-        """Measure 48 kHz training audio, an iterable of (N,); every active frame counts the same.
+        """Metric 48 kHz training audio, an iterable of (N,); every active frame counts the same.
 
         Raises:
             DataError: all of it is silent, or there is none.

@@ -9,7 +9,7 @@ from snac_exp.errors import ConfigError, DataError
 from snac_exp.evaluation.evaluate import comparable
 from snac_exp.evaluation.figures import Difference, by_output, differences
 from snac_exp.evaluation.folder import Evaluation
-from snac_exp.evaluation.tables import Grid, arrow, cell
+from snac_exp.evaluation.tables import Grid, cell, heading
 from snac_exp.release.files.job import refuse_existing
 from snac_exp.system.files import write_json, write_text
 
@@ -37,10 +37,10 @@ class Comparison:
             "after": self.after,
             "utterances": self.num_utterances,
             "outputs": {
-                name: {item.measure.name: item.to_json() for item in items} for name, items in self.outputs.items()
+                name: {item.metric.name: item.to_json() for item in items} for name, items in self.outputs.items()
             },
             "outside": {
-                name: [item.measure.name for item in items if item.verdict is not None]
+                name: [item.metric.name for item in items if item.verdict is not None]
                 for name, items in self.outputs.items()
             },
             "notes": self.notes,
@@ -64,9 +64,9 @@ class Comparison:
     def _grid(self, name: str, items: list[Difference]) -> Grid:
         rows = []
         for item in items:
-            means = (item.measure.text(value) for value in (item.before, item.after))
-            change = cell(item.measure, item.change, signed=True)
-            rows.append([arrow(item.measure), *means, change, str(item.change.num), item.verdict or "within"])
+            means = (item.metric.text(value) for value in (item.before, item.after))
+            change = cell(item.metric, item.change, signed=True)
+            rows.append([heading(item.metric), *means, change, str(item.change.num), item.verdict or "within"])
         title = f"{name}: {self.after} against {self.before}, {self.num_utterances} utterances, paired"
         return Grid(title, ["", "before", "after", "difference [95 %]", "num", "verdict"], rows)
 

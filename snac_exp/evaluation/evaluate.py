@@ -1,4 +1,4 @@
-"""One fair evaluation: every system on the same utterances, in the same measures, with the same draws."""
+"""One fair evaluation: every system on the same utterances, in the same metrics, with the same draws."""
 
 import time
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from snac_exp.evaluation.baselines import NOISE_FIT_UTTERANCES, MeanSpectrumNois
 from snac_exp.evaluation.folder import Done, EvaluationFolder, Row
 from snac_exp.evaluation.systems import Output, System, add_baselines, cut
 from snac_exp.evaluation.utterances import Selection, Utterance, utterances_digest, wide_band_audio
-from snac_exp.metrics.functions import default_n_ffts
-from snac_exp.metrics.table import MEASURES_VERSION, PESQ, RATES, WIDE_RATE, measured, missing_measures
+from snac_exp.metrics.spectra import default_n_ffts
+from snac_exp.metrics.table import METRICS_VERSION, RATES, WIDE_RATE, measured, missing_metrics
 from snac_exp.system import torchaudio as torchaudio_shim
 from snac_exp.system.environment import device_name
 from snac_exp.system.progress import progress_display
@@ -47,9 +47,9 @@ class Protocol:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
-            "measures_version": MEASURES_VERSION,
+            "measures_version": METRICS_VERSION,
             "n_ffts": {str(rate): list(default_n_ffts(rate)) for rate in self.rates},
-            "missing": missing_measures(),
+            "missing": missing_metrics(),
             "seed": self.seed,
             "baselines": list(self.baselines),
             **self.selection.to_json(),
@@ -57,7 +57,7 @@ class Protocol:
 
 
 def comparable(protocol: dict[str, Any]) -> dict[str, Any]:
-    """The part of a protocol that decides what a figure of an utterance means."""
+    """The part of a protocol that decides what a value of an utterance means."""
     return {key: protocol.get(key) for key in ("measures_version", "max_seconds", "target_dir", "wide_band")}
 
 
@@ -77,7 +77,10 @@ def identity_of(
             "snac_exp": __version__,
             "torch": str(torch.__version__),
             "torchaudio": str(torchaudio_shim.__version__),
-            **{package: version(package) for package in (*PACKAGES, *([] if PESQ in missing_measures() else ["pesq"]))},
+            **{
+                package: version(package)
+                for package in (*PACKAGES, *([] if "pesq_wb" in missing_metrics() else ["pesq"]))
+            },
         },
         "device": device_name(device),
     }
@@ -105,9 +108,9 @@ def evaluate(
     noise: MeanSpectrumNoise | None,
     folder: EvaluationFolder,
 ) -> list[Done]:
-    """Measure what is not measured yet; returns all utterances in order.
+    """Metric what is not measured yet; returns all utterances in order.
 
-    One utterance is in memory at a time. Measures are taken on the CPU wherever the codec runs, so they do not depend
+    One utterance is in memory at a time. Metrics are computed on the CPU wherever the codec runs, so they do not depend
     on it.
 
     Raises:
@@ -139,7 +142,6 @@ def _done(system: System, utterance: Utterance, protocol: Protocol, noise: MeanS
                 cut(output, reference, utterance.row.path),
                 output.rate,
                 native_high_band=utterance.native_high_band,
-                with_pesq=PESQ not in missing_measures(),
             )
             rows.append(_facts(utterance, name, output) | scores)
     return Done(utterance.row.path, rows, utterance.seconds, produced.encode_seconds, produced.decode_seconds)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snac_exp.errors import ConfigError, DataError
-from snac_exp.metrics.table import Measure
+from snac_exp.metrics.metric import Metric
 from snac_exp.release.files.job import JOB_FILE, Job
 from snac_exp.system.files import atomic_path, read_json, write_json, write_text
 
@@ -26,7 +26,7 @@ FILES_NAME, SUMMARY_NAME, TABLE_NAME, SPEED_NAME = "files.parquet", "summary.jso
 PROGRESS_NAME = "progress.jsonl"
 
 Row = dict[str, Any]
-"""One output of one utterance; see `FIELDS` and the measures."""
+"""One output of one utterance; see `FIELDS` and `snac_exp.metrics.table`."""
 
 FIELDS = [
     ("path", pa.string()),  # of the file, relative to the folder of audio
@@ -79,13 +79,13 @@ class EvaluationFolder:
     def finish(
         self,
         rows: Sequence[Row],
-        measures: Sequence[Measure],
+        metrics: Sequence[Metric],
         summary: Mapping[str, Any],
         table: str,
         speed: Mapping[str, Any],
     ) -> None:
         """Write what people read; each file is whole or absent."""
-        schema = pa.schema([*FIELDS, *((measure.name, pa.float64()) for measure in measures)])
+        schema = pa.schema([*FIELDS, *((metric.name, pa.float64()) for metric in metrics)])
         with atomic_path(self.path / FILES_NAME) as temporary:
             pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")
         write_json(self.path / SPEED_NAME, dict(speed))

@@ -9,9 +9,10 @@ from snac_exp.evaluation.evaluate import Protocol
 from snac_exp.evaluation.figures import Difference, by_output, differences, estimates
 from snac_exp.evaluation.folder import Row
 from snac_exp.evaluation.systems import BASELINE, BASELINE_NOISE, System
-from snac_exp.evaluation.tables import ABSENT, Grid, arrow, cell
+from snac_exp.evaluation.tables import ABSENT, Grid, cell, heading
 from snac_exp.evaluation.utterances import Utterance
-from snac_exp.metrics.table import MEASURES, WIDE_RATE, Measure, missing_measures
+from snac_exp.metrics.metric import Metric
+from snac_exp.metrics.table import METRICS, WIDE_RATE, missing_metrics
 from snac_exp.release.files.audio import rate_label
 
 FEW = 20
@@ -48,9 +49,9 @@ class Report:
             "utterances": self._counts(),
             "outputs": outputs,
             "against": {
-                name: {item.measure.name: item.to_json() for item in items} for name, items in self._against().items()
+                name: {item.metric.name: item.to_json() for item in items} for name, items in self._against().items()
             },
-            "missing": missing_measures(),
+            "missing": missing_metrics(),
             "notes": self.notes(),
         }
 
@@ -59,13 +60,13 @@ class Report:
         groups = by_output(self.rows)
         figures = {name: estimates(rows, self.protocol.seed) for name, rows in groups.items()}
         columns = [f"{name}\n({groups[name][0]['made_from']})" for name in groups]
-        shown = [measure for measure in MEASURES if any(measure.name in found for found in figures.values())]
-        rows = [[arrow(it), *(cell(it, found.get(it.name)) for found in figures.values())] for it in shown]
+        shown = [metric for metric in METRICS if any(metric.name in found for found in figures.values())]
+        rows = [[heading(it), *(cell(it, found.get(it.name)) for found in figures.values())] for it in shown]
         grids = [Grid(self._title(), ["mean [95 %]", *columns], rows)]
         against = self._against()
         if against:
             names = [f"48k - {name}" for name in against]
-            rows = [[arrow(it), *(_change(it, items) for items in against.values())] for it in shown]
+            rows = [[heading(it), *(_change(it, items) for items in against.values())] for it in shown]
             grids.append(Grid("48k against its baselines, paired by utterance", ["difference [95 %]", *names], rows))
         return grids
 
@@ -106,7 +107,7 @@ class Report:
         return {} if wide is None else {name: differences(groups[name], wide, self.protocol.seed) for name in names}
 
     def _missing_notes(self) -> list[str]:
-        return [f"column {name} is missing: {reason}" for name, reason in missing_measures().items()]
+        return [f"column {name} is missing: {reason}" for name, reason in missing_metrics().items()]
 
     def _band_notes(self) -> list[str]:
         counts, edge = self._counts(), self.protocol.selection.wide_band.min_cutoff_hz
@@ -121,12 +122,12 @@ class Report:
     def _undefined_notes(self) -> list[str]:
         notes = []
         for name, rows in by_output(self.rows).items():
-            for measure in MEASURES:
-                expected = [row for row in rows if row["native_high_band"] or not measure.high_band]
-                num = sum(row[measure.name] is None for row in expected if measure.name in row)
+            for metric in METRICS:
+                expected = [row for row in rows if row["native_high_band"] or not metric.high_band]
+                num = sum(row[metric.name] is None for row in expected if metric.name in row)
                 if num:
                     notes.append(
-                        f"{measure.title} of {name} is undefined, so left out, in {num} of {len(expected)} utterances"
+                        f"{metric.title} of {name} is undefined, so left out, in {num} of {len(expected)} utterances"
                     )
         return notes
 
@@ -144,12 +145,12 @@ class Report:
         return notes
 
 
-def _change(measure: Measure, items: Sequence[Difference]) -> str:
+def _change(metric: Metric, items: Sequence[Difference]) -> str:
     """A signed difference with its interval, and which way it points where 0 is outside."""
-    found = next((item for item in items if item.measure is measure), None)
+    found = next((item for item in items if item.metric is metric), None)
     if found is None:
         return ABSENT
-    return f"{cell(measure, found.change, signed=True)} {found.verdict or 'within'}"
+    return f"{cell(metric, found.change, signed=True)} {found.verdict or 'within'}"
 
 
 def speed_line(speed: Mapping[str, Any]) -> str:

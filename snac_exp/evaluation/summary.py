@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from torch import Tensor
 
@@ -16,8 +15,19 @@ from snac_exp.data.slices.splits import Splits
 from snac_exp.errors import DataError
 from snac_exp.evaluation.baselines import NOISE_FIT_UTTERANCES, MeanSpectrumNoise, interpolated
 from snac_exp.evaluation.bootstrap import bootstrap_interval
+from snac_exp.evaluation.tables import Grid, heading
 from snac_exp.evaluation.utterances import spread
-from snac_exp.metrics import functions as metrics
+from snac_exp.metrics.keys import by_candidate
+from snac_exp.metrics.metric import Metric
+from snac_exp.metrics.table import METRICS
+from snac_exp.metrics.waveform.l1 import l1
+from snac_exp.metrics.waveform.lsd import lsd
+from snac_exp.metrics.waveform.lsd_high import lsd_high
+from snac_exp.metrics.waveform.mel_distance import mel_distance
+from snac_exp.metrics.waveform.si_sdr import si_sdr
+from snac_exp.metrics.waveform.stft_complex import stft_complex
+from snac_exp.metrics.waveform.stft_magnitude import stft_magnitude
+from snac_exp.metrics.waveform.stoi import stoi
 from snac_exp.system.files import write_json
 from snac_exp.system.torchaudio import functional as F_audio
 from snac_exp.tracking.run_folder import RunFolder
@@ -37,14 +47,14 @@ def summarize(
     num_utterances: int | None = None,
     keep: Callable[[list[tuple[str, float]], Scores], object] | None = None,
 ) -> dict[str, float]:
-    """Measure the heads of `model` on whole validation utterances: all, or `num_utterances` spread evenly over them.
+    """Metric the heads of `model` on whole validation utterances: all, or `num_utterances` spread evenly over them.
 
     Returns flat figures, means over utterances:
         `head_24k/...`, `head_48k/...`: the model; `initial/head_48k/...`: before training;
         `baseline/...`: the model's native output interpolated; `baseline_noise/...`: the same with noise of the
         training set's mean spectrum above its band. Each with `l1`, `stft_magnitude`, `stft_complex`, `mel_distance`,
         `lsd_db`, `si_sdr_db`, `stoi`, and in the wide band `lsd_high_db` (95 % interval in `lsd_high_db_low95` and
-        `lsd_high_db_high95`) and `lsd_high_all_db`; see `snac_exp.metrics.functions`.
+        `lsd_high_db_high95`) and `lsd_high_all_db`; see `snac_exp.metrics.table`.
         `head_48k/lsd_high_under_baseline`, `..._under_baseline_noise`: 0.3 means 30 % less than that baseline.
         `count/utterances`, `count/undefined_METRIC`: utterances that a mean leaves out, since the measure is undefined.
         `seconds/audio`, `seconds/evaluation`.
@@ -86,29 +96,15 @@ def write_summary(run_dir: Path, summary: Mapping[str, float]) -> Path:
 
 
 def summary_table(summary: Mapping[str, float]) -> Table:
-    """The summary within 80 columns: a row per candidate under its key in summary.json, a column per metric."""
-    table = Table(
-        title=_title(summary), caption=_caption(summary), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
-    )
-    table.add_column("", no_wrap=True)
-    shown = {metric: title for metric, title in _COLUMNS.items() if any(key.endswith(f"/{metric}") for key in summary)}
-    for title in shown.values():
-        table.add_column(title, justify="right", no_wrap=True)
-    for name in _candidate_names(summary):
-        table.add_row(name, *(_cell(summary, name, metric) for metric in shown))
+    """The summary within 80 columns: a row per metric, a column per candidate under its key in summary.json."""
+    values = by_candidate(summary)
+    names = _candidate_names(summary)
+    shown = [metric for metric in METRICS if any(metric.name in values[name] for name in names)]
+    rows = [[heading(metric), *(_cell(metric, values[name].get(metric.name)) for name in names)] for metric in shown]
+    columns = ["", *(name.replace("/", "/\n").replace("_noise", "_\nnoise") for name in names)]
+    table = Grid(_title(summary), columns, rows).rich()
+    table.caption = _caption(summary) or None
     return table
-
-
-_COLUMNS = {
-    "l1": "L1",
-    "stft_magnitude": "STFT\n|X|",
-    "stft_complex": "STFT\nRe, Im",
-    "mel_distance": "mel",
-    "lsd_db": "LSD\ndB",
-    "lsd_high_db": "LSD dB\n>12k",
-    "si_sdr_db": "SI-SDR\ndB, up",
-    "stoi": "STOI\nup",
-}
 
 
 def _title(summary: Mapping[str, float]) -> str:
@@ -137,11 +133,8 @@ def _candidate_names(summary: Mapping[str, float]) -> list[str]:
     return sorted(names, key=lambda name: f"{name}/lsd_high_all_db" not in summary)
 
 
-def _cell(summary: Mapping[str, float], name: str, metric: str) -> str:
-    value = summary.get(f"{name}/{metric}")
-    if value is None:
-        return ""
-    return f"{value:.{2 if metric.endswith('_db') else 4 if metric == 'l1' else 3}f}"
+def _cell(metric: Metric, value: float | None) -> str:
+    return "" if value is None else metric.text(value)
 
 
 def _wide_heads(model: MultiRateSnac) -> list[str]:
@@ -204,14 +197,16 @@ def _cut(estimate: Tensor, reference: Tensor) -> Tensor:
 
 def _scored(reference: Tensor, estimate: Tensor, rate: int, *, wide: bool) -> dict[str, float | None]:
     """All metrics of one utterance."""
-    scores: dict[str, float | None] = dict(metrics.reconstruction_distances(reference, estimate, rate))
-    scores["mel_distance"] = metrics.mel_distance(reference, estimate, rate)
-    scores["lsd_db"] = metrics.log_spectral_distance(reference, estimate, rate)
+    scores: dict[str, float | None] = {"l1": l1(reference, estimate, rate)}
+    scores["stft_magnitude"] = stft_magnitude(reference, estimate, rate)
+    scores["stft_complex"] = stft_complex(reference, estimate, rate)
+    scores["mel_distance"] = mel_distance(reference, estimate, rate)
+    scores["lsd_db"] = lsd(reference, estimate, rate)
     if wide:
-        high = metrics.lsd_high_db(reference, estimate)
+        high = lsd_high(reference, estimate)
         scores |= {"lsd_high_db": high.active_db, "lsd_high_all_db": high.all_db}
-    scores["si_sdr_db"] = metrics.si_sdr(reference, estimate)
-    scores["stoi"] = metrics.stoi(reference, estimate, rate)
+    scores["si_sdr_db"] = si_sdr(reference, estimate, rate)
+    scores["stoi"] = stoi(reference, estimate, rate)
     return scores
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from snac_exp.evaluation.bootstrap import Estimate
-from snac_exp.metrics.table import Measure
+from snac_exp.metrics.metric import Metric
 
 ABSENT = "-"
 
@@ -41,16 +41,16 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def cell(measure: Measure, found: Estimate | None, *, signed: bool = False) -> str:
+def cell(metric: Metric, found: Estimate | None, *, signed: bool = False) -> str:
     """`0.0412 [0.0401, 0.0425]`, without an interval where there is none."""
     if found is None:
         return ABSENT
-    text = measure.text(found.mean, signed=signed)
+    text = metric.text(found.mean, signed=signed)
     if found.low95 is None or found.high95 is None:
         return text
-    return f"{text} [{measure.text(found.low95, signed=signed)}, {measure.text(found.high95, signed=signed)}]"
+    return f"{text} [{metric.text(found.low95, signed=signed)}, {metric.text(found.high95, signed=signed)}]"
 
 
-def arrow(measure: Measure) -> str:
-    """The measure's title and which way is better."""
-    return f"{measure.title} {'↑' if measure.higher_is_better else '↓'}"
+def heading(metric: Metric) -> str:
+    """A metric's title, its unit and which way is better."""
+    return f"{metric.full_title} {metric.arrow}".rstrip()

@@ -1,1 +1,1 @@
-"""How far an estimate is from its reference; one table of all metrics."""
+"""What is measured: one file per metric, and one table of all."""

@@ -1,114 +1,130 @@
-"""The measures of an evaluation: what they are called, which way is better, and all of them for one pair of signals."""
+"""All metrics in the order of their columns, collected from the files of this package."""
 
+from __future__ import annotations
+
+import importlib
 import math
-from dataclasses import dataclass
+import pkgutil
+from collections.abc import Iterator
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from snac_exp.metrics import logged, waveform
+from snac_exp.metrics.metric import Metric
 
-from snac_exp.metrics import functions as metrics
-from snac_exp.system.torchaudio import functional as F_audio
+if TYPE_CHECKING:
+    from torch import Tensor
 
-MEASURES_VERSION = 1
-"""Evaluations of different versions are not compared: raise it when a figure changes its meaning."""
+METRICS_VERSION = 1
+"""Evaluations of different versions are not compared: raise it when a value changes its meaning."""
 
 RATES = (24_000, 48_000)
-"""Where every system is measured, in Hz: the measures of both rates have a stated meaning."""
+"""Where every system is measured, in Hz: the metrics of both rates have a stated meaning."""
 
 WIDE_RATE = 48_000
-BAND_EDGE_HZ = 12_000.0
-"""What 24 kHz can hold; above it lies the high band."""
-
-_SPEECH_RATE = 16_000
-PESQ = "pesq_wb"
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A column of an evaluation.
+def _modules() -> Iterator[ModuleType]:
+    yield logged
+    for item in pkgutil.iter_modules(waveform.__path__, f"{waveform.__name__}."):
+        yield importlib.import_module(item.name)
 
-    wide: at 48 kHz only. high_band: defined only for recordings that reach above 12 kHz by themselves.
+
+def collected(modules: Iterator[ModuleType]) -> tuple[Metric, ...]:
+    """The metrics that modules define, by order and name.
+
+    Raises:
+        ValueError: two of them have one name.
     """
-
-    name: str
-    title: str
-    decimals: int
-    higher_is_better: bool = False
-    wide: bool = False
-    high_band: bool = False
-
-    def at(self, rate: int) -> bool:
-        """Whether it is measured at this rate."""
-        return rate == WIDE_RATE or not self.wide
-
-    def text(self, value: float, *, signed: bool = False) -> str:
-        """A figure with this measure's decimals."""
-        return f"{value:{'+' if signed else ''}z.{self.decimals}f}"
+    places: dict[str, str] = {}
+    found: list[Metric] = []
+    for module in modules:
+        for metric in vars(module).values():
+            if isinstance(metric, Metric):
+                if metric.name in places:
+                    raise ValueError(f"{places[metric.name]} and {module.__name__} both define '{metric.name}'")
+                places[metric.name] = module.__name__
+                found.append(metric)
+    return tuple(sorted(found, key=lambda metric: (metric.order, metric.name)))
 
 
-MEASURES = (
-    Measure("l1", "L1", 5),
-    Measure("stft_magnitude", "STFT magnitude", 4),
-    Measure("stft_complex", "STFT complex", 4),
-    Measure("mel_distance", "mel distance", 4),
-    Measure("si_sdr_db", "SI-SDR, dB", 2, higher_is_better=True),
-    Measure("lsd_db", "LSD, dB", 2),
-    Measure("lsd_low_db", "LSD < 12 kHz, dB", 2, wide=True),
-    Measure("lsd_high_db", "LSD > 12 kHz, dB", 2, wide=True, high_band=True),
-    Measure("lsd_high_all_db", "… all frames, dB", 2, wide=True, high_band=True),
-    Measure(PESQ, "PESQ wide-band", 3, higher_is_better=True),
-    Measure("stoi", "STOI", 4, higher_is_better=True),
-)
+ALL = collected(_modules())
+METRICS = tuple(metric for metric in ALL if metric.function is not None)
+"""Those that are measured on two waveforms: the columns of an evaluation."""
+
+_BY_NAME = {metric.name: metric for metric in ALL}
+_ORDER = {metric.name: place for place, metric in enumerate(ALL)}
 
 
-def missing_measures() -> dict[str, str]:
-    """Measures that cannot be had here, with the reason and the mend."""
-    reason = metrics.pesq_is_missing()
-    return {} if reason is None else {PESQ: reason}
+def metric_of(key: str) -> Metric:
+    """Of the last part of a key like `head_48k/l1`; an unknown one is called what it is, and has no better side."""
+    last = key.rpartition("/")[2]
+    return _BY_NAME.get(last) or Metric(last, last.replace("_", " "), better=None)
 
 
-def present_measures() -> tuple[Measure, ...]:
-    """Measures that can be had here, in the order of their columns."""
-    missing = missing_measures()
-    return tuple(measure for measure in MEASURES if measure.name not in missing)
+def order_of(key: str) -> tuple[int, str]:
+    """Sorting key: known metrics in the order of their columns, the others by name behind them."""
+    last = key.rpartition("/")[2]
+    return _ORDER.get(last, len(_ORDER)), key
 
 
-@torch.no_grad()
+def missing_metrics() -> dict[str, str]:
+    """Metrics that cannot be had here, with the reason and the mend."""
+    reasons = {metric.name: metric.missing() for metric in METRICS}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def present_metrics() -> tuple[Metric, ...]:
+    """Metrics that can be had here, in the order of their columns."""
+    missing = missing_metrics()
+    return tuple(metric for metric in METRICS if metric.name not in missing)
+
+
 def measured(
-    reference: Tensor, estimate: Tensor, rate: int, *, native_high_band: bool, with_pesq: bool = True
+    reference: Tensor,
+    estimate: Tensor,
+    rate: int,
+    *,
+    native_high_band: bool,
+    metrics: tuple[Metric, ...] | None = None,
 ) -> dict[str, float | None]:
-    """All measures of an estimate (N,) of a reference (N,), on the CPU; None where one is undefined.
+    """Metrics of an estimate (N,) of a reference (N,) at `rate` Hz, on the CPU; None where one is undefined.
 
-    L1 and both STFT distances are those of training, with the recipes' sizes at this rate, always in the same form
-    whatever a recipe trains with. PESQ and STOI are taken at 16 kHz. Measures above 12 kHz are undefined for a
-    recording without a native high band.
+    Args:
+        native_high_band: the recording reaches above 12 kHz by itself; otherwise metrics of that band are undefined.
+        metrics: which; default: all that can be had here.
+
+    Raises:
+        ArithmeticError: a metric came out as NaN or infinite.
     """
-    scores: dict[str, float | None] = dict(_training_distances(reference, estimate, rate))
-    scores["mel_distance"] = metrics.mel_distance(reference, estimate, rate)
-    scores["si_sdr_db"] = metrics.si_sdr(reference, estimate)
-    scores["lsd_db"] = metrics.log_spectral_distance(reference, estimate, rate)
-    if rate == WIDE_RATE:
-        high = metrics.lsd_high_db(reference, estimate) if native_high_band else None
-        scores["lsd_low_db"] = metrics.log_spectral_distance(reference, estimate, rate, 0.0, BAND_EDGE_HZ)
-        scores["lsd_high_db"] = None if high is None else high.active_db
-        scores["lsd_high_all_db"] = None if high is None else high.all_db
-    speech, heard = (_at_speech_rate(signal, rate) for signal in (reference, estimate))
-    if with_pesq:
-        scores[PESQ] = metrics.pesq_wb(speech, heard)
-    scores["stoi"] = metrics.stoi(speech, heard, _SPEECH_RATE)
-    for name, value in scores.items():
-        if value is not None and not math.isfinite(value):
-            raise ArithmeticError(f"{name} came out as {value}, which is no measure of finite signals")
+    signals = {rate: (reference, estimate)}
+    scores: dict[str, float | None] = {}
+    for metric in present_metrics() if metrics is None else metrics:
+        if metric.applies(rate):
+            at = metric.perceptual_rate or rate
+            if at not in signals:
+                signals[at] = _resampled(reference, rate, at), _resampled(estimate, rate, at)
+            is_defined = native_high_band or not metric.high_band
+            scores[metric.name] = _value(metric, *signals[at], at) if is_defined else None
     return scores
 
 
-def _at_speech_rate(signal: Tensor, rate: int) -> Tensor:
-    resampled: Tensor = F_audio.resample(signal, rate, _SPEECH_RATE, lowpass_filter_width=64)
+def _value(metric: Metric, reference: Tensor, estimate: Tensor, rate: int) -> float | None:
+    """Of two waveforms (N,)."""
+    import torch
+
+    if metric.function is None:
+        raise ValueError(f"{metric.name} is logged by training, not measured on two waveforms")
+    with torch.no_grad():
+        value = metric.function(reference, estimate, rate)
+    if value is not None and not math.isfinite(value):
+        raise ArithmeticError(f"{metric.name} came out as {value}, which is no value of finite signals")
+    return value
+
+
+def _resampled(signal: Tensor, rate: int, wanted: int) -> Tensor:
+    """(N,) at `rate` -> (ceil(N * wanted / rate),) at `wanted` Hz."""
+    from snac_exp.system.torchaudio import functional as F_audio
+
+    resampled: Tensor = F_audio.resample(signal, rate, wanted, lowpass_filter_width=64)
     return resampled
-
-
-def _training_distances(reference: Tensor, estimate: Tensor, rate: int) -> dict[str, float | None]:
-    """`l1`, `stft_magnitude`, `stft_complex`; the spectra are undefined for less than half a frame."""
-    if reference.numel() <= max(metrics.default_n_ffts(rate)) // 2:
-        return {"l1": (reference - estimate).abs().mean().item(), "stft_magnitude": None, "stft_complex": None}
-    return dict(metrics.reconstruction_distances(reference, estimate, rate))

@@ -10,7 +10,7 @@ from torch import Tensor
 import snac_exp
 from snac_exp.config.seeding import derive_seed
 from snac_exp.data.demo.speech import SAMPLE_RATE, synthesize_utterance, voices
-from snac_exp.metrics.functions import stoi
+from snac_exp.metrics.waveform.stoi import stoi
 from snac_exp.system.files import read_json
 from snac_exp.system.torchaudio import functional as F_audio
 

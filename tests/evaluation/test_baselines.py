@@ -3,7 +3,8 @@ import torch
 
 from snac_exp.errors import DataError
 from snac_exp.evaluation.baselines import MeanSpectrumNoise, interpolated
-from snac_exp.metrics.functions import high_band_power, lsd_high_db, power_spectrogram
+from snac_exp.metrics.spectra import high_band_power, power_spectrogram
+from snac_exp.metrics.waveform.lsd_high import lsd_high
 
 
 def noise(num_samples: int, seed: int = 0) -> torch.Tensor:
@@ -49,7 +50,7 @@ def test_mean_spectrum_noise_beats_interpolation_on_a_steady_high_band() -> None
     reference = noise(96_000, seed=3)
     low = interpolated(reference[::2]) * 0.7
     noisy = MeanSpectrumNoise.fitted([noise(96_000, seed=4)]).added_to(low, low, seed=0)
-    with_noise, without = lsd_high_db(reference, noisy).active_db, lsd_high_db(reference, low).active_db
+    with_noise, without = lsd_high(reference, noisy).active_db, lsd_high(reference, low).active_db
     assert with_noise is not None
     assert without is not None
     assert with_noise < 0.1 * without

@@ -1,5 +1,6 @@
 """The figures of `snac-exp evaluate`: right, complete, repeatable."""
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from snac_exp.errors import DataError
 from snac_exp.evaluation.baselines import MeanSpectrumNoise, interpolated
 from snac_exp.evaluation.bootstrap import bootstrap_interval
 from snac_exp.evaluation.utterances import Selection, select, wide_band_audio
-from snac_exp.metrics import table as measures
-from snac_exp.metrics.table import MEASURES, measured
+from snac_exp.metrics.table import METRICS, measured
 from snac_exp.release.loading import load_codec
 
 
@@ -147,13 +147,19 @@ def test_baselines_without_a_codec(run: Any, tmp_path: Path) -> None:
 def test_without_pesq_the_column_is_missing_by_name(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(measures.metrics, "pesq_is_missing", lambda: "not installed: pip install 'snac_exp[metrics]'")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pesq" else find(name))
     rows = run(tmp_path / "out", "codec=demo", "num_utterances=1")
-    names = [measure.name for measure in MEASURES if measure.name != "pesq_wb"]
+    names = [metric.name for metric in METRICS if metric.name != "pesq_wb"]
     assert pq.read_schema(tmp_path / "out" / "files.parquet").names[-len(names) :] == names
     assert "pesq_wb" not in rows[0]
-    assert summary_of(tmp_path / "out")["missing"] == {"pesq_wb": "not installed: pip install 'snac_exp[metrics]'"}
-    assert "column pesq_wb is missing: not installed: pip install 'snac_exp[metrics]'" in capsys.readouterr().out
+    assert summary_of(tmp_path / "out")["missing"] == {
+        "pesq_wb": "the package pesq is not installed: pip install 'snac_exp[metrics]'"
+    }
+    assert (
+        "column pesq_wb is missing: the package pesq is not installed: pip install 'snac_exp[metrics]'"
+        in capsys.readouterr().out
+    )
 
 
 def test_long_files_are_shortened_and_counted(trained: Path) -> None:

@@ -12,6 +12,9 @@ import yaml
 from snac_exp import __version__
 from snac_exp.codec.geometry import Geometry
 from snac_exp.errors import CheckpointError
+from snac_exp.metrics.keys import by_candidate
+from snac_exp.metrics.metric import Metric
+from snac_exp.metrics.table import METRICS
 from snac_exp.release.blueprint import Blueprint
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.files.audio import rate_label
@@ -22,7 +25,6 @@ from snac_exp.tracking.run_folder import RunFolder
 RECIPE_KEYS = ("heads", "init", "curriculum", "lr", "loss", "task", "trainer", "seed")
 """Parts of the stored config that belong into a card; the others say where files lie on somebody's machine."""
 
-_METRICS = ("l1", "stft_magnitude", "stft_complex", "mel_distance", "lsd_db", "lsd_high_db", "si_sdr_db", "stoi")
 _FILES = {
     "config.json": "the output at the codec's own rate in upstream's layout, with `pytorch_model.bin`",
     "pytorch_model.bin": "its weights",
@@ -106,12 +108,14 @@ def _summary(opened: Opened) -> dict[str, float]:
 
 def _evaluation(summary: Mapping[str, float]) -> str:
     """A Markdown table: a row per candidate of the summary, a column per metric that it has."""
-    metrics = [metric for metric in _METRICS if any(key.endswith(f"/{metric}") for key in summary)]
-    names = dict.fromkeys(key.rpartition("/")[0] for key in summary if key.rpartition("/")[2] in metrics)
-    if not names:
+    values = by_candidate(summary)
+    shown = [metric for metric in METRICS if any(metric.name in found for found in values.values())]
+    if not shown:
         return ""
-    rows = [["", *metrics], ["---"] * (len(metrics) + 1)]
-    rows += [[_cell(name), *(_number(summary.get(f"{name}/{metric}")) for metric in metrics)] for name in names]
+    rows = [["", *(f"{metric.full_title} {metric.arrow}".rstrip() for metric in shown)], ["---"] * (len(shown) + 1)]
+    rows += [
+        [_cell(name), *(_number(metric, found.get(metric.name)) for metric in shown)] for name, found in values.items()
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
@@ -188,8 +192,8 @@ def _rates(codec: ReleasedCodec) -> str:
     )
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def _number(metric: Metric, value: float | None) -> str:
+    return "" if value is None else metric.text(value)
 
 
 def _line(text: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from snac_exp.metrics.titles import measure_of, order_of
+from snac_exp.metrics.table import metric_of, order_of
 from snac_exp.report.charts.colours import tints
 from snac_exp.report.charts.lines import Chart, ChartView, Line, Marks, chart_view
 from snac_exp.report.charts.series import Metrics, Series
@@ -67,12 +67,12 @@ def place_of(name: str) -> tuple[int, str, int, tuple[int, str]]:
 def _loss_chart(
     name: str, train: Series | None, validation: Series | None, marks: Marks, steps: tuple[float, float]
 ) -> Chart:
-    measure = measure_of(name)
+    metric = metric_of(name)
     colour = {"head_48k": "c1", "head_24k": "c2"}.get(name.rpartition("/")[0], "c4")
     style = "line" if validation is None else "faint"
     lines = [Line("training", train, colour, style, noisy=True)] if train is not None else []
     lines += [Line("validation", validation, colour, "dots")] if validation is not None else []
-    return Chart(measure.title, measure.unit, tuple(lines), marks=marks, x_range=steps)
+    return Chart(metric.title, metric.unit, tuple(lines), marks=marks, x_range=steps)
 
 
 def rate_chart(metrics: Metrics, marks: Marks) -> ChartView | None:

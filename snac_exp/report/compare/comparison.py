@@ -1,6 +1,6 @@
 """Runs side by side in numbers: a metric, the difference of every run to a baseline, and what the configs differ in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,15 +8,13 @@ from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
 from snac_exp.evaluation.bootstrap import Estimate, estimate
 from snac_exp.evaluation.utterance_rows import Scores, read_utterances
-from snac_exp.metrics.titles import flat_figures, measure_of
+from snac_exp.metrics.keys import flat_values
+from snac_exp.metrics.table import metric_of, order_of
 from snac_exp.report.run.record import Record, read_record
 from snac_exp.report.settings import Difference, differences
 
 FIRST_METRICS = ("head_48k/lsd_high_db", "val/objective")
-_SHOWN = (
-    "val/objective", "head_48k/lsd_high_db", "head_48k/mel_distance", "head_48k/stft_magnitude", "head_48k/stoi",
-    "head_24k/mel_distance", "validation/bits_per_second",
-)  # fmt: skip
+_NOT_TRAINED = ("initial", "baseline", "baseline_noise", "unigram", "val")
 MOST_COLUMNS = 6
 # Where a run lies and how it was watched says nothing about what it is.
 _NOT_COMPARED = ("output_dir", "name", "trainer.num_sample_clips", "trainer.log_every_steps")
@@ -161,12 +159,12 @@ def _entry(run: _Run, base: _Run, metric: str, goal: str, seed: int) -> Entry:
 
 def figures_of(record: Record) -> dict[str, float]:
     """All single figures of a run: summary.json, and the lowest of every validation figure."""
-    found = flat_figures(record.summary)
+    found = flat_values(record.summary)
     for name, series in record.metrics.named("val/").items():
         values = series.finite.values
         if len(values):
-            better = measure_of(name).better
-            found[f"val/{name}"] = float(values.max() if better == "high" else values.min())
+            better = metric_of(name).better
+            found[f"val/{name}"] = float(values.max() if better == "higher" else values.min())
     return found
 
 
@@ -179,10 +177,10 @@ def _first_metric(runs: Sequence[_Run]) -> str:
 
 
 def _goal(metric: str) -> str:
-    better = measure_of(metric).better
+    better = metric_of(metric).better
     if better is None:
         raise ConfigError(f"is a low or a high {metric} better? Say goal=minimize or goal=maximize")
-    return "minimize" if better == "low" else "maximize"
+    return "minimize" if better == "lower" else "maximize"
 
 
 def _value(run: _Run, metric: str, goal: str) -> float | None:
@@ -238,8 +236,20 @@ def _columns(metric: str, wanted: Sequence[str], runs: Sequence[_Run]) -> list[s
     for name in wanted:
         if name not in known:
             raise ConfigError(f"no run has the column '{name}'{nearest(name, known)}")
-    usual = [name for name in _SHOWN if name in known and name not in wanted and name != metric]
+    usual = [name for name in _usual(known) if name not in wanted and name != metric]
     return [*wanted, *usual[: max(0, MOST_COLUMNS - len(wanted))]]
+
+
+def _usual(known: Collection[str]) -> list[str]:
+    """`val/objective`, then the headline metrics of trained heads: wide heads first, the high band first."""
+    trained = [name for name in known if name.partition("/")[0] not in _NOT_TRAINED and metric_of(name).headline]
+    wide = {name.rpartition("/")[0] for name in trained if metric_of(name).high_band}
+
+    def place(name: str) -> tuple[bool, bool, tuple[int, str]]:
+        return name.rpartition("/")[0] not in wide, not metric_of(name).high_band, order_of(name)
+
+    first = [name for name in ("val/objective",) if name in known]
+    return first + sorted(trained, key=place)
 
 
 def _differences(entries: Sequence[Entry]) -> list[Difference]:

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from snac_exp.metrics.titles import Measure, measure_of
+from snac_exp.metrics.table import metric_of
 from snac_exp.report.charts.curves import Panel, place_of
 from snac_exp.report.charts.intervals import Estimated, Whisker, Whiskers, whiskers
 from snac_exp.report.charts.lines import Chart, ChartView, Line, chart_view
@@ -51,12 +51,12 @@ def comparison_page(comparison: Comparison, listening: Listening) -> str:
             "comparison": comparison,
             "contents": [(key, title) for key, title in sections.items() if not absent.get(key)],
             "explanation": explanation(comparison),
-            "metric": measure_of(comparison.metric),
+            "metric": metric_of(comparison.metric),
             "part": comparison.metric.rpartition("/")[0],
             "headline": _headline(comparison),
             "rows": rows,
             "ruler": ruler,
-            "columns": [(name.rpartition("/")[0], measure_of(name)) for name in comparison.columns],
+            "columns": [(name.rpartition("/")[0], metric_of(name)) for name in comparison.columns],
             "parallel": view,
             "panels": _panels(comparison),
             "listening": listening,
@@ -80,9 +80,9 @@ def _headline(comparison: Comparison) -> str:
     best, base = comparison.best, comparison.baseline
     if best is None or best.value is None:
         return "No run has the metric yet."
-    measure, part = measure_of(comparison.metric), comparison.metric.rpartition("/")[0]
-    what = f"{measure.title} ({part})" if part else measure.title
-    sentence = f"{best.label} is best: {what} {figure(best.value)} {measure.unit}".rstrip()
+    metric, part = metric_of(comparison.metric), comparison.metric.rpartition("/")[0]
+    what = f"{metric.title} ({part})" if part else metric.title
+    sentence = f"{best.label} is best: {what} {figure(best.value)} {metric.unit}".rstrip()
     if best is base or best.delta is None or not base.value:
         return f"{sentence}, the baseline itself." if best is base else f"{sentence}."
     fraction, side = abs(best.delta.mean / base.value), "under" if best.delta.mean < 0 else "over"
@@ -135,8 +135,8 @@ def _panels(comparison: Comparison) -> list[Panel]:
     panels: dict[str, list[ChartView]] = {}
     for name in sorted(names, key=place_of):
         lines = _lines(comparison, f"val/{name}")
-        measure: Measure = measure_of(name)
-        view = chart_view(Chart(measure.title, measure.unit, tuple(lines), last_only=True))
+        metric = metric_of(name)
+        view = chart_view(Chart(metric.title, metric.unit, tuple(lines), last_only=True))
         if view is not None:
             panels.setdefault(name.rpartition("/")[0] or "Overall", []).append(view)
     return [Panel(title, charts) for title, charts in panels.items()]

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from snac_exp.metrics.titles import measure_of, order_of
+from snac_exp.metrics.table import metric_of, order_of
 from snac_exp.report.compare.comparison import Comparison, Entry
 from snac_exp.report.numbers import DASH, figure, signed
 from snac_exp.system.files import atomic_path
@@ -28,9 +28,8 @@ def delta_text(entry: Entry) -> str:
 
 def heading(name: str) -> str:
     """A figure's key with its unit and the better side."""
-    measure = measure_of(name)
-    arrow = {"low": " ↓", "high": " ↑"}.get(measure.better or "", "")
-    return f"{name}{f' ({measure.unit})' if measure.unit else ''}{arrow}"
+    metric = metric_of(name)
+    return f"{name}{f' ({metric.unit})' if metric.unit else ''} {metric.arrow}".rstrip()
 
 
 def explanation(comparison: Comparison) -> str:

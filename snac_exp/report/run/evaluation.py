@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from snac_exp.metrics.titles import Measure, candidates_and_metrics, flat_figures, measure_of, order_of
+from snac_exp.metrics.keys import by_candidate, flat_values
+from snac_exp.metrics.metric import Metric
+from snac_exp.metrics.table import metric_of, order_of
 from snac_exp.report.charts.colours import tint
 from snac_exp.report.charts.intervals import Estimated, Whiskers, whiskers
 from snac_exp.report.numbers import figure, minus
@@ -44,7 +46,7 @@ class Table:
     """Candidates measured against the same target, so their figures compare."""
 
     title: str
-    columns: list[Measure]
+    columns: list[Metric]
     rows: list[Candidate]
 
 
@@ -61,8 +63,8 @@ class Evaluation:
 
 def evaluation(summary: Mapping[str, Any]) -> Evaluation | None:
     """The evaluation of a run; None if there is none."""
-    figures = flat_figures(summary)
-    measured = candidates_and_metrics(figures)
+    figures = flat_values(summary)
+    measured = by_candidate(figures)
     if not measured:
         return None
     wide = {name: found for name, found in measured.items() if FIRST_METRIC in found or "lsd_high_all_db" in found}
@@ -90,8 +92,8 @@ def name_of(candidate: str) -> tuple[str, str]:
 
 
 def _table(title: str, group: Mapping[str, Mapping[str, float]], figures: Mapping[str, float]) -> Table:
-    names = sorted({metric for found in group.values() for metric in found}, key=order_of)
-    columns = [measure_of(name) for name in names]
+    names = sorted({metric for found in group.values() for metric in found}, key=_place)
+    columns = [metric_of(name) for name in names]
     rows = []
     for candidate, found in group.items():
         name, about = name_of(candidate)
@@ -102,17 +104,23 @@ def _table(title: str, group: Mapping[str, Mapping[str, float]], figures: Mappin
     return Table(title, columns, rows)
 
 
+def _place(name: str) -> tuple[bool, tuple[int, str]]:
+    """Sorting key: what the page is about first, then the order of the table of metrics."""
+    return name != FIRST_METRIC, order_of(name)
+
+
 def _value(key: str, metric: str, group: Mapping[str, Mapping[str, float]], figures: Mapping[str, float]) -> Value:
-    better = measure_of(metric).better
+    better = metric_of(metric).better
     every = [found[metric] for found in group.values() if metric in found]
-    best = min(every) if better == "low" else max(every) if better == "high" else None
+    best = min(every) if better == "lower" else max(every) if better == "higher" else None
     low, high = figures.get(f"{key}_low95"), figures.get(f"{key}_high95")
     interval = "" if low is None or high is None else f"{_digits(low, metric)} to {_digits(high, metric)}"
     return Value(_digits(figures[key], metric), interval, is_best=figures[key] == best and len(every) > 1)
 
 
 def _digits(value: float, metric: str) -> str:
-    return minus(f"{value:.2f}") if metric.endswith("_db") else figure(value, 3)
+    described = metric_of(metric)
+    return figure(value, 3) if described.decimals is None else minus(described.text(value))
 
 
 def _whiskers(wide: Mapping[str, Mapping[str, float]], figures: Mapping[str, float]) -> Whiskers | None:
@@ -124,7 +132,7 @@ def _whiskers(wide: Mapping[str, Mapping[str, float]], figures: Mapping[str, flo
     for value, name in measured:
         key = f"{name}/{FIRST_METRIC}"
         rows.append((name_of(name)[0], tint(name), value, figures.get(f"{key}_low95"), figures.get(f"{key}_high95")))
-    return whiskers(measure_of(FIRST_METRIC).full_title, rows)
+    return whiskers(metric_of(FIRST_METRIC).full_title, rows)
 
 
 def _headline(figures: Mapping[str, float]) -> list[tuple[str, str, str]]:
@@ -152,6 +160,6 @@ def _left_out(figures: Mapping[str, float]) -> list[str]:
     lines = []
     for key, number in figures.items():
         if key.startswith("count/undefined_"):
-            title = measure_of(key.removeprefix("count/undefined_")).title
+            title = metric_of(key.removeprefix("count/undefined_")).title
             lines.append(f"{title} is undefined for {number:,.0f} of the utterances, which its means leave out")
     return lines

@@ -17,12 +17,14 @@ from snac_exp.data.codes.encoding import exact_float32
 from snac_exp.data.slices.batch import Batch, collate
 from snac_exp.data.slices.sampling import SliceSpec
 from snac_exp.data.slices.splits import Splits
-from snac_exp.metrics import functions as metrics
+from snac_exp.metrics.table import METRICS, measured
 from snac_exp.system.files import write_json
 from snac_exp.system.torchaudio import functional as F_audio
 from snac_exp.tracking.panels import write_clips
 from snac_exp.tracking.wandb.mirror import CLIPS_FILE
 from snac_exp.training.codec.decoder_task import DecoderTask
+
+_OF_SLICES = tuple(metric for metric in METRICS if metric.perceptual_rate is None)
 
 Clip = tuple[Tensor, int]
 """A waveform (N,) on the CPU and its sampling rate in Hz."""
@@ -108,12 +110,7 @@ def _scores(clips: Mapping[str, Clip], model: MultiRateSnac) -> list[dict[str, A
     rows = []
     for label, (waveform, rate) in list(_labelled(clips).items())[1:]:
         reference = _reference(clips, rate)
-        scores: dict[str, float | None] = dict(metrics.reconstruction_distances(reference, waveform, rate))
-        scores["mel_distance"] = metrics.mel_distance(reference, waveform, rate)
-        scores["lsd_db"] = metrics.log_spectral_distance(reference, waveform, rate)
-        if rate > model.geometry.sampling_rate:
-            high = metrics.lsd_high_db(reference, waveform)
-            scores |= {"lsd_high_db": high.active_db, "lsd_high_all_db": high.all_db}
+        scores = measured(reference, waveform, rate, native_high_band=True, metrics=_OF_SLICES)
         rows.append({"signal": label, "rate_hz": rate, "seconds": waveform.numel() / rate} | scores)
     return rows
 

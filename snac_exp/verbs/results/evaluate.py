@@ -1,4 +1,4 @@
-"""Measure a checkpoint, a pretrained codec or a baseline on the same fixed utterances, with 95 % intervals.
+"""Metric a checkpoint, a pretrained codec or a baseline on the same fixed utterances, with 95 % intervals.
 
 usage: snac-exp evaluate data=PREPARED checkpoint=RUN|FILE|FOLDER|OWNER/NAME [output=FOLDER] [key=value …]
        snac-exp evaluate data=PREPARED codec=demo                      a pretrained codec; codec.path=DIR says where
@@ -92,7 +92,7 @@ def _evaluate(options: Options) -> int:
     from snac_exp.evaluation.folder import Evaluation, EvaluationFolder, refuse_finished
     from snac_exp.evaluation.report import Report, speed_line
     from snac_exp.evaluation.utterances import measurable, select
-    from snac_exp.metrics.table import WIDE_RATE, present_measures
+    from snac_exp.metrics.table import WIDE_RATE, present_metrics
 
     if options.data is None:
         raise ConfigError("data has no value: set it with data=FOLDER, the folder that snac-exp prepare wrote")
@@ -112,7 +112,7 @@ def _evaluate(options: Options) -> int:
     done = evaluate(system, utterances, protocol, noise, folder)
     report = Report(system, protocol, utterances, dropped, [row for item in done for row in item.rows])
     speed = speed_of(done, device)
-    folder.finish(report.rows, present_measures(), report.summary(), report.markdown(), speed)
+    folder.finish(report.rows, present_metrics(), report.summary(), report.markdown(), speed)
     _show(report.grids(), [*report.notes(), speed_line(speed), f"written: {folder.path}"])
     if earlier is not None:
         _show_comparison(options, earlier, Evaluation.load(folder.path), folder.path)

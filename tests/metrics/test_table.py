@@ -1,6 +1,10 @@
-"""Every measure of an evaluation against an implementation that shares no code with ours."""
+"""The table of metrics, and every metric of an evaluation against an implementation that shares no code with ours."""
 
+import importlib.util
 import math
+import subprocess
+import sys
+from types import ModuleType
 
 import auraloss
 import numpy as np
@@ -12,9 +16,19 @@ import scipy.signal
 import torch
 from torch import Tensor
 
-from snac_exp.metrics import functions as metrics
-from snac_exp.metrics import table as measures
-from snac_exp.metrics.table import MEASURES, measured, missing_measures, present_measures
+from snac_exp.metrics.metric import Metric
+from snac_exp.metrics.table import (
+    ALL,
+    METRICS,
+    collected,
+    measured,
+    metric_of,
+    missing_metrics,
+    order_of,
+    present_metrics,
+)
+from snac_exp.metrics.waveform.lsd_high import lsd_high
+from snac_exp.metrics.waveform.pesq import pesq_wb
 
 RATES_AND_SIZES = [(24_000, (1024, 2048, 4096)), (48_000, (1024, 2048, 4096, 8192))]
 Array = npt.NDArray[np.float64]
@@ -114,14 +128,14 @@ def test_log_spectral_distance_below_12_khz_written_out_anew() -> None:
     low = (levels[0] - levels[1])[:, :513]  # bins of 23.4 Hz up to 12 kHz
     found = measured(reference, estimate, 48_000, native_high_band=True)
     assert found["lsd_low_db"] == pytest.approx(np.sqrt((low**2).mean(axis=1)).mean(), rel=1e-4)
-    assert found["lsd_high_db"] == metrics.lsd_high_db(reference, estimate).active_db
-    assert found["lsd_high_all_db"] == metrics.lsd_high_db(reference, estimate).all_db
+    assert found["lsd_high_db"] == lsd_high(reference, estimate).active_db
+    assert found["lsd_high_all_db"] == lsd_high(reference, estimate).all_db
 
 
 def test_every_rate_has_its_columns_and_no_others() -> None:
     for rate in (24_000, 48_000):
         found = measured(*pair(rate), rate, native_high_band=True)
-        assert set(found) == {measure.name for measure in MEASURES if measure.at(rate)}
+        assert set(found) == {metric.name for metric in METRICS if metric.applies(rate)}
         assert all(value is not None for value in found.values())
 
 
@@ -146,15 +160,66 @@ def test_what_is_undefined_is_none_and_never_nan() -> None:
 
 def test_pesq_at_its_ends() -> None:
     speech = 0.1 * torch.randn(32_000, generator=torch.Generator().manual_seed(0))
-    assert metrics.pesq_wb(speech, speech) == pytest.approx(4.644, abs=1e-3)
-    assert metrics.pesq_wb(speech, 1e-30 * speech) is None
-    assert metrics.pesq_wb(speech[:3000], speech[:3000]) is None
+    assert pesq_wb(speech, speech, 16_000) == pytest.approx(4.644, abs=1e-3)
+    assert pesq_wb(speech, 1e-30 * speech, 16_000) is None
+    assert pesq_wb(speech[:3000], speech[:3000], 16_000) is None
 
 
 def test_without_pesq_its_column_is_named_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert missing_measures() == {}
-    monkeypatch.setattr(measures.metrics.importlib.util, "find_spec", lambda name: None)
-    assert list(missing_measures()) == ["pesq_wb"]
-    assert "pip install 'snac_exp[metrics]'" in missing_measures()["pesq_wb"]
-    assert "pesq_wb" not in {measure.name for measure in present_measures()}
-    assert "pesq_wb" not in measured(*pair(24_000), 24_000, native_high_band=True, with_pesq=False)
+    assert missing_metrics() == {}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert list(missing_metrics()) == ["pesq_wb"]
+    assert "pip install 'snac_exp[metrics]'" in missing_metrics()["pesq_wb"]
+    assert "pesq_wb" not in {metric.name for metric in present_metrics()}
+    assert "pesq_wb" not in measured(*pair(24_000), 24_000, native_high_band=True)
+
+
+def test_columns_stand_in_this_order_with_these_headings() -> None:
+    assert [(metric.full_title, metric.arrow, metric.decimals) for metric in METRICS] == [
+        ("L1 (full scale)", "↓", 5),
+        ("STFT magnitude", "↓", 4),
+        ("STFT complex", "↓", 4),
+        ("mel distance (log10)", "↓", 4),
+        ("SI-SDR (dB)", "↑", 2),
+        ("LSD (dB)", "↓", 2),
+        ("LSD < 12 kHz (dB)", "↓", 2),
+        ("LSD > 12 kHz (dB)", "↓", 2),
+        ("LSD > 12 kHz, all frames (dB)", "↓", 2),
+        ("PESQ wide-band (1 to 4.6)", "↑", 3),
+        ("STOI (0 to 1)", "↑", 4),
+    ]
+    assert [name for name in sorted(["b/stoi", "a/what", "a/l1", "a/loss"], key=order_of)] == [
+        "a/l1",
+        "b/stoi",
+        "a/loss",
+        "a/what",
+    ]
+
+
+def test_an_unknown_metric_is_called_what_it_is() -> None:
+    found = metric_of("head_48k/my_distance")
+    assert (found.name, found.title, found.better, found.arrow) == ("my_distance", "my distance", None, "")
+    assert found.text(0.123456) == "0.1235"
+
+
+def test_a_metric_is_one_file_and_two_of_one_name_are_refused() -> None:
+    """What a new file in metrics/waveform/ has to define is a `Metric`; nothing lists the files."""
+    mine, other = ModuleType("mine"), ModuleType("other")
+    mine.METRIC = Metric("crest", "crest factor", "dB", order=5, function=lambda reference, estimate, rate: 1.0)  # type: ignore[attr-defined]
+    assert [metric.name for metric in collected(iter([mine]))] == ["crest"]
+    other.METRIC = Metric("crest", "another")  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="mine and other both define 'crest'"):
+        collected(iter([mine, other]))
+
+
+def test_what_training_logs_is_described_but_not_measured() -> None:
+    logged = {metric.name for metric in ALL} - {metric.name for metric in METRICS}
+    assert {"objective", "cross_entropy", "log_mel"} <= logged
+    with pytest.raises(ValueError, match="logged by training"):
+        measured(*pair(24_000), 24_000, native_high_band=True, metrics=(metric_of("objective"),))
+
+
+def test_descriptions_are_read_without_torch() -> None:
+    """Pages, `compare` and refusals need titles at once; torch takes seconds."""
+    code = "import sys, snac_exp.metrics.table, snac_exp.metrics.keys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

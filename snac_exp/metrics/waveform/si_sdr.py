@@ -1,0 +1,29 @@
+"""Scale-invariant signal-to-distortion ratio."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from snac_exp.metrics.metric import Metric
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def si_sdr(reference: Tensor, estimate: Tensor, rate: int) -> float | None:
+    """SI-SDR of two waveforms (N,) in dB, means removed (Le Roux et al. 2019, "SDR - Half-baked or Well Done?").
+
+    With s the reference and a = <e, s> / <s, s> for the estimate e: 10 log10 |a s|^2 / |a s - e|^2. None for silence.
+    """
+    from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
+
+    from snac_exp.metrics.spectra import check_lengths, varies
+
+    check_lengths(reference, estimate)
+    if not (varies(reference) and varies(estimate)):
+        return None
+    ratio: Tensor = scale_invariant_signal_distortion_ratio(estimate.float(), reference.float(), zero_mean=True)
+    return ratio.item()
+
+
+SI_SDR = Metric("si_sdr_db", "SI-SDR", "dB", better="higher", decimals=2, order=50, function=si_sdr)
