@@ -33,7 +33,7 @@ FIELDS = [
     ("sha1", pa.string()),  # of the file's bytes: what tells utterances apart
     ("speaker", pa.string()),
     ("seconds", pa.float64()),  # measured
-    ("output", pa.string()),  # 24k, 48k, baseline, baseline_noise
+    ("output", pa.string()),  # 24k, 48k (a head's name where two have one rate), baseline, baseline_noise
     ("rate", pa.int32()),  # of the output, in Hz
     ("made_from", pa.string()),  # head_24k, head_24k interpolated, …
     ("native_high_band", pa.bool_()),  # whether the recording counts above 12 kHz

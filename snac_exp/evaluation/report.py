@@ -13,7 +13,7 @@ from snac_exp.evaluation.tables import ABSENT, Grid, cell, heading
 from snac_exp.evaluation.utterances import Utterance
 from snac_exp.metrics.metric import Metric
 from snac_exp.metrics.table import METRICS, WIDE_RATE, missing_metrics
-from snac_exp.release.files.audio import rate_label
+from snac_exp.release.outputs import rate_label
 
 FEW = 20
 """Below this many utterances the bootstrap's intervals are too narrow."""
@@ -65,9 +65,9 @@ class Report:
         grids = [Grid(self._title(), ["mean [95 %]", *columns], rows)]
         against = self._against()
         if against:
-            names = [f"48k - {name}" for name in against]
             rows = [[heading(it), *(_change(it, items) for items in against.values())] for it in shown]
-            grids.append(Grid("48k against its baselines, paired by utterance", ["difference [95 %]", *names], rows))
+            names = [name if " - " in name else f"{rate_label(WIDE_RATE)} - {name}" for name in against]
+            grids.append(Grid("48 kHz outputs compared, paired by utterance", ["difference [95 %]", *names], rows))
         return grids
 
     def notes(self) -> list[str]:
@@ -100,11 +100,17 @@ class Report:
         }
 
     def _against(self) -> dict[str, list[Difference]]:
-        """The 48 kHz output against each baseline beside it."""
-        groups = by_output(self.rows)
-        wide = groups.get(rate_label(WIDE_RATE))
-        names = [name for name in (BASELINE, BASELINE_NOISE) if name in groups]
-        return {} if wide is None else {name: differences(groups[name], wide, self.protocol.seed) for name in names}
+        """The 48 kHz output against each baseline beside it, by the baseline's name.
+
+        Several outputs at 48 kHz are candidates: each against the baselines and against the first, as `B - A`.
+        """
+        groups, seed = by_output(self.rows), self.protocol.seed
+        baselines = [name for name in (BASELINE, BASELINE_NOISE) if name in groups]
+        wide = [name for name, rows in groups.items() if rows[0]["rate"] == WIDE_RATE and name not in baselines]
+        if len(wide) == 1:
+            return {name: differences(groups[name], groups[wide[0]], seed) for name in baselines}
+        pairs = [(name, wide[0]) for name in wide[1:]] + [(name, other) for name in wide for other in baselines]
+        return {f"{name} - {other}": differences(groups[other], groups[name], seed) for name, other in pairs}
 
     def _missing_notes(self) -> list[str]:
         return [f"column {name} is missing: {reason}" for name, reason in missing_metrics().items()]

@@ -1,4 +1,4 @@
-"""What can be evaluated: a codec, trained or not, or a baseline that learned nothing; each gives waveforms by name."""
+"""What can be evaluated: a codec, trained or not, or a training-free baseline; each gives waveforms by name."""
 
 import time
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from snac_exp.evaluation.baselines import MeanSpectrumNoise, interpolated
 from snac_exp.evaluation.utterances import Utterance
 from snac_exp.metrics.table import WIDE_RATE
 from snac_exp.release.codec import ReleasedCodec
-from snac_exp.release.files.audio import rate_label
+from snac_exp.release.outputs import labels_of, rate_label
 from snac_exp.system.torchaudio import functional as F_audio
 
 NARROW_RATE = 24_000
@@ -31,7 +31,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Produced:
-    """All outputs of one utterance by name (`24k`, `48k`, `baseline`, …), and the seconds that it took."""
+    """All outputs of one utterance by label (`24k`, a head's name, `baseline`, …), and the seconds that it took."""
 
     outputs: dict[str, Output]
     encode_seconds: float = 0.0
@@ -77,11 +77,10 @@ class CodecSystem:
     @property
     def identity(self) -> dict[str, Any]:
         """Weights, outputs, and where they came from."""
-        heads = {name: rate for rate, name in self.codec.heads.items()}
         return {
             "kind": "codec",
             "fingerprint": self.codec.fingerprint,
-            "heads": heads,
+            "heads": self.codec.heads,
             "noise": self.noise,
             **self.origin,
         }
@@ -90,7 +89,7 @@ class CodecSystem:
         """One second through encoder and decoder, so that no first call is timed."""
         silence = torch.zeros(2 * self.codec.sampling_rate)
         codes = self.codec.encode(silence, self.codec.sampling_rate, chunk_seconds=1.0)
-        list(self.codec.decode_chunks(codes, self.codec.sample_rates, seed=0, chunk_seconds=1.0))
+        list(self.codec.decode_chunks(codes, list(self.codec.heads), seed=0, chunk_seconds=1.0))
 
     def produce(self, utterance: Utterance, rates: tuple[int, ...], seed: int) -> Produced:
         """Encode and decode, in chunks that bound memory; see `System`."""
@@ -98,23 +97,31 @@ class CodecSystem:
         started = time.perf_counter()
         codes = self.codec.encode(source, self.codec.sampling_rate)
         encoded = time.perf_counter()
-        parts = self.codec.decode_chunks(codes, self.codec.sample_rates, seed=seed, noise=self.noise)
-        on_cpu = [{rate: waveform[0, 0].cpu() for rate, waveform in part.items()} for part in parts]
+        parts = self.codec.decode_chunks(codes, list(self.codec.heads), seed=seed, noise=self.noise)
+        on_cpu = [{head: waveform[0, 0].cpu() for head, waveform in part.items()} for part in parts]
         decoded = time.perf_counter()
-        own = {rate: torch.cat([part[rate] for part in on_cpu]) for rate in self.codec.sample_rates}
-        outputs = {rate_label(rate): self._at(rate, own) for rate in rates}
+        own = {head: torch.cat([part[head] for part in on_cpu]) for head in self.codec.heads}
+        outputs = {label: output for rate in rates for label, output in self.outputs_at(rate, own).items()}
         return Produced(outputs, encoded - started, decoded - encoded)
 
-    def _at(self, rate: int, own: Mapping[int, Tensor]) -> Output:
-        if rate in own:
-            return Output(own[rate], rate, self.codec.heads[rate])
-        native = self.codec.sampling_rate
-        factor = rate // native
-        if native in own and rate == native * factor and factor & (factor - 1) == 0:
-            return Output(interpolated(own[native], factor), rate, f"{self.codec.heads[native]} interpolated")
-        nearest = min((it for it in own if it > rate), default=max(own))
-        resampled: Tensor = F_audio.resample(own[nearest], nearest, rate, lowpass_filter_width=64)
-        return Output(resampled, rate, f"{self.codec.heads[nearest]} resampled")
+    def outputs_at(self, rate: int, own: Mapping[str, Tensor]) -> dict[str, Output]:
+        """Label -> output at `rate` Hz of every head that has it, else one made of another; `own`: head -> (N,)."""
+        heads, labels = self.codec.heads, labels_of(self.codec.heads)
+        there = [head for head in own if heads[head] == rate]
+        if there:
+            return {labels[head]: Output(own[head], rate, head) for head in there}
+        return {rate_label(rate): self._made_of_another(rate, own)}
+
+    def _made_of_another(self, rate: int, own: Mapping[str, Tensor]) -> Output:
+        heads, native_rate = self.codec.heads, self.codec.sampling_rate
+        native = next((head for head in own if heads[head] == native_rate), None)
+        factor = rate // native_rate
+        if native is not None and rate == native_rate * factor and factor & (factor - 1) == 0:
+            return Output(interpolated(own[native], factor), rate, f"{native} interpolated")
+        nearest = min((head for head in own if heads[head] > rate), key=heads.__getitem__, default=None)
+        nearest = nearest or max(own, key=heads.__getitem__)
+        resampled: Tensor = F_audio.resample(own[nearest], heads[nearest], rate, lowpass_filter_width=64)
+        return Output(resampled, rate, f"{nearest} resampled")
 
 
 @dataclass(frozen=True)
@@ -150,16 +157,19 @@ class Interpolation:
 def add_baselines(
     produced: Produced, reference: Tensor, noise: MeanSpectrumNoise | None, seed: int, *, interpolate: bool = True
 ) -> None:
-    """Put beside an output at 48 kHz what costs nothing: the system's own 24 kHz interpolated, and that with noise.
+    """Put the training-free baselines beside outputs at 48 kHz: the system's own 24 kHz interpolated, and with noise.
 
-    The first is left out where it is what the system gives at 48 kHz anyway; the noise where there is none.
+    `reference` (N,) at 48 kHz gives the noise its level. The first is left out where it is what the system gives at
+    48 kHz anyway; the noise where there is none.
     """
-    narrow, wide = (produced.outputs.get(rate_label(rate)) for rate in (NARROW_RATE, WIDE_RATE))
-    if narrow is None or wide is None:
+    narrow, wide = (
+        [output for output in produced.outputs.values() if output.rate == rate] for rate in (NARROW_RATE, WIDE_RATE)
+    )
+    if not narrow or not wide:
         return
-    made_from = f"{narrow.made_from} interpolated"
-    waveform = interpolated(narrow.waveform)
-    if interpolate and wide.made_from != made_from:
+    made_from = f"{narrow[0].made_from} interpolated"
+    waveform = interpolated(narrow[0].waveform)
+    if interpolate and made_from not in [output.made_from for output in wide]:
         produced.outputs[BASELINE] = Output(waveform, WIDE_RATE, made_from)
     if noise is not None:
         noisy = noise.added_to(waveform[: reference.numel()], reference, seed)

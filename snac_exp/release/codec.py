@@ -1,26 +1,33 @@
-"""A trained codec for people who never saw the repository: audio to codes, codes to audio at every rate it has."""
+"""A trained codec for people who never saw the repository: audio to codes, codes to audio at every output."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from snac_exp.codec.checkpoint import fingerprint
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.data.codes.encoding import exact_float32
-from snac_exp.errors import CodecError, ConfigError, DataError
+from snac_exp.errors import CodecError, DataError
 from snac_exp.release.blueprint import Blueprint
-from snac_exp.release.codes import Codes, checked_tokens, codebooks_fingerprint, is_whole
+from snac_exp.release.codes import Codes, checked_tokens, codebooks_fingerprint
 from snac_exp.release.folding import fold
+from snac_exp.release.outputs import checked_heads, head_of
+from snac_exp.release.streaming.chunks import chunk_frames
 from snac_exp.release.streaming.latent_decoder import LatentDecoder, Waveforms
 from snac_exp.release.streaming.positioned_noise import NoisePosition, measure_noise_rates, position_noise, row_seeds
-from snac_exp.release.streaming.receptive_field import Probe, ReceptiveField, measure_reach
+from snac_exp.release.streaming.receptive_field import (
+    ReceptiveField,
+    decoder_receptive_field,
+    encoder_receptive_field,
+    latent_channels,
+)
 from snac_exp.release.streaming.stream import CodecStream
 from snac_exp.release.waveforms import Layout, mono_batch, resampled
+from snac_exp.system.environment import usable_device
 
 DEFAULT_CHUNK_SECONDS = 5.0
 
@@ -29,14 +36,15 @@ Read = Callable[[int, int], Tensor]
 
 
 class ReleasedCodec:
-    """Encoder, quantizer, and a decoder with one output per rate; made by `snac_exp.load_codec`.
+    """Encoder, quantizer, and a decoder with an output per head; made by `snac_exp.load_codec`.
 
     Encoding is always float32 without TF32, since other precisions change most tokens; `dtype` is that of the decoder.
     Long signals are worked through in chunks that see as much around them as matters, so the result is that of the
     whole; memory depends on the chunk alone.
 
     Attributes:
-        sampling_rate: of the codec, in Hz; sample_rates: of its outputs, lowest first.
+        sampling_rate: of the codec, in Hz.
+        heads: name of every output -> its rate in Hz, lowest first. Two heads may have one rate.
 
     Raises:
         CodecError: the device is not here, or the dtype is no floating-point one.
@@ -52,18 +60,17 @@ class ReleasedCodec:
     ) -> None:
         if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
             raise CodecError(f"dtype={dtype!r} must be a floating-point type, such as torch.bfloat16")
-        self.blueprint, self.device, self.dtype = blueprint, _present(device), dtype
+        self.blueprint, self.device, self.dtype = blueprint, usable_device(device), dtype
         self.codebooks = codebooks_fingerprint(model.quantizer)
         self.model = fold(model).to(self.device)
         self.model.trunk.to(dtype)
         self.model.heads.to(dtype)
         self.geometry = model.geometry
         self.sampling_rate = model.geometry.sampling_rate
-        self.heads = {rate: name for name, rate in sorted(model.rates.items(), key=lambda item: item[1])}
-        self.sample_rates = tuple(self.heads)
+        self.heads = dict(sorted(model.rates.items(), key=lambda item: item[1]))
         self._position = NoisePosition()
         num_frames = self.geometry.coarse_step * self.geometry.vq_strides[0]
-        silence = torch.zeros(1, self._num_channels, num_frames, device=self.device, dtype=dtype)
+        silence = torch.zeros(1, latent_channels(model), num_frames, device=self.device, dtype=dtype)
         blocks = position_noise(self.model, self._position)
         measure_noise_rates(blocks, lambda: self.model(self.model.features(silence)), num_frames)
 
@@ -71,6 +78,11 @@ class ReleasedCodec:
     def name(self) -> str:
         """Of the codec it was trained from."""
         return self.blueprint.name
+
+    @property
+    def sample_rates(self) -> tuple[int, ...]:
+        """Rates in Hz that some output has, lowest first."""
+        return tuple(dict.fromkeys(self.heads.values()))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -147,11 +159,11 @@ class ReleasedCodec:
         if num_samples < 1:
             raise DataError("there is no audio to encode: it has no samples")
         num_frames = self.geometry.coarse_tokens_of(num_samples) * self.geometry.vq_strides[0]
-        size = self._chunk_frames(chunk_seconds, num_frames)
-        reach = self.encoder_reach if size < num_frames else ReceptiveField(0, 0)
+        size = chunk_frames(self.geometry, chunk_seconds, num_frames)
+        field = self.encoder_receptive_field if size < num_frames else ReceptiveField(0, 0)
         for start in range(0, num_frames, size):
             stop = min(start + size, num_frames)
-            begin, end = max(0, start - reach.before), min(stop + reach.after, num_frames)
+            begin, end = max(0, start - field.before), min(stop + field.after, num_frames)
             hop = self.geometry.hop_length
             yield self._encode(read(begin * hop, (end - begin) * hop), start - begin, stop - begin)
 
@@ -160,6 +172,7 @@ class ReleasedCodec:
         codes: Codes | Sequence[Any],
         sample_rate: int | None = None,
         *,
+        head: str | None = None,
         seed: int | Sequence[int] | None = None,
         noise: bool = True,
         chunk_seconds: float | None = DEFAULT_CHUNK_SECONDS,
@@ -168,59 +181,59 @@ class ReleasedCodec:
 
         Args:
             codes: from `encode`, or bare tokens[i] (B, T_i) or (T_i,), which decode to whole tokens.
-            sample_rate: one of `sample_rates`; None is the highest.
+            sample_rate: of the output in Hz, where one head has it; None is the highest.
+            head: name of the output, see `heads`; needed where two heads have one rate.
             seed: of the decoder's noise; the same seed gives the same samples, in whatever batch or chunks. None draws
                 one from torch's generator. A sequence gives one per row.
             noise: False leaves the noise out.
 
         Raises:
-            CodecError: no output has this rate, or the codes belong to other codebooks.
+            CodecError: no output has this rate or name, several have this rate, or the codes belong to other codebooks.
             DataError: the tokens do not belong together, or the seeds not to them.
         """
-        rate = self.sample_rates[-1] if sample_rate is None else sample_rate
-        chunks = self.decode_chunks(codes, [rate], seed=seed, noise=noise, chunk_seconds=chunk_seconds)
-        return torch.cat([chunk[rate] for chunk in chunks], dim=-1)
+        name = head_of(self.heads, head, sample_rate)
+        chunks = self.decode_chunks(codes, [name], seed=seed, noise=noise, chunk_seconds=chunk_seconds)
+        return torch.cat([chunk[name] for chunk in chunks], dim=-1)
 
     def decode_chunks(
         self,
         codes: Codes | Sequence[Any],
-        sample_rates: Sequence[int],
+        heads: Sequence[str],
         *,
         seed: int | Sequence[int] | None = None,
         noise: bool = True,
         chunk_seconds: float | None = DEFAULT_CHUNK_SECONDS,
-    ) -> Iterator[dict[int, Tensor]]:
-        """As `decode`, at several rates from one pass of the trunk, one chunk after the other: rate -> (B, 1, n)."""
-        heads = self._heads(sample_rates)
+    ) -> Iterator[Waveforms]:
+        """As `decode`, of several heads from one pass of the trunk, one chunk after the other: head -> (B, 1, n)."""
+        names = checked_heads(self.heads, heads)
         tokens = self.tokens_of(codes)
         num_coarse = tokens[0].shape[-1]
         num_frames = num_coarse * self.geometry.vq_strides[0]
-        left = {rate: self._decoded_samples(codes, num_coarse, rate) for rate in heads}
-        size = self._chunk_frames(chunk_seconds, num_frames) // self.geometry.vq_strides[0]
+        left = {name: self._decoded_samples(codes, num_coarse, self.heads[name]) for name in names}
+        size = chunk_frames(self.geometry, chunk_seconds, num_frames) // self.geometry.vq_strides[0]
         seeds = row_seeds(seed, tokens[0].shape[0]) if noise else None
-        decoder = self._decoder(list(heads.values()), seeds, whole=size >= num_coarse)
+        decoder = self._decoder(names, seeds, whole=size >= num_coarse)
         for start in [*range(0, num_coarse, size), None]:
             waveforms = decoder.finish() if start is None else decoder.push(self._latent(tokens, start, size))
             if waveforms is not None:
-                yield self._trimmed(waveforms, left)
+                yield _trimmed(waveforms, left)
 
     def stream(
         self,
         sample_rate: int | None = None,
         *,
+        head: str | None = None,
         seed: int | Sequence[int] | None = None,
         noise: bool = True,
         batch_size: int = 1,
     ) -> CodecStream:
-        """A stream that takes codes as they arrive and gives the samples that `decode` would give.
+        """A stream of one output, chosen as in `decode`, that takes codes as they arrive and gives the same samples.
 
         Its `delay_seconds` is the algorithmic delay: how far the codes must run ahead of the audio.
         """
-        rate = self.sample_rates[-1] if sample_rate is None else sample_rate
-        (head,) = self._heads([rate]).values()
+        name = head_of(self.heads, head, sample_rate)
         seeds = row_seeds(seed, batch_size) if noise else None
-        decoder = self._decoder([head], seeds, whole=False)
-        return CodecStream(self, decoder, head, rate, batch_size)
+        return CodecStream(self, self._decoder([name], seeds, whole=False), name, batch_size)
 
     def latent(self, tokens: Sequence[Tensor]) -> Tensor:
         """Tokens[i] (B, T_i) on any device -> latent (B, C, frames) on the codec's device."""
@@ -246,39 +259,19 @@ class ReleasedCodec:
         return tokens
 
     @cached_property
-    def encoder_reach(self) -> ReceptiveField:
+    def encoder_receptive_field(self) -> ReceptiveField:
         """Frames around a frame that its tokens depend on."""
-        window = self.geometry.attn_window_size or 1
-        unit = window * self.geometry.hop_length
-        return measure_reach(Probe(self.model.encoder, 1, unit, window, window), self.device)
+        return encoder_receptive_field(self.model, self.device)
 
     @cached_property
-    def decoder_reach(self) -> ReceptiveField:
-        """Frames around a frame that its samples depend on, over all outputs."""
-        window = self.geometry.attn_window_size or 1
-        reaches = []
-        for name in self.model.rates:
-            out = window * self.geometry.hop_length * self.model.head(name).multiple
-            probe = Probe(self._silent(name), self._num_channels, window, out, window)
-            reaches.append(measure_reach(probe, self.device, self.dtype))
-        return ReceptiveField(max(reach.before for reach in reaches), max(reach.after for reach in reaches))
-
-    @property
-    def _num_channels(self) -> int:
-        return int(cast(Any, self.model.quantizer.quantizers)[0].out_proj.weight.shape[0])
-
-    def _silent(self, head: str) -> Callable[[Tensor], Tensor]:
-        """The decoder of one output with its noise off."""
-
-        def run(latent: Tensor) -> Tensor:
-            self._position.seeds = None
-            return cast(Tensor, self.model(self.model.features(latent), [head])[head])
-
-        return run
+    def decoder_receptive_field(self) -> ReceptiveField:
+        """Frames around a frame that its samples depend on, over all outputs; measured without noise."""
+        self._position.seeds = None
+        return decoder_receptive_field(self.model, self.device, self.dtype)
 
     def _decoder(self, heads: Sequence[str], seeds: tuple[int, ...] | None, *, whole: bool) -> LatentDecoder:
-        reach = ReceptiveField(0, 0) if whole else self.decoder_reach
-        return LatentDecoder(self.model, heads, reach, self._position, seeds, self.dtype)
+        field = ReceptiveField(0, 0) if whole else self.decoder_receptive_field
+        return LatentDecoder(self.model, heads, field, self._position, seeds, self.dtype)
 
     def _latent(self, tokens: Sequence[Tensor], start: int, num_coarse: int) -> Tensor:
         """Latent of the coarse tokens [start, start + num_coarse), or up to the end."""
@@ -292,51 +285,16 @@ class ReleasedCodec:
             latent = self.model.encoder(audio.to(self.device))[..., start:stop]
             return [tokens.cpu() for tokens in self.model.quantizer(latent)[1]]
 
-    def _chunk_frames(self, chunk_seconds: float | None, num_frames: int) -> int:
-        """Frames per chunk, in whole steps; all of them if there is to be one chunk."""
-        if chunk_seconds is None:
-            return num_frames
-        if not isinstance(chunk_seconds, int | float) or not 0 <= chunk_seconds < math.inf:
-            raise ConfigError(f"chunk_seconds={chunk_seconds!r} must be a number of at least 0, or None for the whole")
-        step = self.geometry.coarse_step * self.geometry.vq_strides[0]
-        frames = chunk_seconds * self.sampling_rate / self.geometry.hop_length
-        return max(step, int(frames) // step * step)
-
-    def _heads(self, sample_rates: Sequence[int]) -> dict[int, str]:
-        for rate in sample_rates:
-            if not is_whole(rate) or rate not in self.heads:
-                rates = ", ".join(map(str, self.sample_rates))
-                raise CodecError(f"this codec has no output at {rate!r} Hz, only {rates}; decode at one and resample")
-        if not sample_rates:
-            raise CodecError(f"no rate is asked for; this codec has {', '.join(map(str, self.sample_rates))}")
-        return {rate: self.heads[rate] for rate in sample_rates}
-
     def _decoded_samples(self, codes: Codes | Sequence[Any], num_coarse: int, rate: int) -> int:
         if isinstance(codes, Codes):
             return codes.samples_at(rate)
         return self.geometry.audio_samples(num_coarse, rate)
 
-    def _trimmed(self, waveforms: Waveforms, left: dict[int, int]) -> dict[int, Tensor]:
-        """Waveforms by rate, without the padding after the last sample; counts down what is left."""
-        chunk = {}
-        for name, waveform in waveforms.items():
-            rate = self.model.rates[name]
-            chunk[rate] = waveform[..., : left[rate]].float()
-            left[rate] -= chunk[rate].shape[-1]
-        return chunk
 
-
-def _present(device: torch.device | str) -> torch.device:
-    """The device, if there is one here."""
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CodecError(f"device={device!r} cannot be used here ({reason}); give device=cpu") from None
-    return found
-
-
-def to_numpy(waveform: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The first row of a waveform (B, 1, N) as an array (N,)."""
-    return cast("np.ndarray[Any, np.dtype[np.float32]]", waveform[0, 0].float().cpu().numpy())
+def _trimmed(waveforms: Waveforms, left: dict[str, int]) -> Waveforms:
+    """Head -> (B, 1, n) without the padding after the last sample; counts down what is left."""
+    chunk = {}
+    for name, waveform in waveforms.items():
+        chunk[name] = waveform[..., : left[name]].float()
+        left[name] -= chunk[name].shape[-1]
+    return chunk

@@ -1,7 +1,7 @@
 """Audio that users hand in, of any layout, type and rate, as (B, 1, N) float32 at the codec's rate."""
 
 import math
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -60,6 +60,11 @@ def resampled(audio: Tensor, sample_rate: int, rate: int) -> Tensor:
         return audio
     rows = [resample(row.cpu().numpy(), sample_rate, rate) for row in audio[:, 0]]
     return torch.from_numpy(np.stack(rows))[:, None]
+
+
+def to_numpy(waveform: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The first row of a waveform (B, 1, N) as an array (N,)."""
+    return cast("np.ndarray[Any, np.dtype[np.float32]]", waveform[0, 0].float().cpu().numpy())
 
 
 def check_rate(sample_rate: int, rate: int) -> None:

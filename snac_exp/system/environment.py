@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from snac_exp import __version__
+from snac_exp.errors import CodecError
 from snac_exp.system import torchaudio as torchaudio_shim
 
 # Changes of these can change the last bits of a resumed run.
@@ -41,6 +42,21 @@ def environment(device: torch.device, precision: str, world_size: int, compiled:
 def environment_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """The differences that may show in the last bits, in words."""
     return [f"{key} was {before.get(key)} and is {now[key]}" for key in BITWISE if before.get(key) != now[key]]
+
+
+def usable_device(device: torch.device | str) -> torch.device:
+    """The device, if there is one here.
+
+    Raises:
+        CodecError: there is none of this name.
+    """
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CodecError(f"device={device!r} cannot be used here ({reason}); give device=cpu") from None
+    return found
 
 
 def device_name(device: torch.device | str) -> str:

@@ -82,7 +82,7 @@ def test_a_comparison_names_what_lies_outside() -> None:
     assert found["outputs"]["24k"]["l1"]["verdict"] == "better"
     assert compare(first, second) == compare(first, second)
     markdown = compare(first, second).markdown()
-    assert "| L1 ↓ |" in markdown
+    assert "| L1 (full scale) ↓ |" in markdown
     assert "better |" in markdown
 
 

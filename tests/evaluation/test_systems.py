@@ -63,10 +63,10 @@ def test_a_pretrained_codec_is_upstream_and_at_48_khz_its_interpolation(utteranc
 
 def test_a_rate_that_no_interpolation_reaches_is_resampled(checkpoint: Path) -> None:
     system = open_checkpoint(str(checkpoint), CPU)
-    only_wide = {48_000: torch.randn(4800, generator=torch.Generator().manual_seed(0))}
-    narrow = system._at(24_000, only_wide)
+    only_wide = {"head_48k": torch.randn(4800, generator=torch.Generator().manual_seed(0))}
+    (narrow,) = system.outputs_at(24_000, only_wide).values()
     assert narrow.made_from == "head_48k resampled"
-    assert torch.equal(narrow.waveform, F_audio.resample(only_wide[48_000], 2, 1, lowpass_filter_width=64))
+    assert torch.equal(narrow.waveform, F_audio.resample(only_wide["head_48k"], 2, 1, lowpass_filter_width=64))
 
 
 def test_identity_tells_weights_and_origin(checkpoint: Path) -> None:

@@ -50,11 +50,21 @@ HEADS = {
         "head_48k": {"_target_": "snac_exp.codec.heads.ResidualHead", "noise": False},
     },
     "wideband": {"head_48k": {"_target_": "snac_exp.codec.heads.UpsampleHead", "noise": False}},
+    "candidates": {
+        "head_24k": {"_target_": "snac_exp.codec.heads.NativeHead"},
+        "upsample": {"_target_": "snac_exp.codec.heads.UpsampleHead", "noise": True},
+        "residual": {"_target_": "snac_exp.codec.heads.ResidualHead", "noise": False},
+    },
 }
 FACTORIES: dict[str, dict[str, Callable[[LoadedCodec], Any]]] = {
     "dual": {"head_24k": NativeHead, "head_48k": lambda codec: UpsampleHead(codec, noise=True)},
     "residual": {"head_24k": NativeHead, "head_48k": ResidualHead},
     "wideband": {"head_48k": UpsampleHead},
+    "candidates": {
+        "head_24k": NativeHead,
+        "upsample": lambda codec: UpsampleHead(codec, noise=True),
+        "residual": ResidualHead,
+    },
 }
 
 
@@ -88,8 +98,9 @@ def random_model(shape: str = "small", heads: str = "dual") -> MultiRateSnac:
     with torch.no_grad():
         for parameter in [*model.trunk.parameters(), *model.heads.parameters()]:
             parameter.add_(0.05 * parameter.abs().mean() * torch.randn(parameter.shape, generator=generator))
-        if heads == "residual":
-            torch.nn.init.normal_(model.heads["head_48k"].conv.weight, std=0.05, generator=generator)
+        for name, head in model.heads.items():
+            if isinstance(head, ResidualHead):
+                torch.nn.init.normal_(model.heads[name].conv.weight, std=0.05, generator=generator)
     return model
 
 

@@ -61,10 +61,10 @@ def test_less_context_than_the_reach_is_heard(codec: ReleasedCodec, monkeypatch:
 
     tokens = random_tokens(codec, 40)
     whole = codec.decode(tokens, 48000, seed=7, chunk_seconds=None)
-    full = codec.decoder_reach
-    monkeypatch.setitem(codec.__dict__, "decoder_reach", ReceptiveField(full.before - 1, full.after))
+    full = codec.decoder_receptive_field
+    monkeypatch.setitem(codec.__dict__, "decoder_receptive_field", ReceptiveField(full.before - 1, full.after))
     assert not torch.equal(codec.decode(tokens, 48000, seed=7, chunk_seconds=0.5), whole)
-    monkeypatch.setitem(codec.__dict__, "decoder_reach", ReceptiveField(full.before - 3, full.after - 3))
+    monkeypatch.setitem(codec.__dict__, "decoder_receptive_field", ReceptiveField(full.before - 3, full.after - 3))
     assert (codec.decode(tokens, 48000, seed=7, chunk_seconds=0.5) - whole).abs().max().item() > 10 * TOLERANCE
 
 
@@ -73,9 +73,9 @@ def test_measured_reach_agrees_with_the_arithmetic(any_codec: ReleasedCodec) -> 
     geometry = any_codec.geometry
     window = geometry.attn_window_size or 1
     context = decoder_context_tokens(config) * geometry.vq_strides[0]  # rounded up to whole coarse tokens
-    for reach in (any_codec.decoder_reach.before, any_codec.decoder_reach.after):
+    for reach in (any_codec.decoder_receptive_field.before, any_codec.decoder_receptive_field.after):
         assert context - geometry.vq_strides[0] < reach <= context + window  # a wide head sees a little further
-    assert any_codec.encoder_reach.before % window == 0
+    assert any_codec.encoder_receptive_field.before % window == 0
 
 
 @pytest.mark.parametrize("push", [1, 3, 17])

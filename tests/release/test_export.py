@@ -87,7 +87,7 @@ def test_the_card(exported: Path) -> None:
     card = (exported / "README.md").read_text(encoding="utf-8")
     front = yaml.safe_load(card.split("---")[1])
     assert (front["license"], front["library_name"]) == ("other", "snac_exp")
-    assert "| head_48k | 0.04 | 6.5 |  |" in card
+    assert "| head_48k | 0.04000 | 6.50 |  |" in card
     assert "12 whole validation utterances" in card
     assert "/home/someone" not in card
     assert "somewhere" not in card  # the host it was trained on

@@ -25,7 +25,7 @@ from snac_exp.errors import CodecError, ConfigError, DataError
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.codec_before import codec_before
 from snac_exp.release.listening.page import KEEP_SECONDS, RESULTS, Listener, PageSettings, _forget_old, opened_page
-from snac_exp.release.listening.reconstruct import listen, voices_of
+from snac_exp.release.listening.reconstruct import listen, players_of
 from snac_exp.release.loading import load_codec, open_model
 from tests.helpers.browser import Browser, free_port
 from tests.helpers.waiting import GUARD_SECONDS, until
@@ -48,24 +48,26 @@ def upload(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_every_voice_is_heard(codec: ReleasedCodec, pretrained: ReleasedCodec, upload: Path, tmp_path: Path) -> None:
-    voices = voices_of(codec, pretrained)
-    assert [voice.label for voice in voices] == LABELS
-    heard = listen(upload, voices, tmp_path, seed=0, max_seconds=2.0)
-    lengths = [len(soundfile.read(path)[0]) for path in heard.outputs]
+def test_every_output_has_a_player(
+    codec: ReleasedCodec, pretrained: ReleasedCodec, upload: Path, tmp_path: Path
+) -> None:
+    players = players_of(codec, pretrained)
+    assert [player.label for player in players] == LABELS
+    made = listen(upload, players, tmp_path, seed=0, max_seconds=2.0)
+    lengths = [len(soundfile.read(path)[0]) for path in made.outputs]
     assert lengths == [24_000, 24_000, 48_000]
-    assert heard.picture.stat().st_size > 10_000
-    assert heard.facts.count("| 0.49 |") == 3
-    tuned, _ = soundfile.read(heard.outputs[1])
-    assert np.abs(tuned - soundfile.read(heard.outputs[0])[0]).max() > 1e-3
+    assert made.picture.stat().st_size > 10_000
+    assert made.table.count("| 0.49 |") == 3
+    tuned, _ = soundfile.read(made.outputs[1])
+    assert np.abs(tuned - soundfile.read(made.outputs[0])[0]).max() > 1e-3
 
 
 def test_uploads_that_are_too_long_or_no_audio(codec: ReleasedCodec, upload: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"more than the 0\.5 s"):
-        listen(upload, voices_of(codec, None), tmp_path, seed=0, max_seconds=0.5)
+        listen(upload, players_of(codec, None), tmp_path, seed=0, max_seconds=0.5)
     (tmp_path / "page.html").write_text("<html>")
     with pytest.raises(DataError, match="not readable as audio"):
-        listen(tmp_path / "page.html", voices_of(codec, None), tmp_path, seed=0, max_seconds=9.0)
+        listen(tmp_path / "page.html", players_of(codec, None), tmp_path, seed=0, max_seconds=9.0)
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
@@ -143,11 +145,11 @@ def reconstructed(browser: Browser) -> str:
     """Press the button once the input is uploaded, and wait for the figures."""
     browser.wait("return document.querySelector('input[type=file]') === null && document.querySelector('a[download]')")
     browser.run("document.querySelector('#reconstruct').click()")
-    facts: str = browser.wait(
-        "return document.querySelector('#facts')?.innerText.includes('48k') && "
-        "document.querySelector('#facts').innerText"
+    table: str = browser.wait(
+        "return document.querySelector('#table')?.innerText.includes('48k') && "
+        "document.querySelector('#table').innerText"
     )
-    return facts
+    return table
 
 
 def test_the_page_takes_an_upload(
@@ -157,16 +159,16 @@ def test_the_page_takes_an_upload(
     assert page[0].startswith("http://127.0.0.1:")
     browser.open(page[0])
     browser.upload(upload)
-    facts = reconstructed(browser)
-    assert all(label in facts for label in LABELS)
+    table = reconstructed(browser)
+    assert all(label in table for label in LABELS)
     width = browser.wait("const i = document.querySelector('#picture img'); return i && i.naturalWidth")
     assert width == 1000
     text = browser.run("return document.body.innerText")
     assert all(label in text for label in LABELS)
     audio = soundfile.read(upload, dtype="float32")[0]
-    for label, voice, rate in zip(LABELS, (pretrained, codec, codec), (24_000, 24_000, 48_000), strict=True):
+    for label, shown, rate in zip(LABELS, (pretrained, codec, codec), (24_000, 24_000, 48_000), strict=True):
         saved, found = soundfile.read(browser.save(f"{label.replace(' ', '_')}.wav"), dtype="int16")
-        expected = voice.decode(voice.encode(audio, 44_100), rate, seed=0)[0, 0].numpy() * 32767
+        expected = shown.decode(shown.encode(audio, 44_100), rate, seed=0)[0, 0].numpy() * 32767
         assert (found, saved.shape) == (rate, expected.shape)
         assert np.abs(saved - np.clip(expected, -32767, 32767)).max() <= 1
         assert np.std(saved) > 300
@@ -179,12 +181,14 @@ def test_the_page_records(page: tuple[str, Path], browser: Browser) -> None:
     browser.wait(PRESS.format("item.ariaLabel === 'Record audio'"))
     browser.wait(PRESS.format("item.classList.contains('record-button')"))
     browser.run(STOP_AFTER_TWO_SECONDS)
-    facts = reconstructed(browser)
-    assert all(label in facts for label in LABELS)
+    table = reconstructed(browser)
+    assert all(label in table for label in LABELS)
     narrow, wide = (soundfile.read(browser.save(f"tuned_{rate}.wav"))[0] for rate in ("24k", "48k"))
     assert len(narrow) > 24_000
     assert abs(len(wide) - 2 * len(narrow)) <= 1
-    recorded = max((path for path in page[1].glob("*/*.wav") if "heard_" not in str(path)), key=os.path.getmtime)
+    recorded = max(
+        (path for path in page[1].glob("*/*.wav") if "reconstructions_" not in str(path)), key=os.path.getmtime
+    )
     assert np.std(soundfile.read(recorded)[0]) > 1e-3
 
 
@@ -291,11 +295,11 @@ def test_a_page_that_is_stopped_at_work_leaves_nothing(checkpoint: Path, tmp_pat
 
 
 def test_a_page_that_closes_takes_nothing_more(codec: ReleasedCodec, upload: Path, tmp_path: Path) -> None:
-    listener = Listener(voices_of(codec, None), PageSettings("127.0.0.1", 7860, 10.0, 1.0, 0), tmp_path)
-    assert len(listener.hear(upload).outputs) == 2
+    listener = Listener(players_of(codec, None), PageSettings("127.0.0.1", 7860, 10.0, 1.0, 0), tmp_path)
+    assert len(listener.reconstruct(upload).outputs) == 2
     listener.close()
     with pytest.raises(DataError, match="is being closed"):
-        listener.hear(upload)
+        listener.reconstruct(upload)
 
 
 def test_results_are_forgotten_after_an_hour(tmp_path: Path) -> None:

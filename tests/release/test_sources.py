@@ -49,7 +49,9 @@ def same(one: ReleasedCodec, other: ReleasedCodec) -> bool:
     codes = one.encode(audio, 24_000)
     again = other.encode(audio, 24_000)
     equal = [torch.equal(a, b) for a, b in zip(codes.tokens, again.tokens, strict=True)]
-    rates = [torch.equal(one.decode(codes, rate, seed=1), other.decode(again, rate, seed=1)) for rate in one.heads]
+    rates = [
+        torch.equal(one.decode(codes, rate, seed=1), other.decode(again, rate, seed=1)) for rate in one.sample_rates
+    ]
     return all([*equal, *rates])
 
 

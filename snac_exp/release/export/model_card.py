@@ -17,8 +17,8 @@ from snac_exp.metrics.metric import Metric
 from snac_exp.metrics.table import METRICS
 from snac_exp.release.blueprint import Blueprint
 from snac_exp.release.codec import ReleasedCodec
-from snac_exp.release.files.audio import rate_label
 from snac_exp.release.loading import Opened
+from snac_exp.release.outputs import labels_of, rate_label
 from snac_exp.system.files import read_json
 from snac_exp.tracking.run_folder import RunFolder
 
@@ -71,7 +71,7 @@ def model_card(opened: Opened, codec: ReleasedCodec, texts: CardTexts, repo_id: 
         package_version=__version__,
         facts=_facts(opened, codec),
         repo_id=repo_id,
-        top_rate=codec.sample_rates[-1],
+        decode_options=_decode_options(codec),
         native_rate=native,
         has_snac="pytorch_model.bin" in files,
         files=[(name, _FILES[name]) for name in files if name in _FILES],
@@ -123,7 +123,7 @@ def _facts(opened: Opened, codec: ReleasedCodec) -> list[tuple[str, str]]:
     geometry: Geometry = codec.geometry
     rates = [f"{geometry.sampling_rate / geometry.hop_length / stride:.1f}" for stride in geometry.vq_strides]
     facts = [
-        ("outputs", _rates(codec)),
+        ("outputs", ", ".join(f"{head} ({rate} Hz)" for head, rate in codec.heads.items())),
         ("codebooks", f"{len(rates)} of {', '.join(map(str, codec.codebook_sizes))} entries"),
         ("tokens per second", ", ".join(rates)),
         ("parameters", f"{sum(item.numel() for item in opened.model.parameters()) / 1e6:.2f} M"),
@@ -190,6 +190,12 @@ def _rates(codec: ReleasedCodec) -> str:
     return " and ".join(
         f"{rate_label(rate).removesuffix('k')} {'kHz' if rate % 1000 == 0 else 'Hz'}" for rate in codec.sample_rates
     )
+
+
+def _decode_options(codec: ReleasedCodec) -> str:
+    """What names the widest output in a call of `decode`."""
+    head, rate = list(codec.heads.items())[-1]
+    return f"sample_rate={rate}" if labels_of(codec.heads)[head] != head else f'head="{head}"'
 
 
 def _number(metric: Metric, value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""ONNX graphs of the encoder and of the decoder at each rate, checked against PyTorch.
+"""ONNX graphs of the encoder and of the decoder of each head, checked against PyTorch.
 
 The decoder's noise is an input: standard normal samples as upstream draws them, zeros for none, or the sequences of
 `snac_exp.release.streaming.positioned_noise` for the very samples that this package decodes. The time axis of a codec
@@ -26,7 +26,7 @@ from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.config.seeding import generator
 from snac_exp.errors import CheckpointError, ConfigError
 from snac_exp.release.codec import ReleasedCodec
-from snac_exp.release.files.audio import rate_label
+from snac_exp.release.outputs import labels_of
 from snac_exp.release.streaming.positioned_noise import noise_sequence
 from snac_exp.system.files import atomic_path, write_json
 
@@ -106,7 +106,9 @@ class DecoderGraph(nn.Module):
 
 
 def export_onnx(codec: ReleasedCodec, directory: Path) -> list[str]:
-    """Write encoder.onnx, decoder_24k.onnx … and onnx.json, which describes inputs and states the differences found.
+    """Write encoder.onnx, a decoder per head and onnx.json, which describes inputs and states the differences found.
+
+    Decoders are called by their rates, as decoder_48k.onnx, or by their heads where two have one rate.
 
     Returns:
         One line per graph.
@@ -124,8 +126,8 @@ def export_onnx(codec: ReleasedCodec, directory: Path) -> list[str]:
     facts: dict[str, Any] = {"opset": OPSET, "sampling_rate": codec.sampling_rate, "graphs": {}}
     facts["samples_per_step"] = codec.geometry.coarse_hop * codec.geometry.coarse_step
     facts["graphs"]["encoder.onnx"] = _export_encoder(model, codec.geometry, directory / "encoder.onnx")
-    for rate, head in codec.heads.items():
-        name = f"decoder_{rate_label(rate)}.onnx"
+    for head, label in labels_of(codec.heads).items():
+        name = f"decoder_{label}.onnx"
         facts["graphs"][name] = _export_decoder(copy.deepcopy(model), codec, head, directory / name)
     write_json(directory / "onnx.json", facts)
     return [f"{name}: {_verdict(graph)}" for name, graph in facts["graphs"].items()]
@@ -222,7 +224,11 @@ def _quiet() -> Iterator[None]:
 def _noise_rates(model: MultiRateSnac, head: str) -> dict[str, int]:
     """Name of every noise block on the way to a head, in the order of their names -> samples per frame."""
     blocks = [child for child in model.modules() if isinstance(child, NoiseBlock)]
-    on_the_way = [block for block in blocks if not block.noise_name.startswith("heads.") or head in block.noise_name]
+    on_the_way = [
+        block
+        for block in blocks
+        if not block.noise_name.startswith("heads.") or block.noise_name.startswith(f"heads.{head}.")
+    ]
     return {str(block.noise_name): int(block.samples_per_frame) for block in on_the_way}
 
 

@@ -100,27 +100,29 @@ def encode_source(
 def decode_to_files(
     codec: ReleasedCodec,
     codes: Codes,
-    outputs: Mapping[int, Path],
+    outputs: Mapping[str, Path],
     *,
     seed: int | None,
     noise: bool = True,
     chunk_seconds: float | None = DEFAULT_CHUNK_SECONDS,
     advance: Advance = lambda seconds: None,
 ) -> int:
-    """Write a WAV file (16 bit) for each rate, all from one pass; they appear once they are whole.
+    """Write a WAV file (16 bit) for each head of `outputs`, all from one pass; they appear once they are whole.
 
     Samples beyond full scale are clipped, never wrapped; returns how many.
     """
     num_clipped = 0
     with ExitStack() as stack:
-        files = {rate: stack.enter_context(_wav_writer(path, rate, codes)) for rate, path in outputs.items()}
+        files = {
+            head: stack.enter_context(_wav_writer(path, codec.heads[head], codes)) for head, path in outputs.items()
+        }
         chunks = codec.decode_chunks(codes, list(outputs), seed=seed, noise=noise, chunk_seconds=chunk_seconds)
         for chunk in chunks:
-            for rate, waveform in chunk.items():
+            for head, waveform in chunk.items():
                 samples = waveform[0, 0].cpu().numpy()
                 num_clipped += int(np.count_nonzero(np.abs(samples) > 1.0))
-                files[rate].write(pcm(samples))
-            advance(samples.shape[-1] / rate)
+                files[head].write(pcm(samples))
+            advance(samples.shape[-1] / codec.heads[head])
     return num_clipped
 
 
@@ -134,11 +136,6 @@ def first_seconds(path: Path, seconds: float) -> tuple[Tensor, int]:
     info = audio_info(path)
     num_samples = min(info.num_samples, int(seconds * info.rate))
     return torch.from_numpy(read_mono(path, info.rate, 0, num_samples)), info.rate
-
-
-def rate_label(rate: int) -> str:
-    """24000 -> 24k, 44100 -> 44100."""
-    return f"{rate // 1000}k" if rate % 1000 == 0 else str(rate)
 
 
 def stems(paths: Sequence[str]) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """Folders of files through the codec: reconstruct, encode, decode; restartable, with progress, nothing dropped."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from snac_exp.data.files.reading import audio_info
 from snac_exp.data.files.scan import find_audio
@@ -18,10 +19,10 @@ from snac_exp.release.files.audio import (
     encode_source,
     first_seconds,
     open_source,
-    rate_label,
     stems,
 )
 from snac_exp.release.files.job import Job, stamp_of
+from snac_exp.release.outputs import labels_of
 from snac_exp.system.progress import progress_display
 from snac_exp.tracking.panels import spectrogram_panel
 
@@ -31,9 +32,9 @@ PICTURE_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Settings:
-    """How files are decoded: output rates in Hz, seed of the noise or no noise, a picture per file, chunk length."""
+    """How files are decoded: names of the heads, seed of the noise or no noise, a picture per file, chunk length."""
 
-    rates: tuple[int, ...]
+    heads: tuple[str, ...]
     seed: int = 0
     noise: bool = True
     picture: bool = False
@@ -73,19 +74,24 @@ def reconstruct(codec: ReleasedCodec, source: Path, output: Path, settings: Sett
         ConfigError: `output` holds something else; DataError: there is no audio.
     """
     files, names = _audio_files(source, output)
-    identity = {"verb": "reconstruct", "input": str(source.resolve()), "checkpoint": checkpoint, **_plain(settings)}
-    job = Job(output, identity)
+    identity = {
+        "verb": "reconstruct",
+        "input": str(source.resolve()),
+        "checkpoint": checkpoint,
+        **_plain(codec, settings),
+    }
+    job, labels = Job(output, identity), labels_of(codec.heads)
 
     def work(name: str, advance: Advance, summary: Summary) -> list[str]:
-        outputs = {rate: f"{names[name]}_{rate_label(rate)}.wav" for rate in settings.rates}
-        paths = {rate: job.output(item) for rate, item in outputs.items()}
+        outputs = {head: f"{names[name]}_{labels[head]}.wav" for head in settings.heads}
+        paths = {head: job.output(item) for head, item in outputs.items()}
         with open_source(files[name]) as audio:
             codes = encode_source(codec, audio, chunk_seconds=settings.chunk_seconds)
             summary.num_clipped += _decode(codec, codes, paths, settings, advance)
             made = list(outputs.values())
             if settings.picture:
                 made.append(f"{names[name]}.png")
-                _draw(job.output(made[-1]), name, audio, paths)
+                _draw(job.output(made[-1]), name, audio, {labels[head]: path for head, path in paths.items()})
         return made
 
     return _run(job, "reconstructing", files, work)
@@ -125,20 +131,20 @@ def encode_to_parquet(codec: ReleasedCodec, source: Path, output: Path, chunk_se
 
 def decode_folder(codec: ReleasedCodec, source: Path, output: Path, settings: Settings, checkpoint: str) -> Summary:
     """Decode all .npz files below a folder, or all rows of a Parquet file, into NAME_48k.wav and so on."""
-    identity = {"verb": "decode", "input": str(source.resolve()), "checkpoint": checkpoint, **_plain(settings)}
+    identity = {"verb": "decode", "input": str(source.resolve()), "checkpoint": checkpoint, **_plain(codec, settings)}
     rows = _npz_rows(source) if source.is_dir() else _parquet_rows(source)
     names = stems([name for name, _, _ in rows()])
     if not names:
         raise DataError(f"{source} holds no codes: give a folder with .npz files or a Parquet file of snac-exp encode")
-    job, summary = Job(output, identity), Summary(failed={})
+    job, summary, labels = Job(output, identity), Summary(failed={}), labels_of(codec.heads)
     with job.at_work(), progress_display("decoding", len(names)) as show:
         for name, stamp, load in rows():
-            outputs = {rate: f"{names[name]}_{rate_label(rate)}.wav" for rate in settings.rates}
+            outputs = {head: f"{names[name]}_{labels[head]}.wav" for head in settings.heads}
             if job.is_done(name, stamp):
                 summary.num_before += 1
             else:
                 try:
-                    paths = {rate: job.output(item) for rate, item in outputs.items()}
+                    paths = {head: job.output(item) for head, item in outputs.items()}
                     summary.num_clipped += _decode(codec, load(), paths, settings, lambda seconds: None)
                     job.record(name, stamp, list(outputs.values()))
                     summary.num_done += 1
@@ -205,7 +211,7 @@ def _audio_files(source: Path, output: Path) -> tuple[dict[str, Path], dict[str,
     return files, stems(list(files))
 
 
-def _decode(codec: ReleasedCodec, codes: Codes, paths: Mapping[int, Path], settings: Settings, advance: Advance) -> int:
+def _decode(codec: ReleasedCodec, codes: Codes, paths: Mapping[str, Path], settings: Settings, advance: Advance) -> int:
     return decode_to_files(
         codec,
         codes,
@@ -217,10 +223,10 @@ def _decode(codec: ReleasedCodec, codes: Codes, paths: Mapping[int, Path], setti
     )
 
 
-def _draw(path: Path, title: str, source: AudioSource, outputs: Mapping[int, Path]) -> None:
-    """Spectrograms of the input and of every output, the first half minute of each."""
+def _draw(path: Path, title: str, source: AudioSource, outputs: Mapping[str, Path]) -> None:
+    """Spectrograms of the input and of every output (label -> file), the first half minute of each."""
     signals = {"input": first_seconds(source.path, PICTURE_SECONDS)}
-    signals |= {rate_label(rate): first_seconds(output, PICTURE_SECONDS) for rate, output in outputs.items()}
+    signals |= {label: first_seconds(output, PICTURE_SECONDS) for label, output in outputs.items()}
     spectrogram_panel(path, signals, title.replace("$", r"\$"))
 
 
@@ -241,10 +247,14 @@ def _parquet_rows(path: Path) -> Rows:
     return rows
 
 
-def _plain(settings: Settings) -> dict[str, str | int | bool | Sequence[int]]:
-    """What decides the samples; the chunk length does not."""
+def _plain(codec: ReleasedCodec, settings: Settings) -> dict[str, Any]:
+    """What decides the samples; the chunk length does not. Heads are named where their rates do not tell them."""
+    rates = [codec.heads[head] for head in settings.heads]
+    labels = labels_of(codec.heads)
+    named = [head for head in settings.heads if labels[head] == head]
     return {
-        "rates": list(settings.rates),
+        "rates": rates,
+        **({"heads": named} if named else {}),
         "seed": settings.seed,
         "noise": settings.noise,
         "picture": settings.picture,

@@ -9,16 +9,17 @@ from typing import IO
 
 from snac_exp.errors import ConfigError
 from snac_exp.release.code_files import MAX_NPZ_BYTES, read_npz, write_npz
-from snac_exp.release.codec import ReleasedCodec, to_numpy
+from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.codes import Codes
 from snac_exp.release.files.audio import decode_to_files, encode_source, open_pcm, open_source, pcm
 from snac_exp.release.files.folders import Settings
+from snac_exp.release.waveforms import to_numpy
 
 
 def reconstruct_pcm(
     codec: ReleasedCodec, source: IO[bytes], target: IO[bytes], pcm_rate: int, settings: Settings
 ) -> None:
-    """Raw PCM in, raw PCM out at the one rate of the settings."""
+    """Raw PCM in, raw PCM out of the one head of the settings."""
     with open_pcm(source, pcm_rate) as audio:
         codes = encode_source(codec, audio, chunk_seconds=settings.chunk_seconds)
     with _until_the_reader_leaves():
@@ -42,7 +43,7 @@ def encode_one(codec: ReleasedCodec, source: str, target: str, pcm_rate: int, ch
 
 def decode_one(codec: ReleasedCodec, source: str, target: str, settings: Settings) -> None:
     """An .npz file or standard input (`-`) into a WAV file or raw PCM on standard output (`-`)."""
-    rate = _only_rate(settings)
+    head = _only_head(settings)
     codes = read_npz(sys.stdin.buffer.read(MAX_NPZ_BYTES) if source == "-" else Path(source).expanduser())
     if target == "-":
         with _until_the_reader_leaves():
@@ -51,7 +52,7 @@ def decode_one(codec: ReleasedCodec, source: str, target: str, settings: Setting
     decode_to_files(
         codec,
         codes,
-        {rate: Path(target).expanduser()},
+        {head: Path(target).expanduser()},
         seed=settings.seed,
         noise=settings.noise,
         chunk_seconds=settings.chunk_seconds,
@@ -59,13 +60,13 @@ def decode_one(codec: ReleasedCodec, source: str, target: str, settings: Setting
 
 
 def write_pcm(codec: ReleasedCodec, codes: Codes, target: IO[bytes], settings: Settings) -> None:
-    """Raw PCM of the first row at the one rate of the settings, chunk after chunk."""
-    rate = _only_rate(settings)
+    """Raw PCM of the first row from the one head of the settings, chunk after chunk."""
+    head = _only_head(settings)
     chunks = codec.decode_chunks(
-        codes, [rate], seed=settings.seed, noise=settings.noise, chunk_seconds=settings.chunk_seconds
+        codes, [head], seed=settings.seed, noise=settings.noise, chunk_seconds=settings.chunk_seconds
     )
     for chunk in chunks:
-        target.write(pcm(to_numpy(chunk[rate])).tobytes())
+        target.write(pcm(to_numpy(chunk[head])).tobytes())
         target.flush()
 
 
@@ -78,7 +79,8 @@ def _until_the_reader_leaves() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _only_rate(settings: Settings) -> int:
-    if len(settings.rates) != 1:
-        raise ConfigError(f"one file or pipe takes one rate, not {list(settings.rates)}; say which: rates=[48000]")
-    return settings.rates[0]
+def _only_head(settings: Settings) -> str:
+    if len(settings.heads) != 1:
+        listed = ", ".join(settings.heads)
+        raise ConfigError(f"one file or pipe takes one output, not {listed}; say which: heads=[{settings.heads[-1]}]")
+    return settings.heads[0]

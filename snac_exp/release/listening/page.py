@@ -20,10 +20,10 @@ from typing import Any, NoReturn
 
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.release.codec import ReleasedCodec
-from snac_exp.release.listening.reconstruct import Heard, Voice, listen, voices_of
+from snac_exp.release.listening.reconstruct import Player, Reconstructions, listen, players_of
 
 KEEP_SECONDS = 3600
-RESULTS = "heard_"  # folders of results begin so
+RESULTS = "reconstructions_"  # folders of results begin so
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def opened_page(
         os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         gradio = _gradio()
-        listener = Listener(voices_of(tuned, pretrained), settings, Path(folder))
+        listener = Listener(players_of(tuned, pretrained), settings, Path(folder))
         blocks = _blocks(gradio, tuned.name, listener)
         blocks.queue(default_concurrency_limit=1, max_size=16)
         blocks.launch(
@@ -75,7 +75,7 @@ def opened_page(
             run_history=False,  # it would keep uploads
             footer_links=[],
             theme=gradio.themes.Default(font=["sans-serif"], font_mono=["monospace"]),
-            css="#facts table {width: 100%} #facts td + td, #facts th + th {text-align: right}",
+            css="#table table {width: 100%} #table td + td, #table th + th {text-align: right}",
         )
         try:
             yield blocks, Path(folder)
@@ -103,18 +103,18 @@ def _require_free(host: str, port: int) -> None:
 class Listener:
     """What is computed for the uploads, one at a time, each into a folder of its own below `folder`."""
 
-    def __init__(self, voices: list[Voice], settings: PageSettings, folder: Path) -> None:
-        self.voices, self.settings, self.folder = voices, settings, folder
+    def __init__(self, players: list[Player], settings: PageSettings, folder: Path) -> None:
+        self.players, self.settings, self.folder = players, settings, folder
         self._working, self._closing = threading.Lock(), threading.Event()
 
-    def hear(self, path: Path) -> Heard:
-        """Every voice for one upload; DataError if it cannot be used, or the page closes meanwhile."""
+    def reconstruct(self, path: Path) -> Reconstructions:
+        """Every player's output for one upload; DataError if it cannot be used, or the page closes meanwhile."""
         limit, seed = self.settings.max_seconds, self.settings.seed
         with self._working:
             self._go_on()
             _forget_old(self.folder)
             target = Path(tempfile.mkdtemp(prefix=RESULTS, dir=self.folder))
-            return listen(path, self.voices, target, seed=seed, max_seconds=limit, advance=self._go_on)
+            return listen(path, self.players, target, seed=seed, max_seconds=limit, advance=self._go_on)
 
     def close(self) -> None:
         """Take nothing more, and wait for what is under way, which ends with its chunk."""
@@ -134,10 +134,10 @@ def _blocks(gradio: Any, name: str, listener: Listener) -> Any:
         if path is None:
             raise gradio.Error("drop a file or record something first")
         try:
-            heard = listener.hear(Path(path))
+            made = listener.reconstruct(Path(path))
         except DataError as error:
             raise gradio.Error(str(error).replace(str(path), "the upload")) from None
-        return [*map(str, heard.outputs), str(heard.picture), heard.facts]
+        return [*map(str, made.outputs), str(made.picture), made.table]
 
     cache = (KEEP_SECONDS, KEEP_SECONDS)  # how often gradio looks at its own copies, and how old they may become
     with gradio.Blocks(title=f"snac_exp: {name}", analytics_enabled=False, delete_cache=cache) as blocks:
@@ -147,11 +147,11 @@ def _blocks(gradio: Any, name: str, listener: Listener) -> Any:
         button = gradio.Button("Reconstruct", variant="primary", elem_id="reconstruct")
         shown = {"type": "filepath", "interactive": False}
         with gradio.Row():  # without gradio's button to share, which uploads to a server elsewhere
-            players = [gradio.Audio(label=voice.label, buttons=["download"], **shown) for voice in listener.voices]
-        facts = gradio.Markdown(elem_id="facts")
+            players = [gradio.Audio(label=player.label, buttons=["download"], **shown) for player in listener.players]
+        table = gradio.Markdown(elem_id="table")
         buttons = ["download", "fullscreen"]
         picture = gradio.Image(label="spectrograms", format="png", buttons=buttons, elem_id="picture", **shown)
-        results = [*players, picture, facts]
+        results = [*players, picture, table]
         source.change(lambda: [None] * len(results), None, results, queue=False)  # they are of another input
         button.click(reconstruct, source, results)
     return blocks

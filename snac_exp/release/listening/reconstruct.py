@@ -13,46 +13,49 @@ from snac_exp.release.files.audio import (
     encode_source,
     first_seconds,
     open_source,
-    rate_label,
 )
 from snac_exp.release.files.folders import PICTURE_SECONDS
+from snac_exp.release.outputs import head_of, labels_of
 from snac_exp.tracking.panels import spectrogram_panel
 
 
 @dataclass(frozen=True)
-class Voice:
-    """One thing to hear: a codec at one of its rates."""
+class Player:
+    """One output to listen to: a head of a codec."""
 
     label: str
     codec: ReleasedCodec
-    rate: int
+    head: str
 
 
 @dataclass(frozen=True)
-class Heard:
-    """Files of one upload in the order of the voices, their picture, and a Markdown table of figures."""
+class Reconstructions:
+    """Files of one upload in the order of the players, their picture, and a Markdown table of bitrate and speed."""
 
     outputs: list[Path]
     picture: Path
-    facts: str
+    table: str
 
 
-def voices_of(tuned: ReleasedCodec, pretrained: ReleasedCodec | None) -> list[Voice]:
-    """The pretrained codec at its own rate, then the tuned one at every rate."""
-    first = [] if pretrained is None else [_voice("pretrained", pretrained, pretrained.sampling_rate)]
-    return [*first, *(_voice("tuned", tuned, rate) for rate in tuned.sample_rates)]
+def players_of(tuned: ReleasedCodec, pretrained: ReleasedCodec | None) -> list[Player]:
+    """The pretrained codec at its own rate, then every head of the tuned one."""
+    players = []
+    if pretrained is not None:
+        native = head_of(pretrained.heads, None, pretrained.sampling_rate)
+        players.append(_player("pretrained", pretrained, native))
+    return [*players, *(_player("tuned", tuned, head) for head in tuned.heads)]
 
 
 def listen(
     path: Path,
-    voices: list[Voice],
+    players: list[Player],
     folder: Path,
     *,
     seed: int,
     max_seconds: float,
     advance: Advance = lambda seconds: None,
-) -> Heard:
-    """Reconstruct one file with every voice into `folder`; `advance` is told of every chunk and may raise.
+) -> Reconstructions:
+    """Reconstruct one file with every player into `folder`; `advance` is told of every chunk and may raise.
 
     Raises:
         DataError: it is no audio, or longer than allowed; nothing is decoded then.
@@ -63,18 +66,18 @@ def listen(
     outputs, rows = [], ["| output | kbit/s | real-time factor |", "|---|---|---|"]
     with open_source(path) as source:
         signals = {"input": first_seconds(source.path, PICTURE_SECONDS)}
-        for voice in voices:
+        for player in players:
             started = time.perf_counter()
-            codes = encode_source(voice.codec, source, advance=advance)
-            outputs.append(folder / f"{voice.label.replace(' ', '_')}.wav")
-            decode_to_files(voice.codec, codes, {voice.rate: outputs[-1]}, seed=seed, advance=advance)
+            codes = encode_source(player.codec, source, advance=advance)
+            outputs.append(folder / f"{player.label.replace(' ', '_')}.wav")
+            decode_to_files(player.codec, codes, {player.head: outputs[-1]}, seed=seed, advance=advance)
             factor = (time.perf_counter() - started) / info.seconds
-            rows.append(f"| {voice.label} | {voice.codec.bitrate / 1000:.2f} | {factor:.3f} |")
-            signals[voice.label] = first_seconds(outputs[-1], PICTURE_SECONDS)
+            rows.append(f"| {player.label} | {player.codec.bitrate / 1000:.2f} | {factor:.3f} |")
+            signals[player.label] = first_seconds(outputs[-1], PICTURE_SECONDS)
     picture = folder / "spectrograms.png"
     spectrogram_panel(picture, signals, "input and reconstructions")
-    return Heard(outputs, picture, "\n".join(rows))
+    return Reconstructions(outputs, picture, "\n".join(rows))
 
 
-def _voice(name: str, codec: ReleasedCodec, rate: int) -> Voice:
-    return Voice(f"{name} {rate_label(rate)}", codec, rate)
+def _player(name: str, codec: ReleasedCodec, head: str) -> Player:
+    return Player(f"{name} {labels_of(codec.heads)[head]}", codec, head)

@@ -20,7 +20,7 @@ class LatentDecoder:
     Args:
         model: in inference form, its noise blocks reading `position`.
         heads: names of the outputs.
-        reach: frames before and after a frame that its output depends on.
+        receptive_field: frames before and after a frame that its output depends on.
         seeds: of the noise, one or one per row; None for no noise.
     """
 
@@ -28,12 +28,12 @@ class LatentDecoder:
         self,
         model: MultiRateSnac,
         heads: Sequence[str],
-        reach: ReceptiveField,
+        receptive_field: ReceptiveField,
         position: NoisePosition,
         seeds: tuple[int, ...] | None,
         dtype: torch.dtype,
     ) -> None:
-        self.model, self.heads, self.reach = model, list(heads), reach
+        self.model, self.heads, self.receptive_field = model, list(heads), receptive_field
         self.position, self.seeds, self.dtype = position, seeds, dtype
         self.window = model.geometry.attn_window_size or 1
         self._latent: Tensor | None = None
@@ -44,7 +44,7 @@ class LatentDecoder:
         """Further frames (B, C, frames) -> the samples that they make certain; None if there are none yet."""
         self._latent = latent if self._latent is None else torch.cat((self._latent, latent), dim=-1)
         known = (self._first + self._latent.shape[-1]) // self.window * self.window
-        return self._emit(known - self.reach.after, known)
+        return self._emit(known - self.receptive_field.after, known)
 
     def finish(self) -> Waveforms | None:
         """The samples that waited for frames after them: the signal ends here."""
@@ -57,10 +57,10 @@ class LatentDecoder:
         """Samples of frames [next, stop) from frames up to `known`."""
         if self._latent is None or stop <= self._next:
             return None
-        start, begin = self._next, max(0, self._next - self.reach.before)
+        start, begin = self._next, max(0, self._next - self.receptive_field.before)
         waveforms = self._decode(self._latent[..., begin - self._first : known - self._first], begin)
         self._next = stop
-        keep = max(0, stop - self.reach.before)
+        keep = max(0, stop - self.receptive_field.before)
         self._latent, self._first = self._latent[..., keep - self._first :].clone(), keep
         hop = self.model.geometry.hop_length
         return {

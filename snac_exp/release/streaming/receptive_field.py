@@ -6,9 +6,12 @@ on too, so the field is that of the structure, never less than what the weights 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+
+from snac_exp.codec.multirate import MultiRateSnac
 
 _FIRST_PROBE_UNITS = 12
 _LARGEST_PROBE_UNITS = 1536
@@ -34,7 +37,7 @@ class Probe:
 
 
 @torch.no_grad()
-def measure_reach(probe: Probe, device: torch.device, dtype: torch.dtype = torch.float32) -> ReceptiveField:
+def measure_receptive_field(probe: Probe, device: torch.device, dtype: torch.dtype = torch.float32) -> ReceptiveField:
     """Put NaN into one unit and see which units of the output it reaches.
 
     Raises:
@@ -52,3 +55,31 @@ def measure_reach(probe: Probe, device: torch.device, dtype: torch.dtype = torch
             return ReceptiveField((high - around) * probe.frames_per_unit, (around - low) * probe.frames_per_unit)
         around *= 4
     raise ValueError("the receptive field has no end within the probe, so this model cannot work in chunks")
+
+
+def encoder_receptive_field(model: MultiRateSnac, device: torch.device) -> ReceptiveField:
+    """Frames around a frame that its tokens depend on."""
+    window = model.geometry.attn_window_size or 1
+    probe = Probe(model.encoder, 1, window * model.geometry.hop_length, window, window)
+    return measure_receptive_field(probe, device)
+
+
+def decoder_receptive_field(model: MultiRateSnac, device: torch.device, dtype: torch.dtype) -> ReceptiveField:
+    """Frames around a frame that its samples depend on, the widest of all heads; the decoder's noise must be off."""
+    window = model.geometry.attn_window_size or 1
+    fields = []
+    for name in model.rates:
+        out = window * model.geometry.hop_length * model.head(name).multiple
+        probe = Probe(_decoder_of(model, name), latent_channels(model), window, out, window)
+        fields.append(measure_receptive_field(probe, device, dtype))
+    return ReceptiveField(max(field.before for field in fields), max(field.after for field in fields))
+
+
+def latent_channels(model: MultiRateSnac) -> int:
+    """Channels of the quantized latent (B, C, frames)."""
+    return int(cast(Any, model.quantizer.quantizers)[0].out_proj.weight.shape[0])
+
+
+def _decoder_of(model: MultiRateSnac, head: str) -> Callable[[Tensor], Tensor]:
+    """Latent (B, C, frames) -> waveform (B, 1, N) of one head."""
+    return lambda latent: cast(Tensor, model(model.features(latent), [head])[head])

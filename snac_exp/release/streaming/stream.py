@@ -1,17 +1,33 @@
 """Decoding codes as they arrive, for token models that speak."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from snac_exp.codec.geometry import Geometry
 from snac_exp.errors import DataError
 from snac_exp.release.codes import Codes, is_whole, token_rows
 from snac_exp.release.streaming.latent_decoder import LatentDecoder, Waveforms
 
-if TYPE_CHECKING:
-    from snac_exp.release.codec import ReleasedCodec
+
+class Latents(Protocol):
+    """What a stream needs of its codec: from tokens to the latent."""
+
+    geometry: Geometry
+    device: torch.device
+
+    @property
+    def codebook_sizes(self) -> list[int]: ...
+
+    def latent(self, tokens: Sequence[Tensor]) -> Tensor:
+        """Tokens[i] (B, T_i) -> latent (B, C, frames)."""
+        ...
+
+    def tokens_of(self, codes: Codes | Sequence[Any]) -> tuple[Tensor, ...]:
+        """Checked tokens[i] (B, T_i)."""
+        ...
 
 
 class CodecStream:
@@ -26,14 +42,16 @@ class CodecStream:
             [0, t - delay) has been given.
     """
 
-    def __init__(self, codec: "ReleasedCodec", decoder: LatentDecoder, head: str, rate: int, batch_size: int) -> None:
+    def __init__(self, codec: Latents, decoder: LatentDecoder, head: str, batch_size: int) -> None:
         if not is_whole(batch_size) or batch_size < 1:
             raise DataError(f"batch_size={batch_size!r} must be a whole number of at least 1")
         self._codec, self._decoder, self._head, self._batch_size = codec, decoder, head, batch_size
         self._waiting = [torch.zeros(batch_size, 0, dtype=torch.int64) for _ in range(codec.geometry.num_codebooks)]
         self._closed = False
-        self.sample_rate = rate
-        self.delay_samples = decoder.reach.after * codec.geometry.hop_length * codec.model.head(head).multiple
+        self.sample_rate = decoder.model.rates[head]
+        self.delay_samples = (
+            decoder.receptive_field.after * codec.geometry.hop_length * decoder.model.head(head).multiple
+        )
 
     @property
     def delay_seconds(self) -> float:
@@ -77,8 +95,8 @@ class CodecStream:
         return self._samples(self._decoder.finish())
 
     def _append(self, tokens: Sequence[Any] | Codes) -> None:
-        given = self._codec.tokens_of(tokens) if isinstance(tokens, Codes) else tokens
-        rows = token_rows(given, self._codec.codebook_sizes)
+        checked = self._codec.tokens_of(tokens) if isinstance(tokens, Codes) else tokens
+        rows = token_rows(checked, self._codec.codebook_sizes)
         for i, row in enumerate(rows):
             if row.shape[0] != self._batch_size:
                 shape = f"({self._batch_size}, n)"

@@ -18,6 +18,7 @@ from snac_exp.data.slices.batch import Batch, collate
 from snac_exp.data.slices.sampling import SliceSpec
 from snac_exp.data.slices.splits import Splits
 from snac_exp.metrics.table import METRICS, measured
+from snac_exp.release.outputs import labels_of, rate_label
 from snac_exp.system.files import write_json
 from snac_exp.system.torchaudio import functional as F_audio
 from snac_exp.tracking.panels import write_clips
@@ -90,19 +91,14 @@ def _decoded_by(model: MultiRateSnac, batch: Batch) -> Clip:
 
 
 def _labelled(clips: Mapping[str, Clip]) -> dict[str, Clip]:
-    """Label of the file -> clip, in the order of the picture: the widest target, the pretrained codec, narrow to wide.
-
-    Heads are named by their rates, so no two have the same one.
-    """
+    """Label of the file -> clip, in the order of the picture: widest target, pretrained codec, narrow to wide."""
     heads = sorted((name for name in clips if f"target/{name}" in clips), key=lambda name: clips[name][1])
-    labelled = {f"reference_{_rate_of(heads[-1])}": clips[f"target/{heads[-1]}"]}
+    labels = labels_of({head: clips[head][1] for head in heads})
+    widest = clips[f"target/{heads[-1]}"]
+    labelled = {f"reference_{rate_label(widest[1])}": widest}
     if "pretrained" in clips:
-        labelled[f"pretrained_{clips['pretrained'][1] // 1000}k"] = clips["pretrained"]
-    return labelled | {_rate_of(head): clips[head] for head in heads}
-
-
-def _rate_of(head: str) -> str:
-    return head.removeprefix("head_")
+        labelled[f"pretrained_{rate_label(clips['pretrained'][1])}"] = clips["pretrained"]
+    return labelled | {labels[head]: clips[head] for head in heads}
 
 
 def _scores(clips: Mapping[str, Clip], model: MultiRateSnac) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""From codes to audio, at every output rate of the codec.
+"""From codes to audio, at every output of the codec.
 
 usage: snac-exp decode input=FILE.npz|FILE.parquet|FOLDER|- output=FILE.wav|FOLDER|- checkpoint=CODEC [key=value …]
 
@@ -24,6 +24,7 @@ class Options:
     output: str
     checkpoint: str
     rates: list[int] | None
+    heads: list[str] | None
     seed: int
     noise: bool
     chunk_seconds: float
@@ -40,10 +41,12 @@ def main(arguments: Sequence[str]) -> int:
     if to_one and options.output != "-":
         refuse_existing(output)
     from snac_exp.release.loading import load_codec
+    from snac_exp.release.outputs import chosen_heads
 
     codec = load_codec(options.checkpoint, device=options.device)
-    rates = tuple(options.rates or (codec.sample_rates[-1:] if to_one else codec.sample_rates))
-    settings = folders.Settings(rates, options.seed, options.noise, False, options.chunk_seconds)
+    rates = options.rates or (list(codec.sample_rates[-1:]) if to_one else None)
+    heads = tuple(chosen_heads(codec.heads, options.heads, rates))
+    settings = folders.Settings(heads, options.seed, options.noise, False, options.chunk_seconds)
     if to_one:
         pipes.decode_one(codec, options.input, options.output, settings)
         return 0

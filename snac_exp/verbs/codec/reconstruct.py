@@ -1,10 +1,11 @@
-"""Hear what a codec makes of audio: files through encoder and decoder, at every output rate.
+"""Hear what a codec makes of audio: files through encoder and decoder, at every output.
 
 usage: snac-exp reconstruct input=FILE|FOLDER output=FOLDER checkpoint=RUN|FILE|FOLDER|OWNER/NAME [key=value …]
        snac-exp reconstruct input=- output=- checkpoint=… rates=[48000]      raw PCM through a pipe
 
 Files of any length in bounded memory. Can be stopped and started again: finished files are kept. An output folder with
-other contents is refused. Raw PCM is signed 16 bit, little-endian, mono: in at `pcm_rate`, out at the rate in `rates`.
+other contents is refused. Raw PCM is signed 16 bit, little-endian, mono: in at `pcm_rate`, out at the
+rate in `rates`, or of the head in `heads` where two have that rate.
 """
 
 import sys
@@ -25,6 +26,7 @@ class Options:
     output: str
     checkpoint: str
     rates: list[int] | None
+    heads: list[str] | None
     seed: int
     noise: bool
     picture: bool
@@ -41,10 +43,11 @@ def main(arguments: Sequence[str]) -> int:
     from snac_exp.release.files.folders import Settings, reconstruct
     from snac_exp.release.files.pipes import reconstruct_pcm
     from snac_exp.release.loading import load_codec
+    from snac_exp.release.outputs import chosen_heads
 
     codec = load_codec(options.checkpoint, device=options.device)
-    rates = tuple(options.rates or codec.sample_rates)
-    settings = Settings(rates, options.seed, options.noise, options.picture, options.chunk_seconds)
+    heads = tuple(chosen_heads(codec.heads, options.heads, options.rates))
+    settings = Settings(heads, options.seed, options.noise, options.picture, options.chunk_seconds)
     if options.input == "-":
         reconstruct_pcm(codec, sys.stdin.buffer, sys.stdout.buffer, options.pcm_rate or codec.sampling_rate, settings)
         return 0
