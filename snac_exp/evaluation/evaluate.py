@@ -14,10 +14,10 @@ from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.evaluation.baselines import NOISE_FIT_UTTERANCES, MeanSpectrumNoise
 from snac_exp.evaluation.folder import Done, EvaluationFolder, Row
-from snac_exp.evaluation.systems import Output, System, add_baselines, cut
+from snac_exp.evaluation.systems import Output, System, add_baselines, scored
 from snac_exp.evaluation.utterances import Selection, Utterance, utterances_digest, wide_band_audio
 from snac_exp.metrics.spectra import default_n_ffts
-from snac_exp.metrics.table import METRICS_VERSION, RATES, WIDE_RATE, measured, missing_metrics
+from snac_exp.metrics.table import METRICS_VERSION, RATES, WIDE_RATE, missing_metrics
 from snac_exp.system import torchaudio as torchaudio_shim
 from snac_exp.system.environment import device_name
 from snac_exp.system.progress import progress_display
@@ -137,17 +137,12 @@ def _done(system: System, utterance: Utterance, protocol: Protocol, noise: MeanS
     for name, output in produced.outputs.items():
         reference = references[output.rate]
         if reference is not None:
-            scores = measured(
-                reference,
-                cut(output, reference, utterance.row.path),
-                output.rate,
-                native_high_band=utterance.native_high_band,
-            )
-            rows.append(_facts(utterance, name, output) | scores)
+            scores = scored(output, reference, utterance.row.path, native_high_band=utterance.native_high_band)
+            rows.append(_described(utterance, name, output) | scores)
     return Done(utterance.row.path, rows, utterance.seconds, produced.encode_seconds, produced.decode_seconds)
 
 
-def _facts(utterance: Utterance, name: str, output: Output) -> Row:
+def _described(utterance: Utterance, name: str, output: Output) -> Row:
     return {
         "path": utterance.row.path,
         "sha1": utterance.row.sha1,

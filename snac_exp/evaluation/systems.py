@@ -1,7 +1,7 @@
 """What can be evaluated: a codec, trained or not, or a training-free baseline; each gives waveforms by name."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from snac_exp.errors import CodecError, DataError
 from snac_exp.evaluation.baselines import MeanSpectrumNoise, interpolated
 from snac_exp.evaluation.utterances import Utterance
-from snac_exp.metrics.table import WIDE_RATE
+from snac_exp.metrics.table import WIDE_RATE, measured
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.outputs import labels_of, rate_label
 from snac_exp.system.torchaudio import functional as F_audio
@@ -36,6 +36,21 @@ class Produced:
     outputs: dict[str, Output]
     encode_seconds: float = 0.0
     decode_seconds: float = 0.0
+
+
+class Decoder(Protocol):
+    """What decodes tokens at its heads: a `ReleasedCodec`. `heads`: name -> rate in Hz."""
+
+    @property
+    def heads(self) -> Mapping[str, int]: ...
+    @property
+    def sampling_rate(self) -> int: ...
+
+    def decode_chunks(
+        self, codes: Any, heads: Sequence[str], *, seed: int, noise: bool = True
+    ) -> Iterator[dict[str, Tensor]]:
+        """Codes of one utterance -> head -> (1, 1, n), chunk after chunk."""
+        ...
 
 
 class System(Protocol):
@@ -97,31 +112,40 @@ class CodecSystem:
         started = time.perf_counter()
         codes = self.codec.encode(source, self.codec.sampling_rate)
         encoded = time.perf_counter()
-        parts = self.codec.decode_chunks(codes, list(self.codec.heads), seed=seed, noise=self.noise)
-        on_cpu = [{head: waveform[0, 0].cpu() for head, waveform in part.items()} for part in parts]
-        decoded = time.perf_counter()
-        own = {head: torch.cat([part[head] for part in on_cpu]) for head in self.codec.heads}
+        own = decoded(self.codec, codes, seed, noise=self.noise)
+        done = time.perf_counter()
         outputs = {label: output for rate in rates for label, output in self.outputs_at(rate, own).items()}
-        return Produced(outputs, encoded - started, decoded - encoded)
+        return Produced(outputs, encoded - started, done - encoded)
 
     def outputs_at(self, rate: int, own: Mapping[str, Tensor]) -> dict[str, Output]:
         """Label -> output at `rate` Hz of every head that has it, else one made of another; `own`: head -> (N,)."""
-        heads, labels = self.codec.heads, labels_of(self.codec.heads)
-        there = [head for head in own if heads[head] == rate]
+        labels = labels_of(self.codec.heads)
+        there = [head for head in own if self.codec.heads[head] == rate]
         if there:
             return {labels[head]: Output(own[head], rate, head) for head in there}
-        return {rate_label(rate): self._made_of_another(rate, own)}
+        return {rate_label(rate): output_made_of(self.codec, rate, own)}
 
-    def _made_of_another(self, rate: int, own: Mapping[str, Tensor]) -> Output:
-        heads, native_rate = self.codec.heads, self.codec.sampling_rate
-        native = next((head for head in own if heads[head] == native_rate), None)
-        factor = rate // native_rate
-        if native is not None and rate == native_rate * factor and factor & (factor - 1) == 0:
-            return Output(interpolated(own[native], factor), rate, f"{native} interpolated")
-        nearest = min((head for head in own if heads[head] > rate), key=heads.__getitem__, default=None)
-        nearest = nearest or max(own, key=heads.__getitem__)
-        resampled: Tensor = F_audio.resample(own[nearest], heads[nearest], rate, lowpass_filter_width=64)
-        return Output(resampled, rate, f"{nearest} resampled")
+
+def decoded(codec: Decoder, codes: Any, seed: int, *, noise: bool = True) -> dict[str, Tensor]:
+    """Head -> waveform (N,) on the CPU, of one utterance's codes; the same seed gives the same samples."""
+    parts = [
+        {head: waveform[0, 0].cpu() for head, waveform in part.items()}
+        for part in codec.decode_chunks(codes, list(codec.heads), seed=seed, noise=noise)
+    ]
+    return {head: torch.cat([part[head] for part in parts]) for head in codec.heads}
+
+
+def output_made_of(codec: Decoder, rate: int, own: Mapping[str, Tensor]) -> Output:
+    """An output at a rate that no head has, of the waveforms (N,) of those that there are."""
+    heads, native_rate = codec.heads, codec.sampling_rate
+    native = next((head for head in own if heads[head] == native_rate), None)
+    factor = rate // native_rate
+    if native is not None and rate == native_rate * factor and factor & (factor - 1) == 0:
+        return Output(interpolated(own[native], factor), rate, f"{native} interpolated")
+    higher = [head for head in own if heads[head] > rate]
+    nearest = min(higher, key=heads.__getitem__) if higher else max(own, key=heads.__getitem__)
+    resampled: Tensor = F_audio.resample(own[nearest], heads[nearest], rate, lowpass_filter_width=64)
+    return Output(resampled, rate, f"{nearest} resampled")
 
 
 @dataclass(frozen=True)
@@ -167,13 +191,29 @@ def add_baselines(
     )
     if not narrow or not wide:
         return
-    made_from = f"{narrow[0].made_from} interpolated"
-    waveform = interpolated(narrow[0].waveform)
-    if interpolate and made_from not in [output.made_from for output in wide]:
-        produced.outputs[BASELINE] = Output(waveform, WIDE_RATE, made_from)
+    baselines = baselines_of(narrow[0], WIDE_RATE, reference, noise, seed)
+    if not interpolate or baselines[BASELINE].made_from in [output.made_from for output in wide]:
+        del baselines[BASELINE]
+    produced.outputs.update(baselines)
+
+
+def baselines_of(
+    narrow: Output, rate: int, reference: Tensor, noise: MeanSpectrumNoise | None, seed: int
+) -> dict[str, Output]:
+    """A narrow output interpolated to `rate` Hz, and that with noise if there is some; `reference` (N,) at `rate`."""
+    made_from = f"{narrow.made_from} interpolated"
+    waveform = interpolated(narrow.waveform, rate // narrow.rate)
+    baselines = {BASELINE: Output(waveform, rate, made_from)}
     if noise is not None:
         noisy = noise.added_to(waveform[: reference.numel()], reference, seed)
-        produced.outputs[BASELINE_NOISE] = Output(noisy, WIDE_RATE, f"{made_from}, with noise")
+        baselines[BASELINE_NOISE] = Output(noisy, rate, f"{made_from}, with noise")
+    return baselines
+
+
+def scored(output: Output, reference: Tensor, where: str, *, native_high_band: bool) -> dict[str, float | None]:
+    """All metrics of an output of a reference (N,) at its rate; None where one is undefined. Raises as `cut`."""
+    estimate = cut(output, reference, where)
+    return measured(reference, estimate, output.rate, native_high_band=native_high_band)
 
 
 def cut(output: Output, reference: Tensor, where: str) -> Tensor:
@@ -185,7 +225,7 @@ def cut(output: Output, reference: Tensor, where: str) -> Tensor:
     if output.waveform.numel() < reference.numel():
         raise DataError(
             f"{where}: {output.made_from} gives {output.waveform.numel()} samples at {output.rate} Hz, but the "
-            f"reference has {reference.numel()}; the file has changed, prepare the folder again"
+            f"reference has {reference.numel()}; the file has changed: prepare the folder again, and cache its codes"
         )
     waveform = output.waveform[: reference.numel()].float()
     if not torch.isfinite(waveform).all():

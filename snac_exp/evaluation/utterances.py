@@ -6,7 +6,7 @@ So every file is measured, and one that does not reach beyond 22 kHz by itself h
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,13 @@ LONGEST_SECONDS = 60.0
 """Memory grows with the length of what is measured at once, and PESQ has room for some minutes only."""
 
 
+MAX_SECONDS = 30.0
+"""Of a longer utterance the beginning is measured, unless told otherwise."""
+
+NATIVE_HIGH_BAND = WideBand(min_cutoff_hz=22500.0)
+"""What a recording must be to count above 12 kHz, unless told otherwise; recordings made at 44.1 kHz end at 22050."""
+
+
 @dataclass(frozen=True)
 class Selection:
     """Which utterances, and how much of each.
@@ -39,10 +46,10 @@ class Selection:
 
     split: str = "validation"
     num_utterances: int | None = None
-    max_seconds: float = 30.0
+    max_seconds: float = MAX_SECONDS
     only_wide_band: bool = False
     target_dir: Path | None = None
-    wide_band: WideBand = field(default_factory=lambda: WideBand(min_cutoff_hz=22500.0))
+    wide_band: WideBand = NATIVE_HIGH_BAND
 
     def __post_init__(self) -> None:
         if not 0 < self.max_seconds <= LONGEST_SECONDS:
@@ -98,13 +105,18 @@ class Utterance:
 
     def seed(self, seed: int) -> int:
         """A seed that follows from the file's content, so that it is the same in any selection."""
-        return derive_seed(seed, f"evaluate/{self.row.sha1}")
+        return utterance_seed(seed, self.row.sha1)
 
     def _read(self, file: Path, rate: int) -> Tensor:
         def check(info: AudioInfo) -> None:
             _check_length(file, self.row, info)
 
         return torch.from_numpy(read_mono(file, rate, 0, self.samples_at(rate), check=check))
+
+
+def utterance_seed(seed: int, sha1: str) -> int:
+    """Seed of the decoder's noise and the noise baseline for the recording of this SHA-1."""
+    return derive_seed(seed, f"evaluate/{sha1}")
 
 
 def select(manifest: Manifest, selection: Selection) -> list[Utterance]:

@@ -1,5 +1,6 @@
 import io
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,30 +9,35 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from torch import Tensor, nn
+from torch import Tensor
 
 from snac_exp.errors import DataError
+from snac_exp.evaluation.baselines import interpolated
 from snac_exp.evaluation.summary import summarize, summary_table, write_summary
 from snac_exp.evaluation.tables import heading
-from snac_exp.evaluation.utterances import spread
+from snac_exp.evaluation.utterances import spread, utterance_seed
 from snac_exp.metrics.table import metric_of
 
 HOP = 1024
 NUM_SAMPLES = 12 * HOP - 188
+BOTH = {"head_24k": 24_000, "head_48k": 48_000}
 
 
 def utterance(row: int) -> Tensor:
+    """Noise up to 24 kHz in two levels, loud and soft, so that it moves as speech does."""
     generator = torch.Generator().manual_seed(row)
-    return 0.1 * torch.randn(2 * 12 * HOP, generator=generator)
+    gate = 1 - 0.7 * ((torch.arange(2 * 12 * HOP) // 3000) % 2)
+    return 0.1 * gate * torch.randn(2 * 12 * HOP, generator=generator)
 
 
 @dataclass
 class Utterances:
-    """Rows of white noise; the codes carry the row number, so that a stand-in model can look the audio up."""
+    """Rows of noise; the codes carry the row number, so that a stand-in codec can look the audio up."""
 
     num_rows: int
     heads: dict[str, int]
     silent: frozenset[int] = frozenset()
+    narrow: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return self.num_rows
@@ -39,8 +45,12 @@ class Utterances:
     def path(self, row: int) -> str:
         return f"{row}.wav"
 
+    def sha1(self, row: int) -> str:
+        return f"sha1 of {row}"
+
     def whole(self, row: int) -> tuple[list[Tensor], dict[str, Tensor]]:
         wide = utterance(row)[: 2 * NUM_SAMPLES] * (row not in self.silent)
+        wide = interpolated(wide[::2]) if row in self.narrow else wide
         audio = {"head_24k": wide[::2], "head_48k": wide}
         return [torch.full((1, 12), row)], {head: audio[head][None, None] for head in self.heads}
 
@@ -51,48 +61,39 @@ class Splits:
     validation: Utterances
 
 
-@dataclass
-class Geometry:
-    sampling_rate: int = 24_000
+class Codec:
+    """Gives back the reference times `gain`, plus noise of the seed."""
 
-
-class Model(nn.Module):
-    """Gives back the reference times `gain`, plus noise from the global generator or its own."""
-
-    def __init__(self, gain: float, rates: dict[str, int], noise: float = 0.0, num_tokens: int = 12) -> None:
-        super().__init__()
-        self.gain = nn.Parameter(torch.tensor(gain))
-        self.rates, self.noise, self.num_tokens = rates, noise, num_tokens
-        self.geometry = Geometry()
+    def __init__(self, gain: float, heads: dict[str, int], noise: float = 0.0, num_tokens: int = 12) -> None:
+        self.gain, self.heads, self.noise, self.num_tokens = gain, heads, noise, num_tokens
+        self.sampling_rate = 24_000
         self.seeds: list[int] = []
 
-    def seed_noise(self, seed: int) -> None:
+    def decode_chunks(
+        self, codes: list[Tensor], heads: Sequence[str], *, seed: int, noise: bool = True
+    ) -> Iterator[dict[str, Tensor]]:
         self.seeds.append(seed)
-
-    def decode(self, codes: list[Tensor]) -> dict[str, Tensor]:
         wide = utterance(int(codes[0][0, 0]))[: 2 * HOP * self.num_tokens] * self.gain
-        wide = wide + self.noise * torch.randn(wide.shape)
+        wide = wide + self.noise * torch.randn(wide.shape, generator=torch.Generator().manual_seed(seed % 2**32))
         outputs = {"head_24k": wide[::2], "head_48k": wide}
-        return {head: outputs[head][None, None] for head in self.rates}
-
-
-BOTH = {"head_24k": 24_000, "head_48k": 48_000}
+        yield {head: outputs[head][None, None] for head in heads}
 
 
 @dataclass
 class Setup:
-    rates: dict[str, int] = field(default_factory=lambda: dict(BOTH))
+    heads: dict[str, int] = field(default_factory=lambda: dict(BOTH))
     silent: frozenset[int] = frozenset()
+    narrow: frozenset[int] = frozenset()
+    narrow_training: bool = False
 
-    def run(self, model: Model, initial: Model, **options: Any) -> dict[str, float]:
-        corpus: Any = Splits(Utterances(2, self.rates), Utterances(3, self.rates, self.silent))
-        any_model: Any = model
-        any_initial: Any = initial
-        return summarize(any_model, any_initial, corpus, seed=1, device=torch.device("cpu"), **options)
+    def run(self, codec: Codec, initial: Codec, **options: Any) -> dict[str, float]:
+        train = Utterances(2, self.heads, narrow=frozenset({0, 1}) if self.narrow_training else frozenset())
+        splits: Any = Splits(train, Utterances(3, self.heads, self.silent, self.narrow))
+        return summarize(codec, initial, splits, **options)
 
 
 def test_every_candidate_is_measured_against_its_own_reference() -> None:
-    summary = Setup().run(Model(1.0, BOTH), Model(0.5, BOTH))
+    summary = Setup().run(Codec(1.0, BOTH), Codec(0.5, BOTH))
     db = 20 * np.log10(2)
     assert summary["head_24k/l1"] == summary["head_48k/l1"] == summary["head_48k/lsd_high_db"] == 0
     assert summary["initial/head_48k/lsd_high_db"] == pytest.approx(db, abs=1e-3)
@@ -107,16 +108,18 @@ def test_every_candidate_is_measured_against_its_own_reference() -> None:
 
 
 def test_keys_the_acceptance_reads() -> None:
-    summary = Setup().run(Model(1.0, BOTH), Model(0.5, BOTH), num_utterances=1)
-    metrics = {"l1", "stft_magnitude", "stft_complex", "mel_distance", "lsd_db", "si_sdr_db", "stoi"}
-    high = {"lsd_high_db", "lsd_high_all_db", "lsd_high_db_low95", "lsd_high_db_high95"}
+    summary = Setup().run(Codec(1.0, BOTH), Codec(0.5, BOTH), num_utterances=1)
+    metrics = {"l1", "stft_magnitude", "stft_complex", "mel_distance", "lsd_db", "si_sdr_db", "pesq_wb", "stoi"}
+    high = {"lsd_low_db", "lsd_high_db", "lsd_high_all_db", "lsd_high_db_low95", "lsd_high_db_high95"}
     under = {"lsd_high_under_baseline", "lsd_high_under_baseline_noise"}
     expected = {f"{name}/{metric}" for name in ("head_24k", "initial/head_24k") for metric in metrics}
     expected |= {
         f"{name}/{metric}" for name in ("initial/head_48k", "baseline", "baseline_noise") for metric in metrics | high
     }
     expected |= {f"head_48k/{metric}" for metric in metrics | high | under}
-    assert set(summary) == expected | {"count/utterances", "seconds/audio", "seconds/evaluation"}
+    assert set(summary) == expected | {
+        "count/utterances", "count/native_high_band", "seconds/audio", "seconds/evaluation",
+    }  # fmt: skip
     assert all(isinstance(value, float) for value in summary.values())
 
 
@@ -126,18 +129,33 @@ def test_a_part_is_spread_over_the_whole() -> None:
     assert spread(3, 200) == [0, 1, 2]
 
 
-def test_figures_repeat_and_follow_the_seed() -> None:
-    first, second = (Setup().run(Model(1.0, BOTH, noise=0.01), Model(0.5, BOTH)) for _ in range(2))
+def test_values_repeat_and_follow_the_recording() -> None:
+    first, second = (Setup().run(Codec(1.0, BOTH, noise=0.01), Codec(0.5, BOTH)) for _ in range(2))
     del first["seconds/evaluation"], second["seconds/evaluation"]
     assert first == second
-    model = Model(1.0, BOTH)
-    Setup().run(model, Model(0.5, BOTH))
-    assert len(set(model.seeds)) == 3  # one per utterance
+    codec = Codec(1.0, BOTH)
+    Setup().run(codec, Codec(0.5, BOTH))
+    assert codec.seeds == [utterance_seed(0, f"sha1 of {row}") for row in range(3)]
+
+
+def test_only_native_recordings_count_above_12_khz() -> None:
+    summary = Setup(narrow=frozenset({1})).run(Codec(0.5, BOTH), Codec(0.5, BOTH))
+    assert (summary["count/native_high_band"], summary["count/undefined_lsd_high_db"]) == (2, 1)
+    none = Setup(narrow=frozenset({0, 1, 2})).run(Codec(0.5, BOTH), Codec(0.5, BOTH))
+    assert none["count/native_high_band"] == 0
+    assert not [name for name in none if name.endswith("/lsd_high_db") or "_under_" in name]
+    assert none["head_48k/l1"] > 0
+
+
+def test_without_a_native_training_recording_there_is_no_noise_baseline() -> None:
+    summary = Setup(narrow_training=True).run(Codec(1.0, BOTH), Codec(0.5, BOTH))
+    assert summary["baseline/lsd_high_db"] > 40
+    assert not [name for name in summary if "noise" in name]
 
 
 def test_an_undefined_utterance_is_left_out_and_counted(tmp_path: Path) -> None:
-    whole = Setup().run(Model(0.5, BOTH), Model(0.5, BOTH))
-    summary = Setup(silent=frozenset({1})).run(Model(0.5, BOTH), Model(0.5, BOTH))
+    whole = Setup().run(Codec(0.5, BOTH), Codec(0.5, BOTH))
+    summary = Setup(silent=frozenset({1})).run(Codec(0.5, BOTH), Codec(0.5, BOTH))
     assert summary["count/undefined_lsd_high_db"] == 1
     assert summary["count/utterances"] == 3
     assert summary["head_48k/lsd_high_db"] == pytest.approx(whole["head_48k/lsd_high_db"], abs=1e-4)
@@ -145,25 +163,25 @@ def test_an_undefined_utterance_is_left_out_and_counted(tmp_path: Path) -> None:
 
 
 def test_without_a_native_head_the_wide_output_is_narrowed() -> None:
-    rates = {"head_48k": 48_000}
-    both = Setup().run(Model(1.0, BOTH), Model(0.5, BOTH))
-    alone = Setup(rates).run(Model(1.0, rates), Model(0.5, rates))
+    heads = {"head_48k": 48_000}
+    both = Setup().run(Codec(1.0, BOTH), Codec(0.5, BOTH))
+    alone = Setup(heads).run(Codec(1.0, heads), Codec(0.5, heads))
     assert alone["baseline/lsd_high_db"] == pytest.approx(both["baseline/lsd_high_db"], rel=0.05)
 
 
 def test_a_run_without_a_wide_head_has_no_baselines() -> None:
-    rates = {"head_24k": 24_000}
-    summary = Setup(rates).run(Model(1.0, rates), Model(0.5, rates))
+    heads = {"head_24k": 24_000}
+    summary = Setup(heads).run(Codec(1.0, heads), Codec(0.5, heads))
     assert not [name for name in summary if name.startswith("baseline") or "high" in name]
 
 
 def test_codes_shorter_than_the_audio_are_an_error() -> None:
-    with pytest.raises(DataError, match="does not belong to this audio"):
-        Setup().run(Model(1.0, BOTH, num_tokens=11), Model(1.0, BOTH))
+    with pytest.raises(DataError, match="cache its codes"):
+        Setup().run(Codec(1.0, BOTH, num_tokens=11), Codec(1.0, BOTH))
 
 
 def test_summary_is_written_and_shown_at_80_columns(tmp_path: Path) -> None:
-    summary = Setup().run(Model(0.9, BOTH), Model(0.5, BOTH))
+    summary = Setup().run(Codec(0.9, BOTH), Codec(0.5, BOTH))
     path = write_summary(tmp_path, summary)
     assert path == tmp_path / "summary.json"
     assert json.loads(path.read_text()) == summary
@@ -180,5 +198,5 @@ def test_summary_is_written_and_shown_at_80_columns(tmp_path: Path) -> None:
         ]
         expected = [metric.text(summary[key]) for name in names if (key := f"{name}/{metric.name}") in summary]
         assert row.removeprefix(heading(metric)).split() == expected
-    assert "99% under baseline" in out.getvalue()
+    assert "98% under baseline" in out.getvalue()
     assert "…" not in out.getvalue()

@@ -4,7 +4,7 @@ A sample rate of 48 kHz says nothing: files are upsampled, decoded from lossy fo
 edge.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,10 +37,14 @@ class Bandwidth:
 
 def measure_bandwidth(path: Path) -> Bandwidth:
     """Read a file once, in blocks; DataError if it cannot be read."""
-    rate = audio_info(path).rate
+    return bandwidth_of(audio_blocks(path), audio_info(path).rate)
+
+
+def bandwidth_of(blocks: Iterable[npt.NDArray[np.float32]], rate: int) -> Bandwidth:
+    """Of a mono signal at `rate` Hz that comes in blocks (n,), one after the other."""
     frequencies = np.fft.rfftfreq(_N_FFT, 1 / rate)
     band_of = (frequencies // _BAND_HZ).astype(np.int64)
-    bands = np.concatenate([_band_powers(frames, band_of) for frames in _frames(path)])
+    bands = np.concatenate([_band_powers(frames, band_of) for frames in _frames(blocks)])
     edges = np.arange(bands.shape[1]) * _BAND_HZ
     per_bin = bands / np.bincount(band_of)
     loud = np.quantile(per_bin, 0.95, axis=0)
@@ -55,10 +59,10 @@ def measure_bandwidth(path: Path) -> Bandwidth:
     )
 
 
-def _frames(path: Path) -> Iterator[npt.NDArray[np.float32]]:
-    """Frames (n, 2048), hop 512, over the whole file, some at a time; a short file is one, padded."""
+def _frames(blocks: Iterable[npt.NDArray[np.float32]]) -> Iterator[npt.NDArray[np.float32]]:
+    """Frames (n, 2048), hop 512, over the whole signal, some at a time; a short one is one frame, padded."""
     rest, seen = np.zeros(0, np.float32), False
-    for block in audio_blocks(path):
+    for block in blocks:
         signal = np.concatenate([rest, block])
         num = max((len(signal) - _N_FFT) // _HOP + 1, 0)
         if num:

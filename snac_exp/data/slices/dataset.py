@@ -1,5 +1,6 @@
 """Slices of codes from memory and of audio from the files: reads what a SliceSpec says and decides nothing."""
 
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -101,6 +102,11 @@ class AlignedDataset(Dataset[Sample], ABC):
     def source_file(self, row: int) -> Path:
         """The source audio file."""
         return safe_join(self.folders_of(row).source, self.path(row))
+
+    def sha1(self, row: int) -> str:
+        """SHA-1 of the source file's bytes, as in a manifest."""
+        with open(self.source_file(row), "rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
 
     def folders_of(self, row: int) -> AudioFolders:
         """Where the row's files lie."""

@@ -1,9 +1,11 @@
 """What proves, measures and sums up the training of a codec."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import StringIO
 
+import torch
 from lightning_fabric import Fabric
 from rich.console import Console as RichConsole
 
@@ -13,6 +15,8 @@ from snac_exp.config.schema import Experiment
 from snac_exp.data.slices.splits import Splits
 from snac_exp.evaluation.summary import summarize, summary_table, write_summary
 from snac_exp.evaluation.utterance_rows import write_utterances
+from snac_exp.release.blueprint import Blueprint
+from snac_exp.release.codec import ReleasedCodec
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.training.codec.decoder_task import DecoderTask
 from snac_exp.training.codec.preflight.proofs import left_out
@@ -62,17 +66,12 @@ class CodecEvaluator(Evaluator):
         return True
 
     def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note) -> None:
-        """The final model beside interpolation, noise and itself before training, over whole utterances."""
-        experiment, device = self.experiment, fabric.device
-        initial = self.initial().to(device)
-        limit = experiment.trainer.summary_utterances
+        """The final model beside interpolation, noise and itself before training, as `snac-exp evaluate` measures."""
         summary = summarize(
-            self.task.model,
-            initial,
+            self._released(self.task.model, fabric.device),
+            self._released(self.initial(), fabric.device),
             self.splits,
-            seed=experiment.seed,
-            device=device,
-            num_utterances=limit,
+            num_utterances=self.experiment.trainer.summary_utterances,
             keep=lambda utterances, scores: write_utterances(folder.path, utterances, scores),
         )
         summary |= {f"preflight_left_out/{name}": 1.0 for name in left_out(self._proofs())}
@@ -81,3 +80,9 @@ class CodecEvaluator(Evaluator):
         RichConsole(file=text, width=120).print(summary_table(summary))
         note(text.getvalue())
         note(f"summary:    {path}")
+
+    def _released(self, model: MultiRateSnac, device: torch.device) -> ReleasedCodec:
+        """A copy of a model in the form in which it is released and evaluated."""
+        heads = {name: {"_target_": head.target, **head.options} for name, head in self.experiment.heads.items()}
+        blueprint = Blueprint(self.codec.name, dict(self.codec.config), heads, self.codec.fingerprint)
+        return ReleasedCodec(copy.deepcopy(model), blueprint, device=device)
