@@ -101,8 +101,8 @@ def summarize(
     counts = {"count/utterances": float(len(rows))}
     if WIDE_RATE in codec.heads.values():
         counts["count/native_high_band"] = float(num_native)
-    values = _averaged(scores) | counts | {"seconds/audio": total}
-    return values | _reductions(values, codec, wide_rates) | {"seconds/evaluation": time.monotonic() - started}
+    means = _averaged(scores) | counts | {"seconds/audio": total}
+    return means | _reductions(means, codec, wide_rates) | {"seconds/evaluation": time.monotonic() - started}
 
 
 def write_summary(run_dir: Path, summary: Mapping[str, float]) -> Path:

@@ -46,7 +46,19 @@ def explanation(comparison: Comparison) -> str:
         )
     else:
         parts.append(", without intervals: they need the same figure utterance by utterance from both runs.")
-    return "".join(parts)
+    return "".join(parts) + _protocol_note(comparison)
+
+
+def _protocol_note(comparison: Comparison) -> str:
+    """Which runs were summed up before summary.json was measured as `snac-exp evaluate` measures, if only some were."""
+    wide = [entry for entry in comparison.entries if any(name.endswith("/lsd_high_db") for name in entry.figures)]
+    earlier = [entry.label for entry in wide if "count/native_high_band" not in entry.figures]
+    if not earlier or len(earlier) == len(wide):
+        return ""
+    return (
+        f" Of {', '.join(earlier)} stoi and lsd_high_db were measured by an earlier protocol (STOI at the head's rate, "
+        "all recordings above 12 kHz): compare those two with snac-exp evaluate."
+    )
 
 
 def markdown_table(comparison: Comparison) -> str:

@@ -67,7 +67,7 @@ def evaluation(summary: Mapping[str, Any]) -> Evaluation | None:
     measured = by_candidate(figures)
     if not measured:
         return None
-    wide = {name: found for name, found in measured.items() if FIRST_METRIC in found or "lsd_high_all_db" in found}
+    wide = {name: found for name, found in measured.items() if any(metric_of(it).rates == (48_000,) for it in found)}
     others = {name: found for name, found in measured.items() if name not in wide}
     titles = ("Against the 48 kHz target", "Against the 24 kHz target") if wide else ("", "")
     groups = [(title, group) for title, group in zip(titles, (wide, others), strict=True) if group]
