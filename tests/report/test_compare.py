@@ -323,7 +323,7 @@ def test_runs_of_an_earlier_protocol_are_named(tmp_path: Path) -> None:
     old, new = summary(6.0), summary(7.0) | {"count/native_high_band": 4.0}
     sources = [Source(make_run(tmp_path / name, summary=it, clips=0), name) for name, it in (("a", old), ("b", new))]
     assert "Of a stoi and lsd_high_db were measured by an earlier protocol" in markdown_table(
-        compare(sources, Question())
+        compare(sources, ComparisonSettings())
     )
     same = [Source(make_run(tmp_path / name, summary=old, clips=0), name) for name in ("c", "d")]
-    assert "earlier protocol" not in markdown_table(compare(same, Question()))
+    assert "earlier protocol" not in markdown_table(compare(same, ComparisonSettings()))
