@@ -74,7 +74,7 @@ def test_no_folder_is_crowded() -> None:
 
 
 # Importing these takes longer than a help text may: what needs them is imported once the config has passed.
-SLOW = {"torch", "numpy", "pyarrow", "soundfile", "matplotlib", "scipy"}
+SLOW = {"torch", "torchaudio", "numpy", "pyarrow", "soundfile", "matplotlib", "scipy"}
 # Files that import modules of this package late, and why; nowhere else, and only modules that need a slow library.
 LATE = {
     "snac_exp": "`import snac_exp` is instant; load_codec is fetched when it is used",

@@ -21,6 +21,7 @@ from snac_exp.config.compose import verb_values
 from snac_exp.config.schema import Codec
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
+from snac_exp.metrics.table import WIDE_RATE, present_metrics
 from snac_exp.system.terminal import console
 
 if TYPE_CHECKING:
@@ -92,7 +93,6 @@ def _evaluate(options: Options) -> int:
     from snac_exp.evaluation.folder import Evaluation, EvaluationFolder, refuse_finished
     from snac_exp.evaluation.report import Report, speed_line
     from snac_exp.evaluation.utterances import measurable, select
-    from snac_exp.metrics.table import WIDE_RATE, present_metrics
 
     if options.data is None:
         raise ConfigError("data has no value: set it with data=FOLDER, the folder that snac-exp prepare wrote")
@@ -123,7 +123,6 @@ def _protocol(options: Options) -> "Protocol":
     from snac_exp.data.targets.wideband import WideBand
     from snac_exp.evaluation.evaluate import Protocol
     from snac_exp.evaluation.utterances import Selection
-    from snac_exp.metrics.table import WIDE_RATE
 
     selection = Selection(
         split=options.split,
