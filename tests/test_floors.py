@@ -112,6 +112,8 @@ def libraries(module: str, seen: set[str]) -> set[str]:
     """The libraries that come with a module, those of its packages and of what it imports included."""
     if module in seen:
         return set()
+    if module == "snac_exp.system.torchaudio":
+        return {"torchaudio"}  # through importlib
     if module not in NAMES:
         return {module.split(".")[0]}
     seen.add(module)
