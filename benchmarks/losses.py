@@ -13,7 +13,8 @@ from torch import Tensor
 from benchmarks.harness import compare, options, ratio, record
 from benchmarks.plain import N_FFTS, stft_loss
 from snac_exp.losses.pair import SignalPair
-from snac_exp.losses.reconstruction import stft_complex, stft_magnitude
+from snac_exp.losses.terms.stft_complex import stft_complex
+from snac_exp.losses.terms.stft_magnitude import stft_magnitude
 
 
 def main() -> None:

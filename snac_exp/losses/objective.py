@@ -88,7 +88,7 @@ class Objective(nn.Module):
         return measured
 
     def total(self, measured: Mapping[str, Tensor], head_weights: Mapping[str, float]) -> Tensor:
-        """The weighted sum of scalars; heads and terms of weight 0 take no part, not even with a NaN.
+        """The weighted sum (), of scalars; heads and terms of weight 0 take no part, not even with a NaN.
 
         Raises:
             ConfigError: every weight is 0.

@@ -88,7 +88,7 @@ class TokenObjective:
         self.stream_weights = torch.tensor([chosen[codebook] for codebook in layout.codebooks])
 
     def weight(self, valid_frames: Tensor, num_frames: int) -> float:
-        """Summed weight of the scored tokens of a batch."""
+        """Summed weight of the scored tokens of a batch; `valid_frames` (B,) of `num_frames` are real."""
         return float(self._token_weights(valid_frames, num_frames).double().sum())
 
     def __call__(self, logits: Sequence[Tensor], targets: Tensor, valid_frames: Tensor) -> Tensor:

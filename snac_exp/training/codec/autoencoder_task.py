@@ -70,7 +70,7 @@ class AutoencoderTask(DecoderTask):
         }
 
     def total(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-        """The decoder task's loss, and the quantizer's terms by `loss.codebook`."""
+        """The decoder task's loss (), and the quantizer's scalar terms by `loss.codebook`."""
         own = self.loss.codebook
         of_codebook = 0.0 if self.settings.freeze_vq else own.codebook
         weighted = {COMMITMENT: own.commitment, CODEBOOK: of_codebook, UNEVENNESS: own.unevenness}

@@ -42,7 +42,7 @@ class DecoderTask(Task):
         return self.measure(self.decode(batch, weights), batch, weights)
 
     def measure(self, waveforms: Mapping[str, Tensor], batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
-        """Every term of the scored slices that `decode` gave, and what the adversary makes of them."""
+        """Every term, a scalar each, of the slices (B, 1, N) that `decode` gave, and the adversary's terms."""
         measured: dict[str, Tensor] = {}
         pairs = {head: self._pair(head, waveform, batch) for head, waveform in waveforms.items()}
         for head, pair in pairs.items():
@@ -55,7 +55,7 @@ class DecoderTask(Task):
         return measured
 
     def total(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-        """The objective: heads by the plan's weights, terms by the recipe's; with what the adversary adds."""
+        """The loss (), from scalar terms: heads by the plan's weights, terms by the recipe's; with the adversary's."""
         heads = {head: weights[head] for head in self.model.rates}
         total = self.objective.total(terms, heads)
         if self.adversary is None or not weights.get(ADVERSARY, 0.0) > 0:

@@ -39,7 +39,7 @@ class TokenTask(Task):
             return {LOSS: self.objective(logits, batch.frames, batch.valid_frames)}
 
     def total(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-        """The one term is the loss."""
+        """The one term () is the loss."""
         return terms[LOSS]
 
     def weight(self, batch: TokenBatch) -> float:
