@@ -1,4 +1,4 @@
-"""What a wide head has to beat: 48 kHz made from a 24 kHz waveform without learning anything."""
+"""Training-free baselines of a wide head: 48 kHz made from a 24 kHz waveform by rule."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class MeanSpectrumNoise:
     def added_to(self, waveform: Tensor, reference: Tensor, seed: int) -> Tensor:
         """Add the noise to an interpolated waveform (N,); the same seed gives the same noise.
 
-        It is scaled to the peak of the reference (N,): the level of the utterance is a gift to this baseline.
+        It uses the reference's peak level (an oracle): its spectrum is scaled to the peak of the reference (N,).
         """
         generator = torch.Generator().manual_seed(seed)
         white = torch.randn(waveform.shape[0], generator=generator)

@@ -37,7 +37,7 @@ def estimate(values: Sequence[float | None], seed: int) -> Estimate | None:
     """Mean and interval of the defined values; None if there are none.
 
     Given differences between two systems, utterance by utterance, this is the paired bootstrap: a draw takes both
-    figures of an utterance or neither.
+    values of an utterance or neither.
     """
     defined = [value for value in values if value is not None]
     if not defined:

@@ -96,7 +96,7 @@ def require_comparable(
     """The SHA-1s of the utterances that an evaluation shares with others (SHA-1 -> path) measured by a protocol.
 
     Raises:
-        ConfigError: the protocols give the figures another meaning.
+        ConfigError: the protocols give the values another meaning.
         DataError: no utterance is shared, or some are not and `shared_only` is false; names them.
     """
     then, now = comparable(before.identity["protocol"]), comparable(dict(protocol))

@@ -36,12 +36,12 @@ class Report:
         """Contents of summary.json."""
         outputs = {}
         for name, rows in by_output(self.rows).items():
-            figures = estimates(rows, self.protocol.seed)
+            means = estimates(rows, self.protocol.seed)
             outputs[name] = {
                 "rate": rows[0]["rate"],
                 "made_from": rows[0]["made_from"],
                 "utterances": len(rows),
-                "measures": {key: None if found is None else found.to_json() for key, found in figures.items()},
+                "measures": {key: None if found is None else found.to_json() for key, found in means.items()},
             }
         return {
             "system": self.system.name,
@@ -58,10 +58,10 @@ class Report:
     def grids(self) -> list[Grid]:
         """The tables: means with intervals, and the gain over the baselines."""
         groups = by_output(self.rows)
-        figures = {name: estimates(rows, self.protocol.seed) for name, rows in groups.items()}
+        means = {name: estimates(rows, self.protocol.seed) for name, rows in groups.items()}
         columns = [f"{name}\n({groups[name][0]['made_from']})" for name in groups]
-        shown = [metric for metric in METRICS if any(metric.name in found for found in figures.values())]
-        rows = [[heading(it), *(cell(it, found.get(it.name)) for found in figures.values())] for it in shown]
+        shown = [metric for metric in METRICS if any(metric.name in found for found in means.values())]
+        rows = [[heading(it), *(cell(it, found.get(it.name)) for found in means.values())] for it in shown]
         grids = [Grid(self._title(), ["mean [95 %]", *columns], rows)]
         against = self._against()
         if against:

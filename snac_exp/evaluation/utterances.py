@@ -1,7 +1,7 @@
 """The utterances of an evaluation: the same ones for every system, and which of them count above 12 kHz.
 
 A sampling rate of 48 kHz says nothing about the band: recordings at 44.1 kHz are resampled, lossy formats end early.
-So every file is measured, and one that does not reach beyond 22 kHz by itself has no say above 12 kHz.
+So every file is measured, and one that does not reach beyond 22 kHz by itself is not measured above 12 kHz.
 """
 
 import hashlib

@@ -2,7 +2,7 @@
 
 usage: snac-exp evaluate data=PREPARED checkpoint=RUN|FILE|FOLDER|OWNER/NAME [output=FOLDER] [key=value …]
        snac-exp evaluate data=PREPARED codec=demo                      a pretrained codec; codec.path=DIR says where
-       snac-exp evaluate data=PREPARED system=interpolate|noise        what costs nothing
+       snac-exp evaluate data=PREPARED system=interpolate|noise        training-free baselines
        snac-exp evaluate … compare=EARLIER                             and which differences to it are outside of chance
        snac-exp evaluate evaluation=LATER compare=EARLIER              of two finished ones
 
