@@ -16,7 +16,7 @@ test: lint types  ## everything CI checks: lint, format, types, tests
 
 test-slurm: $(INSTALLED)  ## the SLURM scenarios on a real SLURM set up on this machine (Debian, root)
 	tests/slurm/with_slurm.sh env SNAC_EXP_TEST_SLURM=1 $(BIN)/python -m pytest -n0 --durations=0 -v tests/slurm \
-		tests/test_readme.py::test_every_command_about_sweeps_runs_in_order
+		"tests/docs/test_commands.py::test_the_commands_of_a_page_run_in_order[sweeps]"
 
 bench: $(INSTALLED)  ## every figure against the plain way, under 10 minutes on 2 cores; fails when one misses its floor
 	$(BIN)/python -m benchmarks.all

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Protocol
 
-from snac_exp.config.schema import Experiment
+from snac_exp.config.schema import Experiment, Trainer
 from snac_exp.config.structure import nearest
 from snac_exp.config.task_package import door_of
 from snac_exp.errors import ConfigError
@@ -18,6 +18,13 @@ class HasEpochs(Protocol):
 
 
 Ranges = Mapping[str, HasEpochs]
+
+TRAINER_ABOVE_ZERO = (
+    *("batch_size", "validation_batch_size", "grad_clip", "devices", "log_every_steps", "validate_every_epochs"),
+    *("preflight_rows", "accumulation", "samples_every_epochs"),
+    *("max_steps_per_epoch", "num_threads", "summary_utterances", "prefetch"),
+)
+"""Keys of the trainer whose values must be above 0, where they are not null."""
 
 
 def validate(experiment: Experiment) -> None:
@@ -69,22 +76,28 @@ def _check_ranges(key: str, schedule: Ranges, other: Ranges) -> None:
 
 
 def _check_numbers(experiment: Experiment) -> None:
-    trainer = experiment.trainer
-    positive: dict[str, float] = {
-        "trainer.batch_size": experiment.trainer.batch_size,
-        "trainer.validation_batch_size": experiment.trainer.validation_batch_size,
-        "trainer.grad_clip": experiment.trainer.grad_clip,
-        "trainer.devices": experiment.trainer.devices,
-        "trainer.log_every_steps": experiment.trainer.log_every_steps,
-        "trainer.validate_every_epochs": experiment.trainer.validate_every_epochs,
-        "trainer.preflight_rows": experiment.trainer.preflight_rows,
-        "checkpoint.every_epochs": experiment.checkpoint.every_epochs,
-        "checkpoint.every_steps": experiment.checkpoint.every_steps,
-        "checkpoint.every_minutes": experiment.checkpoint.every_minutes,
-        "checkpoint.keep_intermediate": experiment.checkpoint.keep_intermediate,
-        "trainer.accumulation": trainer.accumulation,
-        "trainer.samples_every_epochs": trainer.samples_every_epochs,
-    }  # fmt: skip
+    """Every number must be possible by itself."""
+    for key, value in (_of_trainer_and_checkpoint(experiment) | _of_stages(experiment)).items():
+        if not value > 0:
+            raise ConfigError(f"{key}={value} must be greater than 0")
+    for name in ("weight_decay", "num_workers", "num_sample_clips"):
+        if getattr(experiment.trainer, name) < 0:
+            raise ConfigError(f"trainer.{name}={getattr(experiment.trainer, name)} must not be negative")
+    _check_optimizer(experiment.trainer)
+    if not re.fullmatch(r"[\w.-]+", experiment.name):
+        raise ConfigError(f"name={experiment.name!r} becomes a folder: use letters, digits, '_', '-' and '.'")
+
+
+def _of_trainer_and_checkpoint(experiment: Experiment) -> dict[str, float]:
+    """Values by key that must be above 0; those that are null say nothing."""
+    positive = {f"trainer.{name}": getattr(experiment.trainer, name) for name in TRAINER_ABOVE_ZERO}
+    positive |= {f"checkpoint.{name}": value for name, value in vars(experiment.checkpoint).items()}
+    return {key: value for key, value in positive.items() if value is not None}
+
+
+def _of_stages(experiment: Experiment) -> dict[str, float]:
+    """The length and the batch multiplier of every stage, which must be above 0; a stage has one length."""
+    positive: dict[str, float] = {}
     for name, stage in experiment.curriculum.stages.items():
         lengths = {"segment_seconds": stage.segment_seconds, "segment_frames": stage.segment_frames}
         lengths_set = {key: value for key, value in lengths.items() if value is not None}
@@ -92,30 +105,16 @@ def _check_numbers(experiment: Experiment) -> None:
             raise ConfigError(f"curriculum.stages.{name} needs one of segment_seconds and segment_frames")
         positive |= {f"curriculum.stages.{name}.{key}": value for key, value in lengths_set.items()}
         positive[f"curriculum.stages.{name}.batch_multiplier"] = stage.batch_multiplier
-    for optional in ("max_steps_per_epoch", "num_threads", "summary_utterances", "prefetch"):
-        if getattr(trainer, optional) is not None:
-            positive[f"trainer.{optional}"] = getattr(trainer, optional)
-    if experiment.checkpoint.keep_epochs is not None:
-        positive["checkpoint.keep_epochs"] = experiment.checkpoint.keep_epochs
-    for key, value in positive.items():
-        if not value > 0:
-            raise ConfigError(f"{key}={value} must be greater than 0")
-    not_negative = {
-        "trainer.weight_decay": trainer.weight_decay,
-        "trainer.num_workers": trainer.num_workers,
-        "trainer.num_sample_clips": trainer.num_sample_clips,
-    }
-    for key, value in not_negative.items():
-        if value < 0:
-            raise ConfigError(f"{key}={value} must not be negative")
+    return positive
+
+
+def _check_optimizer(trainer: Trainer) -> None:
     if trainer.fused_optimizer and trainer.precision == "16-mixed":
         raise ConfigError("trainer.fused_optimizer=true cannot clip scaled gradients: choose it or precision=16-mixed")
     if trainer.ema_decay is not None and not 0 < trainer.ema_decay < 1:
         raise ConfigError(f"trainer.ema_decay={trainer.ema_decay} must lie between 0 and 1, or be null for no average")
     if not all(0 <= beta < 1 for beta in trainer.betas):
         raise ConfigError(f"trainer.betas={list(trainer.betas)} must lie in [0, 1)")
-    if not re.fullmatch(r"[\w.-]+", experiment.name):
-        raise ConfigError(f"name={experiment.name!r} becomes a folder: use letters, digits, '_', '-' and '.'")
 
 
 def _check_groups(experiment: Experiment) -> None:

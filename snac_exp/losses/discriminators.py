@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from snac_exp.config.adversary import Adversary
+from snac_exp.config.schema import Adversary
 from snac_exp.errors import ConfigError
 
 Features = list[Tensor]

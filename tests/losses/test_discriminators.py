@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from snac_exp.config.adversary import Adversary
+from snac_exp.config.schema import Adversary
 from snac_exp.errors import ConfigError
 from snac_exp.losses.discriminators import QUIETEST_PEAK, BandDiscriminator, Discriminators, PeriodDiscriminator
 

@@ -8,9 +8,9 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from snac_exp.config.adversary import Adversary as Settings
-from snac_exp.config.adversary import AdversaryWeights
 from snac_exp.config.compose import config_dir
+from snac_exp.config.schema import Adversary as Settings
+from snac_exp.config.schema import AdversaryWeights
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
 from snac_exp.losses.adversarial import feature_matching, lsgan_discriminator, lsgan_generator, scores_of

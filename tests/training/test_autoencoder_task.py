@@ -13,7 +13,7 @@ from snac_exp.codec.heads import NativeHead
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.codec.noise import noise_off
 from snac_exp.codec.scratch import fresh_codec
-from snac_exp.config.adversary import Adversary as AdversarySettings
+from snac_exp.config.schema import Adversary as AdversarySettings
 from snac_exp.config.schema import CodebookLoss, Loss
 from snac_exp.config.schema import Task as Settings
 from snac_exp.data.slices.batch import Batch

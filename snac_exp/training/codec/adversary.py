@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from snac_exp.config import adversary as config
+from snac_exp.config.schema import adversary as config
 from snac_exp.config.seeding import derive_seed
 from snac_exp.errors import ConfigError
 from snac_exp.losses.adversarial import GAN_LOSSES, feature_matching, scores_of

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from snac_exp.config.adversary import Adversary
+from snac_exp.config.schema import Adversary
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
 

@@ -1,4 +1,8 @@
-"""The commands of the README work as they stand there, in order."""
+"""The commands of the README and of docs/ work as they stand there, in order.
+
+The README's first section begins with nothing but a folder of speech. Its other commands are also on pages of docs/,
+where they run; each page begins with what the pages before it made.
+"""
 
 import json
 import os
@@ -15,15 +19,19 @@ import numpy as np
 import pytest
 import torch
 
+from tests.docs.pages import PAGES, ROOT, blocks, commands, quoted_output, sections, text_of
 from tests.helpers.browser import free_port
 from tests.helpers.waiting import GUARD_SECONDS
 
-ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-SWEEPS = ["From one run to a hundred", "See and hear it"]  # in a folder of their own
 ON_SLURM = os.environ.get("SNAC_EXP_TEST_SLURM") == "1"
+FIRST = "Your own speech"
+A_RUN = commands(sections(text_of("README"))[FIRST])[-1]
+# What a page finds in its folder, beside `speech`, train.py and a pipe's input: prepared speech, a run.
+PREPARED = ("training", "sweeps", "evaluation", "release", "token_models")
+WITH_RUN = ("evaluation", "release")
+QUOTING = ("training", "release")  # pages that quote what their own commands print
 SMALLER = "trainer.max_steps_per_epoch=1 trainer.summary_utterances=1 data.validation_slices=2"
-# Training is cut to a few steps, a search to two trials and shares to two; everything else is typed as it stands.
+# Training is cut to a few steps, a search to two trials and eight jobs to two; everything else is typed as it stands.
 SHORTER = {
     "python train.py": "+debug=fast trainer.num_threads=1",
     "+experiment=demo": "trainer.validate_every_epochs=2 trainer.num_sample_clips=0 " + SMALLER,
@@ -33,18 +41,6 @@ SHORTER = {
     "snac-exp serve": "port={port}",
     "hydra/launcher=slurm": "hydra.launcher.poll_seconds=0.5" + ("" if ON_SLURM else " hydra.launcher.cluster=local"),
 }
-
-
-def commands(text: str) -> list[str]:
-    """The lines of all blocks of shell commands."""
-    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line.strip()]
-
-
-def sections() -> dict[str, str]:
-    """The text under each heading."""
-    parts = re.split(r"^## (.*)$", TEXT, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 @pytest.fixture
@@ -62,18 +58,23 @@ def made(place: Path, pattern: str) -> list[str]:
     return [str(path.parent) for path in found] or ["NONE"]
 
 
+def shortened(command: str) -> str:
+    """A command with what keeps it small, where it trains or encodes."""
+    if re.search(r"resume=|--help|--cfg|snac-exp (plan|check)", command):
+        return command
+    added = [more for start, more in SHORTER.items() if start in command and more.split()[0] not in command]
+    return " ".join([command, *added])
+
+
 def run_in_order(place: Path, typed: list[str]) -> str:
     """Run commands as a user would; returns what they printed."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     printed = ""
     for command in typed:
-        shortened = not re.search(r"resume=|--help|--cfg|snac-exp (plan|check)", command)
-        line = " ".join([command, *(more for start, more in SHORTER.items() if start in command and shortened)])
-        line = re.sub(r"\bRUN\b", made(place, "*/*-*/config.yaml")[-1], line)
+        line = re.sub(r"\bRUN\b", made(place, "*/*-*/config.yaml")[-1], shortened(command))
         line = re.sub(r"\bSWEEP\b", made(place, "sweeps/debug*/*/sweep.json")[-1], line)
         if line.startswith("snac-exp serve"):
-            line = line.format(port=free_port())
-            printed += served(f"exec {line}", place, environment)
+            printed += served(f"exec {line.format(port=free_port())}", place, environment)
             continue
         done = subprocess.run(line, shell=True, cwd=place, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
@@ -93,37 +94,46 @@ def served(line: str, place: Path, environment: dict[str, str]) -> str:
     return printed
 
 
-def quoted_output(text: str) -> list[str]:
-    """Patterns of the output lines that a section quotes: any figures and names of audio files will do."""
-    lines = re.findall(r"^    (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
-    return [r"\s+".join(map(_any_figures, line.split())) for line in lines if line.strip() != "…"]
+def test_the_first_steps_of_the_readme_run_in_order(place: Path) -> None:
+    typed = commands(sections(text_of("README"))[FIRST])
+    assert len(typed) == 5
+    run_in_order(place, typed)
+    assert len(made(place, "*/*-*/summary.json")) == 1
 
 
-def _any_figures(word: str) -> str:
-    if word.endswith(".flac"):
-        return r"\S+\.flac"
-    parts = re.split(r"\d[\d.,]*(?:e-\d+)?", word)
-    return r"\d[\d.,]*(?:e-\d+)?".join(map(re.escape, parts))
+def test_all_further_commands_of_the_readme_are_run_on_pages_in_the_same_order() -> None:
+    on_pages = [line for page in PAGES if page != "README" for line in commands(text_of(page))]
+    for name, text in sections(text_of("README")).items():
+        if name != FIRST:
+            places = [on_pages.index(line) for line in commands(text)]
+            assert places == sorted(places), name
+    assert blocks(text_of("README"), "python") == blocks(text_of("release"), "python")
 
 
-def test_the_readme_has_commands() -> None:
-    assert len(commands(TEXT)) >= 20
-    assert len(commands(sections()[SWEEPS[0]])) == 12
-
-
-def test_every_command_runs_in_order(place: Path) -> None:
-    printed = run_in_order(
-        place, [item for name, text in sections().items() if name not in SWEEPS for item in commands(text)]
-    )
-    for pattern in quoted_output(sections()["Take it home"]):
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "README" and commands(text_of(page))])
+def test_the_commands_of_a_page_run_in_order(page: str, place: Path, corpus_dir: Path) -> None:
+    """Those for SLURM as processes on this machine, or on a real SLURM where `make test-slurm` runs them."""
+    typed = commands(text_of(page))
+    if page in PREPARED:
+        (place / "prepared").symlink_to(corpus_dir / "prepared")
+    if page in WITH_RUN:
+        run_in_order(place, [A_RUN])
+    if ON_SLURM and page == "sweeps":
+        typed = typed[next(number for number, item in enumerate(typed) if "hydra/launcher=slurm" in item) :]
+    printed = run_in_order(place, typed)
+    for pattern in quoted_output(text_of(page)) if page in QUOTING else ():
         assert re.search(pattern, printed), f"{pattern}\n{printed}"
-    use_the_python(place)
+    for code in blocks(text_of(page), "python") if page == "release" else ():
+        use_the_python(code, made(place, "*/*-*/config.yaml")[0])
+    ledgers = list((place / "outputs/sweeps").glob("*/*/ledger.jsonl"))
+    assert bool(ledgers) == (page == "sweeps")
+    for ledger in ledgers:
+        assert {json.loads(line)["state"] for line in ledger.read_text().splitlines()} == {"finished"}, ledger
 
 
-def use_the_python(place: Path) -> None:
+def use_the_python(code: str, run: str) -> None:
     """Run the lines for a program on a second of noise, with tokens that come one coarse step at a time."""
-    (code,) = re.findall(r"```python\n(.*?)```", sections()["Take it home"], flags=re.DOTALL)
-    code = code.replace("outputs/phase12_dual_head/RUN", made(place, "*/*-*/config.yaml")[0])
+    code = code.replace("outputs/phase12_dual_head/RUN", run)
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, 44_100)
     played: list[torch.Tensor] = []
 
@@ -139,23 +149,3 @@ def use_the_python(place: Path) -> None:
     exec(code, scope)
     assert scope["audio"].shape == (1, 1, 48_000)
     assert (torch.cat(played, dim=-1)[..., :48_000] - scope["audio"]).abs().max() <= 1e-6
-
-
-def test_every_command_about_sweeps_runs_in_order(place: Path, corpus_dir: Path) -> None:
-    """Those for SLURM as processes on this machine, or on a real SLURM where `make test-slurm` runs them."""
-    (place / "prepared").symlink_to(corpus_dir / "prepared")
-    typed = [commands(sections()[name]) for name in SWEEPS]
-    first = next(number for number, item in enumerate(typed[0]) if "hydra/launcher=slurm" in item)
-    run_in_order(place, typed[0][first:] if ON_SLURM else [*typed[0], *typed[1]])
-    ledgers = list((place / "outputs/sweeps").glob("*/*/ledger.jsonl"))
-    assert ledgers
-    for ledger in ledgers:
-        assert {json.loads(line)["state"] for line in ledger.read_text().splitlines()} == {"finished"}, ledger
-
-
-def test_the_files_and_groups_it_names_exist() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
-        assert (ROOT / target).exists(), target
-    for group, choices in re.findall(r"^\| `(\w+)` \|.*\| (`.*`) \|$", TEXT, flags=re.MULTILINE):
-        for choice in re.findall(r"`(\w+)`", choices):
-            assert (ROOT / "conf" / group / f"{choice}.yaml").exists(), (group, choice)

@@ -1,0 +1,63 @@
+"""What changes over the epochs: segment lengths, batch sizes, learning rates.
+
+Epoch numbers are 1-based and ranges are inclusive everywhere.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A range of epochs with one segment length, in seconds of audio or in frames of tokens; a last epoch of null means
+    to the end."""
+
+    epochs: tuple[int, int | None]
+    segment_seconds: float | None = None
+    segment_frames: int | None = None
+    batch_multiplier: float = 1.0
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """Segment length and batch size over the epochs."""
+
+    rounding: Literal["floor", "round"]
+    stages: dict[str, Stage]
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Shape of a one-cycle schedule: warm-up share, start = peak / div, end = start / final_div."""
+
+    pct_start: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+
+
+@dataclass(frozen=True)
+class WarmupCosine:
+    """Shape of a warm-up with cosine decay: share of the phase that rises, and the rate at its end."""
+
+    pct_start: float = 0.03
+    eta_min: float = 0.0
+
+
+@dataclass(frozen=True)
+class LrPhase:
+    """A range of epochs with one schedule; peak learning rate per group, null = frozen."""
+
+    epochs: tuple[int, int | None]
+    schedule: Literal["constant", "cosine", "one_cycle", "warmup_cosine"]
+    groups: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Lr:
+    """Parameter groups by pattern and their learning rates by phase; a pattern of null means: no such group."""
+
+    groups: dict[str, str | None]
+    phases: dict[str, LrPhase]
+    one_cycle: OneCycle = OneCycle()
+    warmup_cosine: WarmupCosine = WarmupCosine()
+    cosine_final_ratio: float = 0.1

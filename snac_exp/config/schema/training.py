@@ -1,0 +1,108 @@
+"""What trains, how, and what is kept of it."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes of training slices; gain_db = lowest and highest gain in dB, null = none."""
+
+    gain_db: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained: a codec (which parts of it stay as they are), or a language model on its tokens.
+
+    name: codec, rvq_lm, or the path of a package of one's own, see `snac_exp.config.task_package`.
+    quantizer_dropout: share of training items decoded from a random number of codebooks; used where the VQ trains.
+    sample_frames: frames that a token model writes for each of its samples.
+    """
+
+    name: str
+    freeze_encoder: bool = True
+    freeze_vq: bool = True
+    quantizer_dropout: float = 0.0
+    sample_frames: int = 1290
+    sample_temperature: float = 1.1
+
+
+@dataclass(frozen=True)
+class Guards:
+    """What stands between a bad batch and the weights.
+
+    outlier_ratio: a step whose loss exceeds this many times the running mean is skipped; null = none is.
+    max_rollbacks: so often a value that is not finite sends the run back to its last checkpoint, with all learning
+    rates times `rollback_haircut`, before it fails; 0 = it fails at once.
+    """
+
+    outlier_ratio: float | None = None
+    outlier_warmup_steps: int = 100
+    outlier_max_in_row: int = 5
+    max_rollbacks: int = 0
+    rollback_haircut: float = 0.5
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Optimiser, hardware and the cadence of the loop.
+
+    preflight: the proofs made before the first step; one that is left out stands in plan, report and summary.
+    """
+
+    batch_size: int
+    validation_batch_size: int
+    weight_decay: float
+    betas: tuple[float, float]
+    grad_clip: float
+    accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps"]
+    devices: int
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    num_threads: int | None
+    num_workers: int
+    log_every_steps: int
+    max_steps_per_epoch: int | None
+    validate_every_epochs: int
+    num_sample_clips: int
+    preflight_rows: int
+    summary_utterances: int | None
+    preflight: list[Literal["start", "codes", "sound", "targets"]] = field(
+        default_factory=lambda: ["start", "codes", "sound", "targets"]
+    )
+    samples_every_epochs: int = 1
+    accumulation: int = 1
+    ema_decay: float | None = None
+    fused_optimizer: bool = False
+    tf32: bool = False
+    compile: bool = False
+    prefetch: int | None = None
+    quiet: bool = False
+    guards: Guards = Guards()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """When the whole state is saved and how many of these files stay."""
+
+    every_epochs: int
+    every_steps: int
+    every_minutes: float
+    keep_epochs: int | None
+    keep_intermediate: int
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """Where figures go beside metrics.jsonl.
+
+    artifacts: which checkpoints W&B gets a copy of. profile_steps: first and last of the steps that torch's profiler
+    records, null = none; the first is at least 2.
+    """
+
+    mode: Literal["off", "offline", "online"]
+    project: str
+    entity: str | None
+    tags: list[str]
+    artifacts: Literal["none", "best"] = "none"
+    profile_steps: tuple[int, int] | None = None
