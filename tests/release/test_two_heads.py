@@ -107,13 +107,13 @@ def test_reconstruct_and_decode_write_both_by_name(run: Path, two: ReleasedCodec
         assert rate == 48_000
         expected = two.decode(codes, head=head, seed=0)[0, 0].clamp(-1, 1)
         np.testing.assert_allclose(samples, expected, atol=1e-4)
-    assert cli.run([*command, f"output={tmp_path / 'one'}", "heads=[residual]"]) == 0
+    assert cli.run([*command, f"output={tmp_path / 'one'}", "output_heads=[residual]"]) == 0
     assert {path.name for path in (tmp_path / "one").glob("*.wav")} == {"a_residual.wav"}
     assert cli.run(["encode", f"input={tmp_path / 'a.wav'}", f"output={tmp_path / 'a.npz'}", f"checkpoint={run}"]) == 0
     decode = ["decode", f"input={tmp_path / 'a.npz'}", f"output={tmp_path / 'b.wav'}", f"checkpoint={run}"]
-    with pytest.raises(ConfigError, match=r"one output, not upsample, residual; say which: heads=\[residual\]"):
+    with pytest.raises(ConfigError, match=r"one output, not upsample, residual; say which: output_heads=\[residual\]"):
         cli.run(decode)
-    assert cli.run([*decode, "heads=[upsample]"]) == 0
+    assert cli.run([*decode, "output_heads=[upsample]"]) == 0
     assert (tmp_path / "b.wav").read_bytes() == (output / "a_upsample.wav").read_bytes()
 
 

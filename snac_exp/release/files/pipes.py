@@ -82,5 +82,7 @@ def _until_the_reader_leaves() -> Iterator[None]:
 def _only_head(settings: Settings) -> str:
     if len(settings.heads) != 1:
         listed = ", ".join(settings.heads)
-        raise ConfigError(f"one file or pipe takes one output, not {listed}; say which: heads=[{settings.heads[-1]}]")
+        raise ConfigError(
+            f"one file or pipe takes one output, not {listed}; say which: output_heads=[{settings.heads[-1]}]"
+        )
     return settings.heads[0]

@@ -24,7 +24,7 @@ class Options:
     output: str
     checkpoint: str
     rates: list[int] | None
-    heads: list[str] | None
+    output_heads: list[str] | None
     seed: int
     noise: bool
     chunk_seconds: float
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
     codec = load_codec(options.checkpoint, device=options.device)
     rates = options.rates or (list(codec.sample_rates[-1:]) if to_one else None)
-    heads = tuple(chosen_heads(codec.heads, options.heads, rates))
+    heads = tuple(chosen_heads(codec.heads, options.output_heads, rates))
     settings = folders.Settings(heads, options.seed, options.noise, False, options.chunk_seconds)
     if to_one:
         pipes.decode_one(codec, options.input, options.output, settings)

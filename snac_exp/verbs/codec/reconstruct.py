@@ -5,7 +5,7 @@ usage: snac-exp reconstruct input=FILE|FOLDER output=FOLDER checkpoint=RUN|FILE|
 
 Files of any length in bounded memory. Can be stopped and started again: finished files are kept. An output folder with
 other contents is refused. Raw PCM is signed 16 bit, little-endian, mono: in at `pcm_rate`, out at the
-rate in `rates`, or of the head in `heads` where two have that rate.
+rate in `rates`, or of the head in `output_heads` where two have that rate.
 """
 
 import sys
@@ -26,7 +26,7 @@ class Options:
     output: str
     checkpoint: str
     rates: list[int] | None
-    heads: list[str] | None
+    output_heads: list[str] | None
     seed: int
     noise: bool
     picture: bool
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     from snac_exp.release.outputs import chosen_heads
 
     codec = load_codec(options.checkpoint, device=options.device)
-    heads = tuple(chosen_heads(codec.heads, options.heads, options.rates))
+    heads = tuple(chosen_heads(codec.heads, options.output_heads, options.rates))
     settings = Settings(heads, options.seed, options.noise, options.picture, options.chunk_seconds)
     if options.input == "-":
         reconstruct_pcm(codec, sys.stdin.buffer, sys.stdout.buffer, options.pcm_rate or codec.sampling_rate, settings)
