@@ -123,4 +123,4 @@ def test_without_the_extra_the_mend_is_named(monkeypatch: pytest.MonkeyPatch) ->
 def test_codebook_figures_are_named_as_the_dashboard_expects() -> None:
     usage = CodebookUsage(codebook_size=4, strides=[1])
     usage.update([torch.tensor([[0, 1]])])
-    assert {"codebook/0/usage", "codebook/0/perplexity"} <= set(usage.figures())
+    assert {"codebook/0/usage", "codebook/0/perplexity"} <= set(usage.metrics())
