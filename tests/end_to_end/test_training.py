@@ -103,7 +103,7 @@ def test_validation_means_do_not_depend_on_the_batch_size(finished: Path) -> Non
     for size in (1, 2):
         trainer = dataclasses.replace(experiment.trainer, validation_batch_size=size)
         with noise_off(parts.task):
-            values.append(validate(parts.task, parts.corpus, dataclasses.replace(experiment, trainer=trainer), fabric))
+            values.append(validate(parts.task, parts.splits, dataclasses.replace(experiment, trainer=trainer), fabric))
     assert values[0]["head_24k/l1"] == pytest.approx(values[1]["head_24k/l1"], rel=1e-5)
 
 
