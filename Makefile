@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test test-slurm bench bench-gpu lint types format clean
+.PHONY: help demo test check test-slurm bench bench-gpu lint types format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -13,6 +13,9 @@ demo: $(INSTALLED)  ## train phase 12 in small on synthetic speech (about 5 minu
 
 test: lint types  ## everything CI checks: lint, format, types, tests
 	$(BIN)/python -m pytest
+
+check: lint types  ## for moments between commits: lint, types and the tests of under about a second (90 s on two cores)
+	$(BIN)/python -m pytest -m "not slow"
 
 test-slurm: $(INSTALLED)  ## the SLURM scenarios on a real SLURM set up on this machine (Debian, root)
 	tests/slurm/with_slurm.sh env SNAC_EXP_TEST_SLURM=1 $(BIN)/python -m pytest -n0 --durations=0 -v tests/slurm \

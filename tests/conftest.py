@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.helpers.browser import Browser, opened_browser
+from tests.helpers.summary import pytest_runtest_call, pytest_terminal_summary  # noqa: F401 (hooks)
 
 # Several test processes share the cores; a pool of threads in each makes every operation wait for a busy core.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -24,7 +25,7 @@ def shared_data() -> Path:
     """Folder of real audio to test with: SNAC_EXP_SHARED/data, or shared/data beside the checkout."""
     folder = Path(os.environ.get("SNAC_EXP_SHARED", ROOT.parent / "shared")) / "data"
     if not folder.is_dir():
-        pytest.skip("no real audio here: set SNAC_EXP_SHARED to the folder that holds data/")
+        pytest.skip("needs real audio: set SNAC_EXP_SHARED to a folder that holds data/")
     return folder
 
 

@@ -38,6 +38,7 @@ def test_gradients_equal_upstreams():
         assert (actual - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
+@pytest.mark.slow
 def test_gradients_are_right_in_double_precision():
     _, fast = _pair(3)
     x = torch.randn(2, 3, 7, dtype=torch.float64, requires_grad=True)

@@ -20,6 +20,7 @@ def directory(tmp_path, small):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["real", "small", "stride_4", "plain", "attention"])
 def test_a_saved_codec_loads_as_it_was_here_and_upstream(codecs, tmp_path, shape):
     codec = codecs(shape)

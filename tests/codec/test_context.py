@@ -10,6 +10,7 @@ def _decode(model, codes):
         return model.decode(codes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["real", "small", "stride_4", "plain", "attention"])
 def test_s16_context_makes_slices_like_the_whole(codecs, build_model, random_codes, shape):
     codec, geometry = codecs(shape), codecs(shape).geometry

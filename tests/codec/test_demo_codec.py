@@ -74,6 +74,7 @@ def test_weights_are_finite_and_the_codes_have_three_rates(codec: SNAC) -> None:
         assert codec.decode(codes).shape == (1, 1, 6144)
 
 
+@pytest.mark.slow
 def test_validation_voices_are_intelligible(codec: SNAC) -> None:
     """STOI at least 0.65 (the README's figure is over more utterances), for no single utterance under 0.55."""
     references = _validation_speech(4, 4.0)
@@ -88,6 +89,7 @@ def test_validation_voices_are_intelligible(codec: SNAC) -> None:
     assert _mean_stoi(references, decoded) > _mean_stoi(references, [_noise_vocoder(audio) for audio in references])
 
 
+@pytest.mark.slow
 def test_at_least_half_of_every_codebook_is_in_use(codec: SNAC) -> None:
     """Over five minutes of the validation voices."""
     with torch.no_grad():

@@ -27,6 +27,7 @@ def test_outputs_and_gradients_equal_conv1d(dilation: int, length: int) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients_are_right_in_double_precision() -> None:
     torch.manual_seed(0)
     inputs = (torch.randn(2, 3, 11), torch.randn(3, 1, 5), torch.randn(3))

@@ -87,6 +87,7 @@ def test_without_a_graph_results_are_upstreams_bit_for_bit(name: str) -> None:
     assert torch.equal(*outputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dilated unit", "noise", "output"])
 def test_gradients_are_right_in_double_precision(name: str) -> None:
     layer = _pair(name)[1].double()

@@ -169,6 +169,7 @@ def test_the_receptive_field_is_the_decoders_own(codecs, shape):
     assert max(20 * 512 - low, high - (21 * 512 - 1)) == decoder_receptive_samples(codecs(shape).config)
 
 
+@pytest.mark.slow
 def test_the_receptive_field_of_attention_is_that_of_the_worst_place_in_a_window(codecs):
     codec, hop = codecs("attention"), 384
     reach = []

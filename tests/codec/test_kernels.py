@@ -76,6 +76,7 @@ def test_another_number_of_threads_changes_the_last_bits_at_most() -> None:
         assert (one - two).abs().max() <= 1e-5 * one.abs().max()
 
 
+@pytest.mark.slow
 def test_compilers_may_take_it_for_what_it_says_it_is() -> None:
     """torch's own checks of an operation: shapes without data, gradients, nothing changed in place."""
     x = torch.randn(2, 3, 40, dtype=torch.float64, requires_grad=True)
@@ -83,6 +84,7 @@ def test_compilers_may_take_it_for_what_it_says_it_is() -> None:
     assert set(done.values()) == {"SUCCESS"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_pytorch_keeps_its_number_of_threads(threads: int) -> None:
     """Numba starts OpenMP threads of its own; a run's number is part of what makes its resume bit-exact."""

@@ -56,6 +56,7 @@ def test_a_function_of_config_and_seed_that_leaves_the_generator_alone(
     assert first.config | shapes[name] == first.config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPE_NAMES)
 def test_it_saves_loads_and_becomes_a_multi_rate_model(
     shapes: dict[str, dict[str, Any]], name: str, tmp_path: Path
@@ -79,6 +80,7 @@ def layers_of(codec: LoadedCodec) -> list[tuple[str, nn.Module]]:
     return encoder + decoder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*SHAPE_NAMES, "real"])
 @torch.no_grad()
 def test_a_signal_keeps_its_size_through_every_layer(shapes: dict[str, dict[str, Any]], name: str) -> None:

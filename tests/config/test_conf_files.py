@@ -129,6 +129,7 @@ def test_every_verb_has_help_and_a_main(name: str) -> None:
     assert "usage: snac-exp" in done.stdout
 
 
+@pytest.mark.slow
 def test_help_and_config_errors_do_not_import_torch() -> None:
     program = (
         "import sys; from snac_exp.verbs.training.train import main; code = main(sys.argv[1:]); "

@@ -94,6 +94,7 @@ def served(line: str, place: Path, environment: dict[str, str]) -> str:
     return printed
 
 
+@pytest.mark.slow
 def test_the_first_steps_of_the_readme_run_in_order(place: Path) -> None:
     typed = commands(sections(text_of("README"))[FIRST])
     assert len(typed) == 5
@@ -110,6 +111,7 @@ def test_all_further_commands_of_the_readme_are_run_on_pages_in_the_same_order()
     assert blocks(text_of("README"), "python") == blocks(text_of("release"), "python")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if page != "README" and commands(text_of(page))])
 def test_the_commands_of_a_page_run_in_order(page: str, place: Path, corpus_dir: Path) -> None:
     """Those for SLURM as processes on this machine, or on a real SLURM where `make test-slurm` runs them."""

@@ -116,6 +116,7 @@ def found(report: Report) -> set[tuple[str, str]]:
     return {(item.check, item.subject) for item in problems(report.findings)}
 
 
+@pytest.mark.slow
 def test_a_healthy_run_is_quiet(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = examine(run)
     assert report.findings == []
@@ -142,6 +143,7 @@ def test_earlier_checkpoints_of_a_healthy_run_are_quiet(run: Path, step: int) ->
     assert examine(path).findings == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_steps", [0, 1, 3])
 def test_a_residual_head_starts_at_zero_on_purpose(tmp_path: Path, num_steps: int) -> None:
     overrides = ["heads=dual_residual", "init=residual"]
@@ -151,6 +153,7 @@ def test_a_residual_head_starts_at_zero_on_purpose(tmp_path: Path, num_steps: in
     assert examine(tmp_path / "run").findings == []
 
 
+@pytest.mark.slow
 def test_that_head_is_dead_if_it_still_is_zero_after_training(run: Path, tmp_path: Path) -> None:
     payload = train(["heads=dual_residual", "init=residual"], tmp_path / "other", 12, {12})[12]
     store = CheckpointStore(tmp_path / "other" / "checkpoints", None, 9)
@@ -222,6 +225,7 @@ ALSO = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_each_defect_is_found_where_it_is(defect: str, run: Path, trained: tuple[Path, dict[int, Payload]]) -> None:
     plant, where, text = DEFECTS[defect]
@@ -252,6 +256,7 @@ def test_dead_weights_without_weight_norm(trained: tuple[Path, dict[int, Payload
     assert "no run folder" in report.verdict
 
 
+@pytest.mark.slow
 def test_an_average_that_stands_still(run: Path, trained: tuple[Path, dict[int, Payload]]) -> None:
     start = trained[1][0]["ema"]
     report = spoilt(run, trained[1][14], lambda p: p.update(ema=copy.deepcopy(start)))
@@ -263,6 +268,7 @@ def counted(index: int, **figures: float) -> dict[str, float]:
     return {f"codebook/{index}/{name}": value for name, value in figures.items()}
 
 
+@pytest.mark.slow
 def test_dead_codebooks_by_what_was_counted_and_what_was_reached(
     run: Path, trained: tuple[Path, dict[int, Payload]]
 ) -> None:
@@ -330,6 +336,7 @@ def test_the_bound_on_moments_holds_for_any_gradients() -> None:
     assert 5.0 < worst <= 7.28
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_checkpoint(run: Path) -> None:
     path = newest(run)
     content = bytearray(path.read_bytes())
@@ -371,6 +378,7 @@ def test_a_hostile_file_is_refused_and_runs_nothing(
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.slow
 def test_a_divergence_and_the_checkpoint_before_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     for line in lines:

@@ -38,6 +38,7 @@ def first_and_last(*arguments: object) -> Plan:
     return dataclasses.replace(plan, epochs=tuple(dataclasses.replace(e, epoch=i + 1) for i, e in enumerate(ends)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_trains(name: str, corpus_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "unroll", first_and_last)

@@ -65,6 +65,7 @@ def whole(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_dir(output)
 
 
+@pytest.mark.slow
 def test_the_uninterrupted_run_did_what_its_plan_says(whole: Path) -> None:
     lines = logged(whole)
     assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, 17))
@@ -72,6 +73,7 @@ def test_the_uninterrupted_run_did_what_its_plan_says(whole: Path) -> None:
     assert json.loads((whole / "status.json").read_text())["state"] == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("accident", "where"),
     [
@@ -94,6 +96,7 @@ def test_s06_killed_and_resumed_equals_uninterrupted(
     assert logged(folder) == logged(whole)
 
 
+@pytest.mark.slow
 def test_s06_an_adversary_is_resumed_with_its_optimizer(corpus_dir: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = train(*recipe(corpus_dir, whole), *ADVERSARY)
@@ -110,6 +113,7 @@ def test_s06_an_adversary_is_resumed_with_its_optimizer(corpus_dir: Path, tmp_pa
     assert [line["step"] for line in lines if "lr/adversary" in line] == joined
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_the_step_saves_and_exits_75(whole: Path, corpus_dir: Path, tmp_path: Path) -> None:
     stopped = train(*recipe(corpus_dir, tmp_path), accident="stop=6")
     assert stopped.status == 75, stopped.err

@@ -30,6 +30,7 @@ def first(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_dir(output)
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_the_weights_of_another_and_says_so_tensor_by_tensor(
     first: Path, corpus_dir: Path, tmp_path: Path
 ) -> None:
@@ -71,6 +72,7 @@ def without_noise(noisy: SNAC, quiet: SNAC) -> dict[str, Any]:
     return dict(zip(quiet.state_dict(), values, strict=True))
 
 
+@pytest.mark.slow
 def test_two_ranks_give_the_losses_of_one_process(quiet: list[str], corpus_dir: Path, tmp_path: Path) -> None:
     """Batches of 4, 3 and 2, so that ranks have unequal parts; within 2e-4 of each loss, over 8 steps of training.
 

@@ -52,6 +52,7 @@ def untroubled(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return token_run(output)
 
 
+@pytest.mark.slow
 def test_s13_dividing_a_batch_changes_neither_what_is_logged_nor_what_is_learnt(
     corpus_dir: Path, tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_s13_dividing_a_batch_changes_neither_what_is_logged_nor_what_is_learnt(
     assert found[0][12]["train/loss"] < found[0][1]["train/loss"] - 0.3
 
 
+@pytest.mark.slow
 def test_a_value_that_is_not_finite_sends_the_run_back_with_lower_rates_and_is_counted(
     untroubled: Path,
     corpus_dir: Path,
@@ -94,6 +96,7 @@ def test_a_value_that_is_not_finite_sends_the_run_back_with_lower_rates_and_is_c
     assert said.count("step 13 of epoch 2: loss") == 1
 
 
+@pytest.mark.slow
 def test_rolling_back_to_step_0_keeps_the_figures_before_training(
     untroubled: Path, corpus_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +108,7 @@ def test_rolling_back_to_step_0_keeps_the_figures_before_training(
     assert checkpoints(folder)[20]["state"]["rollbacks"]["num_rollbacks"] == 1
 
 
+@pytest.mark.slow
 def test_after_the_last_rollback_it_fails_truthfully_and_goes_on_once_mended(
     untroubled: Path,
     corpus_dir: Path,
@@ -133,6 +137,7 @@ def test_after_the_last_rollback_it_fails_truthfully_and_goes_on_once_mended(
     assert logged(folder) == logged(untroubled)
 
 
+@pytest.mark.slow
 def test_an_outlier_is_skipped_and_leaves_no_trace(
     corpus_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +156,7 @@ def test_an_outlier_is_skipped_and_leaves_no_trace(
     assert "times the running mean 6.885: step skipped (1 in a row, 1 in all)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_only_so_many_steps_in_a_row_are_skipped(
     corpus_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

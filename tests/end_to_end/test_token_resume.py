@@ -34,6 +34,7 @@ def whole(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return token_run(output)
 
 
+@pytest.mark.slow
 def test_the_uninterrupted_run_did_what_its_plan_says(whole: Path) -> None:
     lines, plan = logged(whole), json.loads((whole / "plan.json").read_text())
     assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, 21))
@@ -44,6 +45,7 @@ def test_the_uninterrupted_run_did_what_its_plan_says(whole: Path) -> None:
     assert state["outliers"]["mean"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("accident", "where"),
     [

@@ -38,6 +38,7 @@ def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> se
     return {".".join(name.split(".")[:2]) for name in before if not torch.equal(before[name], after[name])}
 
 
+@pytest.mark.slow
 def test_frozen_parts_stay_bit_equal_and_the_others_move(finished: Path) -> None:
     start, warm = weights(finished, "checkpoint_epoch0.pt"), weights(finished, "checkpoint_epoch1.pt")
     end = weights(finished, "checkpoint_epoch4.pt")
@@ -132,6 +133,7 @@ def test_the_run_folder_tells_the_whole_story(finished: Path) -> None:
     assert json.loads((finished / "plan.json").read_text())["num_steps"] == 16
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_before_the_update(
     corpus_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +166,7 @@ def test_two_processes_cannot_write_one_run(finished: Path, capsys: pytest.Captu
     assert "is being written by process" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_checkpoints_by_the_clock_are_kept_like_the_others(corpus_dir: Path, tmp_path: Path) -> None:
     hasty = ["checkpoint.every_minutes=1e-9", "checkpoint.keep_intermediate=3", "trainer.max_steps_per_epoch=1"]
     assert main([*recipe(corpus_dir, tmp_path), *hasty]) == 0

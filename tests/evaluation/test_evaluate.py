@@ -24,6 +24,7 @@ def summary_of(folder: Path) -> dict[str, Any]:
     return value
 
 
+@pytest.mark.slow
 def test_every_file_has_its_outputs_and_its_figures(prepared: Path, checkpoint: Path, trained: Path) -> None:
     rows = pq.read_table(trained / "files.parquet").to_pylist()
     outputs: dict[str, list[str]] = {}
@@ -102,6 +103,7 @@ def test_real_time_factors_stand_apart(trained: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_s12_recipes_are_compared_on_both_stft_distances_whatever_they_trained_on(
     run: Any, trained: Path, tmp_path: Path, write_checkpoint_of: Any
 ) -> None:
@@ -119,6 +121,7 @@ def test_s12_recipes_are_compared_on_both_stft_distances_whatever_they_trained_o
     assert n_ffts == {"24000": [1024, 2048, 4096], "48000": [1024, 2048, 4096, 8192]}
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_bytes(run: Any, checkpoint: Path, trained: Path, tmp_path: Path) -> None:
     run(tmp_path / "again", f"checkpoint={checkpoint}")
     for name in ("files.parquet", "summary.json", "summary.md"):
@@ -144,6 +147,7 @@ def test_baselines_without_a_codec(run: Any, tmp_path: Path) -> None:
     assert summary_of(tmp_path / "interpolate")["utterances"]["dropped"] == 1
 
 
+@pytest.mark.slow
 def test_without_pesq_the_column_is_missing_by_name(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,6 +173,7 @@ def test_long_files_are_shortened_and_counted(trained: Path) -> None:
     assert any("longer than max_seconds=0.6, so that the beginning counts: 5" in note for note in summary["notes"])
 
 
+@pytest.mark.slow
 def test_without_wide_training_files_the_noise_baseline_says_how_to_go_without(run: Any, tmp_path: Path) -> None:
     arguments = ["codec=demo", "wide_band.min_cutoff_hz=30000", "num_utterances=1"]
     with pytest.raises(DataError, match=r"baselines=\[interpolate\]"):

@@ -17,6 +17,7 @@ from snac_exp.evaluation.bootstrap import bootstrap_interval
 from snac_exp.evaluation.folder import EvaluationFolder
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_goes_on_and_ends_the_same(
     run: Any, checkpoint: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -44,6 +45,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(
     assert not (output / "progress.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_pretrained_codec_is_compared_with_a_checkpoint(
     run: Any, checkpoint: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,6 +70,7 @@ def test_a_pretrained_codec_is_compared_with_a_checkpoint(
     assert not (trained / "comparison.json").exists()
 
 
+@pytest.mark.slow
 def test_other_utterances_stop_a_comparison_before_anything_is_measured(
     run: Any, checkpoint: Path, trained: Path, tmp_path: Path
 ) -> None:
@@ -104,6 +107,7 @@ def test_what_cannot_be_is_refused_by_name(
         cli.run(["evaluate", *given])
 
 
+@pytest.mark.slow
 def test_the_command_refuses_what_lies_there_already(run: Any, prepared: Path, trained: Path, tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in trained.iterdir()}
     command = [sys.executable, "-m", "snac_exp.cli", "evaluate", f"data={prepared}", "system=interpolate"]

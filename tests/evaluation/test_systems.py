@@ -24,6 +24,7 @@ def utterance(prepared: Path) -> Utterance:
     return select(Manifest.read(prepared), Selection(num_utterances=1))[0]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_gives_its_own_heads(checkpoint: Path, utterance: Utterance) -> None:
     system = open_checkpoint(str(checkpoint), CPU)
     outputs = system.produce(utterance, BOTH, seed=5).outputs
@@ -37,6 +38,7 @@ def test_a_checkpoint_gives_its_own_heads(checkpoint: Path, utterance: Utterance
         assert torch.equal(output.waveform, codec.decode(codes, output.rate, seed=5)[0, 0])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_samples_and_another_others(checkpoint: Path, utterance: Utterance) -> None:
     system = open_checkpoint(str(checkpoint), CPU)
     first, again, other = (system.produce(utterance, BOTH, seed).outputs["48k"].waveform for seed in (0, 0, 1))
@@ -47,6 +49,7 @@ def test_the_same_seed_gives_the_same_samples_and_another_others(checkpoint: Pat
     assert torch.equal(still, stays)
 
 
+@pytest.mark.slow
 def test_a_pretrained_codec_is_upstream_and_at_48_khz_its_interpolation(utterance: Utterance) -> None:
     outputs = open_pretrained(DEMO, CPU, noise=False).produce(utterance, BOTH, seed=0).outputs
     from snac_exp.codec.noise import noise_off
@@ -69,6 +72,7 @@ def test_a_rate_that_no_interpolation_reaches_is_resampled(checkpoint: Path) -> 
     assert torch.equal(narrow.waveform, F_audio.resample(only_wide["head_48k"], 2, 1, lowpass_filter_width=64))
 
 
+@pytest.mark.slow
 def test_identity_tells_weights_and_origin(checkpoint: Path) -> None:
     trained, pretrained = open_checkpoint(str(checkpoint), CPU), open_pretrained(DEMO, CPU)
     assert trained.identity["fingerprint"] != pretrained.identity["fingerprint"]
@@ -137,6 +141,7 @@ def test_a_codec_without_a_place_says_what_to_set() -> None:
         open_pretrained(nowhere, CPU)
 
 
+@pytest.mark.slow
 def test_systems_are_what_their_protocol_says(checkpoint: Path) -> None:
     assert isinstance(open_checkpoint(str(checkpoint), CPU, name="mine"), CodecSystem)
     assert open_checkpoint(str(checkpoint), CPU, name="mine").name == "mine"

@@ -28,6 +28,7 @@ def model(program: ModuleType) -> SNAC:
     return SNAC(**program.CONFIG)
 
 
+@pytest.mark.slow
 def test_bottleneck_is_upstreams_quantizer(program: ModuleType, model: SNAC) -> None:
     """The projections are normalised in training only; codes are chosen by direction, so nothing else differs."""
     audio = torch.randn(2, 1, 512 * 8)
@@ -74,6 +75,7 @@ def test_loss_is_zero_for_equal_signals_and_counts_log_mel(program: ModuleType) 
     assert losses(2 * audio, audio).item() == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_killed_training_resumes_exactly(program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "report", lambda *_: None)
     monkeypatch.setattr(program, "validation_speech", lambda *_: [program.training_speech(0.1, 1)[:24_000]])

@@ -80,7 +80,7 @@ def free_port() -> int:
 def opened_browser(downloads: Path) -> Iterator[Browser]:
     """A browser with a driver of its own; skips where there is none."""
     if shutil.which("chromedriver") is None or shutil.which("chromium") is None:
-        pytest.skip("no Chromium here: apt-get install chromium chromium-driver")
+        pytest.skip("needs Chromium: apt-get install chromium chromium-driver")
     port = free_port()
     driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL)
     try:

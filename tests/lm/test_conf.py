@@ -19,6 +19,7 @@ def settings_of(name: str, **changes: Any) -> LanguageModel:
     return structure(LanguageModel, values | changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sizes", "dropout", "ctx", "millions"),
     [

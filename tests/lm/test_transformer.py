@@ -79,6 +79,7 @@ def test_checkpointing_changes_memory_and_not_the_gradient(pattern: str) -> None
     assert all(item is not None for item in gradients[0].values()), "every parameter learns"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", NAMES)
 def test_the_model_is_one_static_graph(pattern: str) -> None:
     torch._dynamo.reset()
@@ -145,6 +146,7 @@ def entangled_frames(step: int, num_frames: int = 8) -> Tensor:
     return torch.stack([first, (3 * first + 5) % 8], dim=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", NAMES)
 def test_s14_a_codebook_that_is_a_function_of_one_before_it_costs_nothing_except_in_parallel(pattern: str) -> None:
     layout = FrameLayout.plain((8, 8), 50.0)

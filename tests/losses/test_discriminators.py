@@ -31,6 +31,7 @@ def built(settings: Adversary = TOY) -> Discriminators:
         return Discriminators(settings)
 
 
+@pytest.mark.slow
 def test_the_published_sizes() -> None:
     with torch.device("meta"):
         discriminators = Discriminators(DAC)

@@ -27,6 +27,7 @@ def random_tokens(codec: ReleasedCodec, num_coarse: int, batch: int = 1) -> list
     return [torch.randint(64, (batch, length), generator=generator) for length in lengths]
 
 
+@pytest.mark.slow
 def test_chunked_decoding_is_whole_decoding(any_codec: ReleasedCodec) -> None:
     tokens = random_tokens(any_codec, 96)
     for rate in any_codec.sample_rates:
@@ -42,6 +43,7 @@ def test_chunked_decoding_is_whole_decoding(any_codec: ReleasedCodec) -> None:
     assert (noisy - silent).abs().max().item() > 1e-3  # the noise is real, so its position mattered
 
 
+@pytest.mark.slow
 def test_chunked_encoding_gives_the_codes_of_the_whole(any_codec: ReleasedCodec) -> None:
     audio = speech_like(24_000 * 9 + 123)
     whole = any_codec.encode(audio, 24000, chunk_seconds=None)
@@ -55,6 +57,7 @@ def test_chunked_encoding_gives_the_codes_of_the_whole(any_codec: ReleasedCodec)
     assert all(len(tokens.unique()) > 8 for tokens in whole.tokens)  # codes vary, so their equality says something
 
 
+@pytest.mark.slow
 def test_less_context_than_the_reach_is_heard(codec: ReleasedCodec, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reach is no larger than it must be: one frame less and the chunks differ from the whole."""
     from snac_exp.release.streaming.receptive_field import ReceptiveField

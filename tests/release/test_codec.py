@@ -172,6 +172,7 @@ def test_a_stream_takes_nothing_of_a_push_that_it_refuses(codec: ReleasedCodec) 
             codec.stream(24_000, batch_size=size)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_devices_and_types_that_are_not_there(checkpoint: Path) -> None:
     for device in ("tpu", "cuda:99", None):
         with pytest.raises(CodecError, match="cannot be used here"):
@@ -192,13 +193,14 @@ def test_half_precision_is_the_decoders_alone(checkpoint: Path, codec: ReleasedC
     assert not torch.equal(decoded, exact)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_gives_the_same_noise_and_nearly_the_same_samples(checkpoint: Path, codec: ReleasedCodec) -> None:
     there = load_codec(checkpoint, device="cuda")
     codes = codec.encode(speech_like(20_000), 24_000)
     assert (there.decode(codes, 48_000, seed=0).cpu() - codec.decode(codes, 48_000, seed=0)).abs().max().item() < 1e-4
 
 
+@pytest.mark.slow
 def test_a_model_without_native_output(codec_of: Callable[[str, str], ReleasedCodec]) -> None:
     wide = codec_of("small", "wideband")
     assert wide.sample_rates == (48_000,)

@@ -34,6 +34,7 @@ def tokens_of(codec: ReleasedCodec, num_coarse: int = 8) -> list[torch.Tensor]:
     return [torch.randint(64, (2, num_coarse * num), generator=generator) for num in (1, 2, 4)]
 
 
+@pytest.mark.slow
 def test_the_package_snac_decodes_the_same_samples(exported: Path, checkpoint: Path, tmp_path: Path) -> None:
     """In a process that has nothing of ours: SNAC.from_pretrained(DIR), same seed, same samples."""
     model = open_model(checkpoint).model
@@ -74,6 +75,7 @@ def test_every_form_is_the_same_codec(exported: Path, codec: ReleasedCodec) -> N
             assert torch.equal(again.decode(codes, rate, seed=3), codec.decode(codes, rate, seed=3))
 
 
+@pytest.mark.slow
 def test_fused_form_has_no_weight_norm_and_exports_no_further(exported: Path, tmp_path: Path) -> None:
     names = list(open_model(exported / "fused").model.state_dict())
     assert not any("parametrizations" in name for name in names)
@@ -96,6 +98,7 @@ def test_the_card(exported: Path) -> None:
     assert "SNAC.from_pretrained(\"a codec, 'tuned'\")" in card
 
 
+@pytest.mark.slow
 def test_names_in_a_checkpoint_cannot_break_the_card(tmp_path: Path) -> None:
     payload = payload_of(random_model())
     payload["codec"]["name"] = "x\n---\n<script>alert(1)</script> | [a](http://evil)"
@@ -111,6 +114,7 @@ def test_names_in_a_checkpoint_cannot_break_the_card(tmp_path: Path) -> None:
     assert card.count("\n---\n") == 1
 
 
+@pytest.mark.slow
 def test_a_model_without_native_output_has_no_upstream_layout(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "model.pt", payload_of(random_model("small", "wideband"), "small", "wideband"))
     command = ["export", f"checkpoint={tmp_path / 'model.pt'}", f"output={tmp_path / 'out'}"]
@@ -119,6 +123,7 @@ def test_a_model_without_native_output_has_no_upstream_layout(tmp_path: Path) ->
     assert cli.run([*command, "formats=[multirate]"]) == 0
 
 
+@pytest.mark.slow
 def test_other_folders_and_wrong_forms_are_refused(run_dir: Path, exported: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ConfigError, match="holds something else"):
@@ -130,6 +135,7 @@ def test_other_folders_and_wrong_forms_are_refused(run_dir: Path, exported: Path
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.slow
 def test_an_export_that_is_killed_leaves_nothing_that_opens(run_dir: Path, exported: Path, tmp_path: Path) -> None:
     """Killed when the forms are written and the card is not; the next export clears away what is left."""
     output = tmp_path / "a codec, 'tuned'"
@@ -164,6 +170,7 @@ class RecordedHub:
         return "https://hub/commit"
 
 
+@pytest.mark.slow
 def test_push_is_a_dry_run_unless_told_otherwise(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -194,6 +201,7 @@ def test_push_is_a_dry_run_unless_told_otherwise(
     assert 'load_codec("someone/codec")' in (output / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_was_changed_after_the_export_is_not_pushed(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +228,7 @@ def test_names_that_are_no_repository(name: str, run_dir: Path, tmp_path: Path) 
         cli.run(["export", f"checkpoint={run_dir}", f"output={tmp_path / 'o'}", f"push='{name}'", "licence=mit"])
 
 
+@pytest.mark.slow
 def test_a_hub_that_refuses(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Refusing(RecordedHub):
         def create_repo(self, repo_id: str, **arguments: Any) -> None:
@@ -242,7 +251,7 @@ def test_a_hub_that_refuses(run_dir: Path, tmp_path: Path, monkeypatch: pytest.M
 def test_onnx_graphs_compute_what_the_codec_computes(shape: str, tmp_path: Path) -> None:
     """Run as a stranger would: onnxruntime, the files, onnx.json; noise from our sequences, other length and batch."""
     for package in ("onnx", "onnxruntime", "onnxscript"):
-        pytest.importorskip(package, reason="the optional extra [onnx] is not installed")
+        pytest.importorskip(package, reason="needs the extra [onnx]: pip install -e '.[onnx]'")
     import onnxruntime
 
     write_checkpoint(tmp_path / "model.pt", payload_of(random_model(shape), shape))
@@ -266,6 +275,7 @@ def test_onnx_graphs_compute_what_the_codec_computes(shape: str, tmp_path: Path)
         assert graph["max_difference"] <= 1e-4
 
 
+@pytest.mark.slow
 def test_onnx_without_its_packages(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ConfigError, match=r"pip install 'snac_exp\[onnx\]'"):

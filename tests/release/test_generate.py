@@ -83,6 +83,7 @@ def heard(path: Path) -> np.ndarray:
     return samples
 
 
+@pytest.mark.slow
 def test_seconds_are_exact_and_the_seed_decides(run_dir: Path, tmp_path: Path) -> None:
     for name, more in (("one", []), ("again", []), ("other", ["seed=1"])):
         assert run(["generate", str(run_dir), f"output={tmp_path / name}.wav", "seconds=2.345", *more]) == 0
@@ -92,6 +93,7 @@ def test_seconds_are_exact_and_the_seed_decides(run_dir: Path, tmp_path: Path) -
     assert not np.array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_prompt_of_another_rate_and_layout_stands_before_what_follows_it(
     run_dir: Path, prompt: Path, codec_dir: Path, tmp_path: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_a_prompt_of_another_rate_and_layout_stands_before_what_follows_it(
     assert torch.equal(written[0, :11], frames), "the prompt is what the codec hears"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["coarse", "repeated"])
 def test_several_are_different_and_each_is_what_it_is_alone(
     kind: str, codec_dir: Path, tmp_path: Path, prompt: Path
@@ -176,6 +179,7 @@ def test_impossible_wishes_are_refused(more: list[str], message: str, run_dir: P
     assert run_refused([str(run_dir), *more], message)
 
 
+@pytest.mark.slow
 def test_prompts_that_cannot_be_are_refused(run_dir: Path, prompt: Path, tmp_path: Path) -> None:
     wish = [str(run_dir), f"output={tmp_path / 'a.wav'}"]
     assert run_refused([*wish, "prompt=nowhere.wav"], "there is no prompt nowhere.wav", DataError)
@@ -202,6 +206,7 @@ def test_what_is_no_token_model_is_refused(run_dir: Path, codec_dir: Path, tmp_p
         load_token_model(tmp_path / "nowhere")
 
 
+@pytest.mark.slow
 def test_another_codec_is_refused_and_a_moved_one_is_found(
     run_dir: Path, codec_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

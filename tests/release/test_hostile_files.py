@@ -126,6 +126,7 @@ def test_a_file_of_codes_that_fails_is_told_and_the_others_are_done(
     assert sorted(path.name for path in out.glob("*.wav")) == ["good_24k.wav", "good_48k.wav"]
 
 
+@pytest.mark.slow
 def test_names_that_would_share_an_output(codes: Codes, checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "codes.parquet"
     for names in (["a.wav", "a.wav"], ["a.wav", "a.flac", "a_wav.ogg"], ["a.wav", "a.flac", "A_WAV.ogg"]):
@@ -147,6 +148,7 @@ def test_a_row_of_endless_tokens(codes: Codes, tmp_path: Path, monkeypatch: pyte
         list(read_parquet(tmp_path / "a.parquet"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["wav", "rf64", "flac", "ogg", "opus", "mp3", "aiff"])
 def test_audio_that_is_cut_off(ending: str, checkpoint: Path, tmp_path: Path) -> None:
     kinds = {"opus": {"format": "OGG", "subtype": "OPUS"}, "rf64": {"format": "RF64"}}

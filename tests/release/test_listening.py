@@ -78,6 +78,7 @@ def test_without_gradio_the_page_says_what_to_install(codec: ReleasedCodec, monk
         pass
 
 
+@pytest.mark.slow
 def test_the_verb_binds_to_loopback_unless_told_otherwise(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -93,6 +94,7 @@ def test_the_verb_binds_to_loopback_unless_told_otherwise(
         cli.run(["serve", f"checkpoint={checkpoint}", "max_seconds=0"])
 
 
+@pytest.mark.slow
 def test_the_codec_before_training_is_found_where_the_run_found_it(tmp_path: Path) -> None:
     save_snac(random_codec().model, tmp_path / "codec")
     payload = payload_of(random_model())
@@ -127,7 +129,7 @@ def page(codec: ReleasedCodec, pretrained: ReleasedCodec) -> Iterator[tuple[str,
 def need_gradio() -> None:
     """Skip without it; the page itself imports it, since gradio then decides where it keeps files."""
     if importlib.util.find_spec("gradio") is None:
-        pytest.skip("the optional extra [serve] is not installed")
+        pytest.skip("needs the extra [serve]: pip install -e '.[serve]'")
 
 
 PRESS = "const b = [...document.querySelectorAll('button')].find(item => {}); if (b) b.click(); return !!b"
@@ -152,6 +154,7 @@ def reconstructed(browser: Browser) -> str:
     return table
 
 
+@pytest.mark.slow
 def test_the_page_takes_an_upload(
     page: tuple[str, Path], codec: ReleasedCodec, pretrained: ReleasedCodec, upload: Path, browser: Browser
 ) -> None:
@@ -175,6 +178,7 @@ def test_the_page_takes_an_upload(
     assert browser.run("return document.querySelector('[aria-label=Share]') === null")  # it would upload elsewhere
 
 
+@pytest.mark.slow
 def test_the_page_records(page: tuple[str, Path], browser: Browser) -> None:
     """Chromium's own microphone beeps; the beeps are heard in what comes out."""
     browser.open(page[0])
@@ -192,6 +196,7 @@ def test_the_page_records(page: tuple[str, Path], browser: Browser) -> None:
     assert np.std(soundfile.read(recorded)[0]) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seconds", "rate", "text", "message"),
     [
@@ -252,6 +257,7 @@ def test_other_files_of_the_machine_are_not_served(page: tuple[str, Path]) -> No
         assert status_of(f"{address}gradio_api/file={name}") in (403, 404)
 
 
+@pytest.mark.slow
 def test_addresses_that_cannot_be_bound(page: tuple[str, Path], checkpoint: Path) -> None:
     port = page[0].rsplit(":", 1)[1].strip("/")
     for key, message in (
@@ -264,6 +270,7 @@ def test_addresses_that_cannot_be_bound(page: tuple[str, Path], checkpoint: Path
             cli.run(["serve", f"checkpoint={checkpoint}", "pretrained=null", key])
 
 
+@pytest.mark.slow
 def test_a_page_that_is_stopped_at_work_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
     """By the system's signal, which is treated as Ctrl-C is."""
     need_gradio()

@@ -55,6 +55,7 @@ def same(one: ReleasedCodec, other: ReleasedCodec) -> bool:
     return all([*equal, *rates])
 
 
+@pytest.mark.slow
 def test_importing_the_package_imports_no_torch() -> None:
     code = "import sys, snac_exp; print('torch' in sys.modules, snac_exp.load_codec.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -63,6 +64,7 @@ def test_importing_the_package_imports_no_torch() -> None:
         _ = snac_exp.load_codecs
 
 
+@pytest.mark.slow
 def test_run_checkpoint_and_exported_folders_are_one_codec(
     run_dir: Path, checkpoint: Path, exported: Path, codec: ReleasedCodec
 ) -> None:
@@ -109,6 +111,7 @@ def test_noise_blocks_get_the_noise_that_upstream_would_draw(tmp_path: Path, mon
     assert (codec.decode(codes, seed=3) - expected).abs().max().item() <= 1e-6
 
 
+@pytest.mark.slow
 def test_hub_ids_are_downloaded_by_the_hubs_client(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, str]] = []
 
@@ -166,6 +169,7 @@ def test_places_with_nothing_usable(tmp_path: Path) -> None:
         load_codec(tmp_path)
 
 
+@pytest.mark.slow
 def test_pickles_with_code_are_refused_and_not_run(tmp_path: Path) -> None:
     victim = tmp_path / "made by the file"
     bare = tmp_path / "bare.pt"
@@ -231,6 +235,7 @@ def broken(change: str) -> dict[str, Any]:
     return payload
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

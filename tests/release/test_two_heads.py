@@ -86,7 +86,7 @@ def test_every_form_of_export_keeps_both(run: Path, tmp_path: Path) -> None:
 
 def test_graphs_are_called_by_their_heads(run: Path, tmp_path: Path) -> None:
     for package in ("onnx", "onnxruntime", "onnxscript"):
-        pytest.importorskip(package, reason="the optional extra [onnx] is not installed")
+        pytest.importorskip(package, reason="needs the extra [onnx]: pip install -e '.[onnx]'")
     output = tmp_path / "exported"
     assert cli.run(["export", f"checkpoint={run}", f"output={output}", "formats=[onnx]"]) == 0
     graphs = json.loads((output / "onnx" / "onnx.json").read_text())["graphs"]

@@ -35,6 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_reconstruct_folder_and_restart(
     audio_dir: Path, checkpoint: Path, codec: ReleasedCodec, tmp_path: Path
 ) -> None:
@@ -65,6 +66,7 @@ def test_reconstruct_folder_and_restart(
     assert len(unchanged) >= 1 or json.loads(lines[0])["name"] == "one.wav"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["reconstruct", "decode"])
 def test_a_job_that_is_killed_goes_on_and_leaves_nothing_half_done(verb: str, checkpoint: Path, tmp_path: Path) -> None:
     """Killed within the third file: the first two stay as they are, and all is as if it had never been stopped."""
@@ -89,6 +91,7 @@ def test_a_job_that_is_killed_goes_on_and_leaves_nothing_half_done(verb: str, ch
     assert not list(output.glob(".*.tmp"))
 
 
+@pytest.mark.slow
 def test_encoding_to_parquet_that_is_killed_leaves_no_file(checkpoint: Path, tmp_path: Path) -> None:
     source, output = tmp_path / "in", tmp_path / "out" / "codes.parquet"
     source.mkdir()
@@ -105,6 +108,7 @@ def test_encoding_to_parquet_that_is_killed_leaves_no_file(checkpoint: Path, tmp
     assert list(output.parent.iterdir()) == [output]  # what the killed one left is gone
 
 
+@pytest.mark.slow
 def test_outputs_of_others_are_refused(audio_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     command = ["reconstruct", f"input={audio_dir / 'one.wav'}", f"output={tmp_path}", f"checkpoint={checkpoint}"]
@@ -121,6 +125,7 @@ def test_outputs_of_others_are_refused(audio_dir: Path, checkpoint: Path, tmp_pa
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_encode_then_decode_files(audio_dir: Path, checkpoint: Path, codec: ReleasedCodec, tmp_path: Path) -> None:
     npz, out = tmp_path / "two.npz", tmp_path / "two.wav"
     assert cli.run(["encode", f"input={audio_dir / 'two.flac'}", f"output={npz}", f"checkpoint={checkpoint}"]) == 0
@@ -136,6 +141,7 @@ def test_encode_then_decode_files(audio_dir: Path, checkpoint: Path, codec: Rele
         cli.run(["encode", f"input={audio_dir / 'one.wav'}", f"output={npz}", f"checkpoint={checkpoint}"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "codes.parquet"])
 def test_encode_then_decode_a_folder(audio_dir: Path, checkpoint: Path, tmp_path: Path, kind: str) -> None:
     codes, direct, decoded = tmp_path / kind, tmp_path / "direct", tmp_path / "decoded"
@@ -166,6 +172,7 @@ def peak_megabytes(arguments: list[str]) -> float:
     return usage.ru_maxrss / 1024
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length_of_a_file(checkpoint: Path, tmp_path: Path) -> None:
     """Five minutes against twenty seconds: the samples of the longer one alone would be 86 MB."""
     peaks = []
@@ -179,6 +186,7 @@ def test_memory_does_not_grow_with_the_length_of_a_file(checkpoint: Path, tmp_pa
     assert peaks[1] - peaks[0] < 40
 
 
+@pytest.mark.slow
 def test_pipes_carry_raw_pcm(checkpoint: Path, codec: ReleasedCodec) -> None:
     audio = as_pcm(speech_like(20_000))
     out = pipe(["reconstruct", "input=-", "output=-", f"checkpoint={checkpoint}", "rates=[48000]"], audio.tobytes())
@@ -189,6 +197,7 @@ def test_pipes_carry_raw_pcm(checkpoint: Path, codec: ReleasedCodec) -> None:
     assert np.abs(samples.astype(int) - expected).max() <= 1
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_enough_is_no_error(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "in.s16").write_bytes(as_pcm(np.tile(speech_like(48_000), 10)).tobytes())
     command = (
@@ -205,6 +214,7 @@ def test_a_reader_that_has_enough_is_no_error(checkpoint: Path, tmp_path: Path) 
     assert process.wait(GUARD_SECONDS) == 0
 
 
+@pytest.mark.slow
 def test_encode_and_decode_through_pipes(
     checkpoint: Path, codec: ReleasedCodec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

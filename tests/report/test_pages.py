@@ -48,6 +48,7 @@ def check(
         assert picture.stat().st_size > 20_000
 
 
+@pytest.mark.slow
 def test_the_report_on_every_screen(tmp_path: Path, viewer: Viewer, screenshots: Path) -> None:
     run = make_run(
         tmp_path / "run",
@@ -85,6 +86,7 @@ def press(viewer: Viewer, key: str) -> None:
     viewer.browser.run(f"document.querySelector('.chart .plot').dispatchEvent({event})")
 
 
+@pytest.mark.slow
 def test_a_sweep_of_four_on_every_screen(tmp_path: Path, viewer: Viewer, screenshots: Path) -> None:
     folder, output = sweep(tmp_path), tmp_path / "out"
     assert cli.run(["compare", str(folder), f"output={output}"]) == 0
@@ -97,6 +99,7 @@ def test_a_sweep_of_four_on_every_screen(tmp_path: Path, viewer: Viewer, screens
     assert (before[0], before[2], before[3]) == (after[2], after[0], after[3])  # the one without a value stays last
 
 
+@pytest.mark.slow
 def test_a_sound_is_taken_over_at_the_same_moment(tmp_path: Path, viewer: Viewer) -> None:
     run = make_run(tmp_path / "run", clips=0)
     for epoch in (0, 1):
@@ -117,6 +120,7 @@ def test_a_sound_is_taken_over_at_the_same_moment(tmp_path: Path, viewer: Viewer
     assert viewer.complaints() == []
 
 
+@pytest.mark.slow
 def test_the_key_of_a_blind_comparison(tmp_path: Path, viewer: Viewer, screenshots: Path) -> None:
     runs = [make_run(tmp_path / name, seed=seed) for name, seed in (("apple", 0), ("berry", 1))]
     output = tmp_path / "out"

@@ -118,6 +118,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert page.text.count(evil) >= 6
 
 
+@pytest.mark.slow
 def test_every_state_of_a_run_has_its_page(tmp_path: Path) -> None:
     failed = Page(write_report(make_run(tmp_path / "a", status={"state": "failed", "error": TRACEBACK})))
     assert "The run failed after step 8 snac_exp.errors.DivergenceError: step 5" in failed.words()

@@ -14,6 +14,7 @@ from tests.helpers.commands import python_process, train_process
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_run_and_only_rank_0_writes(tiny: list[str], tmp_path: Path) -> None:
     train_process(*tiny, "trainer.devices=2").succeeded()
     (run_dir,) = (tmp_path / "outputs/tiny").iterdir()

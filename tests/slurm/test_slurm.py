@@ -29,7 +29,11 @@ from snac_exp.system.slurm_queue import job_states
 from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.sweep_folder import SweepFolder
 
-pytestmark = pytest.mark.skipif(os.environ.get("SNAC_EXP_TEST_SLURM") != "1", reason="make test-slurm runs these")
+pytestmark = pytest.mark.skipif(
+    os.environ.get("SNAC_EXP_TEST_SLURM") != "1", reason="needs a SLURM: make test-slurm sets one up and runs these"
+)
+    os.environ.get("SNAC_EXP_TEST_SLURM") != "1", reason="needs a SLURM: make test-slurm sets one up and runs these"
+)
 ROOT = Path(__file__).parents[2]
 STATE = os.environ.get("SLURM_TEST_DIR", "/var/lib/slurm-test")
 LAUNCHER = ["hydra/launcher=slurm", "hydra.launcher.poll_seconds=1"]
@@ -148,6 +152,7 @@ def submitted(tmp_path: Path, *arguments: str) -> tuple[Path, Path, str]:
     return sweep, sweep / row["run_dir"], row["slurm_id"]
 
 
+@pytest.mark.slow
 def test_an_array_of_four_with_one_that_fails(places: list[str], tmp_path: Path) -> None:
     rates = "lr.phases.warmup.groups.head_48k=1e-4,2e-4,1e30,4e-4"
     done = train("-m", *recipe(2), *places, rates, *LAUNCHER, "hydra.launcher.array_parallelism=2")

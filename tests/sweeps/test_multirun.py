@@ -37,6 +37,7 @@ def submissions(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Sweep, list[Row]]
 Submissions = list[tuple[Sweep, list[Row]]]
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_the_jobs_and_makes_nothing(
     tiny: list[str], submissions: Submissions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -51,6 +52,7 @@ def test_a_dry_run_prints_the_jobs_and_makes_nothing(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_folders_ledger_and_snapshot_are_there_before_anything_is_submitted(
     tiny: list[str], submissions: Submissions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,6 +70,7 @@ def test_folders_ledger_and_snapshot_are_there_before_anything_is_submitted(
     assert (sweep.code / "snac_exp/verbs/training/train.py").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
@@ -89,6 +92,7 @@ def test_one_bad_job_stops_the_sweep(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_paths_and_their_metric_can_be_swept(tiny: list[str], submissions: Submissions, tmp_path: Path) -> None:
     cache = next(item for item in tiny if item.startswith("data.cache_dir=")).partition("=")[2]
     (tmp_path / "other codes").symlink_to(cache)
@@ -135,6 +139,7 @@ def test_named_sweeps_say_what_they_compare(name: str) -> None:
     assert len(next(iter(values["hydra"]["sweeper"]["params"].values())).split(",")) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "num_jobs", "extra"),
     [
@@ -155,6 +160,7 @@ def test_named_sweeps_are_proved_on_the_main_recipe(
     assert len(jobs) == num_jobs
 
 
+@pytest.mark.slow
 def test_two_launches_in_one_second_get_two_folders(
     tiny: list[str], submissions: Submissions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +171,7 @@ def test_two_launches_in_one_second_get_two_folders(
     assert second == f"{first}-2"
 
 
+@pytest.mark.slow
 def test_the_hash_of_a_job_knows_what_it_means_not_where_it_runs(tiny: list[str]) -> None:
     checker = JobChecker()
     plain = checker.check(0, hydra_overrides(tiny), []).hash
@@ -186,6 +193,7 @@ def test_every_launcher_file_fits_its_backend() -> None:
         assert keys - {"_target_", "defaults"} == {item.name for item in fields(backend) if item.init}
 
 
+@pytest.mark.slow
 def test_random_search_draws_the_same_jobs_for_the_same_seed(
     tiny: list[str], submissions: Submissions, tmp_path: Path
 ) -> None:

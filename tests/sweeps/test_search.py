@@ -130,6 +130,7 @@ def drawn(sweep: Sweep) -> list[list[str]]:
     return [row.overrides for row in sweep.rows()]
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_goes_on_with_the_trials_it_would_have_made(
     start: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,6 +151,7 @@ def test_an_interrupted_search_goes_on_with_the_trials_it_would_have_made(
         cli.run(["sweep", f"resume={sweep.path}", "num_trials=2"])
 
 
+@pytest.mark.slow
 def test_a_failing_trial_is_told_to_optuna_and_the_search_goes_on(
     start: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +166,7 @@ def test_a_failing_trial_is_told_to_optuna_and_the_search_goes_on(
     assert states == {"0.001": TrialState.FAIL, "0.0001": TrialState.COMPLETE, "1e-05": TrialState.COMPLETE}
 
 
+@pytest.mark.slow
 def test_numbers_that_do_not_go_together_are_a_failed_trial(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     check = search.JobChecker.check
 
@@ -181,16 +184,19 @@ def test_numbers_that_do_not_go_together_are_a_failed_trial(start: Start, monkey
     assert [row.attempts for row in sweep.rows() if row.state == "finished"] == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_a_metric_that_nobody_logs_ends_the_search(start: Start) -> None:
     with pytest.raises(ConfigError, match="no run has logged val/typo"):
         start(SPACE, "hydra.sweeper.num_trials=9", "sweep.metric=val/typo")
 
 
+@pytest.mark.slow
 def test_a_recipe_that_always_fails_ends_the_search(start: Start) -> None:
     with pytest.raises(ConfigError, match="the first 3 trials failed; mend the recipe first"):
         start(f"{RATE}=interval(6e-4,1e-3)", "hydra.sweeper.num_trials=9")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -213,6 +219,7 @@ def test_the_space_is_proved_before_anything_is_submitted(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_the_trials_that_wait_for_no_result(
     tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,6 +68,7 @@ Trainer._log = _log_and_be_preempted
 """
 
 
+@pytest.mark.slow
 def test_preempted_and_requeued_equals_uninterrupted(
     tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +123,7 @@ def submit_stubs(sweep: Sweep) -> tuple[int, str]:
     return outcome(sweep)
 
 
+@pytest.mark.slow
 def test_an_array_of_four_with_one_that_fails(make_sweep: Callable[..., Sweep]) -> None:
     sweep = make_sweep("finish", "raise", "finish", "die")
     status, text = submit_stubs(sweep)
@@ -139,6 +141,7 @@ def test_an_array_of_four_with_one_that_fails(make_sweep: Callable[..., Sweep]) 
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_saves_is_no_success_and_can_be_taken_up(make_sweep: Callable[..., Sweep]) -> None:
     sweep = make_sweep("sleep")
     (row,) = sweep.rows()
@@ -189,6 +192,7 @@ def slow_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_stop_waits_until_slurm_has_ended_the_jobs(make_sweep: Callable[..., Sweep], slow_slurm: Path) -> None:
     """Jobs that have not begun to train say nothing of themselves; what SLURM still holds could not be taken up."""
     sweep = make_sweep("finish", "finish")
@@ -200,6 +204,7 @@ def test_stop_waits_until_slurm_has_ended_the_jobs(make_sweep: Callable[..., Swe
     assert sweep.to_run() == sweep.rows()
 
 
+@pytest.mark.slow
 def test_resume_waits_for_jobs_that_slurm_is_ending(make_sweep: Callable[..., Sweep], slow_slurm: Path) -> None:
     sweep = make_sweep("finish", "finish")
     sweep.submitted({row.hash: f"42_{row.job}" for row in sweep.rows()}, "slurm", time.time())
@@ -215,6 +220,7 @@ echo "Submitted batch job 4242"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signalled", [False, True], ids=["undisturbed", "asked_to_stop"])
 def test_jobs_are_submitted_once_by_two_that_resume_and_their_ids_are_noted(
     make_sweep: Callable[..., Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signalled: bool
@@ -243,6 +249,7 @@ def test_jobs_are_submitted_once_by_two_that_resume_and_their_ids_are_noted(
     assert (fakes / "submissions").read_text() == "\n"
 
 
+@pytest.mark.slow
 def test_what_slurm_is_asked_for(tiny: list[str], tmp_path: Path) -> None:
     """Account and partition from conf/local, the rest from overrides; nothing of the submitting shell's own job."""
     checkout = take_snapshot(SweepFolder(tmp_path / "copy"))

@@ -31,6 +31,7 @@ def states(sweep: Sweep) -> list[str]:
     return [json.loads(line)["state"] for line in (sweep.path / "ledger.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_failing_job_leaves_its_siblings_alone_and_is_named(make_sweep: MakeSweep) -> None:
     sweep = make_sweep("finish", "raise", "exit", "die", "vanish", "finish")
     Pool(processes=2).submit(sweep, sweep.rows(), wait=True)
@@ -45,6 +46,7 @@ def test_a_failing_job_leaves_its_siblings_alone_and_is_named(make_sweep: MakeSw
     assert [row.best for row in sweep.rows()][:4] == [0.5, 1.5, 2.5, 3.5]
 
 
+@pytest.mark.slow
 def test_resume_runs_what_failed_and_leaves_what_finished(
     make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,6 +63,7 @@ def test_resume_runs_what_failed_and_leaves_what_finished(
     assert [row.attempts for row in sweep.rows()] == [1, 2, 1]
 
 
+@pytest.mark.slow
 def test_a_driver_asked_to_stop_lets_its_jobs_save(make_sweep: MakeSweep) -> None:
     sweep = make_sweep("sleep", "finish")
     code = (
@@ -100,6 +103,7 @@ def test_the_same_sweep_is_refused_unless_asked_for_again(make_sweep: MakeSweep,
     assert len(first.rows()) == 1
 
 
+@pytest.mark.slow
 def test_a_pool_is_bounded_and_each_job_has_a_device(make_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = make_sweep("finish", "finish", "finish")
     seen: list[str] = []
@@ -117,6 +121,7 @@ def test_a_pool_is_bounded_and_each_job_has_a_device(make_sweep: MakeSweep, monk
     assert states(sweep) == ["finished"] * 3
 
 
+@pytest.mark.slow
 def test_status_tells_a_lost_run_from_a_running_one(make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]) -> None:
     sweep = make_sweep("sleep", "die")
     processes = []
@@ -152,6 +157,7 @@ def run(arguments: list[str]) -> int:
 DAMAGED = "{ damaged\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["sweep.json", "ledger.jsonl", "JOB/status.json", "JOB/metrics.jsonl", "JOB/plan.json"]
 )
@@ -183,6 +189,7 @@ def test_a_damaged_file_is_named_and_hides_nothing_else(
         assert status == int((path.name, text) == ("status.json", DAMAGED))
 
 
+@pytest.mark.slow
 def test_a_run_folder_that_was_deleted_is_made_again(make_sweep: MakeSweep) -> None:
     sweep = make_sweep("finish", "finish")
     Pool().submit(sweep, sweep.rows(), wait=True)

@@ -26,6 +26,7 @@ def steps_in(trace: Path) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_the_trace_holds_the_steps_asked_for(tmp_path: Path) -> None:
     notes: list[str] = []
     train(StepProfiler(tmp_path, (3, 5), num_steps=9, on_cuda=False, note=notes.append), 1, 9)

@@ -147,6 +147,7 @@ def test_wandb_is_imported_only_when_it_is_on(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_wandb_mirror_has_every_line_once_over_two_kills(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     options: dict[str, Any] = {"mode": "offline", "project": "p", "config": {"seed": 3}, "tags": ["t"]}
     with Tracker.open(tmp_path, **options) as tracker:
@@ -196,6 +197,7 @@ def test_samples_are_a_line_and_go_to_wandb_as_media(tmp_path: Path) -> None:
     assert len(list(file.parent.glob("files/media/*/*/*"))) == 2
 
 
+@pytest.mark.slow
 def test_wandb_makes_up_for_what_a_killed_process_had_not_written(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from snac_exp.tracking.tracker import Tracker\n"

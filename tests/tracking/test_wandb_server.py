@@ -31,6 +31,7 @@ def losses(lines: list[dict[str, float]]) -> list[tuple[float, float]]:
     return [(line["step"], line["train/loss"]) for line in lines]
 
 
+@pytest.mark.slow
 def test_an_offline_run_that_was_resumed_is_synced_as_one(tmp_path: Path, server: WandbServer) -> None:
     with Tracker.open(tmp_path, mode="offline", project="project") as tracker:
         log(tracker, 1, 2)

@@ -47,6 +47,7 @@ def panels(spec: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return {section["name"]: section["panels"] for section in sections}
 
 
+@pytest.mark.slow
 def test_project_and_sections(spec: dict[str, Any]) -> None:
     assert (spec["project"], spec["entity"], spec["displayName"]) == ("mine", "team", "snac_exp")
     found = panels(spec)

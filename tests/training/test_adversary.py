@@ -186,6 +186,7 @@ def test_it_joins_at_its_step() -> None:
     assert [late.active(step) for step in (0, 99, 100, 101)] == [False, False, True, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["hinge", "lsgan"])
 def test_it_learns_to_tell_and_the_codec_learns_to_pass(loss: Any) -> None:
     adversary = Adversary(replace(TOY, heads=["head_24k"], loss=loss), RATES, seed=0)

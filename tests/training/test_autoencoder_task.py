@@ -131,6 +131,7 @@ def test_unevenness_is_an_option() -> None:
     assert task.total(terms, WEIGHTS).item() == pytest.approx(heads + 0.5 * terms[UNEVENNESS].item(), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_frozen_parts_stay_bit_equal_and_the_others_move() -> None:
     for settings, still in ((VQ, "encoder."), (ENCODER, "quantizer.")):
         task = task_of(settings)
@@ -274,6 +275,7 @@ def test_the_adversary_reaches_the_encoder_through_the_quantizer() -> None:
     assert task.total(terms, weights).item() > alone.total(alone(batch_of(), WEIGHTS), WEIGHTS).item()
 
 
+@pytest.mark.slow
 def test_it_learns_and_puts_codes_to_use() -> None:
     task, batch = task_of(BOTH), batch_of((16, 16, 16, 16))
     optimizer = torch.optim.AdamW(task.model.parameters(), lr=3e-3, betas=(0.8, 0.99))

@@ -115,6 +115,7 @@ class Bomb:
         return (exec, ("raise SystemExit('executed')",))
 
 
+@pytest.mark.slow
 def test_pickles_with_code_are_refused_and_not_run(tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.pt"
     torch.save({"format": 1, "model": Bomb()}, bomb)

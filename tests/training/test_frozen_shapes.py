@@ -1,5 +1,6 @@
 """Frozen parts stay bit-equal and trained ones move, with a decoder of snac_24khz's real shape."""
 
+import pytest
 import torch
 from snac import SNAC
 
@@ -20,6 +21,7 @@ def real_shape() -> LoadedCodec:
     return LoadedCodec(model, Geometry.from_config(config), fingerprint(model), "real shape", config)
 
 
+@pytest.mark.slow
 def test_warm_up_and_main_phase_move_exactly_their_groups() -> None:
     model = MultiRateSnac.from_codec(real_shape(), {"head_24k": NativeHead, "head_48k": UpsampleHead})
     groups = group_parameters(model, PATTERNS, ("encoder.", "quantizer."))

@@ -100,6 +100,7 @@ def spread(runs: list[tuple]) -> list:
     return [value[0] if len(value) == 1 else value for count, *value in runs for _ in range(count)]
 
 
+@pytest.mark.slow
 def test_every_codec_recipe_has_its_table_here() -> None:
     names = {path.stem for path in (config_dir() / "experiment").glob("*.yaml")}
     codecs = {name for name in names if compose_experiment([f"+experiment={name}"], complete=False)[0].lm is None}
@@ -130,6 +131,7 @@ def test_a_recipe_unrolls_to_its_table(name: str) -> None:
         assert experiment.heads["head_48k"].options == {"noise": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_a_recipe_has_the_optimiser_and_the_cadence_of_its_table(name: str) -> None:
     experiment, plan = planned(name)

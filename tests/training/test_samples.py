@@ -43,6 +43,7 @@ def disturb(task: torch.nn.Module) -> None:
             parameter.add_(0.01)
 
 
+@pytest.mark.slow
 def test_before_training_the_native_head_is_the_pretrained_codec(corpus_dir: Path, tmp_path: Path) -> None:
     experiment, setup = setup_of(corpus_dir, "trainer.num_sample_clips=2")
     start = written(experiment, setup, tmp_path / "epoch000")
@@ -60,6 +61,7 @@ def test_before_training_the_native_head_is_the_pretrained_codec(corpus_dir: Pat
         assert np.abs(later[f"clip{clip}_24k"] - start[f"clip{clip}_24k"]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_of_distances_for_each_estimate(corpus_dir: Path, tmp_path: Path) -> None:
     experiment, setup = setup_of(corpus_dir)
     sounds = written(experiment, setup, tmp_path)
@@ -78,6 +80,7 @@ def test_the_table_has_a_row_of_distances_for_each_estimate(corpus_dir: Path, tm
     }
 
 
+@pytest.mark.slow
 def test_a_recipe_without_a_native_head_is_heard_beside_the_pretrained_codec_too(
     corpus_dir: Path, tmp_path: Path
 ) -> None:
@@ -89,6 +92,7 @@ def test_a_recipe_without_a_native_head_is_heard_beside_the_pretrained_codec_too
     assert 0 < rows["pretrained_24k"]["l1"] < 0.2
 
 
+@pytest.mark.slow
 def test_context_around_the_slice_is_cut_from_the_pretrained_clip_as_from_the_heads(
     corpus_dir: Path, tmp_path: Path
 ) -> None:
@@ -97,6 +101,7 @@ def test_context_around_the_slice_is_cut_from_the_pretrained_clip_as_from_the_he
     np.testing.assert_array_equal(sounds["clip0_24k"], sounds["clip0_pretrained_24k"])
 
 
+@pytest.mark.slow
 def test_without_clips_nothing_is_written(corpus_dir: Path, tmp_path: Path) -> None:
     experiment, setup = setup_of(corpus_dir, "trainer.num_sample_clips=0")
     assert written(experiment, setup, tmp_path / "epoch000") == {}

@@ -118,6 +118,7 @@ def test_neither_silence_nor_the_mean_spectrum_passes_for_the_high_band(spoken: 
     assert np.mean(noise) > 6.0
 
 
+@pytest.mark.slow
 def test_written_folder_is_by_speaker_and_repeatable(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_demo_speech(tmp_path / name, 0.8, seed=1, num_train_voices=2, num_validation_voices=1)

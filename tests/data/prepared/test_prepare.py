@@ -69,6 +69,7 @@ def test_whole_speakers_validate_and_ratio_counts_seconds(tmp_path: Path) -> Non
     assert Counter(split.pop() for split in splits.values()) == {"train": 8, "validation": 2}
 
 
+@pytest.mark.slow
 @given(
     seconds=st.dictionaries(st.text(max_size=5), st.floats(0.1, 1000), min_size=2, max_size=30),
     ratio=st.floats(0.05, 0.99),
@@ -286,7 +287,7 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PrepareSummary]:
     if not ODD_FILES.is_dir():
-        pytest.skip(f"no folder {ODD_FILES} (set SNAC_EXP_SHARED)")
+        pytest.skip("needs real audio: set SNAC_EXP_SHARED to a folder that holds data/")
     output = tmp_path_factory.mktemp("odd")
     return output, prepare(ODD_FILES, output, split="file", train_ratio=0.8)
 

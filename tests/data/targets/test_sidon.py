@@ -238,7 +238,7 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_real_front_end_gives_fifty_frames_a_second() -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="needs the extra [sidon]: pip install -e '.[sidon]'")
     front_end = transformers.SeamlessM4TFeatureExtractor()
     inputs = front_end([np.pad(noise(16000 * 4)[:, 0], 40)] * 2, sampling_rate=16000, return_tensors="pt")
     assert tuple(inputs["input_features"].shape) == (2, 200, 160)

@@ -208,7 +208,7 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_dac_of_transformers_is_what_the_stand_in_stands_for(tmp_path: Path) -> None:
     """With random weights and narrow layers; runs where the extra [dac] is installed."""
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip("transformers", reason="needs the extra [dac]: pip install -e '.[dac]'")
     narrow = {"encoder_hidden_size": 16, "decoder_hidden_size": 64, "downsampling_ratios": [2, 4, 8, 8]}
     with torch.random.fork_rng():
         torch.manual_seed(0)

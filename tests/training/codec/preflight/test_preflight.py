@@ -59,6 +59,7 @@ def reencode(setup: TrainingSetup) -> str:
     return prove_codes(setup.codec, setup.splits.train, "train", range(len(setup.splits.train)), seed=0)
 
 
+@pytest.mark.slow
 def test_a_true_corpus_passes_and_says_what_was_proved(experiment: Experiment, setup: TrainingSetup) -> None:
     said: list[str] = []
     proofs = Preflight(setup.task, setup.codec, setup.splits, "average", list(PROOFS), ROWS, experiment.seed)
@@ -69,6 +70,7 @@ def test_a_true_corpus_passes_and_says_what_was_proved(experiment: Experiment, s
     assert sum("100.00% equal" in line for line in lines) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokens", [1, -1, 2])
 def test_a_cache_shifted_by_coarse_tokens_is_refused(setup: TrainingSetup, tokens: int) -> None:
     shifted = with_codes(setup, lambda codes, stride: np.roll(codes, tokens * 4 // stride))
@@ -76,6 +78,7 @@ def test_a_cache_shifted_by_coarse_tokens_is_refused(setup: TrainingSetup, token
         align(shifted)
 
 
+@pytest.mark.slow
 def test_s01_the_first_generation_s_geometry_is_refused(setup: TrainingSetup, monkeypatch: pytest.MonkeyPatch) -> None:
     """Audio cut as for hop 441 and strides 8, 4, 2: right at the start of utterances, wrong at their end."""
 
@@ -89,6 +92,7 @@ def test_s01_the_first_generation_s_geometry_is_refused(setup: TrainingSetup, mo
         align(setup)
 
 
+@pytest.mark.slow
 def test_codes_of_other_audio_are_refused(setup: TrainingSetup) -> None:
     generator = np.random.default_rng(0)
     with pytest.raises(PreflightError, match=r"do not belong together|ms from the audio"):
