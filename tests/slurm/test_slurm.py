@@ -32,7 +32,7 @@ from snac_exp.tracking.sweep_folder import SweepFolder
 pytestmark = pytest.mark.skipif(
     os.environ.get("SNAC_EXP_TEST_SLURM") != "1", reason="needs a SLURM: make test-slurm sets one up and runs these"
 )
-    os.environ.get("SNAC_EXP_TEST_SLURM") != "1", reason="needs a SLURM: make test-slurm sets one up and runs these"
+ROOT = Path(__file__).parents[2]
 STATE = os.environ.get("SLURM_TEST_DIR", "/var/lib/slurm-test")
 LAUNCHER = ["hydra/launcher=slurm", "hydra.launcher.poll_seconds=1"]
 
