@@ -19,7 +19,7 @@ from snac_exp.data.slices.dataset import AlignedDataset
 from snac_exp.errors import PreflightError
 from snac_exp.training.codec.preflight.rows import RowVerdict, holds_of_all, refuse
 
-MEND = "make the targets again, or declare a constant delay with data.target_delay_seconds"
+MEND = "make the targets again"
 
 Float = npt.NDArray[np.float64]
 
@@ -54,19 +54,15 @@ class Delay:
     correlation: float
 
 
-def prove_targets(
-    dataset: AlignedDataset, head: str, rate: int, split: str, rows: Sequence[int], declared_seconds: float = 0.0
-) -> str:
+def prove_targets(dataset: AlignedDataset, head: str, rate: int, split: str, rows: Sequence[int]) -> str:
     """The targets of a head are in time with their sources; one line that says so with the largest figures.
-
-    declared_seconds: constant delay that the target model is known to have; it is taken off when rows are read.
 
     Raises:
         PreflightError: rows whose targets are late, stretched, implausible or of other audio.
     """
     bad, delays = [], []
     for row in rows:
-        source, target = read_pair(dataset, row, rate, declared_seconds)
+        source, target = read_pair(dataset, row, rate)
         cause = implausible(source, target)
         found = None if cause is not None else measure_delay(source, target)
         if found is not None:
@@ -88,13 +84,12 @@ def prove_targets(
     )
 
 
-def read_pair(dataset: AlignedDataset, row: int, rate: int, declared_seconds: float) -> tuple[Float, Float]:
+def read_pair(dataset: AlignedDataset, row: int, rate: int) -> tuple[Float, Float]:
     """Source and target (N,) of a row at `RATE`, as long as both are; at most `LONGEST_SECONDS`."""
     whole = int(dataset.num_samples[row]) * RATE // dataset.geometry.sampling_rate
     num = min(whole, int(LONGEST_SECONDS * RATE))
-    late = round(declared_seconds * RATE)
-    source = read_mono(dataset.source_file(row), RATE, max(-late, 0), num)
-    target = read_mono(dataset.target_file(row, rate), RATE, max(late, 0), num)
+    source = read_mono(dataset.source_file(row), RATE, 0, num)
+    target = read_mono(dataset.target_file(row, rate), RATE, 0, num)
     return source.astype(np.float64), target.astype(np.float64)
 
 
