@@ -52,7 +52,7 @@ def main() -> None:
         trainer, setup = make(Path(name))
         epoch = trainer.plan.epochs[EPOCH - 1]
         trainer._enter(epoch)
-        trainer._saved = (epoch.epoch, 1)
+        trainer.saver.saved_at = (epoch.epoch, 1)
         figures = {"trainer_overhead": overhead(trainer, epoch, settings.pairs)}
         figures["data_wait"] = waiting(trainer, epoch)
         figures |= checkpoint(trainer, epoch)
@@ -87,7 +87,7 @@ def make(folder: Path) -> tuple[Trainer, TrainingSetup]:
 
 def overhead(trainer: Trainer, epoch: EpochPlan, pairs: int) -> Figure:
     """The loop's body over the first batches of an epoch, and the same steps written by hand; both load their data."""
-    optimizer = trainer.optimizers["optimizer"]
+    optimizer = trainer.optimizers.by_name["optimizer"]
     weights = trainer.plan.loss_weights(epoch, 1)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
@@ -129,7 +129,7 @@ def run_loop(trainer: Trainer, epoch: EpochPlan) -> list[tuple[float, float]]:
             yield batch
 
     trainer._batches = few  # type: ignore[method-assign]
-    trainer.state = TrainState(epoch=epoch.epoch, step=1)
+    trainer.state.load_state_dict(TrainState(epoch=epoch.epoch, step=1).state_dict())
     try:
         trainer.fit()
     except EnoughError:
@@ -159,7 +159,7 @@ def checkpoint(trainer: Trainer, epoch: EpochPlan) -> dict[str, Figure]:
         trainer._save(epoch=epoch.epoch, finished_epoch=False)
         stood.append(time.perf_counter() - started)
         slowed.append(max(total() - STEPS * usual, 0.0))
-        trainer.writer.wait()
+        trainer.saver.writer.wait()
     still, extra = statistics.median(stood), statistics.median(slowed)
     details = {"stand_still_seconds": round(still, 4), "step_seconds": round(usual, 4), "clock": "wall"}
     share = (still + extra) / (100 * usual)

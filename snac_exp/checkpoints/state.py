@@ -1,4 +1,4 @@
-"""What a run must remember: everything else follows from the config and this."""
+"""Position and memory of a run: everything else follows from the config and this."""
 
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -16,7 +16,6 @@ class TrainState:
         elapsed_seconds: wall-clock seconds of training over all attempts.
         best: lowest validation objective so far, per head and `weighted`.
         metrics_position: bytes of metrics.jsonl that belong to this state.
-        outliers, rollbacks: what the guards remember, see `snac_exp.training.guards`.
     """
 
     epoch: int = 1
@@ -26,14 +25,19 @@ class TrainState:
     elapsed_seconds: float = 0.0
     best: dict[str, float] = field(default_factory=dict)
     metrics_position: int = 0
-    outliers: dict[str, Any] = field(default_factory=dict)
-    rollbacks: dict[str, Any] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
         return asdict(self)
 
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        """Take up the values of a checkpoint; KeyError for a field it lacks, which never gets a default."""
+        for name, value in {item.name: values[item.name] for item in fields(self)}.items():
+            setattr(self, name, value)
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainState":
-        """The state of a checkpoint; a field it lacks is an error, never a default."""
-        return cls(**{item.name: values[item.name] for item in fields(cls)})
+        """A state of these values; see `load_state_dict`."""
+        state = cls()
+        state.load_state_dict(values)
+        return state

@@ -1,19 +1,14 @@
-"""Checkpoints: atomic, checksummed, loaded without executing anything."""
+"""The checkpoints of a run: which files are kept, and which of them are whole."""
 
-import pickle
-import re
 import time
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
-import torch
-
+from snac_exp.checkpoints.file import read_checkpoint, write_checkpoint
+from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.errors import CheckpointError
-from snac_exp.system.files import atomic_path, read_json, sha256_of_file, write_json
-
-FORMAT = 1  # of the dictionary inside a checkpoint file
+from snac_exp.system.files import read_json, sha256_of_file, write_json
 
 
 @dataclass(frozen=True)
@@ -40,15 +35,13 @@ class CheckpointStore:
         self.keep_intermediate = keep_intermediate
         self.index = directory / "latest.json"
 
-    def save(
-        self, payload: dict[str, Any], *, epoch: int, step: int, finished_epoch: bool, by_time: bool = False
-    ) -> Path:
-        """Write a checkpoint of the whole state and name it the newest."""
-        stem = f"checkpoint_epoch{epoch}"
+    def save(self, checkpoint: Checkpoint, *, epoch: int, finished_epoch: bool, by_time: bool = False) -> Path:
+        """Write a checkpoint of the whole state, name it the newest, and remove what is no longer kept."""
+        stem, step = f"checkpoint_epoch{epoch}", checkpoint.state.step
         if not finished_epoch:
             stem += f"_time_{time.strftime('%Y%m%d_%H%M%S')}" if by_time else f"_iter{step}"
         path = self._unused(stem)
-        digest = write_checkpoint(path, payload)
+        digest = write_checkpoint(path, checkpoint)
         entry = Entry(path.name, digest, epoch, step, finished_epoch)
         kept, dropped = self._retain([entry, *self.entries()])
         write_json(self.index, {"checkpoints": [asdict(item) for item in kept]})
@@ -62,8 +55,8 @@ class CheckpointStore:
             return []
         return [Entry(**item) for item in read_json(self.index)["checkpoints"]]
 
-    def load_latest(self, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-        """The newest complete checkpoint, or None if no checkpoint was ever written here.
+    def load_latest(self) -> Checkpoint | None:
+        """The newest complete checkpoint, on the CPU, or None if no checkpoint was ever written here.
 
         Raises:
             CheckpointError: the newest file is missing or altered, or files lie here that no index names.
@@ -89,7 +82,7 @@ class CheckpointStore:
             raise CheckpointError(
                 f"{path} is not the file that was written: its SHA-256 differs from latest.json{older}"
             )
-        return read_checkpoint(path, device)
+        return read_checkpoint(path)
 
     def remove_leftovers(self) -> None:
         """Remove what a killed process left half-written; only the holder of the run's lock may ask for it."""
@@ -112,47 +105,3 @@ class CheckpointStore:
             if not kept or limit is None or same < limit:
                 kept.append(entry)
         return kept, [entry for entry in entries if entry not in kept]
-
-
-def write_checkpoint(path: Path, payload: dict[str, Any]) -> str:
-    """Write one file atomically and return its SHA-256.
-
-    Raises:
-        TypeError: the payload holds more than tensors and plain values, so it could not be loaded safely.
-    """
-    _check_plain(payload, "checkpoint")
-    with atomic_path(path) as temporary:
-        torch.save({"format": FORMAT, **payload}, temporary)
-        return sha256_of_file(temporary)
-
-
-def _check_plain(value: Any, where: str) -> None:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_plain(item, f"{where}[{key!r}]")
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            _check_plain(item, f"{where}[{index}]")
-    elif type(value) not in (torch.Tensor, torch.nn.Parameter, str, int, float, bool, type(None)):
-        raise TypeError(f"{where} is a {type(value).__name__}; checkpoints hold tensors and plain values only")
-
-
-def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Load a file of `write_checkpoint`; nothing in it is executed.
-
-    Raises:
-        CheckpointError: not there, not readable as tensors and plain values, or of another format.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint {path}")
-    try:
-        payload = torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it holds {found[1]}" if found else "it is damaged, or something else"
-        raise CheckpointError(
-            f"{path} is no checkpoint of tensors and plain values: {reason}; use another file"
-        ) from error
-    if not isinstance(payload, dict) or payload.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is no checkpoint of this program (format {FORMAT}); was it made by another one?")
-    return payload

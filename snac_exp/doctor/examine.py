@@ -148,12 +148,13 @@ def _verdict(report: Report, wrong: Sequence[Finding], recovery: RecoveryPoint |
 def _about(opened: OpenedCheckpoint) -> str:
     num_values = sum(tensor.numel() for tensor in opened.model.values())
     size = f"{len(opened.model)} tensors, {num_values / 1e6:.1f} million values"
-    if not opened.is_ours:
+    state = opened.state
+    if state is None:
         return f"plain state dict: {size}"
-    state, name = opened.metadata.get("state") or {}, opened.config.get("name", "?")
+    name = opened.config.get("name", "?")
     extras = list(dict.fromkeys([*opened.optimizers, *(part for part in opened.tensors_by_part if part != "model")]))
     held = f"; with {', '.join(extras)}" if extras else "; weights only"
-    return f"checkpoint of {name}, step {state.get('step')}, epoch {state.get('epoch')}: {size}{held}"
+    return f"checkpoint of {name}, step {state.step}, epoch {state.epoch}: {size}{held}"
 
 
 def _title(opened: OpenedCheckpoint, run_dir: Path | None) -> str:

@@ -1,18 +1,18 @@
 """Opens what the doctor looks at: checkpoints of ours, plain state dicts of others. Nothing in a file is executed."""
 
-import pickle
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from snac_exp.checkpoints.store import FORMAT, CheckpointStore, Entry
+from snac_exp.checkpoints.file import read_tensors
+from snac_exp.checkpoints.format import Checkpoint, is_checkpoint
+from snac_exp.checkpoints.state import TrainState
+from snac_exp.checkpoints.store import CheckpointStore, Entry
 from snac_exp.errors import CheckpointError
 from snac_exp.tracking.run_folder import RunFolder
 
@@ -30,8 +30,8 @@ _OLD_WEIGHT_NORM = {
 class OpenedCheckpoint:
     """An opened file.
 
-    model, average (EMA) and adversary: tensors by name. optimizers: their state dicts by name. metadata: the rest of a
-    checkpoint of ours, empty for a plain state dict. run_dir: the run folder that it lies in.
+    model, average (EMA) and adversary: tensors by name. optimizers: their state dicts by name. state and config: of its
+    run; None and empty for a plain state dict. run_dir: the run folder that it lies in.
     """
 
     path: Path
@@ -39,24 +39,19 @@ class OpenedCheckpoint:
     average: Tensors = field(default_factory=dict)
     adversary: Tensors = field(default_factory=dict)
     optimizers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    metadata: dict[str, Any] = field(default_factory=dict)
+    state: TrainState | None = None
+    config: dict[str, Any] = field(default_factory=dict)
     run_dir: Path | None = None
 
     @property
     def is_ours(self) -> bool:
         """Whether it is a checkpoint of this program, not a plain state dict."""
-        return bool(self.metadata)
+        return self.state is not None
 
     @property
     def step(self) -> int | None:
         """Optimiser steps done; None where the file does not say."""
-        step = (self.metadata.get("state") or {}).get("step")
-        return int(step) if step is not None else None
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The resolved config of its run, empty where there is none."""
-        return dict(self.metadata.get("config") or {})
+        return None if self.state is None else self.state.step
 
     @property
     def tensors_by_part(self) -> dict[str, Tensors]:
@@ -106,8 +101,8 @@ def open_checkpoint(path: Path) -> OpenedCheckpoint:
         CheckpointError: it is neither, it is damaged, or opening it would run code.
     """
     content = _read(path)
-    if isinstance(content, Mapping) and content.get("format") == FORMAT and isinstance(content.get("model"), Mapping):
-        return _checkpoint(path, dict(content))
+    if is_checkpoint(content):
+        return _of_run(path, Checkpoint.from_payload(content, str(path)))
     weights = _weights(content)
     if not weights:
         raise CheckpointError(f"{path} holds no named tensors: it is no checkpoint and no state dict")
@@ -115,29 +110,25 @@ def open_checkpoint(path: Path) -> OpenedCheckpoint:
 
 
 def _read(path: Path) -> Any:
+    """Tensors by name, or whatever else a torch file holds; on the CPU."""
+    if path.suffix != ".safetensors":
+        return read_tensors(path)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it asks for {found[1]}, which could run code" if found else "it is damaged, or something else"
-        raise CheckpointError(f"{path} is refused: {reason}; nothing of it was executed") from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path} is damaged and cannot be read: {reason}") from error
 
 
-def _checkpoint(path: Path, payload: dict[str, Any]) -> OpenedCheckpoint:
-    optimizers = {name: item for name, item in payload.items() if _is_optimizer(item)}
-    own = {"model", "ema", "adversary_model", *optimizers}
+def _of_run(path: Path, saved: Checkpoint) -> OpenedCheckpoint:
     return OpenedCheckpoint(
         path,
-        model=_weights(payload["model"]),
-        average=_weights(payload.get("ema")),
-        adversary=_weights(payload.get("adversary_model")),
-        optimizers=optimizers,
-        metadata={name: item for name, item in payload.items() if name not in own},
+        model=_weights(saved.model),
+        average=_weights(saved.average),
+        adversary=_weights(saved.adversary),
+        optimizers={name: item for name, item in (saved.optimizers or {}).items() if _is_optimizer(item)},
+        state=saved.state,
+        config=saved.config,
         run_dir=run_of(path),
     )
 

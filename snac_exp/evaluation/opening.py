@@ -66,8 +66,7 @@ def _name_of(source: str, opened: Opened) -> str:
 def _origin(source: str, opened: Opened) -> dict[str, Any]:
     """Where the weights came from: the codec they began as, and for a training checkpoint the recipe and its step."""
     facts: dict[str, Any] = {"source": str(source), "codec": opened.blueprint.name}
-    payload = opened.checkpoint
-    if payload is not None:
-        facts["recipe"] = payload["config"].get("name")
-        facts |= {key: payload["state"].get(key) for key in ("epoch", "step")} if "state" in payload else {}
+    saved = opened.checkpoint
+    if saved is not None:
+        facts |= {"recipe": saved.config.get("name"), "epoch": saved.state.epoch, "step": saved.state.step}
     return facts

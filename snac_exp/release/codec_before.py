@@ -17,7 +17,7 @@ def codec_before(opened: Opened, device: torch.device | str = "cpu") -> Released
     Raises:
         CodecError: there was none, it is not at hand, or it is another one by now; the message says which.
     """
-    place = ((opened.checkpoint or {}).get("config") or {}).get("codec")
+    place = None if opened.checkpoint is None else opened.checkpoint.config.get("codec")
     if not isinstance(place, Mapping):
         raise CodecError(f"{opened.origin} does not say what it was trained from; name it: pretrained=…")
     if place.get("scratch") is not None:

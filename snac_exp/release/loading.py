@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from snac_exp.checkpoints.store import read_checkpoint
+from snac_exp.checkpoints.file import read_checkpoint
+from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.codec.checkpoint import WEIGHTS_FILE, LoadedCodec, load_directory
 from snac_exp.codec.geometry import CONFIG_FILE
 from snac_exp.codec.heads import NativeHead
@@ -28,8 +29,6 @@ TENSORS_FILE = "model.safetensors"
 FORMAT = "snac_exp multi-rate codec"
 VERSION = 1
 
-_UNREADABLE = (OSError, LookupError, TypeError, AttributeError)
-"""What torch's reader raises, beside its own errors, where a checkpoint is cut off, damaged or another file."""
 _NATIVE_HEAD = f"{NativeHead.__module__}.{NativeHead.__qualname__}"
 
 
@@ -38,14 +37,14 @@ class Opened:
     """A model as trained (weight norm unfolded where its file has it), and where it came from.
 
     Attributes:
-        checkpoint: the payload of the training checkpoint without its tensors, if it came from one.
+        checkpoint: the training checkpoint without its tensors, if it came from one.
         run_dir: the run folder of that checkpoint, if it lies in one.
     """
 
     model: MultiRateSnac
     blueprint: Blueprint
     origin: str
-    checkpoint: dict[str, Any] | None = None
+    checkpoint: Checkpoint | None = None
     run_dir: Path | None = None
     folded: bool = False
 
@@ -111,25 +110,17 @@ def _open_directory(path: Path, allow_heads: Collection[str]) -> Opened:
 
 
 def _open_checkpoint(path: Path, allow_heads: Collection[str]) -> Opened:
-    try:
-        payload = read_checkpoint(path)
-    except _UNREADABLE as error:
-        raise CheckpointError(f"{path} is no checkpoint that can be read ({error}); copy it again") from None
-    weights = payload.pop("model", None)
-    payload.pop("optimizer", None)
-    codec, config = payload.get("codec"), payload.get("config")
-    if not isinstance(codec, dict) or not isinstance(config, dict) or not _are_tensors(weights):
-        raise CheckpointError(f"{path} lacks the model, the codec or the config: it is no checkpoint of a decoder run")
+    saved = read_checkpoint(path)
     description = {
-        "name": codec.get("name"),
-        "pretrained_fingerprint": codec.get("fingerprint"),
-        "codec": codec.get("config"),
-        "heads": config.get("heads"),
+        "name": saved.provenance.get("name"),
+        "pretrained_fingerprint": saved.provenance.get("fingerprint"),
+        "codec": saved.provenance.get("config"),
+        "heads": saved.config.get("heads"),
     }
     blueprint = Blueprint.parse(description, str(path), allow_heads)
-    run = RunFolder.of_checkpoint(path)
-    run_dir = None if run is None else run.path
-    return Opened(restore(blueprint, weights, str(path)), blueprint, str(path), payload, run_dir)
+    run_dir = path.resolve().parents[1] if path.resolve().parent.name == "checkpoints" else None
+    model = restore(blueprint, saved.model, str(path))
+    return Opened(model, blueprint, str(path), saved.without_tensors(), run_dir)
 
 
 def _open_exported(path: Path, allow_heads: Collection[str]) -> Opened:
@@ -180,9 +171,3 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); export or download it again") from None
-
-
-def _are_tensors(weights: object) -> bool:
-    return isinstance(weights, Mapping) and all(
-        isinstance(name, str) and isinstance(item, Tensor) for name, item in weights.items()
-    )

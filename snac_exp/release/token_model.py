@@ -1,13 +1,13 @@
 """A trained token model, opened from what its run left behind."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from snac_exp.checkpoints.store import read_checkpoint
+from snac_exp.checkpoints.file import read_checkpoint
+from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.config.schema import Codec, LanguageModel
 from snac_exp.config.structure import structure
 from snac_exp.errors import CheckpointError, ConfigError
@@ -38,17 +38,14 @@ def load_token_model(source: Path, device: torch.device | str = "cpu") -> TokenM
         CheckpointError: nothing there, no token model, or weights that do not fit.
     """
     path = _file_of(source)
-    try:
-        payload = read_checkpoint(path, device)
-    except (OSError, KeyError) as error:  # torch's reader of cut-off archives
-        raise CheckpointError(f"{path} is no checkpoint that can be read ({error}); copy it again") from None
-    settings, codec, layout = _described(payload, path)
+    saved = read_checkpoint(path)
+    settings, codec, layout = _described(saved, path)
     model = TokenTransformer(settings, layout).to(device)
     try:
-        model.load_state_dict(payload["model"] | payload.get("ema", {}))
+        model.load_state_dict(saved.model | (saved.average or {}))
     except (RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: its weights are not of the model in its config ({error})") from None
-    return TokenModel(model.eval(), codec, payload["codec"].get("codec_fingerprint"))
+    return TokenModel(model.eval(), codec, saved.provenance.get("codec_fingerprint"))
 
 
 def _file_of(source: Path) -> Path:
@@ -64,16 +61,16 @@ def _file_of(source: Path) -> Path:
     raise CheckpointError(f"{source} is neither a run folder nor a checkpoint: give one that train.py wrote")
 
 
-def _described(payload: Mapping[str, Any], path: Path) -> tuple[LanguageModel, Codec, FrameLayout]:
+def _described(saved: Checkpoint, path: Path) -> tuple[LanguageModel, Codec, FrameLayout]:
     """Sizes, codec and layout out of a checkpoint's config."""
-    config, identity = payload.get("config"), payload.get("codec")
-    if not isinstance(config, Mapping) or not isinstance(identity, Mapping) or not config.get("lm"):
+    config = saved.config
+    if not config.get("lm"):
         raise CheckpointError(
             f"{path} is no checkpoint of a token model: give a run of task=rvq_lm; a codec is heard with "
             "snac-exp reconstruct"
         )
     try:
-        layout = identity["config"]
+        layout = saved.provenance["config"]
         values: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in layout.items()}
         return structure(LanguageModel, config["lm"]), structure(Codec, config["codec"]), FrameLayout(**values)
     except (ConfigError, KeyError, TypeError, AttributeError) as error:

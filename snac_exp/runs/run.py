@@ -11,6 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from rich.console import Console as RichConsole
 
+from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.checkpoints.store import CheckpointStore
 from snac_exp.config.schema import Experiment
 from snac_exp.config.schema import Trainer as TrainerSettings
@@ -71,7 +72,7 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
         setup = build(experiment)
     plan = unroll(experiment, setup.geometry, fabric.world_size)
     store = _store(experiment, folder, remove_leftovers=resuming and fabric.is_global_zero)
-    saved = store.load_latest(fabric.device) if resuming else None
+    saved = store.load_latest() if resuming else None
     fabric.barrier()  # all ranks have looked for a checkpoint before rank 0 writes the first one
     console = (Console if fabric.is_global_zero else SilentConsole)(
         folder.path,
@@ -98,7 +99,7 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
             )
             _prepare(trainer, setup)
             if saved is not None:
-                trainer.restore(saved)
+                trainer.saver.restore(saved)
             elif resuming:
                 console.note("no checkpoint was written before this run ended: it begins at step 0")
             finished = trainer.fit()
@@ -167,12 +168,12 @@ def _launched_fabric(settings: TrainerSettings) -> Fabric:
 
 
 def _tracker(
-    experiment: Experiment, folder: RunFolder, saved: dict[str, Any] | None, *, resuming: bool, silent: bool
+    experiment: Experiment, folder: RunFolder, saved: Checkpoint | None, *, resuming: bool, silent: bool
 ) -> Tracker:
     """metrics.jsonl, cut back to the checkpoint when resuming so that no step is missing or doubled."""
     if silent:
         return SilentTracker()
-    begun = 0 if saved is None else int(saved["state"]["metrics_position"])
+    begun = 0 if saved is None else saved.state.metrics_position
     return Tracker.of_run(folder.path, experiment.tracker, folder.values(), resume_at=begun if resuming else None)
 
 

@@ -14,11 +14,7 @@ from snac_exp.errors import ConfigError, DivergenceError
 
 @dataclass
 class GuardState:
-    """What a guard remembers; base class for its conversion to and from a checkpoint."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for a checkpoint."""
-        return asdict(self)
+    """What a guard remembers; base class for its reading from a checkpoint."""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -73,7 +69,11 @@ class OutlierGuard:
         """The guard of a recipe; one without a ratio admits every step."""
         return cls(guards.outlier_ratio, guards.outlier_warmup_steps, max_in_row=guards.outlier_max_in_row)
 
-    def restore(self, values: dict[str, Any]) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return asdict(self.state)
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
         """Take up the state of a checkpoint."""
         self.state = OutlierState.from_dict(values)
 
@@ -137,7 +137,11 @@ class RollbackPolicy:
         """The policy of a recipe."""
         return cls(guards.max_rollbacks, guards.rollback_haircut)
 
-    def restore(self, values: dict[str, Any]) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return asdict(self.state)
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
         """Take up the state of a checkpoint."""
         self.state = RollbackState.from_dict(values)
 

@@ -1,4 +1,4 @@
-"""What the trainer asks of a kind of training: a task to optimise, a feed of batches, a judge of the result.
+"""What the trainer asks of a kind of training: a task to optimise, a data module with batches, an evaluator.
 
 The loop knows no more than this, so a codec's decoder and a token model train by the very same code.
 """
@@ -70,6 +70,14 @@ class Task(nn.Module, ABC):
     def compile_model(self) -> None:
         """Compile what the model does in a step, once for every shape of the plan; parameters keep their names."""
         self.model.compile(dynamic=False)
+
+    def train_adversary(self, trainable: bool) -> bool:
+        """Let the adversary's parameters require gradients or not; True if that changed anything."""
+        changed = False
+        for parameter in self.adversary.parameters() if self.adversary is not None else ():
+            changed |= parameter.requires_grad != trainable
+            parameter.requires_grad_(trainable)
+        return changed
 
     def seed_noise(self, seed: int, purpose: str, *position: int) -> None:
         """Make every random draw of the next call a function of (seed, purpose, position)."""

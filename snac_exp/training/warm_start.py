@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from snac_exp.checkpoints.store import read_checkpoint
+from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.errors import CheckpointError
 from snac_exp.system.files import atomic_path
 from snac_exp.tracking.run_folder import RunFolder
@@ -47,7 +47,7 @@ def warm_start(model: nn.Module, source: Path, frozen: Collection[str]) -> WarmS
         CheckpointError: no such file, a tensor of another shape, nothing in common, or another frozen part.
     """
     path = RunFolder(source).best_model if source.is_dir() else source
-    saved, own = read_checkpoint(path)["model"], model.state_dict()
+    saved, own = read_checkpoint(path).model, model.state_dict()
     common = [name for name in own if name in saved]
     if not common:
         raise CheckpointError(f"init_from={path}: it has no tensor of this model; it was trained by another recipe")

@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from snac_exp import cli
+from snac_exp.checkpoints.format import Checkpoint
+from snac_exp.checkpoints.state import TrainState
 from snac_exp.checkpoints.store import CheckpointStore
 from snac_exp.codec.checkpoint import bundled_directory, load_directory
 from snac_exp.codec.heads import NativeHead, ResidualHead, UpsampleHead
@@ -30,7 +32,6 @@ from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.training.groups import group_parameters
 from snac_exp.training.weight_average import WeightAverage
 
-Payload = dict[str, Any]
 BASE = "trunk.3.block.1"
 GAIN = f"{BASE}.parametrizations.weight.original0"
 DIRECTION = f"{BASE}.parametrizations.weight.original1"
@@ -38,7 +39,7 @@ CODEBOOK = "quantizer.quantizers.1.codebook.weight"
 DEMO_BIN = bundled_directory("demo_codec") / "pytorch_model.bin"
 
 
-def train(overrides: list[str], run_dir: Path, num_steps: int, save_at: set[int]) -> dict[int, Payload]:
+def train(overrides: list[str], run_dir: Path, num_steps: int, save_at: set[int]) -> dict[int, Checkpoint]:
     """A run as the trainer writes it: real model, real gradients, AdamW and averages; head_48k alone for two steps."""
     experiment, values = compose_experiment(["+experiment=demo", *overrides])
     folder = RunFolder.create(values, [], run_dir)
@@ -66,17 +67,17 @@ def train(overrides: list[str], run_dir: Path, num_steps: int, save_at: set[int]
             lines.append({"step": step, "epoch": 1, "kind": "train", "train/loss": 2.0 + 0.1 * (step % 3)})
         if step in save_at:
             payloads[step] = copy.deepcopy(
-                {
-                    "state": {"epoch": 1, "batch": step, "step": step},
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "ema": average.state_dict(),
-                    "codec": {"name": "demo", "fingerprint": "f"},
-                    "config": values | {"trainer": values["trainer"] | {"ema_decay": 0.5}},
-                    "environment": {},
-                }
+                Checkpoint(
+                    model=dict(model.state_dict()),
+                    state=TrainState(epoch=1, batch=step, step=step),
+                    provenance={"name": "demo", "fingerprint": "f"},
+                    config=values | {"trainer": values["trainer"] | {"ema_decay": 0.5}},
+                    environment={},
+                    optimizers={"optimizer": optimizer.state_dict()},
+                    average=average.state_dict(),
+                )
             )
-            store.save(payloads[step], epoch=1, step=step, finished_epoch=False)
+            store.save(payloads[step], epoch=1, finished_epoch=False)
             objective = {"val/objective": 3.0 - 0.01 * step}
             lines.append({"step": step, "epoch": 1, "kind": "validation", **objective})
     (run_dir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -84,13 +85,13 @@ def train(overrides: list[str], run_dir: Path, num_steps: int, save_at: set[int]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, Payload]]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, Checkpoint]]:
     run_dir = tmp_path_factory.mktemp("doctor") / "run"
     return run_dir, train([], run_dir, 14, {0, 7, 14})
 
 
 @pytest.fixture
-def run(trained: tuple[Path, dict[int, Payload]], tmp_path: Path) -> Path:
+def run(trained: tuple[Path, dict[int, Checkpoint]], tmp_path: Path) -> Path:
     """A copy of the healthy run that a test may spoil."""
     folder = tmp_path / "it's a run, with 'odd' name"
     (folder / "checkpoints").mkdir(parents=True)
@@ -105,10 +106,11 @@ def newest(run: Path) -> Path:
     return run / "checkpoints" / read_json(run / "checkpoints" / "latest.json")["checkpoints"][0]["file"]
 
 
-def spoilt(run: Path, payload: Payload, plant: Callable[[Payload], object]) -> Report:
+def spoilt(run: Path, payload: Checkpoint, plant: Callable[[Checkpoint], object]) -> Report:
     """The report on the run after its newest checkpoint was spoilt and written as the trainer would."""
     plant(payload := copy.deepcopy(payload))
-    CheckpointStore(run / "checkpoints", None, 9).save(payload, epoch=1, step=15, finished_epoch=False)
+    payload.state.step = max(payload.state.step, 15)
+    CheckpointStore(run / "checkpoints", None, 9).save(payload, epoch=1, finished_epoch=False)
     return examine(run)
 
 
@@ -148,7 +150,7 @@ def test_earlier_checkpoints_of_a_healthy_run_are_quiet(run: Path, step: int) ->
 def test_a_residual_head_starts_at_zero_on_purpose(tmp_path: Path, num_steps: int) -> None:
     overrides = ["heads=dual_residual", "init=residual"]
     payloads = train(overrides, tmp_path / "run", num_steps, {0, num_steps})
-    zero = not payloads[num_steps]["model"]["heads.head_48k.conv.weight"].any()
+    zero = not payloads[num_steps].model["heads.head_48k.conv.weight"].any()
     assert zero == (num_steps == 0)
     assert examine(tmp_path / "run").findings == []
 
@@ -157,34 +159,37 @@ def test_a_residual_head_starts_at_zero_on_purpose(tmp_path: Path, num_steps: in
 def test_that_head_is_dead_if_it_still_is_zero_after_training(run: Path, tmp_path: Path) -> None:
     payload = train(["heads=dual_residual", "init=residual"], tmp_path / "other", 12, {12})[12]
     store = CheckpointStore(tmp_path / "other" / "checkpoints", None, 9)
-    payload["model"]["heads.head_48k.conv.weight"].zero_()
-    payload["ema"]["heads.head_48k.conv.weight"].zero_()
-    store.save(payload, epoch=1, step=13, finished_epoch=False)
+    payload.model["heads.head_48k.conv.weight"].zero_()
+    assert payload.average is not None
+    payload.average["heads.head_48k.conv.weight"].zero_()
+    payload.state.step = 13
+    store.save(payload, epoch=1, finished_epoch=False)
     report = examine(tmp_path / "other")
     assert ("values", "heads.head_48k.conv.weight") in found(report)
     assert "after 12 steps" in next(item.text for item in report.findings if item.check == "values")
 
 
-def values(payload: Payload, name: str) -> Tensor:
-    tensor: Tensor = payload["model"][name]
+def values(payload: Checkpoint, name: str) -> Tensor:
+    tensor: Tensor = payload.model[name]
     return tensor
 
 
-def moments(payload: Payload, index: int) -> dict[str, Tensor]:
-    state: dict[str, Tensor] = payload["optimizer"]["state"][index]
+def moments(payload: Checkpoint, index: int) -> dict[str, Tensor]:
+    assert payload.optimizers is not None
+    state: dict[str, Tensor] = payload.optimizers["optimizer"]["state"][index]
     return state
 
 
 # index 0 of the optimizer is the first tensor of the trunk
 FIRST = "optimizer: trunk.0.bias"
-DEFECTS: dict[str, tuple[Callable[[Payload], object], tuple[str, str], str]] = {
+DEFECTS: dict[str, tuple[Callable[[Checkpoint], object], tuple[str, str], str]] = {
     "nan": (lambda p: values(p, DIRECTION)[0, 0, 0].fill_(float("nan")), ("values", DIRECTION), "1 NaN and 0 infinite"),
     "inf": (lambda p: values(p, f"{BASE}.bias")[3].fill_(float("inf")), ("values", f"{BASE}.bias"), "1 infinite"),
     "exploded": (lambda p: values(p, f"{BASE}.bias").mul_(1e7), ("values", f"{BASE}.bias"), "exploded: the largest"),
     "exploding": (lambda p: values(p, GAIN).mul_(60), ("values", GAIN), "60 times the former"),
     "zero gain": (lambda p: values(p, GAIN)[:2].zero_(), ("weight norm", BASE), "2 of 80 gains are 0"),
     "zero direction": (lambda p: values(p, DIRECTION)[5].zero_(), ("weight norm", BASE), "1 of 80 directions"),
-    "lost half": (lambda p: p["model"].pop(DIRECTION), ("weight norm", GAIN), "its other half is missing"),
+    "lost half": (lambda p: p.model.pop(DIRECTION), ("weight norm", GAIN), "its other half is missing"),
     "moments nan": (
         lambda p: moments(p, 0)["exp_avg"][0].fill_(float("nan")),
         ("moments", FIRST),
@@ -199,12 +204,14 @@ DEFECTS: dict[str, tuple[Callable[[Payload], object], tuple[str, str], str]] = {
         "no gradient ever reached trunk.0.bias",
     ),
     "moments of another run": (lambda p: moments(p, 0)["step"].fill_(900.0), ("moments", "trunk"), "counted 900 steps"),
-    "average far away": (lambda p: p["ema"][GAIN].mul_(400), ("ema", "trunk"), "does not follow the weights"),
-    "average nan": (lambda p: p["ema"][GAIN][0].fill_(float("nan")), ("values", f"ema: {GAIN}"), "1 NaN"),
+    "average far away": (lambda p: (p.average or {})[GAIN].mul_(400), ("ema", "trunk"), "does not follow the weights"),
+    "average nan": (lambda p: (p.average or {})[GAIN][0].fill_(float("nan")), ("values", f"ema: {GAIN}"), "1 NaN"),
     "average of a frozen part": (
-        lambda p: p["ema"]["encoder.block.0.bias"].add_(0.1), ("ema", "encoder"), "it is of another model",
+        lambda p: (p.average or {})["encoder.block.0.bias"].add_(0.1), ("ema", "encoder"), "it is of another model",
     ),
-    "average of another model": (lambda p: p["ema"].update(x=torch.ones(2)), ("ema", "x"), "no part of this model"),
+    "average of another model": (
+        lambda p: (p.average or {}).update(x=torch.ones(2)), ("ema", "x"), "no part of this model",
+    ),
     "codebook collapsed": (lambda p: values(p, CODEBOOK)[100:400].copy_(values(p, CODEBOOK)[7] * 2),
                            ("codebooks", CODEBOOK), "300 of 1024 entries"),
     "codebook emptied": (lambda p: values(p, CODEBOOK)[9].zero_(), ("codebooks", CODEBOOK), "1 of 1024 entries have"),
@@ -227,7 +234,7 @@ ALSO = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_each_defect_is_found_where_it_is(defect: str, run: Path, trained: tuple[Path, dict[int, Payload]]) -> None:
+def test_each_defect_is_found_where_it_is(defect: str, run: Path, trained: tuple[Path, dict[int, Checkpoint]]) -> None:
     plant, where, text = DEFECTS[defect]
     report = spoilt(run, trained[1][14], plant)
     assert where in found(report)
@@ -240,7 +247,7 @@ def test_each_defect_is_found_where_it_is(defect: str, run: Path, trained: tuple
     assert f"python train.py resume={run}" in report.verdict
 
 
-def test_dead_weights_without_weight_norm(trained: tuple[Path, dict[int, Payload]], tmp_path: Path) -> None:
+def test_dead_weights_without_weight_norm(trained: tuple[Path, dict[int, Checkpoint]], tmp_path: Path) -> None:
     weights = {"a.weight": torch.randn(20, 4), "b.weight": torch.randn(20, 4), "c.weight": torch.full((8, 8), 0.5)}
     weights |= {"bias": torch.zeros(4), "snake.alpha": torch.ones(1, 8, 1), "d.weight": torch.randn(20, 4)}
     weights["a.weight"].zero_()
@@ -257,7 +264,7 @@ def test_dead_weights_without_weight_norm(trained: tuple[Path, dict[int, Payload
 
 
 @pytest.mark.slow
-def test_an_average_that_stands_still(run: Path, trained: tuple[Path, dict[int, Payload]]) -> None:
+def test_an_average_that_stands_still(run: Path, trained: tuple[Path, dict[int, Checkpoint]]) -> None:
     start = trained[1][0]["ema"]
     report = spoilt(run, trained[1][14], lambda p: p.update(ema=copy.deepcopy(start)))
     assert {("ema", "trunk"), ("ema", "head_48k")} <= found(report)
@@ -270,7 +277,7 @@ def counted(index: int, **figures: float) -> dict[str, float]:
 
 @pytest.mark.slow
 def test_dead_codebooks_by_what_was_counted_and_what_was_reached(
-    run: Path, trained: tuple[Path, dict[int, Payload]]
+    run: Path, trained: tuple[Path, dict[int, Checkpoint]]
 ) -> None:
     few = counted(0, perplexity=5.0, usage=0.01, tokens=900.0)  # too few tokens to say anything
     many = counted(1, perplexity=20.0, usage=0.05, tokens=20480.0)
@@ -292,17 +299,17 @@ def test_dead_codebooks_by_what_was_counted_and_what_was_reached(
         "30.0% of its entries occur in 20480 validation tokens at step 14",
     ]
 
-    def with_moments(payload: Payload) -> None:
+    def with_moments(payload: Checkpoint) -> None:
         """As if the codebooks had trained with the trunk."""
-        payload["state"]["step"] = 2000
-        payload["config"] = copy.deepcopy(payload["config"])
-        payload["config"]["lr"]["groups"] = {"vq": r"^quantizer\.quantizers\.1\.codebook"}
-        payload["config"]["task"]["freeze_vq"] = False
+        assert payload.optimizers is not None
+        payload.state.step = 2000
+        payload.config["lr"]["groups"] = {"vq": r"^quantizer\.quantizers\.1\.codebook"}
+        payload.config["task"]["freeze_vq"] = False
         square = torch.zeros(1024, 8)
         square[:50] = 1e-6
         state = {"step": torch.tensor(2000.0), "exp_avg": torch.zeros(1024, 8), "exp_avg_sq": square}
         group = {"name": "vq", "betas": (0.9, 0.999), "eps": 1e-8, "params": [0]}
-        payload["optimizer"] = {"state": {0: state}, "param_groups": [group]}
+        payload.optimizers["optimizer"] = {"state": {0: state}, "param_groups": [group]}
 
     (run / "metrics.jsonl").write_text("")
     report = spoilt(run, trained[1][0], with_moments)

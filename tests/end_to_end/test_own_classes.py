@@ -5,13 +5,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from recipe import recipe, run_dir
 
-from snac_exp.checkpoints.store import read_checkpoint
+from snac_exp.checkpoints.file import read_checkpoint
+from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.errors import CheckpointError
 from snac_exp.release.loading import load_codec
 from snac_exp.tracking.metrics_file import read_metrics
@@ -87,8 +87,8 @@ def whole(corpus_dir: Path, environment: dict[str, str], tmp_path_factory: pytes
     return run_dir(output)
 
 
-def newest(folder: Path) -> dict[str, Any]:
-    return dict(read_checkpoint(folder / "checkpoints" / "checkpoint_epoch4.pt"))
+def newest(folder: Path) -> Checkpoint:
+    return read_checkpoint(folder / "checkpoints" / "checkpoint_epoch4.pt")
 
 
 def test_plan_and_check_know_them(corpus_dir: Path, environment: dict[str, str], tmp_path: Path) -> None:
@@ -118,9 +118,9 @@ def test_the_term_is_logged_and_the_feature_model_is_in_no_checkpoint(whole: Pat
     lines = [line for line in read_metrics(whole) if line["kind"] == "train"]
     assert all(line["train/head_48k/features"] > 0 and "train/head_24k/features" in line for line in lines)
     saved = newest(whole)
-    assert {name.split(".")[0] for name in saved["model"]} == {"encoder", "quantizer", "trunk", "heads"}
-    assert not any("features" in name or "objective" in name for name in saved["model"])
-    assert bool(saved["model"]["heads.head_48k.conv.weight"].any())
+    assert {name.split(".")[0] for name in saved.model} == {"encoder", "quantizer", "trunk", "heads"}
+    assert not any("features" in name or "objective" in name for name in saved.model)
+    assert bool(saved.model["heads.head_48k.conv.weight"].any())
 
 
 def test_killed_and_resumed_equals_uninterrupted(
@@ -131,8 +131,8 @@ def test_killed_and_resumed_equals_uninterrupted(
     resumed = python(environment, "train.py", f"resume={run_dir(tmp_path)}")
     assert resumed.returncode == 0, resumed.stderr
     ours, theirs = newest(run_dir(tmp_path)), newest(whole)
-    assert ours["model"].keys() == theirs["model"].keys()
-    assert all(torch.equal(value, theirs["model"][name]) for name, value in ours["model"].items())
+    assert ours.model.keys() == theirs.model.keys()
+    assert all(torch.equal(value, theirs.model[name]) for name, value in ours.model.items())
     losses = [
         [line["train/loss"] for line in read_metrics(run) if line["kind"] == "train"]
         for run in (whole, run_dir(tmp_path))

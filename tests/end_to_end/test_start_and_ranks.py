@@ -10,7 +10,7 @@ from recipe import recipe, run_dir
 from snac import SNAC
 from snac.layers import NoiseBlock
 
-from snac_exp.checkpoints.store import read_checkpoint
+from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.codec.checkpoint import load_directory, save_snac
 from snac_exp.config.arguments import quoted
 from snac_exp.data.codes.cache import cache_codes
@@ -38,8 +38,8 @@ def test_a_run_begins_with_the_weights_of_another_and_says_so_tensor_by_tensor(
     done = train_process(*recipe(corpus_dir, tmp_path), *SHORT, *wide_only)
     assert done.status == 0, done.err
     folder = run_dir(tmp_path)
-    best = read_checkpoint(first / "checkpoints" / "best_model.pt")["model"]
-    started = read_checkpoint(folder / "checkpoints" / "checkpoint_epoch0.pt")["model"]
+    best = read_checkpoint(first / "checkpoints" / "best_model.pt").model
+    started = read_checkpoint(folder / "checkpoints" / "checkpoint_epoch0.pt").model
     fates = dict(reversed(line.split("\t")) for line in (folder / "init_from.txt").read_text().splitlines())
     assert set(fates) == set(best)
     for name, fate in fates.items():

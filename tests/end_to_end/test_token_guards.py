@@ -12,7 +12,8 @@ from test_resume import assert_equal, logged
 from token_recipe import GROWING, token_data, token_run
 from torch import Tensor
 
-from snac_exp.checkpoints.store import read_checkpoint
+from snac_exp.checkpoints.file import read_checkpoint
+from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.training.rvq_lm.task import TokenTask
 from snac_exp.verbs.training.train import main
 
@@ -32,11 +33,11 @@ def hurt_losses(monkeypatch: pytest.MonkeyPatch, hurts: Callable[[int], bool], f
     monkeypatch.setattr(TokenTask, "total", hurt)
 
 
-def checkpoints(folder: Path) -> dict[int, dict[str, Any]]:
+def checkpoints(folder: Path) -> dict[int, Checkpoint]:
     """Listed checkpoints by step."""
     entries = json.loads((folder / "checkpoints" / "latest.json").read_text())["checkpoints"]
     payloads = [read_checkpoint(folder / "checkpoints" / entry["file"]) for entry in entries]
-    return {payload["state"]["step"]: payload for payload in payloads}
+    return {payload.state.step: payload for payload in payloads}
 
 
 def train_lines(folder: Path) -> dict[int, dict[str, Any]]:
@@ -85,12 +86,13 @@ def test_a_value_that_is_not_finite_sends_the_run_back_with_lower_rates_and_is_c
     assert all(ours[step] == theirs[step] for step in range(1, 13)), "up to the checkpoint nothing is different"
     assert all(ours[step]["lr/all"] == 0.5 * theirs[step]["lr/all"] for step in range(13, 21))
     newest = checkpoints(folder)[20]
-    assert newest["state"]["rollbacks"] == {"num_rollbacks": 1, "rate_factor": 0.5}
-    assert all(torch.isfinite(weight).all() for weight in newest["model"].values())
+    assert newest.rollbacks == {"num_rollbacks": 1, "rate_factor": 0.5}
+    assert all(torch.isfinite(weight).all() for weight in newest.model.values())
     assert json.loads((folder / "status.json").read_text())["state"] == "finished"
     snapshot = read_checkpoint(folder / "checkpoints" / "nonfinite_step13.pt")
-    assert math.isnan(snapshot["figures"]["loss"])
-    assert len(snapshot["files"]) == 10
+    assert snapshot.failure is not None
+    assert math.isnan(snapshot.failure["values"]["loss"])
+    assert len(snapshot.failure["files"]) == 10
     said = capsys.readouterr().out
     assert "rollback 1 of 3 to the newest checkpoint, learning rates now 0.5 of the plan" in said
     assert said.count("step 13 of epoch 2: loss") == 1
@@ -105,7 +107,7 @@ def test_rolling_back_to_step_0_keeps_the_figures_before_training(
     folder = token_run(tmp_path)
     assert logged(folder)[0] == logged(untroubled)[0]
     assert [line["epoch"] for line in logged(folder) if line["kind"] == "validation"] == [0, 1, 2, 3]
-    assert checkpoints(folder)[20]["state"]["rollbacks"]["num_rollbacks"] == 1
+    assert checkpoints(folder)[20].part("rollbacks")["num_rollbacks"] == 1
 
 
 @pytest.mark.slow
@@ -127,12 +129,12 @@ def test_after_the_last_rollback_it_fails_truthfully_and_goes_on_once_mended(
     assert status["state"] == "failed"
     assert "DivergenceError" in status["error"]
     last = read_checkpoint(folder / "checkpoints" / "nonfinite_step12.pt")
-    assert last["state"]["rollbacks"] == {"num_rollbacks": 2, "rate_factor": 0.25}
-    assert last["state"]["step"] == 12, "two steps were tried and not done"
+    assert last.rollbacks == {"num_rollbacks": 2, "rate_factor": 0.25}
+    assert last.state.step == 12, "two steps were tried and not done"
     good = checkpoints(folder)
     assert max(good) == 12
-    assert_equal(dict(good[12]["model"]), dict(checkpoints(untroubled)[12]["model"]))
-    assert_equal(dict(last["model"]), dict(good[12]["model"]))
+    assert_equal(dict(good[12].model), dict(checkpoints(untroubled)[12].model))
+    assert_equal(dict(last.model), dict(good[12].model))
     assert main([f"resume={folder}"]) == 0
     assert logged(folder) == logged(untroubled)
 
@@ -147,10 +149,10 @@ def test_an_outlier_is_skipped_and_leaves_no_trace(
     lines, saved = train_lines(folder), checkpoints(folder)
     assert {step for step, line in lines.items() if "train/skipped_outlier" in line} == {4}
     assert lines[4]["train/loss"] > 400
-    for part in ("model", "optimizer", "ema"):
-        assert_equal(_without_rates(saved[4][part]), _without_rates(saved[3][part]), part)
-    assert not torch.equal(saved[5]["model"]["head.bias"], saved[4]["model"]["head.bias"])
-    three, four, last = (saved[step]["state"]["outliers"] for step in (3, 4, 20))
+    for part in ("model", "optimizers", "average"):
+        assert_equal(_without_rates(saved[4].part(part)), _without_rates(saved[3].part(part)), part)
+    assert not torch.equal(saved[5].model["head.bias"], saved[4].model["head.bias"])
+    three, four, last = (saved[step].part("outliers") for step in (3, 4, 20))
     assert four == three | {"num_in_row": 1, "num_skipped": 1}, "an outlier is not averaged in"
     assert (last["num_admitted"], last["num_skipped"], last["num_in_row"]) == (19, 1, 0)
     assert "times the running mean 6.885: step skipped (1 in a row, 1 in all)" in capsys.readouterr().out
@@ -169,7 +171,9 @@ def test_only_so_many_steps_in_a_row_are_skipped(
 
 
 def _without_rates(value: Any) -> Any:
-    """An optimizer's state without its learning rates, which follow the plan also when a step is skipped."""
+    """Optimizers without their learning rates, which follow the plan also when a step is skipped."""
+    if isinstance(value, dict) and "optimizer" in value:
+        return {name: _without_rates(item) for name, item in value.items()}
     if not (isinstance(value, dict) and "param_groups" in value):
         return value
     return value | {"param_groups": [{k: v for k, v in group.items() if k != "lr"} for group in value["param_groups"]]}

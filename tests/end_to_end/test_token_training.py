@@ -14,7 +14,7 @@ from test_resume import logged
 from token_recipe import SMALL, token_data, token_run
 
 from snac_exp import cli
-from snac_exp.checkpoints.store import read_checkpoint
+from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.data.tokens.npq import write_npq
 from snac_exp.system.files import read_json
 from snac_exp.verbs.training.train import main
@@ -77,11 +77,11 @@ def test_the_best_model_has_averaged_weights_where_the_run_averages(runs: dict[s
         folder = runs[name] / "checkpoints"
         entry = json.loads((folder / "latest.json").read_text())["checkpoints"][0]
         last, best = read_checkpoint(folder / entry["file"]), read_checkpoint(folder / "best_model.pt")
-        assert best["state"]["step"] == last["state"]["step"], "it improved to the end"
-        assert ("ema" in last) == averages
-        for key, weight in best["model"].items():
-            assert torch.equal(weight, last["ema" if averages else "model"][key])
-            assert averages != torch.equal(weight, last["model"][key])
+        assert best.state.step == last.state.step, "it improved to the end"
+        assert (last.average is not None) == averages
+        for key, weight in best.model.items():
+            assert torch.equal(weight, last.part("average" if averages else "model")[key])
+            assert averages != torch.equal(weight, last.model[key])
 
 
 def test_samples_are_heard_at_the_recipes_cadence(runs: dict[str, Path]) -> None:

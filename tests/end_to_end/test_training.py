@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from recipe import recipe, run_dir
 
-from snac_exp.checkpoints.store import read_checkpoint
+from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.codec.noise import noise_off
 from snac_exp.config.compose import experiment_of
 from snac_exp.losses.objective import Objective
@@ -30,7 +30,7 @@ def finished(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def weights(folder: Path, name: str) -> dict[str, torch.Tensor]:
-    return dict(read_checkpoint(folder / "checkpoints" / name)["model"])
+    return dict(read_checkpoint(folder / "checkpoints" / name).model)
 
 
 def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
@@ -68,8 +68,8 @@ def test_the_best_models_are_those_of_the_lowest_objectives(finished: Path) -> N
         ("best_model_48k", "head_48k/objective"),
     ):
         best = read_checkpoint(finished / "checkpoints" / f"{file}.pt")
-        assert best["objective"] == min(line[f"val/{key}"] for line in lines)
-        assert "optimizer" not in best
+        assert best.objective == min(line[f"val/{key}"] for line in lines)
+        assert best.optimizers is None
 
 
 def test_learning_rates_in_the_log_are_those_of_the_plan(finished: Path) -> None:
@@ -83,7 +83,7 @@ def test_learning_rates_in_the_log_are_those_of_the_plan(finished: Path) -> None
 
 
 def test_s04_s05_the_optimizer_lives_through_phases_and_gives_each_group_its_own_rate(finished: Path) -> None:
-    optimizer = read_checkpoint(finished / "checkpoints" / "checkpoint_epoch4.pt")["optimizer"]
+    optimizer = read_checkpoint(finished / "checkpoints" / "checkpoint_epoch4.pt").part("optimizers")["optimizer"]
     steps = {
         group["name"]: {
             int(optimizer["state"][index]["step"]) for index in group["params"] if index in optimizer["state"]
@@ -175,4 +175,4 @@ def test_checkpoints_by_the_clock_are_kept_like_the_others(corpus_dir: Path, tmp
     by_time = [name for name in names if re.fullmatch(r"checkpoint_epoch[1-4]_time_\d{8}_\d{6}\.pt", name)]
     assert 2 <= len(by_time) <= 3
     assert sorted(names) == sorted(path.name for path in folder.glob("checkpoint_*.pt"))
-    assert read_checkpoint(folder / by_time[0])["state"]["batch"] == 1
+    assert read_checkpoint(folder / by_time[0]).state.batch == 1

@@ -12,8 +12,9 @@ import soundfile
 import torch
 
 from snac_exp import cli
+from snac_exp.checkpoints.file import write_checkpoint
+from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.checkpoints.state import TrainState
-from snac_exp.checkpoints.store import write_checkpoint
 from snac_exp.codec.checkpoint import LoadedCodec, bundled_directory, load_directory
 from snac_exp.codec.heads import NativeHead, UpsampleHead
 from snac_exp.codec.multirate import MultiRateSnac
@@ -73,13 +74,14 @@ def trained_model() -> tuple[MultiRateSnac, LoadedCodec]:
 def _write_trained(path: Path, **config: Any) -> Path:
     """A checkpoint as training writes it; `config` stands over its config."""
     model, codec = trained_model()
-    payload = {
-        "state": TrainState(epoch=3, step=120).to_dict(),
-        "model": model.state_dict(),
-        "codec": {"name": "demo", "fingerprint": codec.fingerprint, "config": codec.config},
-        "config": {"name": "phase12_dual_head", "seed": 0, "heads": HEADS, **config},
-    }
-    write_checkpoint(path, payload)
+    checkpoint = Checkpoint(
+        model=dict(model.state_dict()),
+        state=TrainState(epoch=3, step=120),
+        provenance={"name": "demo", "fingerprint": codec.fingerprint, "config": codec.config},
+        config={"name": "phase12_dual_head", "seed": 0, "heads": HEADS, **config},
+        environment={},
+    )
+    write_checkpoint(path, checkpoint)
     return path
 
 

@@ -11,8 +11,9 @@ import torch
 from snac import SNAC
 from snac.layers import Snake1d
 
+from snac_exp.checkpoints.file import write_checkpoint
+from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.checkpoints.state import TrainState
-from snac_exp.checkpoints.store import write_checkpoint
 from snac_exp.codec.checkpoint import LoadedCodec, config_of, fingerprint
 from snac_exp.codec.geometry import Geometry
 from snac_exp.codec.heads import NativeHead, ResidualHead, UpsampleHead
@@ -104,14 +105,14 @@ def random_model(shape: str = "small", heads: str = "dual") -> MultiRateSnac:
     return model
 
 
-def payload_of(model: MultiRateSnac, shape: str = "small", heads: str = "dual") -> dict[str, Any]:
+def checkpoint_of(model: MultiRateSnac, shape: str = "small", heads: str = "dual") -> Checkpoint:
     """What a training checkpoint of this model holds."""
     codec = random_codec(shape)
-    return {
-        "state": TrainState(epoch=3, step=120, audio_seconds=360.0, best={"weighted": 1.25}).to_dict(),
-        "model": model.state_dict(),
-        "codec": {"name": "small", "fingerprint": codec.fingerprint, "config": codec.config},
-        "config": {
+    return Checkpoint(
+        model=dict(model.state_dict()),
+        state=TrainState(epoch=3, step=120, audio_seconds=360.0, best={"weighted": 1.25}),
+        provenance={"name": "small", "fingerprint": codec.fingerprint, "config": codec.config},
+        config={
             "name": "phase12_dual_head",
             "seed": 0,
             "heads": HEADS[heads],
@@ -122,15 +123,15 @@ def payload_of(model: MultiRateSnac, shape: str = "small", heads: str = "dual") 
             "curriculum": {"rounding": "floor"},
             "trainer": {"batch_size": 4},
         },
-        "environment": {"snac_exp": "0.1.0", "torch": str(torch.__version__), "host": "somewhere"},
-    }
+        environment={"snac_exp": "0.1.0", "torch": str(torch.__version__), "host": "somewhere"},
+    )
 
 
 @pytest.fixture(scope="session")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with checkpoints/best_model.pt and summary.json."""
     folder = tmp_path_factory.mktemp("run")
-    write_checkpoint(folder / "checkpoints" / "best_model.pt", payload_of(random_model()))
+    write_checkpoint(folder / "checkpoints" / "best_model.pt", checkpoint_of(random_model()))
     (folder / "summary.json").write_text(
         '{"head_24k/l1": 0.05, "head_24k/stoi": 0.8, "head_48k/l1": 0.04, "head_48k/lsd_high_db": 6.5,'
         ' "baseline/lsd_high_db": 10.0, "baseline/l1": 0.06, "count/utterances": 12.0, "seconds/audio": 60.0}'
@@ -156,7 +157,7 @@ def codec_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], R
 
     def load(shape: str, heads: str) -> ReleasedCodec:
         path = tmp_path_factory.mktemp("checkpoint") / "model.pt"
-        write_checkpoint(path, payload_of(random_model(shape, heads), shape, heads))
+        write_checkpoint(path, checkpoint_of(random_model(shape, heads), shape, heads))
         return load_codec(path)
 
     return load

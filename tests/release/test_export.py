@@ -13,13 +13,13 @@ import yaml
 from snac import SNAC
 
 from snac_exp import cli
-from snac_exp.checkpoints.store import write_checkpoint
+from snac_exp.checkpoints.file import write_checkpoint
 from snac_exp.errors import CheckpointError, ConfigError
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.loading import load_codec, open_model
 from snac_exp.release.streaming.positioned_noise import noise_sequence
 from tests.helpers.killed import killed_at
-from tests.release.conftest import payload_of, random_model, speech_like
+from tests.release.conftest import checkpoint_of, random_model, speech_like
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +100,10 @@ def test_the_card(exported: Path) -> None:
 
 @pytest.mark.slow
 def test_names_in_a_checkpoint_cannot_break_the_card(tmp_path: Path) -> None:
-    payload = payload_of(random_model())
-    payload["codec"]["name"] = "x\n---\n<script>alert(1)</script> | [a](http://evil)"
-    payload["config"]["name"] = "{{ 7 * 7 }}"
-    write_checkpoint(tmp_path / "model.pt", payload)
+    saved = checkpoint_of(random_model())
+    saved.provenance["name"] = "x\n---\n<script>alert(1)</script> | [a](http://evil)"
+    saved.config["name"] = "{{ 7 * 7 }}"
+    write_checkpoint(tmp_path / "model.pt", saved)
     assert (
         cli.run(["export", f"checkpoint={tmp_path / 'model.pt'}", f"output={tmp_path / 'out'}", "formats=[fused]"]) == 0
     )
@@ -116,7 +116,7 @@ def test_names_in_a_checkpoint_cannot_break_the_card(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_model_without_native_output_has_no_upstream_layout(tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "model.pt", payload_of(random_model("small", "wideband"), "small", "wideband"))
+    write_checkpoint(tmp_path / "model.pt", checkpoint_of(random_model("small", "wideband"), "small", "wideband"))
     command = ["export", f"checkpoint={tmp_path / 'model.pt'}", f"output={tmp_path / 'out'}"]
     with pytest.raises(CheckpointError, match=r"nothing in upstream's layout; leave snac out of formats"):
         cli.run(command)
@@ -254,7 +254,7 @@ def test_onnx_graphs_compute_what_the_codec_computes(shape: str, tmp_path: Path)
         pytest.importorskip(package, reason="needs the extra [onnx]: pip install -e '.[onnx]'")
     import onnxruntime
 
-    write_checkpoint(tmp_path / "model.pt", payload_of(random_model(shape), shape))
+    write_checkpoint(tmp_path / "model.pt", checkpoint_of(random_model(shape), shape))
     output, codec = tmp_path / "out", load_codec(tmp_path / "model.pt")
     assert cli.run(["export", f"checkpoint={tmp_path / 'model.pt'}", f"output={output}", "formats=[onnx]"]) == 0
     facts = json.loads((output / "onnx" / "onnx.json").read_text())

@@ -11,7 +11,9 @@ import pytest
 import soundfile
 import torch
 
-from snac_exp.checkpoints.store import write_checkpoint
+from snac_exp.checkpoints.file import write_checkpoint
+from snac_exp.checkpoints.format import Checkpoint
+from snac_exp.checkpoints.state import TrainState
 from snac_exp.cli import run
 from snac_exp.codec.checkpoint import load_directory, save_snac
 from snac_exp.config.schema import Codec, Depth, LanguageModel
@@ -55,9 +57,9 @@ def write_run(folder: Path, codec: Codec, layout: FrameLayout, fingerprint: str 
             torch.nn.init.normal_(parameter, std=0.2)
     config = {"task": {"name": "rvq_lm"}, "lm": asdict(SETTINGS), "codec": asdict(codec)}
     described = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(layout).items()}
-    identity = {"name": codec.name, "fingerprint": "x", "config": described, "codec_fingerprint": fingerprint}
-    payload = {"model": dict(model.state_dict()), "codec": identity, "config": config} | parts
-    write_checkpoint(folder / "checkpoints" / "best_model.pt", payload)
+    provenance = {"name": codec.name, "fingerprint": "x", "config": described, "codec_fingerprint": fingerprint}
+    checkpoint = Checkpoint(dict(model.state_dict()), TrainState(), provenance, config, {}, **parts)
+    write_checkpoint(folder / "checkpoints" / "best_model.pt", checkpoint)
     return folder
 
 

@@ -19,7 +19,7 @@ import pytest
 import soundfile
 
 from snac_exp import cli
-from snac_exp.checkpoints.store import write_checkpoint
+from snac_exp.checkpoints.file import write_checkpoint
 from snac_exp.codec.checkpoint import save_snac
 from snac_exp.errors import CodecError, ConfigError, DataError
 from snac_exp.release.codec import ReleasedCodec
@@ -29,7 +29,7 @@ from snac_exp.release.listening.reconstruct import listen, players_of
 from snac_exp.release.loading import load_codec, open_model
 from tests.helpers.browser import Browser, free_port
 from tests.helpers.waiting import GUARD_SECONDS, until
-from tests.release.conftest import payload_of, random_codec, random_model, speech_like
+from tests.release.conftest import checkpoint_of, random_codec, random_model, speech_like
 
 LABELS = ["pretrained 24k", "tuned 24k", "tuned 48k"]
 
@@ -97,11 +97,11 @@ def test_the_verb_binds_to_loopback_unless_told_otherwise(
 @pytest.mark.slow
 def test_the_codec_before_training_is_found_where_the_run_found_it(tmp_path: Path) -> None:
     save_snac(random_codec().model, tmp_path / "codec")
-    payload = payload_of(random_model())
+    saved = checkpoint_of(random_model())
 
     def before(place: dict[str, Any] | None) -> ReleasedCodec:
-        payload["config"]["codec"] = place
-        write_checkpoint(tmp_path / "model.pt", payload)
+        saved.config["codec"] = place
+        write_checkpoint(tmp_path / "model.pt", saved)
         return codec_before(open_model(tmp_path / "model.pt"))
 
     found = before({"name": "small", "path": str(tmp_path / "codec"), "bundled": None, "hub_id": None})

@@ -15,14 +15,15 @@ from safetensors.torch import load_file, save_file
 from snac import SNAC
 
 import snac_exp
-from snac_exp.checkpoints.store import write_checkpoint
+from snac_exp.checkpoints.file import write_checkpoint
+from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.codec.checkpoint import save_snac
 from snac_exp.errors import CheckpointError, CodecError
 from snac_exp.release import loading as sources
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.export.formats import write_fused, write_multirate
 from snac_exp.release.loading import load_codec, open_model
-from tests.release.conftest import HEADS, payload_of, random_codec, random_model, speech_like
+from tests.release.conftest import HEADS, checkpoint_of, random_codec, random_model, speech_like
 
 
 class Bomb:
@@ -175,7 +176,7 @@ def test_pickles_with_code_are_refused_and_not_run(tmp_path: Path) -> None:
     bare = tmp_path / "bare.pt"
     bare.write_bytes(pickle.dumps(Bomb(victim)))
     zipped = tmp_path / "zipped.pt"
-    torch.save(payload_of(random_model()) | {"format": 1, "state": Bomb(victim)}, zipped)
+    torch.save(checkpoint_of(random_model()) | {"format": 1, "state": Bomb(victim)}, zipped)
     upstream = tmp_path / "upstream"
     save_snac(random_codec().model, upstream)
     torch.save({"encoder": Bomb(victim)}, upstream / "pytorch_model.bin")
@@ -189,9 +190,9 @@ def test_pickles_with_code_are_refused_and_not_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("target", ["os.system", "subprocess.Popen", "builtins.exec", "tests.release.victim.Head"])
 def test_heads_from_elsewhere_are_not_imported(target: str, tmp_path: Path) -> None:
-    payload = payload_of(random_model())
-    payload["config"]["heads"] = {"head_24k": {"_target_": target, "args": "touch /tmp/x"}}
-    write_checkpoint(tmp_path / "model.pt", payload)
+    saved = checkpoint_of(random_model())
+    saved.config["heads"] = {"head_24k": {"_target_": target, "args": "touch /tmp/x"}}
+    write_checkpoint(tmp_path / "model.pt", saved)
     with pytest.raises(CheckpointError, match=f"wants to run {target}"):
         load_codec(tmp_path / "model.pt")
     assert "tests.release.victim" not in sys.modules
@@ -199,16 +200,16 @@ def test_heads_from_elsewhere_are_not_imported(target: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("target", ["snac_exp.codec.checkpoint.load_directory", "snac_exp.codec.nothing.Head"])
 def test_our_own_functions_are_no_heads(target: str, tmp_path: Path) -> None:
-    payload = payload_of(random_model())
-    payload["config"]["heads"] = {"head_24k": {"_target_": target}}
-    write_checkpoint(tmp_path / "model.pt", payload)
+    saved = checkpoint_of(random_model())
+    saved.config["heads"] = {"head_24k": {"_target_": target}}
+    write_checkpoint(tmp_path / "model.pt", saved)
     with pytest.raises(CheckpointError, match="describes no model that can be built"):
         load_codec(tmp_path / "model.pt")
 
 
-def broken(change: str) -> dict[str, Any]:
-    payload = payload_of(random_model())
-    model, config = payload["model"], payload["codec"]["config"]
+def broken(change: str) -> Checkpoint:
+    saved = checkpoint_of(random_model())
+    model, config = saved.model, saved.provenance["config"]
     name = next(name for name in model if name.startswith("trunk."))
     if change == "missing":
         del model[name]
@@ -229,10 +230,10 @@ def broken(change: str) -> dict[str, Any]:
     elif change == "unknown":
         config["callback"] = 1
     elif change == "no model":
-        del payload["model"]
+        saved.model.clear()
     elif change == "no heads":
-        payload["config"]["heads"] = {}
-    return payload
+        saved.config["heads"] = {}
+    return saved
 
 
 @pytest.mark.slow
@@ -250,7 +251,7 @@ def broken(change: str) -> dict[str, Any]:
         ("huge", "has shape"),
         ("word", "'encoder_dim' of the codec's config"),
         ("unknown", "'callback' of the codec's config"),
-        ("no model", "lacks the model"),
+        ("no model", "lacks weights"),
         ("no heads", "lacks the codec's config or the heads"),
     ],
 )

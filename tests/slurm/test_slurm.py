@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from snac_exp.checkpoints.store import read_checkpoint
+from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.status.overview import Line, overview
 from snac_exp.sweeps.snapshot import take_snapshot

@@ -17,7 +17,7 @@ import torch
 from submitit.core import job_environment, utils
 
 from snac_exp import cli
-from snac_exp.checkpoints.store import read_checkpoint
+from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.errors import ConfigError
 from snac_exp.status.stopping import stop
 from snac_exp.sweeps import slurm
@@ -52,7 +52,7 @@ def only_sweep(tmp_path: Path) -> Sweep:
 
 def final_model(run_dir: Path) -> dict[str, torch.Tensor]:
     entry = json.loads((run_dir / "checkpoints/latest.json").read_text())["checkpoints"][0]
-    model: dict[str, torch.Tensor] = read_checkpoint(run_dir / "checkpoints" / entry["file"])["model"]
+    model: dict[str, torch.Tensor] = read_checkpoint(run_dir / "checkpoints" / entry["file"]).model
     return model
 
 

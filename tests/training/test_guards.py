@@ -109,7 +109,7 @@ def test_warm_up_admits_everything_finite() -> None:
 
 def test_a_guard_goes_on_from_its_state() -> None:
     one = settled()
-    other = OutlierGuard(3.0, 10, 0.9, 2, OutlierState.from_dict(one.state.to_dict()))
+    other = OutlierGuard(3.0, 10, 0.9, 2, OutlierState.from_dict(one.state_dict()))
     losses = [1.0, 9.0, 9.0, 1.2, 9.0, 3.2, 2.0]
     assert [one.judge(loss) for loss in losses] == [other.judge(loss) for loss in losses]
     with pytest.raises(KeyError):
@@ -119,17 +119,17 @@ def test_a_guard_goes_on_from_its_state() -> None:
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_is_no_outlier(loss: float) -> None:
     guard = settled()
-    before = guard.state.to_dict()
+    before = guard.state_dict()
     with pytest.raises(ValueError, match="not for the outlier guard"):
         guard.judge(loss)
-    assert guard.state.to_dict() == before
+    assert guard.state_dict() == before
 
 
 def test_rollbacks_cut_the_rates_and_end() -> None:
     policy = RollbackPolicy(max_rollbacks=2, haircut=0.5)
     assert policy.rates({"all": 2e-4}) == {"all": 2e-4}
     assert "rollback 1 of 2" in policy.after_failure("step 70: loss not finite", "Snapshot: x.pt")
-    resumed = RollbackPolicy(2, 0.5, RollbackState.from_dict(policy.state.to_dict()))
+    resumed = RollbackPolicy(2, 0.5, RollbackState.from_dict(policy.state_dict()))
     assert "learning rates now 0.25 of the plan" in resumed.after_failure(
         "step 90: grad_norm not finite", "Snapshot: y.pt"
     )

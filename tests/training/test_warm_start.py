@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from snac_exp.checkpoints.store import write_checkpoint
+from snac_exp.checkpoints.file import write_checkpoint
+from snac_exp.checkpoints.format import Checkpoint
+from snac_exp.checkpoints.state import TrainState
 from snac_exp.errors import CheckpointError
 from snac_exp.training.warm_start import warm_start
 
@@ -20,7 +22,7 @@ def model_of(*names: str, width: int = 3, value: float = 0.0) -> nn.ModuleDict:
 
 
 def checkpoint(path: Path, model: nn.Module) -> Path:
-    write_checkpoint(path, {"model": model.state_dict()})
+    write_checkpoint(path, Checkpoint(dict(model.state_dict()), TrainState(), {}, {}, {}))
     return path
 
 

@@ -129,13 +129,10 @@ def _facts(opened: Opened, codec: ReleasedCodec) -> list[tuple[str, str]]:
         ("parameters", f"{sum(item.numel() for item in opened.model.parameters()) / 1e6:.2f} M"),
         ("weights of the codec before training (SHA-256)", opened.blueprint.pretrained_fingerprint or "unknown"),
     ]
-    state = (opened.checkpoint or {}).get("state")
-    if isinstance(state, dict):
-        facts.append(("optimiser steps", str(state.get("step"))))
-        facts.append(("audio trained on", f"{float(state.get('audio_seconds', 0)) / 3600:.1f} h"))
-    environment = (opened.checkpoint or {}).get("environment")
-    if isinstance(environment, dict):
-        facts.append(("trained with torch", str(environment.get("torch"))))
+    if opened.checkpoint is not None:
+        facts.append(("optimiser steps", str(opened.checkpoint.state.step)))
+        facts.append(("audio trained on", f"{opened.checkpoint.state.audio_seconds / 3600:.1f} h"))
+        facts.append(("trained with torch", str(opened.checkpoint.environment.get("torch"))))
     return facts
 
 
@@ -174,8 +171,7 @@ def _front_matter(blueprint: Blueprint, texts: CardTexts) -> str:
 
 
 def _config(opened: Opened) -> dict[str, Any]:
-    config = (opened.checkpoint or {}).get("config")
-    return config if isinstance(config, dict) else {}
+    return {} if opened.checkpoint is None else opened.checkpoint.config
 
 
 def _without_paths(value: Any) -> Any:
