@@ -55,7 +55,7 @@ class Checkpoint:
         average: averaged (EMA) weights by name, float32.
         adversary: weights of the discriminators by name.
         precision: of the float16 loss scaler; empty without one.
-        outliers, rollbacks: what the guards remember, see `snac_exp.training.guards`.
+        outliers, rollbacks: what the guards remember, see `snac_exp.training.optimization.guards`.
         extra: state dicts of whatever else a trainer saves, by name.
         objective: the validation objective that made it a best model.
         failure: metrics that were not finite and the files of their batch, in a snapshot before a rollback.

@@ -22,15 +22,15 @@ from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.sections import data_figures
 from snac_exp.tracking.speed import StepTimer, memory_figures
 from snac_exp.tracking.tracker import Tracker
-from snac_exp.training.accumulation import accumulate, shares
 from snac_exp.training.collectives import Collectives
-from snac_exp.training.groups import ParameterGroups
-from snac_exp.training.guards import OutlierGuard, RollbackPolicy
-from snac_exp.training.optimizers import Optimizers, not_finite
+from snac_exp.training.optimization.accumulation import accumulate, shares
+from snac_exp.training.optimization.groups import ParameterGroups
+from snac_exp.training.optimization.guards import OutlierGuard, RollbackPolicy
+from snac_exp.training.optimization.optimizers import Optimizers, not_finite
+from snac_exp.training.optimization.weight_average import WeightAverage
 from snac_exp.training.plan import ADVERSARY, EpochPlan, Plan
 from snac_exp.training.saving import Saver, Stateful
 from snac_exp.training.task import BatchLike, DataModule, Evaluator, Task
-from snac_exp.training.weight_average import WeightAverage
 
 
 @dataclass

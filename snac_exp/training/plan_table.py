@@ -10,7 +10,7 @@ from snac_exp.training.codec.preflight.proofs import PROOFS, left_out
 from snac_exp.training.plan import Plan
 
 if TYPE_CHECKING:  # groups need torch, a plan does not
-    from snac_exp.training.groups import NamedParameters, ParameterGroups
+    from snac_exp.training.optimization.groups import NamedParameters, ParameterGroups
 
 
 _TIGHT: dict[str, Any] = {"padding": (0, 1), "pad_edge": False, "collapse_padding": True}  # 80 columns are enough

@@ -7,7 +7,7 @@ from typing import Any
 from snac_exp.codec.checkpoint import LoadedCodec
 from snac_exp.codec.geometry import Geometry
 from snac_exp.config.schema import Experiment
-from snac_exp.training.groups import ParameterGroups
+from snac_exp.training.optimization.groups import ParameterGroups
 from snac_exp.training.task import DataModule, Evaluator, Task
 from snac_exp.training.warm_start import WarmStart, warm_start
 

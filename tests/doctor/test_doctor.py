@@ -29,8 +29,8 @@ from snac_exp.doctor.report import Report
 from snac_exp.errors import CheckpointError
 from snac_exp.system.files import read_json, write_json
 from snac_exp.tracking.run_folder import RunFolder
-from snac_exp.training.groups import group_parameters
-from snac_exp.training.weight_average import WeightAverage
+from snac_exp.training.optimization.groups import group_parameters
+from snac_exp.training.optimization.weight_average import WeightAverage
 
 BASE = "trunk.3.block.1"
 GAIN = f"{BASE}.parametrizations.weight.original0"
@@ -265,8 +265,8 @@ def test_dead_weights_without_weight_norm(trained: tuple[Path, dict[int, Checkpo
 
 @pytest.mark.slow
 def test_an_average_that_stands_still(run: Path, trained: tuple[Path, dict[int, Checkpoint]]) -> None:
-    start = trained[1][0]["ema"]
-    report = spoilt(run, trained[1][14], lambda p: p.update(ema=copy.deepcopy(start)))
+    start = trained[1][0].average
+    report = spoilt(run, trained[1][14], lambda p: p.average.update(copy.deepcopy(start)))
     assert {("ema", "trunk"), ("ema", "head_48k")} <= found(report)
     assert "still that of the start" in next(item.text for item in report.findings if item.subject == "trunk")
 

@@ -14,9 +14,9 @@ from snac_exp.config.schema import AdversaryWeights
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
 from snac_exp.losses.adversarial import feature_matching, lsgan_discriminator, lsgan_generator, scores_of
-from snac_exp.training.accumulation import accumulate, shares
 from snac_exp.training.codec.adversary import Adversary, AdversaryOutput
 from snac_exp.training.codec.adversary_checks import check_adversary
+from snac_exp.training.optimization.accumulation import accumulate, shares
 
 TOY = Settings("dac", periods=[2, 5], fft_sizes=[64, 32], period_channels=[4, 8, 8], band_channels=4)
 RATES = {"head_24k": 24_000, "head_48k": 48_000}

@@ -18,11 +18,11 @@ from snac_exp.config.schema import CodebookLoss, Loss
 from snac_exp.config.schema import Task as Settings
 from snac_exp.data.slices.batch import Batch
 from snac_exp.errors import ConfigError
-from snac_exp.training.accumulation import accumulate, shares
 from snac_exp.training.codec.adversary import Adversary
 from snac_exp.training.codec.autoencoder_task import CODEBOOK, COMMITMENT, UNEVENNESS, AutoencoderTask
 from snac_exp.training.codec.decoder_task import DecoderTask
-from snac_exp.training.groups import group_parameters
+from snac_exp.training.optimization.accumulation import accumulate, shares
+from snac_exp.training.optimization.groups import group_parameters
 from snac_exp.training.plan import ADVERSARY
 
 CONFIG: dict[str, Any] = {

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from snac_exp.errors import CheckpointError
-from snac_exp.training.weight_average import WeightAverage
+from snac_exp.training.optimization.weight_average import WeightAverage
 
 
 def test_the_average_is_the_textbook_sum_and_leaves_the_model_as_it_was() -> None:

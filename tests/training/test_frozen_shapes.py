@@ -8,7 +8,7 @@ from snac_exp.codec.checkpoint import LoadedCodec, config_of, fingerprint
 from snac_exp.codec.geometry import Geometry
 from snac_exp.codec.heads import NativeHead, UpsampleHead
 from snac_exp.codec.multirate import MultiRateSnac
-from snac_exp.training.groups import group_parameters
+from snac_exp.training.optimization.groups import group_parameters
 
 PATTERNS: dict[str, str | None] = {name: rf"^{name}\." for name in ("trunk", r"heads\.head_48k", r"heads\.head_24k")}
 

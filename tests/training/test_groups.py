@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from snac_exp.errors import ConfigError
-from snac_exp.training.groups import group_parameters
+from snac_exp.training.optimization.groups import group_parameters
 
 PATTERNS = {"trunk": r"^trunk\.", "head": r"^heads\.", "absent": None}
 

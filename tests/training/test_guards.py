@@ -13,8 +13,8 @@ from torch import Tensor
 from snac_exp.errors import ConfigError, DivergenceError
 from snac_exp.lm.frames import FrameLayout
 from snac_exp.losses.tokens import TokenObjective
-from snac_exp.training.accumulation import accumulate, shares
-from snac_exp.training.guards import OutlierGuard, OutlierState, RollbackPolicy, RollbackState
+from snac_exp.training.optimization.accumulation import accumulate, shares
+from snac_exp.training.optimization.guards import OutlierGuard, OutlierState, RollbackPolicy, RollbackState
 
 LAYOUT = FrameLayout.plain((5, 5), 50.0)
 

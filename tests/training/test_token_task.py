@@ -15,7 +15,7 @@ from snac_exp.lm.frames import FrameLayout
 from snac_exp.lm.sampling import Sampling
 from snac_exp.lm.transformer import TokenTransformer
 from snac_exp.losses.tokens import TokenObjective
-from snac_exp.training.accumulation import accumulate, shares
+from snac_exp.training.optimization.accumulation import accumulate, shares
 from snac_exp.training.rvq_lm.task import LOSS, TokenTask, validate_tokens, write_token_samples
 
 SETTINGS = LanguageModel("delay", 16, 1, 2, 0.0, 16, "learned", Depth(16, 1, 2))

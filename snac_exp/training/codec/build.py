@@ -15,7 +15,7 @@ from snac_exp.training.codec.autoencoder_task import AutoencoderTask
 from snac_exp.training.codec.data_module import CodecDataModule
 from snac_exp.training.codec.decoder_task import DecoderTask
 from snac_exp.training.codec.evaluator import CodecEvaluator
-from snac_exp.training.groups import group_parameters
+from snac_exp.training.optimization.groups import group_parameters
 from snac_exp.training.setup import TrainingSetup, loaded_from
 
 

@@ -17,7 +17,7 @@ from snac_exp.data.tokens.codecs import listening_codec
 from snac_exp.data.tokens.sources import TokenSplits
 from snac_exp.lm.transformer import TokenTransformer
 from snac_exp.losses.tokens import TokenObjective
-from snac_exp.training.groups import group_parameters
+from snac_exp.training.optimization.groups import group_parameters
 from snac_exp.training.rvq_lm.data_module import TokenDataModule
 from snac_exp.training.rvq_lm.evaluator import TokenEvaluator
 from snac_exp.training.rvq_lm.task import TokenTask

@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from snac_exp.config.schema import Experiment
-from snac_exp.training.groups import ParameterGroups
+from snac_exp.training.optimization.groups import ParameterGroups
 from snac_exp.training.plan import ADVERSARY
 from snac_exp.training.task import Task
 

@@ -1,0 +1,1 @@
+"""The step of the optimizer: parameter groups, gradients of micro-batches, averaged weights, guards."""
