@@ -33,6 +33,7 @@ def take_snapshot(folder: SweepFolder) -> Path:
         for package in PACKAGES:
             if (root / package).is_dir():
                 shutil.copytree(root / package, target / package, ignore=shutil.ignore_patterns("__pycache__"))
+    _copy_machine_code(root, target)
     conf = config_dir()
     shutil.copytree(conf, target / conf.relative_to(root), dirs_exist_ok=True)
     if not (target / "snac_exp" / "__init__.py").is_file():
@@ -46,6 +47,16 @@ def _copy(root: Path, target: Path, names: list[str]) -> None:
         if (root / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / name, target / name)
+
+
+def _copy_machine_code(root: Path, target: Path) -> None:
+    """What numba has compiled of the sources, which it knows by their times and sizes: no job compiles it again."""
+    for package in PACKAGES:
+        for path in (root / package).rglob("__pycache__/*.nb[ci]"):
+            copied = target / path.relative_to(root)
+            if copied.parent.parent.is_dir():
+                copied.parent.mkdir(exist_ok=True)
+                shutil.copy2(path, copied)
 
 
 def _is_checkout(root: Path) -> bool:

@@ -63,6 +63,17 @@ def test_a_process_of_the_snapshot_imports_it_even_from_the_checkout(checkout: P
     assert done.stdout == "2\n"
 
 
+def test_what_is_compiled_is_not_compiled_again(checkout: Path, tmp_path: Path) -> None:
+    """Numba takes its files for a source of the same time and size."""
+    source = checkout / "snac_exp" / "new.py"
+    cached = source.parent / "__pycache__" / "new.f-1.py311.nbi"
+    cached.parent.mkdir()
+    cached.write_text("machine code")
+    target = take_snapshot(SweepFolder(tmp_path / "sweep"))
+    assert (target / cached.relative_to(checkout)).read_text() == "machine code"
+    assert (target / source.relative_to(checkout)).stat().st_mtime_ns == source.stat().st_mtime_ns
+
+
 def test_an_installed_package_is_copied_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "site-packages"
     (root / "snac_exp/conf").mkdir(parents=True)
