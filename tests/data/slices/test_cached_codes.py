@@ -21,6 +21,7 @@ from snac_exp.data.slices.batch import Batch
 from snac_exp.data.slices.cached_codes import CachedCodes
 from snac_exp.data.slices.sampling import SliceSampler, SliceSpec, place
 from snac_exp.errors import DataError
+from tests.helpers.codes import assert_same_codes
 
 HEADS = {"head_24k": 24000, "head_48k": 48000}
 
@@ -160,7 +161,7 @@ def test_whole_utterances_are_what_the_codec_encodes(cache_dir: Path, codec: Loa
         assert signals["head_48k"].shape == (1, 1, 2 * dataset.num_samples[row])
         with torch.no_grad():
             again = codec.model.encode(signals["head_24k"])
-        assert all(torch.equal(one, other) for one, other in zip(codes, again, strict=True))
+        assert_same_codes(codes, again)
 
 
 def test_a_cache_of_another_codec_is_refused_and_both_are_named(
