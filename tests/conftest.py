@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.helpers.browser import Browser, opened_browser
+from tests.helpers.shared import shared_folder
 from tests.helpers.summary import pytest_runtest_call, pytest_terminal_summary  # noqa: F401 (hooks)
 
 # Several test processes share the cores; a pool of threads in each makes every operation wait for a busy core.
@@ -31,11 +32,17 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def corpus_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `audio`, `prepared` and `prepared/codes_demo`: demo speech through the users' own verbs."""
+    """A folder with `audio`, `prepared` and `prepared/codes_demo`: demo speech through the users' own verbs.
+
+    One for all test processes: not to be changed by tests.
+    """
+    return shared_folder(tmp_path_factory, "corpus, with 'odd' name", _make_corpus)
+
+
+def _make_corpus(folder: Path) -> None:
     from snac_exp import cli
     from snac_exp.data.demo.speech import write_demo_speech
 
-    folder = tmp_path_factory.mktemp("corpus, with 'odd' name")
     write_demo_speech(folder / "audio", num_minutes=1.5, seed=3, num_train_voices=3, num_validation_voices=1)
     prepared = folder / "prepared"
     assert (
@@ -51,7 +58,6 @@ def corpus_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         == 0
     )
     assert cli.run(["cache-codes", f"data={prepared}", "codec=demo"]) == 0
-    return folder
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from snac_exp.verbs.training.train import main
 def test_a_real_run_is_healthy_at_every_checkpoint(
     corpus_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*recipe(corpus_dir, tmp_path), "trainer.max_steps_per_epoch=3", "trainer.num_sample_clips=0"]) == 0
+    assert main([*recipe(corpus_dir, tmp_path), "trainer.max_steps_per_epoch=3"]) == 0
     folder = run_dir(tmp_path)
     capsys.readouterr()
     assert cli.run(["doctor", str(folder)]) == 0
@@ -45,7 +45,7 @@ def test_a_real_run_that_diverged_names_the_step_and_the_way_back(
         return loss * float("nan") if loss.requires_grad and len(calls) == 12 else loss
 
     monkeypatch.setattr(Objective, "total", poisoned)
-    assert main([*recipe(corpus_dir, tmp_path), "trainer.num_sample_clips=0"]) == 2
+    assert main([*recipe(corpus_dir, tmp_path)]) == 2
     folder = run_dir(tmp_path)
     capsys.readouterr()
     assert cli.run(["doctor", str(folder)]) == 1

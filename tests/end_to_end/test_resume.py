@@ -8,19 +8,20 @@ from typing import Any
 
 import pytest
 import torch
-from recipe import ADVERSARY, recipe, run_dir
+from recipe import ADVERSARY, CLIP, recipe, run_dir
 
 from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.tracking.metrics_file import read_metrics
-from tests.helpers.commands import Done, python_process
+from tests.helpers import commands
+from tests.helpers.commands import Done, python_process, train_process
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")
 
 
 def train(*arguments: str, accident: str | None = None) -> Done:
-    program = ["train.py"] if accident is None else [str(DRIVER), accident]
-    return python_process(*program, *arguments)
+    """In this process, or with an accident in one of its own."""
+    return commands.train(*arguments) if accident is None else python_process(str(DRIVER), accident, *arguments)
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -99,9 +100,9 @@ def test_s06_killed_and_resumed_equals_uninterrupted(
 @pytest.mark.slow
 def test_s06_an_adversary_is_resumed_with_its_optimizer(corpus_dir: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    done = train(*recipe(corpus_dir, whole), *ADVERSARY)
+    done = train(*recipe(corpus_dir, whole), *CLIP, *ADVERSARY)
     assert done.status == 0, done.err
-    assert train(*recipe(corpus_dir, killed), *ADVERSARY, accident="step=8").status == -signal.SIGKILL
+    assert train(*recipe(corpus_dir, killed), *CLIP, *ADVERSARY, accident="step=8").status == -signal.SIGKILL
     resumed = train(f"resume={run_dir(killed)}")
     assert resumed.status == 0, resumed.err
     assert set(outcome(run_dir(whole))["optimizers"]) == {"optimizer", "adversary"}
@@ -121,7 +122,7 @@ def test_sigterm_finishes_the_step_saves_and_exits_75(whole: Path, corpus_dir: P
     folder = run_dir(tmp_path)
     assert json.loads((folder / "status.json").read_text())["state"] == "preempted"
     assert "SIGTERM: saved at step 6" in stopped.out
-    assert train(f"resume={folder}").status == 0
+    train_process(f"resume={folder}").succeeded()
     assert_equal(outcome(folder), outcome(whole))
     assert logged(folder) == logged(whole)
 

@@ -16,16 +16,16 @@ from snac_exp.config.arguments import quoted
 from snac_exp.data.codes.cache import cache_codes
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.tracking.metrics_file import read_metrics
-from tests.helpers.commands import train_process
+from tests.helpers.commands import train, train_process
 
 ROOT = Path(__file__).parents[2]
-SHORT = ["trainer.max_steps_per_epoch=2", "checkpoint.every_steps=100"]
+SHORT = ["trainer.max_steps_per_epoch=2", "checkpoint.every_steps=100", "trainer.validate_every_epochs=4"]
 
 
 @pytest.fixture(scope="module")
 def first(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("first")
-    done = train_process(*recipe(corpus_dir, output), *SHORT)
+    done = train(*recipe(corpus_dir, output), *SHORT)
     assert done.status == 0, done.err
     return run_dir(output)
 
@@ -35,7 +35,7 @@ def test_a_run_begins_with_the_weights_of_another_and_says_so_tensor_by_tensor(
     first: Path, corpus_dir: Path, tmp_path: Path
 ) -> None:
     wide_only = ["heads=wideband", "loss.phases.warmup={}", f"init_from={quoted(str(first))}"]
-    done = train_process(*recipe(corpus_dir, tmp_path), *SHORT, *wide_only)
+    done = train(*recipe(corpus_dir, tmp_path), *SHORT, *wide_only)
     assert done.status == 0, done.err
     folder = run_dir(tmp_path)
     best = read_checkpoint(first / "checkpoints" / "best_model.pt").model
@@ -81,7 +81,7 @@ def test_two_ranks_give_the_losses_of_one_process(quiet: list[str], corpus_dir: 
     losses = []
     for devices in (1, 2):
         output = tmp_path / str(devices)
-        done = train_process(
+        done = (train if devices == 1 else train_process)(
             *recipe(corpus_dir, output), *quiet, *SHORT, "trainer.batch_size=3", "trainer.accumulation=1",
             "curriculum.stages.a.batch_multiplier=1.4", "curriculum.stages.c.batch_multiplier=0.7",
             f"trainer.devices={devices}",

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 from lightning_fabric import Fabric
-from recipe import recipe, run_dir
+from recipe import CLIP, recipe, run_dir
 
 from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.codec.noise import noise_off
@@ -25,7 +25,7 @@ from snac_exp.verbs.training.train import main
 @pytest.fixture(scope="module")
 def finished(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("training")
-    assert main(recipe(corpus_dir, output)) == 0
+    assert main([*recipe(corpus_dir, output), *CLIP]) == 0
     return run_dir(output)
 
 

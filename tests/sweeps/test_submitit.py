@@ -75,8 +75,8 @@ def test_preempted_and_requeued_equals_uninterrupted(
     """The first start gets SLURM's signal at step 4, by a line more in the snapshot that jobs run from."""
     loop = Path(inspect.getfile(Trainer)).relative_to(ROOT)
 
-    def take_another(sweep_dir: Path) -> Path:
-        code = take_snapshot(sweep_dir)
+    def take_another(folder: SweepFolder) -> Path:
+        code = take_snapshot(folder)
         with open(code / loop, "a") as file:
             file.write(PREEMPTED_AT_STEP_4)
         (code / "conf/train.yaml").write_text("nonsense: [")  # a queued job is deaf to edits of YAML

@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from recipe import recipe, run_dir
+from recipe import CLIP, recipe, run_dir
 
 from snac_exp.system.code_version import code_version
 from tests.helpers.commands import Done, python_process
@@ -13,7 +13,13 @@ from tests.tracking.test_wandb_mirror import assert_agree, files_of, messages, r
 
 ROOT = Path(__file__).parents[2]
 DRIVER = ROOT / "tests" / "end_to_end" / "driver.py"
-SHORT = ["trainer.max_steps_per_epoch=2", "tracker.mode=offline", "tracker.artifacts=best", "tracker.tags=[pilot]"]
+SHORT = [
+    *CLIP,
+    "trainer.max_steps_per_epoch=2",
+    "tracker.mode=offline",
+    "tracker.artifacts=best",
+    "tracker.tags=[pilot]",
+]
 
 
 def train(*arguments: str) -> Done:

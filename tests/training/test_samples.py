@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 from lightning_fabric import Fabric
-from recipe import recipe
+from recipe import CLIP, recipe
 
 from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_experiment
@@ -24,7 +24,7 @@ FABRIC = Fabric(accelerator="cpu", devices=1)
 
 
 def setup_of(corpus_dir: Path, *overrides: str) -> tuple[Experiment, TrainingSetup]:
-    experiment, _ = compose_experiment(hydra_overrides([*recipe(corpus_dir, corpus_dir), *overrides]))
+    experiment, _ = compose_experiment(hydra_overrides([*recipe(corpus_dir, corpus_dir), *CLIP, *overrides]))
     return experiment, build(experiment)
 
 
