@@ -7,11 +7,13 @@ where they run; each page begins with what the pages before it made.
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import torch
 
 from tests.docs.pages import PAGES, ROOT, blocks, commands, quoted_output, sections, text_of
 from tests.helpers.browser import free_port
+from tests.helpers.commands import Done, train, verb
 from tests.helpers.waiting import GUARD_SECONDS
 
 ON_SLURM = os.environ.get("SNAC_EXP_TEST_SLURM") == "1"
@@ -30,6 +33,7 @@ A_RUN = commands(sections(text_of("README"))[FIRST])[-1]
 PREPARED = ("training", "sweeps", "evaluation", "release", "token_models")
 WITH_RUN = ("evaluation", "release")
 QUOTING = ("training", "release")  # pages that quote what their own commands print
+NEEDS_A_PROCESS = re.compile(r"[<>|]| -m |background=|snac-exp sweep")
 SMALLER = "trainer.max_steps_per_epoch=1 trainer.summary_utterances=1 data.validation_slices=2"
 # Training is cut to a few steps, a search to two trials and eight jobs to two; everything else is typed as it stands.
 SHORTER = {
@@ -66,8 +70,11 @@ def shortened(command: str) -> str:
     return " ".join([command, *added])
 
 
-def run_in_order(place: Path, typed: list[str]) -> str:
-    """Run commands as a user would; returns what they printed."""
+def run_in_order(place: Path, typed: list[str], *, here: bool = False) -> str:
+    """Run commands as a user would; returns what they printed.
+
+    here: those that start nothing and need no shell run in this process, where they do not import everything again.
+    """
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     printed = ""
     for command in typed:
@@ -76,10 +83,19 @@ def run_in_order(place: Path, typed: list[str]) -> str:
         if line.startswith("snac-exp serve"):
             printed += served(f"exec {line.format(port=free_port())}", place, environment)
             continue
+        if here and not NEEDS_A_PROCESS.search(line):
+            with chdir(place):
+                done_here = in_this_process(shlex.split(line))
+            printed += done_here.succeeded().out + done_here.err
+            continue
         done = subprocess.run(line, shell=True, cwd=place, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         printed += done.stdout + done.stderr
     return printed
+
+
+def in_this_process(words: list[str]) -> Done:
+    return train(*words[2:]) if words[:2] == ["python", "train.py"] else verb(*words[1:])
 
 
 def served(line: str, place: Path, environment: dict[str, str]) -> str:
@@ -119,10 +135,10 @@ def test_the_commands_of_a_page_run_in_order(page: str, place: Path, corpus_dir:
     if page in PREPARED:
         (place / "prepared").symlink_to(corpus_dir / "prepared")
     if page in WITH_RUN:
-        run_in_order(place, [A_RUN])
+        run_in_order(place, [A_RUN], here=True)
     if ON_SLURM and page == "sweeps":
         typed = typed[next(number for number, item in enumerate(typed) if "hydra/launcher=slurm" in item) :]
-    printed = run_in_order(place, typed)
+    printed = run_in_order(place, typed, here=True)
     for pattern in quoted_output(text_of(page)) if page in QUOTING else ():
         assert re.search(pattern, printed), f"{pattern}\n{printed}"
     for code in blocks(text_of(page), "python") if page == "release" else ():

@@ -97,12 +97,15 @@ def test_s06_killed_and_resumed_equals_uninterrupted(
     assert logged(folder) == logged(whole)
 
 
+JUDGED = [*CLIP, *ADVERSARY, "trainer.validate_every_epochs=2"]
+
+
 @pytest.mark.slow
 def test_s06_an_adversary_is_resumed_with_its_optimizer(corpus_dir: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    done = train(*recipe(corpus_dir, whole), *CLIP, *ADVERSARY)
+    done = train(*recipe(corpus_dir, whole), *JUDGED)
     assert done.status == 0, done.err
-    assert train(*recipe(corpus_dir, killed), *CLIP, *ADVERSARY, accident="step=8").status == -signal.SIGKILL
+    assert train(*recipe(corpus_dir, killed), *JUDGED, accident="step=8").status == -signal.SIGKILL
     resumed = train(f"resume={run_dir(killed)}")
     assert resumed.status == 0, resumed.err
     assert set(outcome(run_dir(whole))["optimizers"]) == {"optimizer", "adversary"}
