@@ -359,7 +359,7 @@ def test_a_damaged_newest_checkpoint(run: Path) -> None:
     path.write_bytes(content[: len(content) // 2])
     report = examine(run)
     assert {item.check for item in problems(report.findings)} == {"file"}
-    assert "damaged and cannot be read" in report.findings[-1].text
+    assert "damaged" in report.findings[-1].text
     path.unlink()
     with pytest.raises(CheckpointError):
         examine(path)
