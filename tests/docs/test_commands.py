@@ -32,6 +32,7 @@ A_RUN = commands(sections(text_of("README"))[FIRST])[-1]
 # What a page finds in its folder, beside `speech`, train.py and a pipe's input: prepared speech, a run.
 PREPARED = ("training", "sweeps", "evaluation", "release", "token_models")
 WITH_RUN = ("evaluation", "release")
+OTHERWISE = ("README", "extending")  # tested in their own way
 QUOTING = ("training", "release")  # pages that quote what their own commands print
 NEEDS_A_PROCESS = re.compile(r"[<>|]| -m |background=|snac-exp sweep")
 SMALLER = "trainer.max_steps_per_epoch=1 trainer.summary_utterances=1 data.validation_slices=2"
@@ -128,7 +129,7 @@ def test_all_further_commands_of_the_readme_are_run_on_pages_in_the_same_order()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if page != "README" and commands(text_of(page))])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in OTHERWISE and commands(text_of(page))])
 def test_the_commands_of_a_page_run_in_order(page: str, place: Path, corpus_dir: Path) -> None:
     """Those for SLURM as processes on this machine, or on a real SLURM where `make test-slurm` runs them."""
     typed = commands(text_of(page))

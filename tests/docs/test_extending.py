@@ -17,6 +17,7 @@ TOUCHED = {  # files, tests included, that each of these takes
     "A data source": 3,
     "A loss term with a feature model": 3,
     "A metric": 2,
+    "A change of the checkpoint format": 2,
 }
 COPIED = ("snac_exp", "conf", "hydra_plugins", "dashboards", "tests")
 SMALL = (

@@ -2,7 +2,7 @@
 
 import sys
 import types
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ def write_run(folder: Path, codec: Codec, layout: FrameLayout, fingerprint: str 
     config = {"task": {"name": "rvq_lm"}, "lm": asdict(SETTINGS), "codec": asdict(codec)}
     described = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(layout).items()}
     provenance = {"name": codec.name, "fingerprint": "x", "config": described, "codec_fingerprint": fingerprint}
-    checkpoint = Checkpoint(dict(model.state_dict()), TrainState(), provenance, config, {}, **parts)
+    whole = Checkpoint(dict(model.state_dict()), TrainState(), provenance, config, {})
+    checkpoint = replace(whole, **parts)
     write_checkpoint(folder / "checkpoints" / "best_model.pt", checkpoint)
     return folder
 
@@ -144,7 +145,7 @@ def test_averaged_weights_are_preferred_and_a_checkpoint_file_works(
     assert not plain.model.training
     ema = {name: weight + 1 for name, weight in plain.model.named_parameters()}
     layout = plain.model.layout
-    other = write_run(tmp_path, codec_of(codec_dir), layout, ema={key: item.detach() for key, item in ema.items()})
+    other = write_run(tmp_path, codec_of(codec_dir), layout, average={key: item.detach() for key, item in ema.items()})
     averaged = load_token_model(other / "checkpoints" / "best_model.pt").model
     assert all(torch.equal(weight, ema[name]) for name, weight in averaged.named_parameters())
 

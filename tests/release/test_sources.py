@@ -163,7 +163,7 @@ def test_places_with_nothing_usable(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="is no path or hub id"):
             load_codec(source)  # type: ignore[arg-type]
     (tmp_path / "text.pt").write_text("root:x:0:0:root:/root:/bin/bash\n" * 20)
-    with pytest.raises(CheckpointError, match=r"text\.pt is no checkpoint that can be read"):
+    with pytest.raises(CheckpointError, match=r"text\.pt is no checkpoint of tensors and plain values: it is damaged"):
         load_codec(tmp_path / "text.pt")
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(CheckpointError, match=r"no best_model\.pt yet"):
@@ -176,7 +176,7 @@ def test_pickles_with_code_are_refused_and_not_run(tmp_path: Path) -> None:
     bare = tmp_path / "bare.pt"
     bare.write_bytes(pickle.dumps(Bomb(victim)))
     zipped = tmp_path / "zipped.pt"
-    torch.save(checkpoint_of(random_model()) | {"format": 1, "state": Bomb(victim)}, zipped)
+    torch.save(checkpoint_of(random_model()).to_payload() | {"state": Bomb(victim)}, zipped)
     upstream = tmp_path / "upstream"
     save_snac(random_codec().model, upstream)
     torch.save({"encoder": Bomb(victim)}, upstream / "pytorch_model.bin")

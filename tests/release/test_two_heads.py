@@ -15,7 +15,7 @@ from snac_exp.errors import CodecError, ConfigError
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.listening.reconstruct import players_of
 from snac_exp.release.outputs import head_of, labels_of
-from tests.release.conftest import payload_of, random_model, speech_like
+from tests.release.conftest import checkpoint_of, random_model, speech_like
 
 HEADS = {"head_24k": 24_000, "upsample": 48_000, "residual": 48_000}
 
@@ -29,7 +29,7 @@ def two(codec_of: Callable[[str, str], ReleasedCodec]) -> ReleasedCodec:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run with two")
     model = random_model("small", "candidates")
-    write_checkpoint(folder / "checkpoints" / "best_model.pt", payload_of(model, "small", "candidates"))
+    write_checkpoint(folder / "checkpoints" / "best_model.pt", checkpoint_of(model, "small", "candidates"))
     return folder
 
 

@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from snac_exp.checkpoints.file import read_checkpoint
+from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.status.overview import Line, overview
 from snac_exp.sweeps.snapshot import take_snapshot
@@ -136,7 +137,7 @@ def steps_of(run_dir: Path) -> list[int]:
     return [line["step"] for line in read_metrics(run_dir) if line["kind"] == "train"]
 
 
-def final(run_dir: Path) -> dict[str, Any]:
+def final(run_dir: Path) -> Checkpoint:
     entry = json.loads((run_dir / "checkpoints/latest.json").read_text())["checkpoints"][0]
     return read_checkpoint(run_dir / "checkpoints" / entry["file"])
 
@@ -189,7 +190,7 @@ def test_a_time_limit_requeues_and_the_end_is_bit_equal(places: list[str], tmp_p
     assert whole.returncode == 0, whole.stderr
     (uninterrupted,) = (tmp_path / "whole/tiny").iterdir()
     ours, theirs = final(run_dir), final(uninterrupted)
-    assert all(torch.equal(ours["model"][name], value) for name, value in theirs["model"].items())
+    assert all(torch.equal(ours.model[name], value) for name, value in theirs.model.items())
     assert steps_of(run_dir) == steps_of(uninterrupted) == list(range(1, 61))
     begun = {path.name.rpartition("-")[2] for path in run_dir.glob("wandb/offline-run-*")}
     assert begun == {(run_dir / "wandb_id").read_text().strip()}  # one W&B run over both starts
