@@ -135,8 +135,8 @@ class Saver:
         return str(path)
 
     def _write_best(self, head: str, objective: float, epoch: int) -> None:
-        name = f"best_model_{head.removeprefix('head_')}.pt" if head else "best_model.pt"
-        path = self.store.directory / name
+        own = self.store.directory / f"best_model_{head.removeprefix('head_')}.pt"
+        path = own if head else self.folder.best_model
         write_checkpoint(path, self.capture().for_use(objective))
         if not head:
             self.tracker.log_model(path, step=self.state.step, epoch=epoch, aliases=("best", f"epoch-{epoch}"))

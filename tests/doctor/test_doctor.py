@@ -380,7 +380,7 @@ def test_a_hostile_file_is_refused_and_runs_nothing(
     torch.save({"format": 1, "model": Hostile()}, run / "checkpoints" / "evil.pt")
     assert cli.run(["doctor", str(run / "checkpoints" / "evil.pt")]) == 1
     said = " ".join(capsys.readouterr().out.split())
-    assert "system, which could run code; nothing of it was executed" in said
+    assert "system, which could run code; nothing of it was run" in said
     assert "The last good checkpoint is" in said
     assert not (tmp_path / "executed").exists()
 

@@ -12,7 +12,6 @@ PACKAGE = Path(__file__).parents[2] / "snac_exp"
 OWNERS = {"tracking/run_folder.py", "tracking/sweep_folder.py", "system/code_version.py"}
 OF_OTHER_FOLDERS = {
     "evaluation/folder.py": {"summary.json"},  # of an evaluation
-    "training/loop.py": {"best_model.pt"},  # beside best_model_48k.pt and so on, which only training names
 }
 # As words these mean other things too: the kind of a line, a folder of a snapshot, a launcher.
 ALSO_WORDS = {"samples", "checkpoints", "wandb", "code", "jobs", "slurm"}
