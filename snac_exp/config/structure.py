@@ -12,8 +12,9 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from snac_exp.config.loss_terms import target_of_term, term_names
 from snac_exp.config.moved import current_name
+from snac_exp.config.origins import check_origin
 from snac_exp.config.schema import Component, LossTerm
-from snac_exp.config.source_code import parameters_of
+from snac_exp.config.source_code import find_definition, module_file, parameters_of
 from snac_exp.errors import ConfigError
 
 T = TypeVar("T")
@@ -106,6 +107,8 @@ def _component(value: Any, path: str) -> Component:
     if not isinstance(target, str):
         raise ConfigError(f"'{path}' needs a _target_: the import path of the class to use")
     target = current_name(target)
+    module = find_definition(target, path).module
+    check_origin(module, module_file(module), f"{path}._target_={target}")
     known = parameters_of(target, path)
     for name in options:
         if name not in known:

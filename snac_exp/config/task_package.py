@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
+from snac_exp.config.origins import check_origin
 from snac_exp.config.source_code import module_file
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
@@ -24,10 +25,12 @@ def door_of(name: str, door: Literal["build", "checks"]) -> ModuleType:
         ConfigError: there is no such task; names the nearest one.
     """
     package = name if "." in name else f"snac_exp.training.{name}"
-    if module_file(f"{package}.{door}") is None:
+    file = module_file(f"{package}.{door}")
+    if file is None:
         there = sorted(path.parent.name for path in ROOM.glob(f"*/{door}.py"))
         raise ConfigError(
             f"task.name={name} is no task: there is no module {package}.{door}{nearest(name, there)}, "
             "or give the path of a package of your own with build.py and checks.py"
         )
+    check_origin(package, file, f"task.name={name}")
     return importlib.import_module(f"{package}.{door}")

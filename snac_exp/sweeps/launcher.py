@@ -1,6 +1,5 @@
 """What our launchers share: compose every job, check it, make the sweep's folder, then hand over to a backend."""
 
-import importlib
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -11,8 +10,12 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
+from snac_exp.config.instantiate import imported
 from snac_exp.config.moved import current_name
+from snac_exp.config.origins import check_origin
+from snac_exp.config.source_code import find_definition, module_file
 from snac_exp.config.structure import structure
+from snac_exp.errors import ConfigError
 from snac_exp.sweeps.jobs import Job, JobChecker, job_table, refuse_doubles
 from snac_exp.sweeps.ledger import Row
 from snac_exp.sweeps.settings import SweepSettings
@@ -122,10 +125,14 @@ def open_backend(spec: dict[str, Any]) -> Backend:
     """A backend from its class and parameters, as sweep.json keeps them.
 
     Raises:
-        ConfigError: a parameter it does not have, or of the wrong type.
+        ConfigError: it is no backend, has no such parameter, or one of another type.
     """
-    module, _, name = current_name(str(spec["target"])).rpartition(".")
-    opened: Backend = structure(getattr(importlib.import_module(module), name), spec["parameters"], "hydra.launcher")
+    target = current_name(str(spec["target"]))
+    definition = find_definition(target, "hydra.launcher")
+    check_origin(definition.module, module_file(definition.module), f"hydra.launcher: {target}")
+    if "submit" not in definition.methods:
+        raise ConfigError(f"hydra.launcher: {target} is no backend: it has no method submit")
+    opened: Backend = structure(imported(target), spec["parameters"], "hydra.launcher")
     return opened
 
 

@@ -6,7 +6,7 @@ from itertools import chain
 from snac_exp.config.loss_terms import term_names
 from snac_exp.config.provides import provided_by
 from snac_exp.config.schema import Component, Experiment, Loss, LossTerm
-from snac_exp.config.source_code import declared_set, public_functions
+from snac_exp.config.source_code import declared_set, find_definition, lineage, parameters_of, public_functions
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
 from snac_exp.training.codec.adversary_checks import check_adversary
@@ -101,6 +101,9 @@ def _check_objective(experiment: Experiment) -> None:
 
 def _check_terms(loss: Loss) -> None:
     """Bare numbers are terms of snac_exp/losses/terms; heads weight these and the described ones."""
+    for name, item in loss.terms.items():
+        if isinstance(item, LossTerm):
+            _check_term(f"loss.terms.{name}", item.component)
     described = {name: item.weight for name, item in loss.terms.items() if isinstance(item, LossTerm)}
     bare = {name: item for name, item in loss.terms.items() if not isinstance(item, LossTerm)}
     known = [*term_names(), *described]
@@ -111,6 +114,16 @@ def _check_terms(loss: Loss) -> None:
                 raise ConfigError(f"{key}.{name} is no loss term{nearest(name, known)}")
             if weight < 0:
                 raise ConfigError(f"{key}.{name}={weight} must not be negative")
+
+
+def _check_term(key: str, term: Component) -> None:
+    """A term is a function of a SignalPair, or a class whose `forward` is one; nothing else is ever called."""
+    definition = find_definition(term.target, key)
+    takes_pair = "SignalPair" in parameters_of(term.target, key).values()
+    if not takes_pair and not any("forward" in item.methods for item in lineage(definition)):
+        raise ConfigError(
+            f"{key}: {term.target} is no loss term: give it an argument `pair: SignalPair`, or a method `forward`"
+        )
 
 
 def _not_negative(key: str, weights: Mapping[str, float | None]) -> None:
