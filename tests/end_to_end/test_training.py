@@ -25,7 +25,7 @@ from snac_exp.verbs.training.train import main
 @pytest.fixture(scope="module")
 def finished(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("training")
-    assert main([*recipe(corpus_dir, output), *CLIP]) == 0
+    assert main([*recipe(corpus_dir, output), *CLIP, "trainer.samples_every_epochs=2"]) == 0
     return run_dir(output)
 
 
@@ -106,6 +106,10 @@ def test_validation_means_do_not_depend_on_the_batch_size(finished: Path) -> Non
         with noise_off(parts.task):
             values.append(validate(parts.task, parts.splits, dataclasses.replace(experiment, trainer=trainer), fabric))
     assert values[0]["head_24k/l1"] == pytest.approx(values[1]["head_24k/l1"], rel=1e-5)
+
+
+def test_samples_come_at_the_epochs_that_the_recipe_asks_for(finished: Path) -> None:
+    assert sorted(path.name for path in (finished / "samples").iterdir()) == ["epoch000", "epoch002", "epoch004"]
 
 
 def test_samples_have_the_lengths_and_rates_they_claim(finished: Path) -> None:

@@ -57,8 +57,9 @@ class CodecEvaluator(Evaluator):
         return validate(self.task, self.splits, self.experiment, fabric)
 
     def write_samples(self, fabric: Fabric, folder: RunFolder, epoch: int) -> bool:
-        """Audio and pictures of the first fixed clips."""
-        if self.experiment.trainer.num_sample_clips == 0:
+        """Audio and pictures of the first fixed clips, every `samples_every_epochs`."""
+        settings = self.experiment.trainer
+        if settings.num_sample_clips == 0 or epoch % settings.samples_every_epochs:
             return False
         directory = folder.samples / f"epoch{epoch:03d}"
         original = None if self.experiment.codec.scratch is not None else self.codec
