@@ -131,6 +131,8 @@ def _prepare(trainer: Trainer, setup: TrainingSetup) -> None:
     attempt = int((trainer.folder.status() or {}).get("attempts", 1))
     setup.evaluator.preflight(partial(trainer.console.note, source="preflight", level="ok"), attempt)
     trainer.fabric.to_device(setup.task)
+    if trainer.average is not None:
+        trainer.average.to(trainer.fabric.device)
     if trainer.experiment.trainer.compile:
         setup.task.compile_model()
 

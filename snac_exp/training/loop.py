@@ -212,8 +212,7 @@ class Trainer:
         verdict = self.outliers.judge(loss)
         if verdict.reason:
             number = self.state.step + 1  # steps are counted when done
-            text = f"step {number}: {verdict.reason}"
-            self.console.note(text, source="guard", level="warning", step=number)
+            self.console.note(f"step {number}: {verdict.reason}", source="guard", level="warning", step=number)
         return verdict.admitted
 
     def _update(self) -> None:
@@ -261,12 +260,8 @@ class Trainer:
             values = self.evaluator.validate(self.fabric)
             codebooks = {name: value for name, value in values.items() if name.startswith("codebook/")}
             measured = {name: value for name, value in values.items() if name not in codebooks}
-            self.tracker.log(
-                {f"val/{name}": value for name, value in measured.items()} | codebooks,
-                step=self.state.step,
-                epoch=epoch,
-                kind="validation",
-            )
+            logged = {f"val/{name}": value for name, value in measured.items()} | codebooks
+            self.tracker.log(logged, step=self.state.step, epoch=epoch, kind="validation")
             self.console.validated(measured)
             self.saver.save_best(values, epoch)
             if self.evaluator.write_samples(self.fabric, self.folder, epoch):

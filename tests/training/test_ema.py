@@ -32,3 +32,10 @@ def test_it_goes_on_from_a_checkpoint_and_refuses_another_models() -> None:
     assert all(one.averaged[name] is not other.averaged[name] for name in one.averaged)
     with pytest.raises(CheckpointError, match="another model"):
         other.load_state_dict(WeightAverage(torch.nn.Linear(3, 2), 0.9).state_dict())
+
+
+def test_it_follows_the_model_to_its_device() -> None:
+    average = WeightAverage(torch.nn.Linear(2, 2), 0.9)
+    average.to(torch.device("meta"))
+    assert {weight.device.type for weight in average.averaged.values()} == {"meta"}
+    average.update(torch.nn.Linear(2, 2, device="meta"))

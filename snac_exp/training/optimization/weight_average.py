@@ -12,7 +12,7 @@ from snac_exp.errors import CheckpointError
 
 
 class WeightAverage:
-    """averaged = decay * averaged + (1 - decay) * weight after every optimiser step, in float32 on the weights' device.
+    """averaged = decay * averaged + (1 - decay) * weight after every optimiser step, in float32.
 
     Buffers are not averaged. Source: Polyak & Juditsky, Acceleration of stochastic approximation by averaging, 1992.
     """
@@ -20,6 +20,10 @@ class WeightAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._step = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         self.averaged = {name: weight.detach().float().clone() for name, weight in model.named_parameters()}
+
+    def to(self, device: torch.device) -> None:
+        """Follow the model to its device; saved and loaded weights may be on another."""
+        self.averaged = {name: weight.to(device) for name, weight in self.averaged.items()}
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
