@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snac_exp.config.seeding import generator
+from snac_exp.data.num_batches import num_batches_of
 from snac_exp.errors import DataError
 
 Int64Array = npt.NDArray[np.int64]
@@ -57,9 +58,3 @@ class EpochBatches:
     def order(self, seed: int, purpose: str, epoch: int) -> Int64Array:
         """The items (num_items,) at the positions of an epoch, shuffled by (seed, purpose, epoch)."""
         return generator(seed, purpose, epoch).permutation(self.num_items)
-
-
-def num_batches_of(num_items: int, batch_size: int, world_size: int) -> int:
-    """Batches of an epoch; a rest of fewer items than there are ranks is joined to the last batch."""
-    whole, rest = divmod(num_items, batch_size)
-    return whole if whole and rest < world_size else whole + (rest > 0)

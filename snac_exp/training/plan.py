@@ -13,7 +13,7 @@ from typing import Any
 from snac_exp.codec.geometry import Geometry, geometry_of_directory
 from snac_exp.config.schema import Codec, Experiment, Lr, Stage, Trainer
 from snac_exp.config.validate import Ranges, num_epochs
-from snac_exp.data.epoch_batches import num_batches_of
+from snac_exp.data.num_batches import num_batches_of
 from snac_exp.errors import CodecError, ConfigError
 from snac_exp.training.schedules import learning_rate
 
