@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_experiment
 from snac_exp.system.terminal import Console
+from snac_exp.training.plan import unroll
+from snac_exp.training.plan_table import epoch_table, group_table
 
 
 def main(arguments: Sequence[str]) -> int:
     """Build the parts of the run and check them."""
     experiment, _ = compose_experiment(hydra_overrides(arguments))
     from snac_exp.training.build import build
-    from snac_exp.training.plan import unroll
-    from snac_exp.training.plan_table import epoch_table, group_table
 
     console = Console()
     setup = build(experiment)

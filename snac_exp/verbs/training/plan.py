@@ -11,6 +11,8 @@ from snac_exp.config.compose import compose_experiment
 from snac_exp.config.schema import Experiment
 from snac_exp.errors import ConfigError
 from snac_exp.system.terminal import Console
+from snac_exp.training.plan import planned_geometry, unroll
+from snac_exp.training.plan_table import epoch_table, group_table, preflight_line
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -20,8 +22,6 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError(f"format={style} is not possible; there is: table, json")
     overrides = hydra_overrides([item for item in arguments if not item.startswith("format=")])
     experiment, _ = compose_experiment(overrides, complete=False)
-    from snac_exp.training.plan import planned_geometry, unroll
-    from snac_exp.training.plan_table import epoch_table, group_table, preflight_line
 
     plan = unroll(experiment, planned_geometry(experiment))
     if style == "json":
