@@ -9,6 +9,7 @@ import torch
 
 from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.errors import CheckpointError
+from snac_exp.system.checksums.torch_zip import verify_torch_zip
 from snac_exp.system.files import atomic_path, sha256_of_file
 
 _UNREADABLE = (RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError)
@@ -43,9 +44,10 @@ def read_tensors(path: Path) -> Any:
     """Content of a torch file of tensors and plain values, on the CPU; nothing in it is executed.
 
     Raises:
-        CheckpointError: it holds more than that, or it is damaged.
+        CheckpointError: it holds more than that, or it is damaged, as its checksums show.
     """
     try:
+        verify_torch_zip(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from snac_exp.codec.geometry import CONFIG_FILE, Geometry, config_of_directory
 from snac_exp.errors import CodecError
+from snac_exp.system.checksums.torch_zip import verify_torch_zip
 from snac_exp.system.files import atomic_path, write_json
 from snac_exp.system.hub import download
 
@@ -125,6 +126,7 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CodecError(f"there is no {path}; a codec directory holds {CONFIG_FILE} and {WEIGHTS_FILE}")
     try:
+        verify_torch_zip(path)
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CodecError(

@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from snac_exp.system.checksums.json_digest import signed, verified
 from snac_exp.system.locks import try_lock
 
 
@@ -117,6 +118,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def write_signed_json(path: Path, values: Mapping[str, Any]) -> None:
+    """As `write_json`, with a digest of the content under `sha256`, which `read_json` verifies and leaves out."""
+    write_json(path, signed(values))
+
+
 def read_json(path: Path) -> Any:
-    """Parse a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Parse a JSON file; where it carries a digest of its own content, that is verified and left out.
+
+    Raises:
+        ValueError: it is no JSON, or not what was written.
+    """
+    try:
+        return verified(json.loads(Path(path).read_text(encoding="utf-8")))
+    except RecursionError:
+        raise ValueError("it is nested without end") from None

@@ -1,0 +1,1 @@
+"""Checksums of what is written, verified when it is opened."""

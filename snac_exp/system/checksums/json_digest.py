@@ -1,0 +1,37 @@
+"""Objects of JSON that carry a digest of their own content."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+KEY = "sha256"
+
+
+def digest_of(values: Mapping[str, Any]) -> str:
+    """Hexadecimal SHA-256 of an object's content, its own digest left out; spaces and the order of keys do not count.
+
+    Raises:
+        ValueError: it holds NaN or infinity, which JSON has not.
+    """
+    plain = json.loads(json.dumps({key: value for key, value in values.items() if key != KEY}, allow_nan=False))
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def signed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The object with its digest under `sha256`, as its last key."""
+    return {**{key: value for key, value in values.items() if key != KEY}, KEY: digest_of(values)}
+
+
+def verified(value: Any) -> Any:
+    """What was read, its digest verified and left out; what has none (as files of earlier versions) as it is.
+
+    Raises:
+        ValueError: it is not what was written.
+    """
+    if not isinstance(value, dict) or KEY not in value:
+        return value
+    if value[KEY] != digest_of(value):
+        raise ValueError(f"it is not what was written: its {KEY} differs from its content")
+    return {key: item for key, item in value.items() if key != KEY}
