@@ -1,7 +1,7 @@
 """The processes of one run with several devices: who is rank 0, and starting the others.
 
-Under SLURM srun starts all ranks and Fabric reads SLURM's environment. Elsewhere rank 0 starts the others itself, as
-`resume=RUN_DIR`, since the command line that began the run may be a whole sweep.
+Under SLURM srun starts all ranks and Fabric reads SLURM's environment. Elsewhere, a batch script without srun included,
+rank 0 starts the others itself, as `resume=RUN_DIR`, since the command line that began the run may be a whole sweep.
 """
 
 import os
@@ -12,15 +12,49 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from snac_exp.errors import ConfigError
 from snac_exp.system.process import resume_command
 
+FIRST_SPECIAL_STEP = 0xFFFFFFF0  # from here on SLURM's step ids are no steps of srun: batch script, interactive shell
 NOTICE_SECONDS = 15.0
 LEAVE_SECONDS = 60.0  # for the other ranks once rank 0 is done
 
 
 def started_by_slurm() -> bool:
-    """Whether srun started this process as one of several tasks."""
-    return int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
+    """Whether srun started this process as one of several tasks.
+
+    A batch script has the variables of its job, SLURM_NTASKS among them, but is one process: its SLURM_PROCID is 0 or
+    not set, and it has no SLURM_STEP_ID or that of the batch step.
+    """
+    task = int(os.environ.get("SLURM_PROCID") or -1)
+    step = int(os.environ.get("SLURM_STEP_ID") or FIRST_SPECIAL_STEP)
+    return _num_tasks() > 1 and (task > 0 or (task == 0 and step < FIRST_SPECIAL_STEP))
+
+
+def check_started(devices: int) -> None:
+    """What SLURM started is what the recipe wants.
+
+    Raises:
+        ConfigError: ranks on several machines without srun, or another number of tasks than ranks.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ or devices == 1 == num_nodes():
+        return
+    machines = int(os.environ.get("SLURM_JOB_NUM_NODES") or 1)
+    if started_by_slurm():
+        if _num_tasks() != devices * num_nodes():
+            raise ConfigError(
+                f"srun started {_num_tasks()} tasks on {num_nodes()} machines, and trainer.devices={devices} are "
+                f"{devices * num_nodes()} ranks: use srun --ntasks-per-node={devices}, or set trainer.devices"
+            )
+    elif "SLURM_JOB_ID" in os.environ and machines > 1:
+        raise ConfigError(
+            f"this job has {machines} machines, and the run was started on one of them: start it with srun "
+            f"--ntasks-per-node={devices} before the command, or ask SLURM for one machine"
+        )
+
+
+def _num_tasks() -> int:
+    return int(os.environ.get("SLURM_NTASKS") or 1)
 
 
 def global_rank(devices: int) -> int:
@@ -31,8 +65,9 @@ def global_rank(devices: int) -> int:
 
 
 def num_nodes() -> int:
-    """Machines that SLURM gave to this run; one without SLURM."""
-    return int(os.environ.get("SLURM_JOB_NUM_NODES", "1")) if started_by_slurm() else 1
+    """Machines that SLURM gave to this run; one without srun."""
+    nodes = os.environ.get("SLURM_STEP_NUM_NODES") or os.environ.get("SLURM_JOB_NUM_NODES") or 1
+    return int(nodes) if started_by_slurm() else 1
 
 
 @contextmanager

@@ -1,14 +1,12 @@
 """One run from its first to its last line: build, preflight, train, evaluate, and record how it ended."""
 
 import traceback
-import warnings
 from collections.abc import Mapping
 from functools import partial
 from io import StringIO
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from rich.console import Console as RichConsole
 
 from snac_exp.checkpoints.format import Checkpoint
@@ -17,6 +15,7 @@ from snac_exp.config.schema import Experiment
 from snac_exp.config.schema import Trainer as TrainerSettings
 from snac_exp.report.run.page import write_report
 from snac_exp.runs import ranks
+from snac_exp.runs.rendezvous import launched_fabric
 from snac_exp.system.code_version import code_version
 from snac_exp.system.environment import environment
 from snac_exp.system.files import write_json
@@ -45,6 +44,7 @@ def resume(experiment: Experiment, folder: RunFolder) -> int:
 
 def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
     devices = experiment.trainer.devices
+    ranks.check_started(devices)
     if ranks.global_rank(devices) > 0:
         folder = SilentRunFolder(folder.path)
     with StopRequest() as stop, folder.locked():
@@ -67,7 +67,7 @@ def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
 def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resuming: bool) -> bool:
     """Build everything and fit; whether the run came to its end."""
     _set_numerics(experiment.trainer)
-    fabric = _launched_fabric(experiment.trainer)
+    fabric = launched_fabric(experiment.trainer)
     with fabric.rank_zero_first():  # data that is made on first use is made once
         setup = build(experiment)
     plan = unroll(experiment, setup.geometry, fabric.world_size)
@@ -153,20 +153,6 @@ def _report(folder: RunFolder) -> None:
         print(f"report:     {write_report(folder.path)}", flush=True)
     except Exception as error:
         print(f"no report ({error}); try again with: snac-exp report {folder.path}", flush=True)
-
-
-def _launched_fabric(settings: TrainerSettings) -> Fabric:
-    """Fabric for the recipe's devices, joined by its other ranks where there are any."""
-    warnings.filterwarnings("ignore", message="The `srun` command is available")  # a machine with SLURM, a run without
-    fabric = Fabric(
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        num_nodes=ranks.num_nodes(),
-        precision=settings.precision,
-    )
-    if fabric.world_size > 1:
-        fabric.launch()
-    return fabric
 
 
 def _tracker(

@@ -1,15 +1,23 @@
 """Two ranks train one run: rank 0 writes, rank 1 does not."""
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from snac_exp.errors import ConfigError
 from snac_exp.runs import ranks
 from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.run_folder import RunFolder, SilentRunFolder
 from snac_exp.tracking.silent import SilentConsole, SilentTracker
 from tests.helpers.commands import python_process, train_process
+from tests.helpers.waiting import GUARD_SECONDS, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -67,6 +75,7 @@ def test_stand_ins_write_nothing(tmp_path: Path) -> None:
         ({}, 1, 0),
         ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1"}, 2, 1),
         ({"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}, 1, 0),
+        ({"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_JOB_NUM_NODES": "2"}, 1, 0),  # a batch script
         ({"SLURM_NTASKS": "4", "SLURM_PROCID": "3"}, 1, 0),  # a surrounding job of another kind
         ({"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_JOB_NUM_NODES": "2"}, 1, 1),
         ({"TORCHELASTIC_RUN_ID": "x", "RANK": "3"}, 4, 3),
@@ -78,3 +87,105 @@ def test_global_rank(environment: dict[str, str], devices: int, rank: int, monke
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert ranks.global_rank(devices) == rank
+
+
+JOB = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "2", "SLURM_JOB_NUM_NODES": "1", "SLURM_NODELIST": "127.0.0.1"}
+BATCH_STEP = str(0xFFFFFFFB)
+FIRST_TASK = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [{}, {"SLURM_PROCID": "0", "SLURM_STEP_ID": BATCH_STEP}])
+def test_a_batch_script_without_srun_starts_its_ranks_itself(
+    batch: dict[str, str], tiny: list[str], tmp_path: Path
+) -> None:
+    train_process(*tiny, "trainer.devices=2", environment=JOB | batch).succeeded()
+    (run_dir,) = (tmp_path / "outputs/tiny").iterdir()
+    assert json.loads((run_dir / "environment.json").read_text())["world_size"] == 2
+    assert (RunFolder(run_dir).status() or {})["state"] == "finished"
+
+
+@pytest.mark.slow
+def test_one_device_in_a_job_of_several_tasks_is_a_run_of_its_own(tiny: list[str], tmp_path: Path) -> None:
+    train_process(*tiny, environment=JOB | FIRST_TASK | {"SLURM_NTASKS": "4"}).succeeded()
+    (run_dir,) = (tmp_path / "outputs/tiny").iterdir()
+    assert json.loads((run_dir / "environment.json").read_text())["world_size"] == 1
+
+
+@pytest.mark.slow
+def test_ranks_that_do_not_come_are_named(tiny: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom snac_exp.runs import rendezvous\nrendezvous.JOIN_SECONDS = 0.5\n"
+        "from snac_exp.verbs.training.train import main\nsys.exit(main(sys.argv[1:]))"
+    )
+    started = JOB | FIRST_TASK | {"SLURM_NTASKS": "3", "MASTER_PORT": str(ranks._free_port())}
+    done = python_process("-c", code, *tiny, "trainer.devices=3", environment=started)
+    assert done.status == 2, done.err
+    assert done.err.splitlines()[-1].startswith(
+        "RanksMissingError: rank 0 waited 0 s, and of 3 ranks 1, 2 did not come"
+    )
+    (run_dir,) = (tmp_path / "outputs/tiny").iterdir()
+    status = RunFolder(run_dir).status() or {}
+    assert status["state"] == "failed"
+    assert "ranks 1, 2 did not come" in status["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rank", "number"), [(0, signal.SIGTERM), (1, signal.SIGINT)])
+def test_a_signal_ends_a_process_that_waits_for_the_other_ranks(
+    rank: int, number: int, tiny: list[str], tmp_path: Path
+) -> None:
+    """Rank 0 waits for rank 1 to come, rank 1 for rank 0 to listen."""
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        number_of_port = port.getsockname()[1]
+        if rank == 0:
+            port.close()
+        started = JOB | FIRST_TASK | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)}
+        waiting = tmp_path / "waiting"
+        code = (
+            "import sys, time\nfrom pathlib import Path\nfrom snac_exp.runs import rendezvous\n"
+            "class Clock:\n    monotonic = time.monotonic\n    def sleep(self, seconds):\n"
+            f"        Path({str(waiting)!r}).touch(); time.sleep(seconds)\n"
+            "rendezvous.time = Clock()\n"
+            "from snac_exp.verbs.training.train import main\nsys.exit(main(sys.argv[1:]))"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *tiny, "trainer.devices=2"], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+            env=os.environ | started | {"MASTER_PORT": str(number_of_port), "MASTER_ADDR": "127.0.0.1"},
+        )  # fmt: skip
+        until(waiting.exists, "it waits", process)
+        process.send_signal(number)
+        out, _ = process.communicate(timeout=GUARD_SECONDS)
+    assert process.returncode == 75
+    assert f"{signal.Signals(number).name}: left at once" in out
+    if rank == 0:
+        (run_dir,) = (tmp_path / "outputs/tiny").iterdir()
+        assert (RunFolder(run_dir).status() or {})["state"] == "preempted"
+
+
+@pytest.mark.parametrize(
+    ("environment", "devices", "message"),
+    [
+        (JOB | {"SLURM_JOB_NUM_NODES": "2"}, 2, "start it with srun --ntasks-per-node=2"),
+        (JOB | {"SLURM_JOB_NUM_NODES": "2"}, 1, None),  # one device needs one machine
+        (
+            JOB | FIRST_TASK | {"SLURM_NTASKS": "4"},
+            2,
+            "srun started 4 tasks on 1 machines, and trainer.devices=2 are 2",
+        ),
+        (JOB | FIRST_TASK | {"SLURM_NTASKS": "4", "SLURM_JOB_NUM_NODES": "2"}, 2, None),
+        (JOB | FIRST_TASK | {"SLURM_NTASKS": "2", "SLURM_JOB_NUM_NODES": "2", "SLURM_STEP_NUM_NODES": "1"}, 2, None),
+        (JOB | {"SLURM_PROCID": "0", "SLURM_STEP_ID": BATCH_STEP}, 2, None),
+        ({}, 2, None),
+    ],
+)
+def test_what_slurm_started_is_what_the_recipe_wants(
+    environment: dict[str, str], devices: int, message: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=message) if message else nullcontext():
+        ranks.check_started(devices)
