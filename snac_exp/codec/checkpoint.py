@@ -122,7 +122,7 @@ def _build(config: dict[str, Any], path: Path, device: str) -> tuple[SNAC, Geome
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, none larger than the file: a view can repeat one stored number for ever."""
+    """Tensors by name, of any shape, none larger than the file: a view can repeat one stored number for ever."""
     if not path.is_file():
         raise CodecError(f"there is no {path}; a codec directory holds {CONFIG_FILE} and {WEIGHTS_FILE}")
     try:

@@ -14,7 +14,7 @@ from snac_exp.errors import CodecError
 
 
 def effective_weights(module: nn.Module) -> dict[str, Tensor]:
-    """Copies of alpha, weight and bias of every Snake and convolution inside, by dotted name."""
+    """Copies of alpha, weight and bias, in their own shapes, of every Snake and convolution inside, by dotted name."""
     weights: dict[str, Tensor] = {}
     for name, child in module.named_modules():
         if isinstance(child, Snake1d):

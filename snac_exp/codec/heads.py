@@ -43,7 +43,7 @@ class Head(nn.Module, ABC):
         """Start as the function `name` of `snac_exp.codec.init` says; draws come from torch's generator.
 
         Returns:
-            The effective weights that were set, by dotted name; preflight proves that they hold.
+            The effective weights that were set, by dotted name, in the layers' shapes; preflight proves that they hold.
 
         Raises:
             ConfigError: the head has other `inits`.

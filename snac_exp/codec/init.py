@@ -18,17 +18,17 @@ _NEW_KERNEL = 4  # taps of a transposed convolution of stride 2
 
 
 def average(head: nn.Module, decoder: Decoder) -> dict[str, Tensor]:
-    """The last block, its input channels averaged in pairs; last Snake and convolution as they are."""
+    """The last block, input channels averaged in pairs; last Snake and convolution as they are; the head's shapes."""
     return _transferred(head, decoder, _average_pairs)
 
 
 def first(head: nn.Module, decoder: Decoder) -> dict[str, Tensor]:
-    """The last block's first half of input channels; last Snake and convolution as they are."""
+    """The last block's first half of input channels; last Snake and convolution as they are; the head's shapes."""
     return _transferred(head, decoder, _first_half)
 
 
 def random(head: nn.Module, decoder: Decoder) -> dict[str, Tensor]:
-    """Xavier-uniform weights from torch's generator, biases zero, Snake alphas one."""
+    """Xavier-uniform weights from torch's generator, biases zero, Snake alphas one; the head's shapes."""
     weights = effective_weights(head)
     for name, value in weights.items():
         if name.endswith(".weight"):
@@ -39,7 +39,10 @@ def random(head: nn.Module, decoder: Decoder) -> dict[str, Tensor]:
 
 
 def residual(head: nn.Module, decoder: Decoder) -> dict[str, Tensor]:
-    """Block and Snake as under `average`, the last convolution zero: what the head adds to another signal is zero."""
+    """Block and Snake as under `average`, the last convolution zero: what the head adds to another signal is zero.
+
+    Tensors by dotted name, in the head's shapes.
+    """
     weights = _transferred(head, decoder, _average_pairs)
     return weights | {name: torch.zeros_like(weights[name]) for name in ("conv.weight", "conv.bias")}
 
@@ -68,11 +71,13 @@ def _has_noise(layers: nn.Module) -> bool:
 
 
 def _average_pairs(tensor: Tensor, dim: int) -> Tensor:
+    """Means of neighbouring channels: (2 C, D, K) -> (C, D, K) for dim 0, (1, 2 C, 1) -> (1, C, 1) for dim 1."""
     index = torch.arange(0, tensor.shape[dim], 2, device=tensor.device)
     return (tensor.index_select(dim, index) + tensor.index_select(dim, index + 1)) / 2
 
 
 def _first_half(tensor: Tensor, dim: int) -> Tensor:
+    """The first half of the channels; shapes as `_average_pairs`."""
     return tensor.narrow(dim, 0, tensor.shape[dim] // 2)
 
 

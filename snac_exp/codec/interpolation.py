@@ -30,7 +30,7 @@ def interpolate2x(waveform: Tensor) -> Tensor:
 @lru_cache(maxsize=1)
 @torch.inference_mode(False)  # made during validation, it must serve a graph later
 def _half_sample_taps() -> Tensor:
-    """Impulse response of a delay by half a sample, 2 * HALF_LENGTH taps, DC gain 1."""
+    """Impulse response (2 * HALF_LENGTH,) of a delay by half a sample, DC gain 1."""
     distance = np.arange(-HALF_LENGTH, HALF_LENGTH) + 0.5
     window = np.i0(_KAISER_BETA * np.sqrt(1 - (distance / HALF_LENGTH) ** 2))
     taps = window * np.sinc(distance)

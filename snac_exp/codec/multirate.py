@@ -108,6 +108,7 @@ class MultiRateSnac(nn.Module):
             self.head(name).seed_noise(derive_seed(seed, f"noise/{name}"))
 
     def _native(self, features: Tensor, names: Sequence[str]) -> Tensor | None:
+        """features (B, C, T) -> native waveform (B, 1, T) if a head of `names` needs it; a graph only if it is one."""
         asked = self.native_name in names
         if self.native_name is None or not (asked or any(self.head(name).needs_native for name in names)):
             return None

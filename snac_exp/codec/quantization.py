@@ -161,7 +161,7 @@ def _quantize_level(level: Any, residual: Tensor) -> _Step:
 def _draw_num_codebooks(
     num_items: int, num_codebooks: int, dropout: float, generator: torch.Generator | None
 ) -> Tensor:
-    """How many codebooks make each item's latent, item after item, so that micro-batches draw what a batch would."""
+    """How many codebooks make each item's latent, (B,); item by item, so that micro-batches draw what a batch would."""
     every = torch.full((num_items,), num_codebooks)
     if dropout == 0:
         return every

@@ -115,7 +115,9 @@ def _draw_after_snake(layer: nn.Module, gain: float) -> None:
 
 
 def _draw(layer: nn.Module, gain: float) -> Tensor:
-    """Random weights that turn independent inputs of variance 1 into outputs of variance `gain`^2; the bias is zero."""
+    """Random weights (in the layer's shape) that turn independent inputs of variance 1 into outputs of variance
+    `gain`^2; the bias is zero.
+    """
     assert isinstance(layer, nn.Conv1d | nn.ConvTranspose1d)
     taps = layer.kernel_size[0]
     # Every output of a transposed convolution meets one tap in `stride`.

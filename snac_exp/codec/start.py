@@ -47,13 +47,14 @@ def start_promise(model: MultiRateSnac, codec: LoadedCodec, init_name: str, seed
 
 
 def _initialised(head: Head, name: str, codec: LoadedCodec, init_name: str, seed: int) -> dict[str, Tensor]:
-    """Start one head; gives the effective weights that it was told to have."""
+    """Start one head; gives the effective weights that it was told to have, by dotted name, in the layers' shapes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, f"init/{name}"))
         return head.initialise(codec.model.decoder, init_name)
 
 
 def _weights_are_promised(model: MultiRateSnac, promised: dict[str, Tensor], name: str, init_name: str) -> str:
+    """The line that a head has the effective weights (tensors by dotted name, of any shape) that it was promised."""
     actual = effective_weights(model.head(name))
     for key, value in promised.items():
         difference = (actual[key].cpu() - value.cpu()).abs().max().item()
@@ -79,6 +80,7 @@ def _outputs_are_promised(model: MultiRateSnac, reference: SNAC) -> list[str]:
 
 
 def _random_codes(model: MultiRateSnac) -> list[Tensor]:
+    """Codes[i] (2, T_i), the same at every call."""
     geometry = model.geometry
     generator = torch.Generator().manual_seed(0)
     num_coarse = _NUM_STEPS * geometry.coarse_step

@@ -14,7 +14,7 @@ from snac_exp.system.progress import Advance, progress_display
 
 Result = TypeVar("Result")
 
-_reports: Any = None
+_reports: Any = None  # in a process of the pool: where it reports its progress to
 
 
 def run_on_devices(function: Callable[[int, str], Result], devices: list[str], total: int, name: str) -> list[Result]:
@@ -25,6 +25,7 @@ def run_on_devices(function: Callable[[int, str], Result], devices: list[str], t
     """
     # Fresh processes: a CUDA context, and a lock that another thread holds, do not survive a fork.
     context = multiprocessing.get_context("spawn")
+    # A plain pipe: Queue sends from a thread of its own, and loses what that still holds when a process is killed.
     reports = context.SimpleQueue()
     with progress_display(name, total) as advance:
         thread = threading.Thread(target=_show, args=(reports, advance), daemon=True)
@@ -39,6 +40,7 @@ def run_on_devices(function: Callable[[int, str], Result], devices: list[str], t
                 "is kept (fewer devices or a smaller max_batch_seconds need less)"
             ) from error
         finally:
+            # Ends the thread, so that the display shows every report before it closes.
             reports.put(None)
             thread.join()
 
@@ -50,6 +52,7 @@ def device_names(device: str, num_devices: int) -> list[str]:
     """
     if num_devices < 1:
         raise DataError(f"devices={num_devices} must be at least 1")
+    # A single device may be named with its number, cuda:1; several are numbered here.
     if num_devices == 1:
         return [device]
     kind, _, number = device.partition(":")

@@ -51,10 +51,12 @@ class EpochBatches:
         last = num_batches_of(self.num_items, self.batch_size, self.world_size) - 1
         for batch in range(self.start_batch, last + 1):
             first = batch * self.batch_size
+            # The last batch takes all that is left, a rest that was joined to it included.
             num = (self.num_items if batch == last else first + self.batch_size) - first
             # Cut by proportion: parts of a batch that does not divide evenly differ by one item at most.
             yield slice(first + num * self.rank // self.world_size, first + num * (self.rank + 1) // self.world_size)
 
     def order(self, seed: int, purpose: str, epoch: int) -> Int64Array:
         """The items (num_items,) at the positions of an epoch, shuffled by (seed, purpose, epoch)."""
+        # The same on every rank: each takes its own positions of one permutation, so none is lost or taken twice.
         return generator(seed, purpose, epoch).permutation(self.num_items)

@@ -35,6 +35,7 @@ def make_loader(
         collate_fn=collate,
         num_workers=num_workers,
         pin_memory=pin_memory,
+        # DataLoader refuses a prefetch factor where there are no workers.
         prefetch_factor=prefetch if num_workers else None,
         worker_init_fn=leave_signals_to_the_parent if num_workers else None,
         generator=torch.Generator(),
@@ -50,6 +51,7 @@ class QuietStart(DataLoader[Any]):
     def __iter__(self) -> Any:
         if self.num_workers == 0:
             return read_ahead(super().__iter__())
+        # Child processes inherit the mask: a SIGTERM that comes before their handler waits instead of ending them.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             return super().__iter__()
@@ -64,6 +66,7 @@ def read_ahead(items: Iterator[ItemT]) -> Iterator[ItemT]:
     """
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(1, "read-ahead", initializer=torch.set_num_threads, initargs=(threads,)) as reader:
+        # None at the end: a StopIteration would become a RuntimeError inside this generator.
         coming = reader.submit(next, items, None)
         while (item := coming.result()) is not None:
             coming = reader.submit(next, items, None)
@@ -81,6 +84,7 @@ def leave_signals_to_the_parent(_worker: int) -> None:
     if not hasattr(signal, "sigwaitinfo"):  # it tells the sender; macOS has none
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     else:
+        # Blocked in every thread, so that only sigwaitinfo takes it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_obey, args=(os.getppid(),), daemon=True).start()
 
@@ -88,4 +92,5 @@ def leave_signals_to_the_parent(_worker: int) -> None:
 def _obey(parent: int) -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
+    # sys.exit would end this thread alone.
     os._exit(0)

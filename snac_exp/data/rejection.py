@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from snac_exp.system.files import atomic_path
 
+# Stated, not inferred from rows: an empty list of rejections has columns too.
 REJECTED_SCHEMA = pa.schema([("path", pa.string()), ("kind", pa.string()), ("reason", pa.string())])
 
 

@@ -57,6 +57,7 @@ class FolderRows(Generic[Row]):
         """The row's file, which need not be there if no other endings are tried; DataError for a path that leaves the
         folder."""
         wanted = safe_join(self.folder, self.path_of(row))
+        # The path's own suffix first; without other endings no look at the disk, since opening says what is missing.
         for candidate in (wanted, *(wanted.with_suffix(ending) for ending in self.endings)):
             if not self.endings or candidate.exists():
                 return candidate
@@ -70,6 +71,7 @@ class FolderRows(Generic[Row]):
         file, headers = self.file(row), list[AudioInfo]()
 
         def seen(info: AudioInfo) -> None:
+            # The header comes out through the check: asking for it beforehand would open every file twice.
             headers.append(info)
             if self.check is not None:
                 self.check(row, file, info)

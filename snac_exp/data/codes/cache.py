@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from snac_exp.codec.checkpoint import LoadedCodec
 
 CACHE_REJECTED_NAME = "cache_rejected.parquet"
-MAX_BATCH_SECONDS = {"cpu": 8.0}
+MAX_BATCH_SECONDS = {"cpu": 8.0}  # of audio in a batch, by type of device; others take 120
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,9 @@ def cache_codes(
     started, output_dir = time.monotonic(), Path(output_dir)
     geometry, identity = codec.geometry, cache_identity(manifest, codec)
     shards = _plan_shards(manifest, geometry, rows_per_shard)
+    # Before anything is written: one folder never holds shards of two codecs or manifests.
     refuse_foreign(output_dir, identity, len(shards))
+    # Interleaved, since shards are ordered by length: every process gets short and long utterances.
     mine = {i: rows for i, rows in enumerate(shards) if i % shard_count == shard_index}
     todo = {i: rows for i, rows in mine.items() if not _finished(output_dir, i, shards, retry_rejected)}
     max_seconds = max_batch_seconds or MAX_BATCH_SECONDS.get(torch.device(device).type, 120.0)
@@ -101,9 +103,11 @@ def cache_codes(
     rejected: list[Rejection] = []
     with exact_float32(), display("cache-codes", sum(map(len, todo.values()))) as advance:
         done = encode_all(work, manifest, codec, torch.device(device), num_readers, advance)
+        # Batches come in the order of `work`: those of a shard are neighbours, one shard is in memory at a time.
         for i, results in itertools.groupby(done, key=lambda result: result[0].shard):
             found, made_on = dict(_by_path(results)), provenance(device)
             rejected += write_shard(output_dir, i, len(shards), identity, found, todo[i], made_on)
+    # Of all shards, since other processes may have finished some meanwhile.
     write_rejected(output_dir)
     cached = _without([row for rows in todo.values() for row in rows], rejected)
     return CacheSummary(
@@ -147,6 +151,7 @@ def verify_cache(manifest: Manifest, cache_dir: Path | str) -> dict[str, int]:
     rejected = [row.path for shard in shards for row in read_metadata(shard).rejected]
     expected = {row.path for row in manifest.rows}
     wrong = expected.symmetric_difference(cached + rejected)
+    # Sets hide a path that comes twice, numbers do not.
     if wrong or len(cached) + len(rejected) != len(expected):
         name = min(wrong, default="a path that comes twice")
         raise DataError(f"{cache_dir}: does not account for {name}; delete the folder and run cache-codes again")
@@ -173,6 +178,7 @@ def cache_identity(manifest: Manifest, codec: "LoadedCodec") -> CacheIdentity:
 
 def _plan_shards(manifest: Manifest, geometry: Geometry, rows_per_shard: int) -> list[list[ManifestRow]]:
     """All rows in shards, ordered by length so that a shard offers full batches of equal length."""
+    # The path decides between equal lengths: every process and every restart must plan the same shards.
     rows = sorted(manifest.rows, key=lambda row: (num_coarse_of(row, geometry), row.path))
     return [rows[first : first + rows_per_shard] for first in range(0, len(rows), rows_per_shard)]
 
@@ -180,6 +186,7 @@ def _plan_shards(manifest: Manifest, geometry: Geometry, rows_per_shard: int) ->
 def _batches(shard: int, rows: list[ManifestRow], geometry: Geometry, max_seconds: float) -> Iterator[Work]:
     for num_coarse, equal in itertools.groupby(rows, key=lambda row: num_coarse_of(row, geometry)):
         seconds = num_coarse * geometry.coarse_hop / geometry.sampling_rate
+        # A file longer than the limit is a batch of its own.
         per_batch = max(int(max_seconds / seconds), 1)
         found = list(equal)
         for first in range(0, len(found), per_batch):
@@ -195,6 +202,7 @@ def refuse_foreign(output_dir: Path, identity: CacheIdentity, count: int) -> Non
             raise DataError(
                 f"{path}: belongs to another cache: {differences(other, identity)}; choose another output folder"
             )
+        # With another number of shards the same number names other rows.
         if name is None or int(name[2]) != count:
             raise DataError(
                 f"{path}: this cache has {count} shards; keep rows_per_shard as it was, or choose another folder"
@@ -206,6 +214,7 @@ def _finished(output_dir: Path, index: int, shards: list[list[ManifestRow]], ret
     if not path.exists():
         return False
     metadata = read_metadata(path)
+    # From the footer: no codes are read.
     num_rows = pq.read_metadata(path).num_rows + len(metadata.rejected)
     if num_rows != len(shards[index]):
         raise DataError(f"{path}: accounts for {num_rows} of {len(shards[index])} rows; delete it and run again")
@@ -227,6 +236,7 @@ def write_shard(
     made_on: tuple[str, ...],
 ) -> list[Rejection]:
     """Write one shard atomically: codes, or the rejection, of each row by its path. Returns the rejections."""
+    # They travel inside the shard, so that one rename accounts for all of its rows.
     rejected = tuple(result for result in results.values() if isinstance(result, Rejection))
     metadata = ShardMetadata(identity, len(rows), rejected, made_on)
     cached = [(row, codes) for row in rows if not isinstance(codes := results[row.path], Rejection)]

@@ -42,6 +42,7 @@ def encode(job: CacheJob) -> CacheSummary:
         raise ConfigError(f"shard.index={job.shard_index} must lie between 0 and {job.shard_count - 1}")
     if len(devices) == 1:
         return encode_on(job, 0, devices[0])
+    # For the progress display alone, where about right will do.
     num_rows = len(Manifest.read(job.prepared).rows) // job.shard_count
     return joined(run_on_devices(partial(encode_on, job), devices, num_rows, "cache-codes"))
 
@@ -53,6 +54,7 @@ def encode_on(job: CacheJob, number: int, device: str) -> CacheSummary:
         open_codec(job.codec),
         job.output,
         rows_per_shard=job.rows_per_shard,
+        # Devices are numbered through all jobs, so no two of them make the same shard.
         shard_index=job.shard_index * job.num_devices + number,
         shard_count=job.shard_count * job.num_devices,
         device=device,
@@ -66,5 +68,6 @@ def encode_on(job: CacheJob, number: int, device: str) -> CacheSummary:
 def verified(prepared: Path, output: Path) -> str:
     """Check that every manifest row is cached or rejected, and make the mapped copy that training reads."""
     counts = verify_cache(Manifest.read(prepared), output)
+    # Opening makes the mapped copy now, so that no training run has to wait for it.
     CodeTable.open(output)
     return f"complete: {counts['cached']} rows cached, {counts['rejected']} rejected, every manifest row accounted for"

@@ -27,7 +27,7 @@ from snac_exp.system.progress import Advance
 if TYPE_CHECKING:
     from snac_exp.codec.checkpoint import LoadedCodec
 
-BATCHES_READ_AHEAD = 2
+BATCHES_READ_AHEAD = 2  # bounds the decoded audio in memory
 
 Codes = list[npt.NDArray[np.uint16]]
 
@@ -85,6 +85,7 @@ def _read(manifest: Manifest, row: ManifestRow, geometry: Geometry) -> Float32Ar
     except DataError as error:
         return Rejection(row.path, "unreadable", str(error))
     info = audio.info
+    # Length and rate are what a look at the header can tell of another recording under the same name.
     if (info.rate, info.num_samples) != (row.rate, row.num_samples):
         now, then = f"{info.num_samples} samples at {info.rate} Hz", f"{row.num_samples} at {row.rate} Hz"
         return Rejection(row.path, "changed", f"the file has {now}, the manifest says {then}; prepare the folder again")
@@ -92,15 +93,17 @@ def _read(manifest: Manifest, row: ManifestRow, geometry: Geometry) -> Float32Ar
 
 
 def _encode(model: Any, audio: list[Float32Array], padded_samples: int) -> list[Codes]:
-    """Codes of each signal, all zero-padded to the length they share."""
+    """Codes[i] (T_i,) uint16 of each signal (num,), all zero-padded to the length they share."""
     if not audio:
         return []
     padded = np.zeros((len(audio), 1, padded_samples), dtype=np.float32)
     for i, samples in enumerate(audio):
         padded[i, 0, : len(samples)] = samples
     device = next(model.parameters()).device
+    # Lower precision picks other entries where two are about equally near.
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         codes = model.encode(torch.from_numpy(padded).to(device))
+    # They fit: `cache_identity` refuses codebooks of more than 2^16 entries.
     arrays = [tokens.cpu().numpy().astype(np.uint16) for tokens in codes]
     return [[tokens[i] for tokens in arrays] for i in range(len(audio))]
 
@@ -111,6 +114,7 @@ def exact_float32() -> Iterator[None]:
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
+        # benchmark would choose kernels by their speed at the moment, and kernels round differently.
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
             yield
     finally:

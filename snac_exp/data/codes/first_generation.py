@@ -37,7 +37,7 @@ OLD_PATTERN = "codes_batch_gpu*_*.parquet"
 UPGRADE_REJECTED_NAME = "upgrade_rejected.parquet"
 ORIGIN = ("first-generation cache",)
 MAX_LENGTH_DIFFERENCE = 1  # samples; resamplers round lengths differently
-MIN_AGREEMENT = 0.95
+MIN_AGREEMENT = 0.95  # of the tokens; below that another codec made them
 TAIL_TOKENS = 3  # coarse tokens at the end, which another batching may change
 
 _OLD_NAME = re.compile(r"codes_batch_gpu(\d+)_(\d+)\.parquet")
@@ -97,6 +97,7 @@ def upgrade_cache(
     Raises DataError if there is no such cache, nothing of it fits, or the codes are not this codec's.
     """
     old_dir, output_dir = Path(old_dir), Path(output_dir)
+    # By number: of two old rows for one file the first counts, so their order is part of the result.
     files = sorted((path for path in old_dir.glob(OLD_PATTERN) if _OLD_NAME.fullmatch(path.name)), key=_order)
     if not files:
         raise DataError(f"{old_dir}: no first-generation cache there ({OLD_PATTERN}); upgrade= names its folder")
@@ -195,6 +196,7 @@ def _old_codes(path: Path, rows: Mapping[int, ManifestRow], identity: CacheIdent
         return {number: Rejection(row.path, "unreadable", f"{path.name}: {error}") for number, row in rows.items()}
     columns = [table[f"codes_scale_{i}"].combine_chunks() for i in range(num)]
     shapes = [table[f"shape_scale_{i}"].to_pylist() for i in range(num)]
+    # A missing token turns its array into floats with a NaN, which `_failure` refuses.
     flat = [column.values.to_numpy(zero_copy_only=False) for column in columns]
     offsets = [column.offsets.to_numpy() for column in columns]
     found: dict[int, Codes | Rejection] = {}
@@ -246,6 +248,7 @@ def _write(
 
 def _write_last(plan: _Plan, manifest: Manifest, identity: CacheIdentity, output_dir: Path, num_shards: int) -> None:
     """The shard without codes: every manifest row that no old row became, with the reason where there is one."""
+    # Kinds of failure whose row names a file of the manifest but did not become its row.
     reasons = {row.name: row for row in plan.rejected if row.kind in ("length", "ambiguous")}
     missing: dict[str, Codes | Rejection] = {}
     for row in manifest.rows:
@@ -266,6 +269,7 @@ def _check_codec(
     """
     identity = cache_identity(manifest, codec)
     places = [(number, row) for number, rows in plan.wanted.items() for row in rows]
+    # A seed of its own: whether a cache passes must not depend on the recipe.
     chosen = generator(0, "upgrade").permutation(len(places))[:num_rows]
     equal = total = 0
     for number, row in (places[index] for index in sorted(chosen.tolist())):

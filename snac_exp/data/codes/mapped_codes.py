@@ -37,7 +37,7 @@ from snac_exp.system.progress import progress_display
 MAPPED_NAME = "codes.arrow"
 METADATA_KEY = b"snac_exp_mapped_codes"
 FORMAT_VERSION = 1
-SHARDS_PER_CHECKPOINT = 64
+SHARDS_PER_CHECKPOINT = 64  # an interrupted conversion repeats at most these
 
 _BUILDING_NAME = ".codes.arrow.building"
 _ROW_COLUMNS = ("path", "split", "speaker", "num_samples")
@@ -97,6 +97,7 @@ def _read(path: Path, stamp: str) -> MappedCodes | None:
 def _convert(cache_dir: Path, shards: list[Path], stamp: str) -> None:
     """Append shard after shard to one flat file per codebook, then write them as one Arrow file."""
     building = _Building(cache_dir / _BUILDING_NAME, stamp)
+    # Of finished shards only the small columns are read again: their tokens lie in the flat files.
     rows = [_shard_rows(path) for path in shards[: building.num_shards]]
     with progress_display("mapping codes", len(shards)) as advance:
         advance(building.num_shards, "")
@@ -133,12 +134,14 @@ class _Building:
         """The flat files, cut back to the last checkpoint."""
         with ExitStack() as stack:
             files = [stack.enter_context(open(self.file(i), "ab")) for i in range(num_codebooks)]
+            # What was written behind the last checkpoint may be part of a shard.
             for file, size in zip(files, self._sizes or [0] * num_codebooks, strict=True):
                 file.truncate(size)
             yield files
 
     def checkpoint(self, num_shards: int, files: Sequence[IO[bytes]]) -> None:
         """Everything so far is on disk."""
+        # Tokens first, then the state that counts them: after a power cut it must not promise more than there is.
         for file in files:
             file.flush()
             os.fsync(file.fileno())
@@ -166,8 +169,10 @@ def _write(
     for i in range(len(identity.vq_strides)):
         lengths = table[f"length_{i}"].to_numpy()
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        # An empty file cannot be mapped.
         flat = np.memmap(building.file(i), np.uint16, "r") if offsets[-1] else np.zeros(0, np.uint16)
         tokens = pa.Array.from_buffers(pa.uint16(), len(flat), [None, pa.py_buffer(flat)])
+        # Offsets of 64 bits: all tokens of a codebook are one array, which may have more than 2^31.
         columns[f"codes_{i}"] = pa.LargeListArray.from_arrays(pa.array(offsets), tokens)
     header = {
         "version": FORMAT_VERSION,
@@ -178,6 +183,7 @@ def _write(
     batch = pa.RecordBatch.from_pydict(columns)
     schema = batch.schema.with_metadata({METADATA_KEY: json.dumps(header).encode()})
     with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
+        # A single batch, so that every column is one array and a row is found by its offsets.
         out.write_batch(batch.replace_schema_metadata(schema.metadata))
 
 
@@ -233,12 +239,14 @@ def _check_shard(path: Path, table: pa.Table, metadata: ShardMetadata, first: Ca
     coarse = _flat(table["codes_0"])[1]
     for i, stride in enumerate(geometry.vq_strides):
         tokens, lengths = _flat(table[f"codes_{i}"])
+        # Multiplied on both sides instead of divided: a rest would be rounded away.
         _refuse(
             path,
             table,
             lengths * stride != coarse * geometry.vq_strides[0],
             f"a wrong number of tokens in codebook {i}",
         )
+        # On a GPU an index beyond the codebook ends the process with an error that names no file.
         if len(tokens) and int(tokens.max()) >= identity.codebook_size:
             raise DataError(
                 f"{path}: token {tokens.max()} in a codebook of {identity.codebook_size}; delete it, cache again"

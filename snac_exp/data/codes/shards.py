@@ -18,7 +18,7 @@ from snac_exp.data.rejection import Rejection
 from snac_exp.errors import DataError
 
 METADATA_KEY = b"snac_exp_cache"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1  # raise it when columns or metadata change their meaning
 SHARD_NAME = re.compile(r"codes-(\d{5})-of-(\d{5})\.parquet")
 
 
@@ -70,7 +70,7 @@ def shard_schema(num_codebooks: int) -> pa.Schema:
         ("path", pa.string()),
         ("split", pa.string()),
         ("speaker", pa.string()),
-        ("sha1", pa.string()),
+        ("sha1", pa.string()),  # of the source file's bytes
         ("seconds", pa.float64()),
         ("num_samples", pa.int64()),
         ("source_rate", pa.int32()),
@@ -128,12 +128,14 @@ def differences(one: CacheIdentity, other: CacheIdentity) -> str:
     """The fields that keep two identities from being equal, with both values."""
     left, right = asdict(one), asdict(other)
     return ", ".join(
+        # As `==` has it: where the audio lies makes no difference.
         f"{key} ({left[key]} and {right[key]})" for key in left if key != "audio_root" and left[key] != right[key]
     )
 
 
 def identity_of(value: dict[str, Any]) -> CacheIdentity:
     """An identity as JSON gives it."""
+    # JSON turns tuples into lists, which are never equal to tuples.
     return CacheIdentity(**{**value, "vq_strides": tuple(value["vq_strides"])})
 
 

@@ -63,6 +63,7 @@ class CodeTable:
 
     def codes(self, row: int, codebook: int, tokens: slice | None = None) -> UInt16Array:
         """Tokens of one codebook of one row, a view; the slice counts that codebook's tokens and is cut at the end."""
+        # `item` gives Python integers; indexing gives NumPy scalars, and slicing by these is slower.
         offsets = self.offsets[codebook]
         whole = self.values[codebook][offsets.item(row) : offsets.item(row + 1)]
         return whole if tokens is None else whole[tokens]
@@ -71,6 +72,7 @@ class CodeTable:
         """Codes[i] (T_i,) int64 of a row, all tokens of every codebook."""
         make, end = torch.from_numpy, row + 1
         return [
+            # astype copies: the map is read-only, and embeddings take int64.
             make(values[offsets.item(row) : offsets.item(end)].astype(_INT64))
             for values, offsets in zip(self.values, self.offsets, strict=True)
         ]

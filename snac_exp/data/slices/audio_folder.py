@@ -42,6 +42,7 @@ class AudioDataset(AlignedDataset):
     """The rows of one split of an AudioTable; a row may come several times. Items hold `source` instead of codes."""
 
     def __init__(self, table: AudioTable, rows: Int64Array, codec: "LoadedCodec", heads: dict[str, int]) -> None:
+        # One pair of folders is what the base class has; here `folders_of` looks up each row's.
         super().__init__(table, rows, codec.geometry, heads, table.folders[0])
         self.table, self.codec = table, codec
 
@@ -51,6 +52,7 @@ class AudioDataset(AlignedDataset):
 
     def rows_by_folders(self) -> list[tuple[AudioFolders, Int64Array]]:
         """The rows of the table, each once, together with where the files of each part of them lie."""
+        # A row that comes several times for its weight is looked up once.
         rows, firsts = np.unique(self.rows), self.table.firsts
         parts = [rows[(rows >= first) & (rows < stop)] for first, stop in pairwise(firsts)]
         return [(folders, part) for folders, part in zip(self.table.folders, parts, strict=True) if len(part)]
@@ -59,20 +61,22 @@ class AudioDataset(AlignedDataset):
         """Codes[i] (T_i,) int64 of a whole utterance, encoded here and now on the CPU."""
         rate = self.geometry.sampling_rate
         audio = self._read(row, rate, 0, int(self.num_samples[row]))[0]
+        # As cached codes are made: lower precision picks other entries where two are about equally near.
         with torch.no_grad(), exact_float32():
             codes = self.codec.model.encode(audio[None, None].to(next(self.codec.model.parameters()).device))
         return [tokens[0].cpu().clone() for tokens in codes]
 
     def _input(self, spec: SliceSpec) -> tuple[list[Tensor], Tensor | None]:
-        """No codes; the window's audio at the codec's rate, zero beyond the end of the utterance."""
+        """No codes; the window's audio (num,) at the codec's rate, zero beyond the end of the utterance."""
         rate = self.geometry.sampling_rate
         wanted = self.geometry.audio_slice(spec.window_start, spec.window_tokens, rate)
         return [], self._read(spec.row, rate, wanted.start, wanted.stop - wanted.start)[0]
 
     def _target(self, spec: SliceSpec, rate: int, source: Tensor | None) -> tuple[Tensor, int]:
-        """The native target is a part of the input and is not read twice."""
+        """Target (num,) and its end; the native one is a part of the input and is not read twice."""
         if source is None or rate != self.geometry.sampling_rate:
             return super()._target(spec, rate, source)
+        # `source` begins with the window, so the slice is cut at its offset in it, not at its start in the utterance.
         wanted = self.geometry.audio_slice(spec.offset, spec.num_tokens, rate)
         return source[wanted], int(self.num_samples[spec.row])
 
@@ -103,15 +107,18 @@ class AudioFolder:
         Raises ConfigError if no folder or two kinds are named, DataError if manifests, audio or targets are missing.
         """
         sources = self._sources()
+        # Tables, not objects per row: manifests may have millions.
         manifests = [read_manifest_table(Path(source.path).expanduser()) for source in sources]
         folders = [
             _folders(source, header["input_dir"]) for source, (_, header) in zip(sources, manifests, strict=True)
         ]
         table = AudioTable.build([rows for rows, _ in manifests], folders, codec.geometry)
+        # Limited before mixing, each folder by itself: their weights keep their meaning.
         train = [limited(table.rows_of("train", i), self.limit, seed) for i in range(len(sources))]
         for source, rows in zip(sources, train, strict=True):
             if len(rows) == 0:
                 raise DataError(f"{source.path}: no train rows; prepare the folder with another split")
+        # Not mixed: validation must not change when weights do.
         validation = np.concatenate([table.rows_of("validation", i) for i in range(len(sources))])
         if len(validation) == 0:
             raise DataError(f"{sources[0].path}: no validation rows; prepare the folder with another split")
@@ -127,6 +134,7 @@ class AudioFolder:
         )
 
     def _sources(self) -> list[Source]:
+        # True where both are given and where neither is.
         if (self.path is None) == (not self.sources):
             raise ConfigError("data: name one prepared folder with data.path=FOLDER, or several with data.sources")
         if self.path is not None:
@@ -135,6 +143,7 @@ class AudioFolder:
             raise ConfigError(
                 "data.target_dir and data.audio_root belong to data.path; give them in each of data.sources"
             )
+        # The schema leaves the entries of this list alone, so a misspelt key is caught here.
         return [structure(Source, dict(item), f"data.sources[{i}]") for i, item in enumerate(self.sources)]
 
 

@@ -33,14 +33,17 @@ class AudioTable:
     @classmethod
     def build(cls, tables: Sequence[pa.Table], folders: Sequence[AudioFolders], geometry: Geometry) -> "AudioTable":
         """From the tables of manifests and where the files of each lie."""
+        # Without their headers: the first folder's would stand for all.
         rows = pa.concat_tables(table.replace_schema_metadata(None) for table in tables)
         samples = rows["num_samples"].to_numpy() * geometry.sampling_rate
+        # ceil(N * codec rate / rate) in whole numbers, as `resampled_length`.
         num_samples: Int64Array = -(-samples // rows["rate"].to_numpy().astype(np.int64))
         step_samples = geometry.coarse_hop * geometry.coarse_step
         return cls(
             folders=list(folders),
             firsts=np.cumsum([0, *(len(table) for table in tables)]),
             num_samples=num_samples,
+            # `Geometry.coarse_tokens_of`, of all rows at once.
             coarse_lengths=-(-num_samples // step_samples) * geometry.coarse_step,
             paths=_one_array(rows["path"]),
             splits=_one_array(rows["split"]),
@@ -60,6 +63,7 @@ class AudioTable:
 
     def folder_of(self, row: int) -> int:
         """Number of the row's folder."""
+        # `right`: the first row of a folder belongs to it, also where an empty folder stands before.
         return int(np.searchsorted(self.firsts, row, side="right")) - 1
 
     def rows_of(self, split: str, folder: int) -> Int64Array:

@@ -68,6 +68,7 @@ class Batch:
         return [self._map(lambda tensor, i=i: tensor[i : i + size]) for i in range(0, len(self), size)]  # type: ignore[misc]
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        """The batch with every tensor, of whatever shape, replaced by `function` of it."""
         return replace(
             self,
             codes=[function(codes) for codes in self.codes],
@@ -96,5 +97,6 @@ def collate(samples: Sequence[Sample]) -> Batch:
 
 
 def _source_of(sample: Sample) -> Tensor:
+    """Source (num,) of a sample that has one."""
     assert sample.source is not None
     return sample.source

@@ -47,6 +47,7 @@ class CachedCodes:
             targets=existing_folder("data.target_dir", self.target_dir) if self.target_dir else None,
         )
         rows = {split: table.rows_of(split) for split in ("train", "validation")}
+        # Training rows alone: runs with different limits validate on the same utterances.
         rows["train"] = limited(rows["train"], self.limit, seed)
         for split, found in rows.items():
             if len(found) == 0:
@@ -68,6 +69,7 @@ class CachedCodes:
 def open_table(cache_dir: Path, codec: "LoadedCodec") -> CodeTable:
     """The codes of a cache, if this codec made them; DataError names the codec of each, and the command that caches."""
     command = f"snac-exp cache-codes data=PREPARED_FOLDER output={cache_dir} codec={codec.name}"
+    # Asked first: such a folder has none of today's shards and would pass for an empty one.
     if cache_dir.is_dir() and is_first_generation(cache_dir):
         raise DataError(
             f"{cache_dir}: a first-generation cache; rewrite it once with: snac-exp cache-codes upgrade={cache_dir} "
@@ -77,12 +79,14 @@ def open_table(cache_dir: Path, codec: "LoadedCodec") -> CodeTable:
         raise DataError(f"{cache_dir}: no code cache there; make one with: {command}")
     table = CodeTable.open(cache_dir)
     identity = table.identity
+    # Another codec's codes decode without any error, to other sounds; only the weights tell.
     if identity.codec_fingerprint != codec.fingerprint:
         raise DataError(
             f"{cache_dir}: the codes are of {identity.codec_name} (fingerprint {identity.codec_fingerprint[:12]}),"
             f" the recipe's codec is {codec.name} (fingerprint {codec.fingerprint[:12]});"
             f" choose that codec, or cache in another folder: {command}"
         )
+    # The fingerprint is of tensors, and sample rate and VQ strides are in none of them.
     if identity.geometry != codec.geometry:
         raise DataError(
             f"{cache_dir}: the codes have {identity.geometry}, the codec {codec.geometry}; cache again: {command}"

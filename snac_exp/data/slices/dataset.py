@@ -28,8 +28,8 @@ from snac_exp.errors import DataError
 
 Int64Array = npt.NDArray[np.int64]
 
-TARGET_SUFFIXES = (".flac", ".wav", ".ogg")
-TARGET_TOLERANCE_SECONDS = 0.02
+TARGET_SUFFIXES = (".flac", ".wav", ".ogg")  # tried where the target has another format than its source
+TARGET_TOLERANCE_SECONDS = 0.02  # between the lengths of a file and of its codes
 
 
 @dataclass(frozen=True)
@@ -72,19 +72,24 @@ class AlignedDataset(Dataset[Sample], ABC):
 
     def __getitem__(self, spec: SliceSpec) -> Sample:
         geometry = self.geometry
+        # Ends count samples at the codec's rate for every head; the task scales `valid_samples` to each head's own.
+        # Mixing up the two leaves half of every 48 kHz slice without loss, and nothing fails.
         start = spec.start * geometry.coarse_hop
         length = spec.num_tokens * geometry.coarse_hop
         codes, source = self._input(spec)
         targets = {head: self._target(spec, rate, source) for head, rate in self.heads.items()}
+        # A target that ends before its source ends the slice: silence behind it is padding, not sound to learn.
         end = min([int(self.num_samples[spec.row]), *(end for _, end in targets.values())])
         return Sample(
             codes=codes,
             audio={head: _amplified(audio, spec) for head, (audio, _) in targets.items()},
+            # The codes cannot tell where padding begins, since 0 is a code like any other.
             window_tokens_valid=min(int(self.coarse_lengths[spec.row]) - spec.window_start, spec.window_tokens),
             slice_offset=spec.offset,
             valid_samples=min(max(end - start, 0), length),
             row=spec.row,
             seconds=length / geometry.sampling_rate,
+            # By the gain of the targets: the codec must not learn to change the level.
             source=None if source is None else _amplified(source, spec),
         )
 
@@ -106,6 +111,7 @@ class AlignedDataset(Dataset[Sample], ABC):
     def sha1(self, row: int) -> str:
         """SHA-1 of the source file's bytes, as in a manifest."""
         with open(self.source_file(row), "rb") as file:
+            # A system in FIPS mode refuses SHA-1 for anything that might be security.
             return hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
 
     def folders_of(self, row: int) -> AudioFolders:
@@ -119,6 +125,7 @@ class AlignedDataset(Dataset[Sample], ABC):
     def audio_rows(self, row: int, rate: int) -> FolderRows[int]:
         """What a row is read from for a head of `rate` Hz: its source, or its target in another format perhaps."""
         folders = self.folders_of(row)
+        # The native head learns the source itself: a restored target brought down to its rate is another signal.
         if rate == self.geometry.sampling_rate or folders.targets is None:
             return FolderRows(folders.source, self.path, check=self._check_length)
         return FolderRows(folders.targets, self.path, TARGET_SUFFIXES, self._check_length)
@@ -165,11 +172,13 @@ class AlignedDataset(Dataset[Sample], ABC):
         """Audio (num,) at `rate` and where its file ends, in samples at the codec's rate."""
         rows = self.audio_rows(row, rate)
         audio = rows.read(row, rate, start, num)
+        # Upsampled, the target would hold nothing above the source's band, and the head would learn that silence.
         if rate != self.geometry.sampling_rate and audio.info.rate < rate:
             raise DataError(
                 f"{rows.file(row)}: {audio.info.rate} Hz has no target for a head of {rate} Hz;"
                 f" set data.target_dir to a folder of {rate} Hz targets, or leave this head out"
             )
+        # Rounded down: a sample that the file fills in part is not scored.
         end = audio.info.num_samples * self.geometry.sampling_rate // audio.info.rate
         return torch.from_numpy(audio.samples), end
 
@@ -196,6 +205,7 @@ class SliceDataset(AlignedDataset):
         return self.table.tensors(int(self.rows[row]))
 
     def _input(self, spec: SliceSpec) -> tuple[list[Tensor], Tensor | None]:
+        """Codes[i] (T_i,) over the window; no audio."""
         return [self._codes(spec, i) for i in range(self.geometry.num_codebooks)], None
 
     def _codes(self, spec: SliceSpec, codebook: int) -> Tensor:
@@ -208,11 +218,13 @@ class SliceDataset(AlignedDataset):
 
 
 def _amplified(audio: Tensor, spec: SliceSpec) -> Tensor:
+    """audio (num,) at the level that the spec asks for."""
     return audio * 10 ** (spec.gain_db / 20) if spec.gain_db else audio
 
 
 def paths_without_target(paths: Any, folder: Path) -> list[str]:
     """Those of the relative paths (an Arrow array) that have no target below a folder; millions take seconds."""
+    # One listing per folder, compared in Arrow: asking for every file by itself takes far longer on network disks.
     parents = pc.replace_substring_regex(paths, "[^/]*$", "")
     names, stems = [], []
     for parent in pc.unique(parents).to_pylist():
@@ -232,4 +244,5 @@ def _names(folder: Path) -> set[str]:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries}
     except FileNotFoundError:
+        # All targets of a folder that is not there are missing, and are counted as such.
         return set()

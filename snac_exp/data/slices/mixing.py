@@ -20,9 +20,11 @@ def mix(rows: Sequence[Int64Array], weights: Sequence[float], seed: int) -> Int6
     Raises ConfigError if a weight is not above 0.
     """
     for weight in weights:
+        # Written so that NaN is refused too.
         if not weight > 0:
             raise ConfigError(f"data.sources: weight={weight} must be greater than 0; leave a folder out instead")
     shares = np.asarray(weights, dtype=np.float64) / sum(weights)
+    # The shortest epoch in which every folder can come whole and still have its share.
     total = max(len(found) / share for found, share in zip(rows, shares, strict=True))
     return np.concatenate(
         [

@@ -68,6 +68,7 @@ class SliceSampler:
 
     def __iter__(self) -> Iterator[list[SliceSpec]]:
         num_rows = len(self.lengths)
+        # The purpose is part of the draw: renaming one changes every slice of every recipe.
         order = self.batches.order(self.seed, "shuffle", self.epoch)
         # One draw per position in [0, 1): the same whatever the batch size, the rank and the slice length.
         draws = generator(self.seed, "slice", self.epoch).random(num_rows)
@@ -109,6 +110,7 @@ def validation_specs(
     if len(lengths) == 0:
         raise DataError("no validation rows; prepare the folder with a smaller train_ratio or name validation_speakers")
     _check_steps(geometry, num_tokens, lengths)
+    # np.resize repeats the permutation, so each row comes once before any comes again.
     order = np.resize(generator(seed, "validation_rows").permutation(len(lengths)), num_slices)
     draws = generator(seed, "validation_slice").random(num_slices)
     starts = draw_starts(lengths[order], draws, num_tokens, geometry.coarse_step)
@@ -116,6 +118,7 @@ def validation_specs(
         place(int(row), int(start), int(lengths[row]), num_tokens, context_tokens, geometry)
         for row, start in zip(order, starts, strict=True)
     )
+    # An utterance with a single place for the slice gives the same spec each time it comes.
     return list(dict.fromkeys(specs))
 
 
@@ -123,6 +126,7 @@ def draw_starts(lengths: Int64Array, draws: npt.NDArray[np.float64], num_tokens:
     """Starts of slices of `num_tokens` in utterances of `lengths` (n,), uniform over the admissible multiples of the
     step; `draws` (n,) lie in [0, 1). Utterances shorter than the slice start at 0."""
     num_choices = np.maximum(lengths - num_tokens, 0) // coarse_step + 1
+    # A draw just below 1 may round up to the number of choices itself.
     choices: Int64Array = np.minimum((draws * num_choices).astype(np.int64), num_choices - 1)
     return choices * coarse_step
 
@@ -133,6 +137,7 @@ def place(row: int, start: int, length: int, num_tokens: int, context_tokens: in
     At the ends of the utterance the window keeps its length and its end is the true end, so the slice lies off-centre.
     """
     step = geometry.coarse_step
+    # Whole attention windows: starting within one, its frames would attend to other neighbours than in the whole.
     context = -(-context_tokens // step) * step
     window_tokens = num_tokens + 2 * context
     window_start = min(max(start - context, 0), max(length - window_tokens, 0))
