@@ -127,8 +127,8 @@ def common_identity(shards: list[Path]) -> CacheIdentity:
 def differences(one: CacheIdentity, other: CacheIdentity) -> str:
     """The fields that keep two identities from being equal, with both values."""
     left, right = asdict(one), asdict(other)
+    # As `==` has it: where the audio lies makes no difference.
     return ", ".join(
-        # As `==` has it: where the audio lies makes no difference.
         f"{key} ({left[key]} and {right[key]})" for key in left if key != "audio_root" and left[key] != right[key]
     )
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from snac_exp.data.files.reading import audio_blocks, audio_info
 
-HIGH_BAND_HZ = 12000.0
-_N_FFT, _HOP = 2048, 512
-_BAND_HZ = 500.0
+HIGH_BAND_HZ = 12000.0  # half the rate of a 24 kHz codec: above it lies what a 48 kHz head adds
+_N_FFT, _HOP = 2048, 512  # samples
+_BAND_HZ = 500.0  # width of a band
 _REACH_DB = -75.0  # a band counts as used where its loud frames come within this of the loudest band
-_TINY = 1e-20
+_TINY = 1e-20  # keeps ratios and logarithms of digital silence finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ def bandwidth_of(blocks: Iterable[npt.NDArray[np.float32]], rate: int) -> Bandwi
     band_of = (frequencies // _BAND_HZ).astype(np.int64)
     bands = np.concatenate([_band_powers(frames, band_of) for frames in _frames(blocks)])
     edges = np.arange(bands.shape[1]) * _BAND_HZ
+    # The last band may hold fewer bins than the others.
     per_bin = bands / np.bincount(band_of)
     loud = np.quantile(per_bin, 0.95, axis=0)
     used = np.flatnonzero(loud > loud.max(initial=0.0) * 10 ** (_REACH_DB / 10))
@@ -75,7 +76,9 @@ def _frames(blocks: Iterable[npt.NDArray[np.float32]]) -> Iterator[npt.NDArray[n
 
 def _band_powers(frames: npt.NDArray[np.float32], band_of: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Power of each band in each frame: (n, bands)."""
+    # A periodic Hann window, as torch.hann_window makes it.
     power = np.abs(np.fft.rfft(frames * np.hanning(_N_FFT + 1)[:-1].astype(np.float32), axis=1)) ** 2
     firsts = np.searchsorted(band_of, np.arange(band_of[-1] + 1))
+    # float64: the energy above an old band edge may be nine orders of magnitude below the rest.
     sums: npt.NDArray[np.float64] = np.add.reduceat(power.astype(np.float64), firsts, axis=1)
     return sums

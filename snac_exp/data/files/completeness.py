@@ -16,10 +16,10 @@ from snac_exp.errors import DataError
 
 # Sizes that mean "not known when the header was written": of streams, and of sox.
 UNKNOWN_SIZE = 0x7FFFF000
-OGG_HEADER_BYTES = 27
-OGG_LARGEST_PAGE = OGG_HEADER_BYTES + 255 + 255 * 255
+OGG_HEADER_BYTES = 27  # of a page, before its lacing values
+OGG_LARGEST_PAGE = OGG_HEADER_BYTES + 255 + 255 * 255  # 255 lacing values, each counting up to 255 bytes
 OGG_LAST_PAGE = 4  # flag in the header type of a page
-FILES_REMEMBERED = 4096
+FILES_REMEMBERED = 4096  # slices of one file are read again and again
 
 
 def check_complete(path: Path) -> None:
@@ -41,6 +41,7 @@ def check_complete(path: Path) -> None:
 
 @functools.lru_cache(FILES_REMEMBERED)
 def _problem(path: str, num_bytes: int, _mtime_ns: int) -> str | None:
+    # Size and time are there for the cache: a file that was written anew is looked at anew.
     with open(path, "rb") as file:
         magic = file.read(4)
         return _check_of(magic)(file, num_bytes)
@@ -50,10 +51,12 @@ def _check_of(magic: bytes) -> Callable[[BinaryIO, int], str | None]:
     """The check of the container that begins with these four bytes."""
     if magic in (b"RIFF", b"RF64"):
         return functools.partial(_chunks_problem, wanted=b"data", order="<")
+    # Big-endian: RIFX is a WAV of that kind, FORM an AIFF.
     if magic in (b"RIFX", b"FORM"):
         return functools.partial(_chunks_problem, wanted=b"data" if magic == b"RIFX" else b"SSND", order=">")
     if magic == b"OggS":
         return _ogg_problem
+    # An MP3 begins with a tag, or at once with the sync word of its first frame.
     if magic[:3] == b"ID3" or magic[:1] == b"\xff":
         return lambda file, num_bytes: _cut_off(end_of_mp3(file), num_bytes)
     return lambda _file, _num_bytes: None
@@ -72,12 +75,13 @@ def _chunks_problem(file: BinaryIO, num_bytes: int, *, wanted: bytes, order: str
         file.seek(place)
         name, size = struct.unpack(f"{order}4sI", file.read(8))
         if name == b"ds64":  # of RF64: the sizes that do not fit into 32 bits
-            large = struct.unpack("<QQ", file.read(16).ljust(16, b"\0"))[1]
+            large = struct.unpack("<QQ", file.read(16).ljust(16, b"\0"))[1]  # sizes of the whole, of the samples
         if name == wanted:
             if large is not None and size == 0xFFFFFFFF:
                 return _cut_off(place + 8 + large, num_bytes)
             end = place + 8 + size
             return None if size >= UNKNOWN_SIZE else _cut_off(end, num_bytes) or _rest_problem(file, end, num_bytes)
+        # Chunks begin at even places.
         place += 8 + size + size % 2
     return None
 
@@ -97,6 +101,7 @@ def _rest_problem(file: BinaryIO, end: int, num_bytes: int) -> str | None:
 
 def _ogg_problem(file: BinaryIO, num_bytes: int) -> str | None:
     """The last page is whole and says that it is the last one."""
+    # The last page cannot begin before that.
     start = max(0, num_bytes - OGG_LARGEST_PAGE)
     file.seek(start)
     tail = file.read()
@@ -104,6 +109,7 @@ def _ogg_problem(file: BinaryIO, num_bytes: int) -> str | None:
     if place < 0:
         return "has no Ogg page at its end: it is cut off or damaged; replace it"
     page = tail[place:]
+    # Byte 26 is the number of lacing values; their sum is the length of what follows them.
     num_segments = page[26] if len(page) >= OGG_HEADER_BYTES else 0
     lacing = page[OGG_HEADER_BYTES : OGG_HEADER_BYTES + num_segments]
     cut_off = _cut_off(start + place + OGG_HEADER_BYTES + num_segments + sum(lacing), num_bytes)

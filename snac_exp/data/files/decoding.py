@@ -20,10 +20,10 @@ from snac_exp.errors import DataError
 
 Float32Array = npt.NDArray[np.float32]
 
-BLOCK_SAMPLES = 2**20
+BLOCK_SAMPLES = 2**20  # per channel, 4 MB as float32
 MOST_SAMPLES = 2**40  # per channel: 265 days at 48 kHz; more means "unknown"
 MAX_PEAK = 8.0  # 18 dB over full scale: what lies above is no level, but another scale or a damaged sample
-INT16_PEAK = 256.0
+INT16_PEAK = 256.0  # a float file between this and 2^15 most likely holds 16-bit integers
 CANCELLED = 0.2  # of one channel's peak: a sum of the channels below that has lost what was in them
 
 _FAILURES = (soundfile.SoundFileError, OSError, RuntimeError, TypeError)
@@ -62,6 +62,7 @@ class Levels:
         at = int(magnitude.argmax())
         if not np.isfinite(magnitude).all():
             return cls(finite=False)
+        # The sum of huge channels may overflow; their file is out of scale anyway.
         with np.errstate(over="ignore"):
             mono = float(np.abs(samples.mean(axis=1)).max())
         return cls(mono, float(magnitude[at]), start + at, num_channels=samples.shape[1])
@@ -86,6 +87,7 @@ class Levels:
         if self.channel_peak > MAX_PEAK:
             scale = ": samples in 16-bit scale, divide them by 32768" if INT16_PEAK < self.channel_peak <= 2**15 else ""
             return "out_of_scale", f"sample {self.peak_at} is {self.channel_peak:.4g}, full scale is 1{scale}"
+        # Times the channels, as mono is their mean: one that speaks beside silent ones is no cancellation.
         if self.peak * self.num_channels < CANCELLED * self.channel_peak:
             return "antiphase", (
                 f"the channels cancel out: their mono mix peaks at {self.peak:.2e}, one alone at "
@@ -103,6 +105,7 @@ def open_audio(path: Path) -> Iterator[Any]:
     """
     with _opened(path) as file:
         check_complete(path)
+        # Only here the number of samples may be libsndfile's guess, see mp3.py.
         if file.format in ("MP3", "MPEG"):
             check_length(path, int(file.frames))
         if not 0 <= file.frames < MOST_SAMPLES:
@@ -121,6 +124,7 @@ def decode(file: Any, path: Path, start: int, stop: int) -> Float32Array:
     Raises:
         DataError: they cannot be decoded, end before `stop`, or hold NaN or infinity.
     """
+    # Frames of an MP3 need bits of those before them.
     begin = 0 if file.format in ("MP3", "MPEG") else start
     try:
         file.seek(begin)
@@ -129,6 +133,7 @@ def decode(file: Any, path: Path, start: int, stop: int) -> Float32Array:
         raise DataError(f"{path}: cannot be decoded ({error}); replace the file or leave it out") from error
     _check_count(path, begin + len(samples), stop, file)
     wanted: Float32Array = samples[start - begin :]
+    # Integers hold no NaN, so the usual formats are spared the look.
     if not file.subtype.startswith("PCM_") and not np.isfinite(wanted).all():
         raise DataError(f"{path}: {Levels(finite=False).problem[1]}")  # type: ignore[index]
     return wanted
@@ -148,6 +153,7 @@ def decoded_blocks(file: Any, path: Path, block_samples: int = BLOCK_SAMPLES) ->
             yield block
     except _FAILURES as error:
         raise DataError(f"{path}: cannot be decoded ({error}); replace the file or leave it out") from error
+    # A stream that breaks off ends the loop like one that is whole.
     _check_count(path, num_samples, int(file.frames), file)
 
 
@@ -203,6 +209,7 @@ def _read_float32(file: Any, num: int) -> Float32Array:
 
 def _opened(path: Path) -> Any:
     try:
+        # As bytes: names of files need not be valid text.
         return soundfile.SoundFile(os.fsencode(path))
     except _FAILURES as error:
         if not path.exists():

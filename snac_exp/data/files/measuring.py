@@ -17,7 +17,7 @@ from snac_exp.errors import DataError
 from snac_exp.system.progress import progress_display
 
 JOURNAL_NAME = "scan.jsonl"
-FILES_PER_TASK = 16
+FILES_PER_TASK = 16  # so that measuring outweighs sending it to a worker
 MEASURING_RULES = 2  # since when files are measured by decoding them, levels of all channels included
 
 
@@ -54,6 +54,7 @@ def _measure_in_parallel(input_dir: Path, paths: list[str], num_workers: int | N
 
 
 def _ignore_interrupt() -> None:
+    # Ctrl-C reaches every process of the terminal: the parent ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -92,6 +93,7 @@ def _journal(path: Path, input_dir: Path) -> Iterator[Callable[[FileMeasurement]
     """Yield `write(measurements)`, which appends one line that survives a kill right after it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+b") as file:
+        # Opened for appending, a file begins at its end: 0 means that it is new.
         if file.tell() == 0:
             file.write(_line(_header(input_dir)))
         else:
@@ -99,6 +101,7 @@ def _journal(path: Path, input_dir: Path) -> Iterator[Callable[[FileMeasurement]
 
         def write(measured: FileMeasurement) -> None:
             file.write(_line(asdict(measured)))
+            # Into the kernel, where a kill of this process cannot reach it; a power cut costs measuring again.
             file.flush()
 
         yield write

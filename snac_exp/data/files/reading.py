@@ -79,7 +79,7 @@ def read_mono(
 
 
 def audio_blocks(path: Path | str, block_samples: int = 2**20) -> Iterator[Float32Array]:
-    """The whole file at its own rate as mono blocks; errors as read_mono."""
+    """The whole file at its own rate as mono blocks (n,); errors as read_mono."""
     path = Path(path)
     with open_audio(path) as file:
         for block in decoded_blocks(file, path, block_samples):
@@ -107,7 +107,7 @@ def resample(samples: Float32Array, source_rate: int, rate: int) -> Float32Array
 
 
 def _read_slice(file: Any, path: Path, info: AudioInfo, rate: int, start: int, stop: int) -> Float32Array:
-    """Samples [start, stop) at `rate`, both within the file."""
+    """Samples [start, stop) at `rate`, both within the file: (stop - start,)."""
     if stop <= start:
         return np.zeros(0, dtype=np.float32)
     if info.rate == rate:
@@ -129,14 +129,16 @@ def _read_slice(file: Any, path: Path, info: AudioInfo, rate: int, start: int, s
 
 
 def _resampled_blocks(source: Float32Array, source_rate: int, rate: int, num: int) -> Float32Array:
-    """The first `num` samples of resampled `source`; zeros after it outweigh torchaudio's float32 count of them."""
+    """The first `num` samples of resampled `source` (n,): (num,)."""
+    # torchaudio counts its output in float32, which may come out short for long signals; zeros behind make up for it.
     enough = resampled_length(num, rate, source_rate) + 1 + (num >> 20)
     return resample(np.pad(source, (0, max(enough - len(source), 0))), source_rate, rate)[:num]
 
 
 def _decode_mono(file: Any, path: Path, info: AudioInfo, start: int, stop: int) -> Float32Array:
-    """Mean of the channels of source samples [start, stop)."""
+    """Mean of the channels of source samples [start, stop): (stop - start,)."""
     samples = decode(file, path, start, stop)
+    # Whole files alone: in a short slice channels may cancel out by chance.
     if stop - start == info.num_samples:
         refuse_levels(path, Levels.of(samples))
     return _mono(samples)

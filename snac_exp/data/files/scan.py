@@ -73,6 +73,7 @@ def stamp(path: Path) -> tuple[int, int]:
 def measure(input_dir: Path, relative: str) -> FileMeasurement:
     """Read one file from start to end, in blocks, and say what it is; errors become part of the measurements."""
     path = input_dir / relative
+    # Before reading: a file that changes meanwhile is measured again next time.
     size_bytes, mtime_ns = stamp(path)
     try:
         with open(path, "rb") as file:

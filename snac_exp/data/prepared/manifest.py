@@ -13,7 +13,7 @@ from snac_exp.data.rejection import write_table
 from snac_exp.errors import DataError
 
 METADATA_KEY = b"snac_exp_manifest"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 1  # raise it when columns or header change their meaning
 MANIFEST_NAME = "manifest.parquet"
 REJECTED_NAME = "rejected.parquet"
 
@@ -63,6 +63,7 @@ class Manifest:
             ManifestRow(*values) for values in zip(*(table[name].to_pylist() for name in SCHEMA.names), strict=True)
         ]
         manifest = cls(Path(header["input_dir"]), header["settings"], rows)
+        # A manifest from elsewhere must not lead to files outside of its folder.
         for row in rows:
             safe_join(manifest.input_dir, row.path)
         return manifest
@@ -76,6 +77,7 @@ class Manifest:
     @property
     def digest(self) -> str:
         """SHA-1 over path, split and content of all rows: what a cache made of this manifest belongs to."""
+        # NUL is in no path, so no two lists of rows give the same text.
         lines = (f"{row.path}\0{row.split}\0{row.sha1}\n" for row in self.rows)
         return hashlib.sha1("".join(lines).encode(), usedforsecurity=False).hexdigest()
 
@@ -107,6 +109,7 @@ def read_manifest_table(path: Path | str) -> tuple[pa.Table, dict[str, Any]]:
 
 def safe_join(folder: Path, relative: str) -> Path:
     """`folder / relative`; DataError if that could lie outside the folder (absolute path or `..`)."""
+    # By its text alone: folders that are linked to from below the input are meant to be read.
     path = PurePosixPath(relative)
     if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in relative:
         raise DataError(f"unsafe path {relative!r} for a file below {folder}; prepare the folder again")

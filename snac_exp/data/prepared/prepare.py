@@ -84,10 +84,12 @@ def prepare(
     input_dir, output_dir = Path(input_dir).expanduser().resolve(), Path(output_dir).expanduser()
     if not input_dir.is_dir():
         raise DataError(f"{input_dir}: no such folder; input= names the folder of audio")
+    # Before measuring, which may take hours.
     _refuse_other_output(output_dir, input_dir, settings)
     measurements, num_known = measure_all(input_dir, output_dir, num_workers)
     usable, rejected = _separated(measurements, settings)
     rows = _split(usable, settings, input_dir, rejected)
+    # The manifest last: where there is one, the list of rejected files is there too.
     write_rejections(output_dir / REJECTED_NAME, rejected)
     Manifest(input_dir, _as_json(settings), rows).write(output_dir / MANIFEST_NAME)
     return _summary(output_dir, len(measurements), num_known, rows, rejected)
@@ -121,6 +123,7 @@ def _separated(
     """Usable files and rejected ones, the latter with the first reason that holds."""
     usable: dict[str, FileMeasurement] = {}
     rejected = []
+    # In the order of paths, so of equal files the first one is kept.
     for measured in measurements:
         verdict = _verdict(measured, settings)
         if verdict is None and measured.sha1 in usable:
@@ -133,6 +136,7 @@ def _separated(
 
 
 def _verdict(measured: FileMeasurement, settings: PrepareSettings) -> tuple[str, str] | None:
+    # First: columns of Parquet hold UTF-8 only, so such a path can be listed in this form alone.
     if _printable(measured.path) != measured.path:
         return "file_name", "the name is not valid UTF-8; rename the file"
     if measured.error is not None:
@@ -162,6 +166,7 @@ def _split(
             f"first: {rejected[0].reason}"
         )
     speakers = {measured.path: speaker_of(measured.path, settings.speaker_level) for measured in usable}
+    # Named speakers go to validation whole, whatever `split` says.
     by_speaker = settings.split == "speaker" or settings.validation_speakers is not None
     groups = speakers if by_speaker else {measured.path: measured.path for measured in usable}
     seconds: Counter[str] = Counter()
@@ -192,6 +197,7 @@ def _row(measured: FileMeasurement, split: str, speaker: str) -> ManifestRow:
 
 
 def _as_json(settings: PrepareSettings) -> dict[str, Any]:
+    # Tuples become lists, as in a stored manifest; otherwise equal settings would seem to have changed.
     value: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
     return value
 

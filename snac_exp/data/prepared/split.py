@@ -32,10 +32,13 @@ def draw_validation(seconds: Mapping[str, float], train_ratio: float, seed: int)
     wanted = (1 - train_ratio) * sum(seconds.values())
     chosen: set[str] = set()
     total = 0.0
+    # Sorted by hash instead of shuffled: a further speaker leaves the order of the others as it was.
     for group in sorted(seconds, key=lambda name: (derive_seed(seed, f"split/{name}"), name)):
+        # A group that is too long is passed over; a shorter one that comes later may still fit.
         if len(chosen) < len(seconds) - 1 and abs(total + seconds[group] - wanted) < abs(total - wanted):
             chosen.add(group)
             total += seconds[group]
+    # Where every group is too long for its share, the shortest one validates.
     return chosen or {min(seconds, key=lambda name: (seconds[name], name))}
 
 
@@ -43,6 +46,7 @@ def match_speakers(speakers: Sequence[str], patterns: Sequence[str]) -> set[str]
     """Speakers whose name, or last folder, matches one of the shell patterns; a pattern without a match is an error."""
     chosen: set[str] = set()
     for pattern in patterns:
+        # fnmatch ignores case on some systems; a recipe must mean the same everywhere.
         matches = {name for name in speakers if fnmatchcase(name, pattern) or fnmatchcase(name.split("/")[-1], pattern)}
         if not matches:
             names = ", ".join(sorted(speakers)[:8])

@@ -27,7 +27,7 @@ REJECTED_NAME = "rejected_targets-{index:02d}-of-{count:02d}.parquet"
 REJECTED_PATTERN = "rejected_targets-*.parquet"
 
 Format = Literal["flac", "wav"]
-SUBTYPES = {"flac": "PCM_24", "wav": "FLOAT"}
+SUBTYPES = {"flac": "PCM_24", "wav": "FLOAT"}  # FLAC has no floats
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class TargetFolder:
         self.identity = {**identity, "rate": rate, "source": str(manifest.input_dir)}
         self.rows = share_of(manifest.rows, *shard)
         self._rejected_name = REJECTED_NAME.format(index=shard[0], count=shard[1])
-        self._lock = Lock()
+        self._lock = Lock()  # of the counts, as `keep` runs in several threads
         self.num_made = self.num_kept = self.num_clipped = 0
         self.rejected: dict[str, Rejection] = {}
         self._refuse_shared_names()
@@ -96,6 +96,7 @@ class TargetFolder:
 
     def keep(self, row: ManifestRow, result: Float32Array | Rejection) -> None:
         """Write a target atomically, or remember why there is none. May be called from several threads."""
+        # A target of another length than its source is out of step with the codes.
         if not isinstance(result, Rejection) and len(result) != (expected := self.num_samples(row)):
             result = Rejection(row.path, "length", f"{len(result)} samples came out, {expected} were expected")
         if not isinstance(result, Rejection) and not np.isfinite(result).all():
@@ -103,9 +104,11 @@ class TargetFolder:
         if isinstance(result, Rejection):
             self.rejected[row.path] = result
             return
+        # The writer would clip to full scale without a word; here it is counted.
         clipped = self.format == "flac" and float(np.abs(result).max(initial=0.0)) > 1.0
         result = np.clip(result, -1.0, 1.0) if clipped else result
         with atomic_path(self.file(row)) as temporary:
+            # The temporary name ends in .tmp, so it cannot tell the format.
             soundfile.write(
                 os.fsencode(temporary), result, self.rate, format=self.format.upper(), subtype=SUBTYPES[self.format]
             )
@@ -115,6 +118,7 @@ class TargetFolder:
 
     def finish(self) -> TargetSummary:
         """Write the list of this share's rejected rows."""
+        # In the manifest's order, whatever order threads came in.
         rejected = [self.rejected[row.path] for row in self.rows if row.path in self.rejected]
         write_rejections(self.output_dir / self._rejected_name, rejected)
         kinds = count_kinds(rejected)
@@ -126,12 +130,14 @@ class TargetFolder:
 
     def num_samples(self, row: ManifestRow) -> int:
         """Samples the target of a row must have: round(N * rate / source rate)."""
+        # In whole numbers, exact at any length; halves round up.
         return (2 * row.num_samples * self.rate + row.rate) // (2 * row.rate)
 
     def _there(self, row: ManifestRow) -> bool:
         path = self.file(row)
         if not path.exists():
             return False
+        # One of another rate or length, as of an older manifest, is made again.
         info = audio_info(path)
         return (info.rate, info.num_samples) == (self.rate, self.num_samples(row))
 
@@ -146,6 +152,7 @@ class TargetFolder:
             write_json(path, self.identity)
 
     def _refuse_shared_names(self) -> None:
+        # The target's suffix takes the place of the source's: a.wav and a.mp3 would both become a.flac.
         first: dict[PurePosixPath, str] = {}
         for row in self.manifest.rows:
             stem = PurePosixPath(row.path).with_suffix("")

@@ -21,15 +21,15 @@ from snac_exp.errors import DataError
 
 Item = TypeVar("Item")
 
-INPUT_RATE, OUTPUT_RATE = 16000, 48000
-FRAMES_PER_SECOND = 50
+INPUT_RATE, OUTPUT_RATE = 16000, 48000  # Hz
+FRAMES_PER_SECOND = 50  # of the features
 SAMPLES_PER_FRAME = OUTPUT_RATE // FRAMES_PER_SECOND
-PEAK = 0.9
+PEAK = 0.9  # of all channels, before they are mixed
 HIGH_PASS_HZ, HIGH_PASS_Q = 50.0, 0.707
-PAD_RIGHT = 24000
-PAD_CHUNK = 40
-JOIN_FRAMES = 5
-DROP_FIRST, DROP_LATER = 150, 4800
+PAD_RIGHT = 24000  # samples at 16 kHz
+PAD_CHUNK = 40  # samples at 16 kHz, on both sides of a chunk
+JOIN_FRAMES = 5  # of the chunk before
+DROP_FIRST, DROP_LATER = 150, 4800  # samples at 48 kHz; 4800 are the frames of the join
 
 
 class FrontEnd(Protocol):
@@ -72,6 +72,7 @@ class Sidon:
             features |= {(number, index): row for (number, index, _), row in zip(batch, hidden, strict=True)}
         joined = [(key, _behind_join(features, key)) for key in sorted(features)]
         decoded: dict[tuple[int, int], Float32Array] = {}
+        # First chunks apart from later ones, which lose more samples at their start.
         for parts in _equal_batches(joined, lambda item: (item[0][1] > 0, len(item[1])), self.max_batch_chunks):
             waveforms = self._decode(torch.stack([frames for _, frames in parts]), first=parts[0][0][1] == 0)
             decoded |= {key: waveform for (key, _), waveform in zip(parts, waveforms, strict=True)}
@@ -83,6 +84,7 @@ class Sidon:
     def _chunks(self, signal: Float32Array, rate: int) -> Iterator[Float32Array]:
         """Chunks of the prepared signal; one that begins beyond all that is kept in the end is left out."""
         prepared = prepare_signal(signal, rate)
+        # Whole frames of 20 ms.
         size = round(self.chunk_seconds * FRAMES_PER_SECOND) * INPUT_RATE // FRAMES_PER_SECOND
         for start in range(0, len(prepared), size):
             if start and start * OUTPUT_RATE // INPUT_RATE - DROP_FIRST >= num_target_samples(len(signal), rate):
@@ -90,6 +92,7 @@ class Sidon:
             yield prepared[start : start + size]
 
     def _features(self, chunks: list[Float32Array]) -> Tensor:
+        """Chunks (num,) of equal length at 16 kHz -> hidden states (B, frames, C)."""
         padded = [np.pad(chunk, PAD_CHUNK) for chunk in chunks]
         inputs = self.front_end(padded, sampling_rate=INPUT_RATE, return_tensors="pt")["input_features"]
         hidden: Tensor = self.extractor(inputs.to(self.device))["last_hidden_state"]
@@ -108,6 +111,7 @@ class Sidon:
         return np.asarray(kept.float().cpu().numpy(), dtype=np.float32)
 
     def _finished(self, signal: Float32Array, rate: int, parts: list[Float32Array]) -> Float32Array:
+        """Decoded parts (n,) of a signal (num, channels) joined and cut to the target: (num_target_samples,)."""
         level = float(np.abs(signal).max()) / PEAK if self.restore_level else 1.0
         whole = np.concatenate(parts)[: num_target_samples(len(signal), rate)]
         return np.asarray(whole * np.float32(level), dtype=np.float32)
@@ -142,6 +146,7 @@ def high_pass(signal: Float32Array, rate: int) -> Float32Array:
     alpha, cosine = np.sin(angle) / (2 * HIGH_PASS_Q), np.cos(angle)
     forward = np.array([(1 + cosine) / 2, -(1 + cosine), (1 + cosine) / 2])
     back = np.array([1 + alpha, -2 * cosine, 1 - alpha])
+    # float64: at 50 Hz the poles lie so near the unit circle that float32 would add noise.
     return np.asarray(np.clip(lfilter(forward, back, signal.astype(np.float64)), -1, 1), dtype=np.float32)
 
 

@@ -46,6 +46,7 @@ def load_sidon(
     identity = {
         "feature_extractor_sha256": sha256_of_file(files[0]),
         "decoder_sha256": sha256_of_file(files[1]),
+        # The name alone, so that a copy in a folder of this name continues what the hub's began.
         "front_end": Path(front_end).name,
         "chunk_seconds": chunk_seconds,
     }
@@ -115,6 +116,7 @@ def _restored(manifest: Manifest, rows: Sequence[ManifestRow], sidon: Sidon) -> 
             signal, rate = read_channels(manifest.file(row))
             if (len(signal), rate) != (row.num_samples, row.rate):
                 raise DataError(f"{row.path}: has changed since the manifest was made; prepare the folder again")
+            # `restore` would raise for the whole batch.
             if not signal.any():
                 raise DataError(f"{row.path}: silent, there is nothing to restore")
         except DataError as error:

@@ -75,6 +75,7 @@ def check_native(
     with progress_display("targets", len(manifest.rows)) as advance:
         for row, result in zip(manifest.rows, _in_threads(measured, manifest.rows, num_workers), strict=True):
             if isinstance(result, Rejection):
+                # It has no bandwidth: those columns stay null.
                 failed.append(asdict(result))
             else:
                 found.append({"path": row.path, **asdict(result)})
@@ -106,6 +107,7 @@ def resample_targets(
 
     def make(row: ManifestRow) -> Float32Array | Rejection:
         try:
+            # With a length, since a target's is rounded where reading to the end rounds up.
             return manifest_rows(manifest).read(row, rate, 0, folder.num_samples(row)).samples
         except DataError as error:
             return Rejection(row.path, "unreadable", str(error))

@@ -23,9 +23,11 @@ def unigram_metrics(splits: TokenSplits, specs: list[WindowSpec]) -> dict[str, f
         counts[codebook, :size] = 1  # so that a token that never came is possible
     for file in splits.train.files.tolist():
         _add(counts, splits, file, 0, int(splits.train.source.lengths[file]))
+    # Columns beyond a smaller codebook have probability 0; they are never found, but 0 * inf would be NaN.
     nats = -np.log(np.maximum(counts / counts.sum(1, keepdims=True), np.finfo(np.float64).tiny))
     found = np.zeros_like(counts)
     for spec in specs:
+        # A window may reach beyond its file; padding is not counted.
         left = int(splits.train.source.lengths[spec.file]) - spec.start
         _add(found, splits, spec.file, spec.start, min(left, spec.num_frames))
     values = {

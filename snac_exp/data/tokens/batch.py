@@ -48,11 +48,13 @@ class TokenBatch:
 
     def micro_batches(self, size: int) -> "list[TokenBatch]":
         """Consecutive parts of exactly `size` windows, the last filled up with empty windows: shapes stay static."""
+        # No frame of an empty window is valid, so it carries no loss.
         missing = -len(self) % size
         padded = self._map(lambda tensor: torch.cat([tensor, tensor.new_zeros(missing, *tensor.shape[1:])]))
         return [padded._map(lambda tensor, i=i: tensor[i : i + size]) for i in range(0, len(padded), size)]  # type: ignore[misc]
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "TokenBatch":
+        """The batch with every tensor, of whatever shape, replaced by `function` of it."""
         return replace(
             self,
             frames=function(self.frames),
@@ -86,6 +88,7 @@ class TokenWindows(Dataset[TokenBatch]):
     def batch(self, specs: Sequence[WindowSpec]) -> TokenBatch:
         """Windows of equal length as one batch; DataError names the file that cannot be read."""
         layout, num_frames = self.source.layout, specs[0].num_frames
+        # Every element is written below.
         frames = np.empty((len(specs), num_frames, layout.num_streams), np.int64)
         valid = [min(int(self._lengths[spec.file]) - spec.start, num_frames) for spec in specs]
         for window, spec, num in zip(frames, specs, valid, strict=True):
@@ -94,6 +97,7 @@ class TokenWindows(Dataset[TokenBatch]):
         files = torch.tensor([spec.file for spec in specs])
         return TokenBatch(torch.from_numpy(frames), torch.tensor(valid), files, layout.frames_per_second)
 
+    # PyTorch's fetcher calls this once per batch, where there is one, instead of `__getitem__` per item.
     def __getitems__(self, specs: Sequence[WindowSpec]) -> TokenBatch:
         return self.batch(specs)
 
@@ -131,6 +135,7 @@ def make_window_loader(
         prefetch_factor=prefetch if num_workers else None,
         persistent_workers=num_workers > 0,
         worker_init_fn=leave_signals_to_the_parent if num_workers else None,
+        # Its own, as in `make_loader`: the default would draw from torch's global generator.
         generator=torch.Generator(),
     )
 

@@ -46,6 +46,7 @@ def check_files(path: Path) -> TokenReport:
     folder, names = (path.parent, [path.name]) if path.is_file() else (path, find_npq(path))
     good: list[tuple[str, NpqHeader]] = []
     rejected: list[Rejection] = []
+    # By vocabulary, since files are read before it is known whether they agree.
     counts: dict[tuple[int, ...], list[npt.NDArray[np.int64]]] = {}
     for name in names:
         try:
@@ -70,4 +71,5 @@ def check_files(path: Path) -> TokenReport:
 def entropy_bits(counts: npt.NDArray[np.int64]) -> float:
     """Entropy of a count (V,) in bits."""
     share = counts[counts > 0] / max(int(counts.sum()), 1)
+    # Adding zero turns -0.0 into 0.0.
     return float(-(share * np.log2(share)).sum()) + 0.0

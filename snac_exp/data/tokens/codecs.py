@@ -53,6 +53,7 @@ class SnacTokens:
         make = FrameLayout.coarse if frames == "coarse" else FrameLayout.repeated
         self.layout = make(geometry.vq_strides, size, geometry.sampling_rate / geometry.coarse_hop)
         self.sampling_rate = geometry.sampling_rate
+        # With local attention a granule is a whole window, which upstream's encoder pads to.
         self.granule_samples = geometry.coarse_hop * geometry.coarse_step
         self.granule_frames = geometry.coarse_step * self.layout.alignment
         self.model, self.device = codec.model.to(device).eval(), torch.device(device)
@@ -128,6 +129,7 @@ def listening_codec(
                 f"the tokens are of codec {fingerprint[:12]}, but {codec.name} is {snac.fingerprint[:12]} here; name "
                 "the folder of the former"
             )
+        # The layout alone tells which of the two the frames are.
         made = [SnacTokens(snac, kind, device) for kind in FRAME_KINDS]
     for tokens in made:
         if same_frames(tokens.layout, layout):
@@ -153,6 +155,7 @@ def described(layout: FrameLayout) -> str:
 
 def kbps_of(layout: FrameLayout) -> float:
     """Bit rate of the tokens in kbit/s."""
+    # A repeated token counts once.
     bits = sum(math.log2(size) / period for size, period in zip(layout.vocab_sizes, layout.periods, strict=True))
     return bits * layout.frames_per_second / 1000
 

@@ -19,7 +19,7 @@ from snac_exp.errors import DataError
 from snac_exp.system.files import write_text
 from snac_exp.system.progress import progress_display
 
-VAL_LIST = "val_list.txt"
+VAL_LIST = "val_list.txt"  # what `data.val_list` of the source npq reads
 
 
 @dataclass
@@ -61,6 +61,7 @@ def encode_folder(
 
     def frames_of(path: str) -> Int64Array:
         file = input_dir / path
+        # Levels of the whole file: below it is read in chunks, which cannot tell them.
         info = check_usable(file)
         num_samples = resampled_length(info.num_samples, info.rate, codec.sampling_rate)
         return encode_chunked(
@@ -93,9 +94,11 @@ def encode_chunked(
     parts = []
     for first in range(0, total, chunk):
         last = min(first + chunk, total)
+        # Beyond the file's ends the codec pads as it would pad the whole.
         start, stop = max(first - context, 0), min(last + context, total)
         audio = torch.from_numpy(read(start * granule, (stop - start) * granule))
         frames = codec.encode(audio)
+        # A frame too many or too few would shift everything after it.
         if len(frames) != (stop - start) * codec.granule_frames:
             raise DataError(f"{codec.name} gave {len(frames)} frames for {stop - start} granules of {granule} samples")
         parts.append(frames[(first - start) * codec.granule_frames : (last - start) * codec.granule_frames])
@@ -117,6 +120,7 @@ def export_cache(tokens: CachedTokens, validation: set[int], output_dir: Path, o
         write_npq(output_dir / output, frames, layout.vocab_sizes, layout.frames_per_second, kbps_of(layout))
         summary.num_made += 1
         summary.seconds += len(frames) / layout.frames_per_second
+    # Files that were there already are listed too.
     listed = [output for path, output in names.items() if rows[path] in validation]
     write_text(output_dir / VAL_LIST, "".join(f"{path}\n" for path in listed))
     return summary

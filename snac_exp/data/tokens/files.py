@@ -24,7 +24,7 @@ Int64Array = npt.NDArray[np.int64]
 
 OPEN_FILES = 256  # memory maps kept per process
 RATE_TOLERANCE = 1e-3  # relative difference of frame rates that one model may mix
-NAMES_SHOWN = 3
+NAMES_SHOWN = 3  # paths in a message
 
 
 class TokenSource(Protocol):
@@ -110,6 +110,7 @@ class NpqFiles:
     def read(self, file: int, start: int, num_frames: int) -> TokenArray:
         """Frames (num_frames, K) as they lie in the file, checked against the vocabulary."""
         path = f"{self.folder}/{self.paths[file]}"  # a Path would take as long as the reading
+        # A plain array: np.memmap runs Python code whenever it is sliced.
         frames: TokenArray = np.asarray(_open_map(path, self.headers[file])[start : start + num_frames])
         check_tokens(path, frames, self.layout.vocab_sizes, start)
         return frames
@@ -201,6 +202,7 @@ def _usable(path: Path, verify_tokens: bool, min_frames: int) -> NpqHeader:
 
 @lru_cache(maxsize=OPEN_FILES)
 def _open_map(path: str, header: NpqHeader) -> TokenArray:
+    # The header is part of the cache's key, so a file that was made anew with another one is mapped anew.
     return map_tokens(path, header)
 
 

@@ -27,10 +27,10 @@ from snac_exp.system.files import atomic_path
 MAGIC = b"NPQ1"
 VERSION = 1
 DTYPES = ("<u1", "<u2", "<u4")  # by the dtype byte of NPQ1
-MAX_CODEBOOKS = 2**16 - 1
+MAX_CODEBOOKS = 2**16 - 1  # K is a u16
 MAX_OLD_VOCAB = 2**16  # the older forms hold uint16
 MIN_KBPS = 1e-3  # a smaller bit rate can only be 0, for "unknown"
-TOKENS_PER_CHECK = 2**22
+TOKENS_PER_CHECK = 2**22  # bounds the memory of a comparison
 
 TokenArray = npt.NDArray[np.integer]
 
@@ -79,7 +79,9 @@ def read_header(path: Path | str) -> NpqHeader:
     """
     try:
         with open(path, "rb") as file:
+            # Of the open file: another one may take its name meanwhile.
             size = os.fstat(file.fileno()).st_size
+            # Enough to tell the form and K, which say how long the header is.
             head = file.read(24)
             if head[:4] == MAGIC:
                 num_codebooks = struct.unpack_from("<H", head.ljust(24, b"\0"), 6)[0]
@@ -185,6 +187,7 @@ def check_tokens(path: Path | str, tokens: TokenArray, vocab_sizes: tuple[int, .
     rows = max(TOKENS_PER_CHECK // len(vocab_sizes), 1)
     for start in range(0, len(tokens), rows):
         block = tokens[start : start + rows]
+        # Codebooks apart only where this quick look leaves a doubt.
         if block.max() < smallest:
             continue
         wrong = np.argwhere(block >= np.array(vocab_sizes))
@@ -227,6 +230,7 @@ def write_npq(
         raise NpqError(f"{path}: negative tokens, or more frames than NPQ1 counts; write several files")
     code = _dtype_code(path, max(vocab_sizes))
     with np.errstate(over="ignore"):  # too large for the file becomes infinite, which is refused below
+        # Rounded as the file stores them: the header given back equals the one that will be read.
         rate, kbps = float(np.float32(frames_per_second)), float(np.float32(kbps))
     header = NpqHeader("npq1", tuple(vocab_sizes), len(tokens), rate, kbps, DTYPES[code], 21 + 4 * len(vocab_sizes))
     for problem in _problems(header, header.file_size):
@@ -242,6 +246,7 @@ def write_npq(
 
 def _dtype_code(path: Path | str, largest_vocab: int) -> int:
     for code, dtype in enumerate(DTYPES):
+        # The size itself must fit, not just its largest token: so the format has it.
         if largest_vocab < 2 ** (8 * np.dtype(dtype).itemsize):
             return code
     raise NpqError(f"{path}: a vocabulary of {largest_vocab} does not fit 32-bit tokens")

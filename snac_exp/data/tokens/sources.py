@@ -119,6 +119,7 @@ def layout_of_codec(layout: FrameLayout, codec: "LoadedCodec", where: str) -> Fr
     coarse_rate = geometry.sampling_rate / geometry.coarse_hop
     for make in (FrameLayout.coarse, FrameLayout.repeated):
         expected = make(geometry.vq_strides, size, coarse_rate)
+        # What a file can tell of such frames: sizes and rate, not which streams are of one codebook.
         as_in_a_file = FrameLayout.plain(expected.vocab_sizes, expected.frames_per_second)
         if same_frames(as_in_a_file, layout):
             return expected

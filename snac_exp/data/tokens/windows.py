@@ -51,6 +51,7 @@ class WindowIndex:
             )
         self.files, self.lengths = np.asarray(files, np.int64), np.asarray(lengths, np.int64)
         self.num_frames, self.step_frames, self.pad_tail = num_frames, step_frames, pad_tail
+        # Of each file: one window, and one more for every step begun beyond it.
         beyond = np.maximum(self.lengths - num_frames, 0)
         self._ends = np.cumsum(-(-beyond // step_frames) + 1)
 
@@ -63,6 +64,7 @@ class WindowIndex:
         first = np.concatenate([[0], self._ends])[place]
         starts = (np.asarray(windows) - first) * self.step_frames
         if not self.pad_tail:
+            # The last window ends with its file.
             starts = np.minimum(starts, np.maximum(self.lengths[place] - self.num_frames, 0))
         pairs = zip(self.files[place].tolist(), starts.tolist(), strict=True)
         return [WindowSpec(file, start, self.num_frames) for file, start in pairs]
@@ -114,6 +116,7 @@ def split_files(
         DataError: a listed file is not there, or one side would be empty.
     """
     if val_list is None:
+        # Frames stand for seconds: all that counts is their proportion.
         chosen = draw_validation(dict(zip(names, map(float, lengths), strict=True)), train_ratio, seed)
     else:
         chosen = _listed(names, val_list)
