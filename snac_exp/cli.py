@@ -22,6 +22,7 @@ def _with_files(command: Callable[[], int]) -> int:
     try:
         return command()
     except OSError as error:
+        # Without a file it is nothing that a user could mend.
         if error.filename is None:
             raise
         raise DataError(f"{error.filename}: {error.strerror}") from error
@@ -36,6 +37,7 @@ def run(arguments: Sequence[str]) -> int:
         print(f"snac_exp {__version__}")
         return 0
     verb, *rest = arguments
+    # Files and configs of verbs have underscores, commands have hyphens; either is understood.
     name = verb.replace("_", "-")
     if name not in verb_files():
         raise ConfigError(f"'{verb}' is no verb{nearest(verb, verb_files())}")

@@ -177,7 +177,7 @@ def _token_mean(difference: Tensor, mask: Tensor) -> Tensor:
 
 
 def _unevenness(projected: Tensor, mask: Tensor) -> Tensor:
-    """Distance of the second moments of directions (B, D, T_i) from the identity, over the tokens of the mask."""
+    """Distance of the second moments of directions (B, D, T_i) from the unit matrix, over the tokens of the mask."""
     directions = F.normalize(projected, dim=1) * mask[:, None]
     dim = projected.shape[1]
     moments = torch.einsum("bdt,bet->de", directions, directions) * (dim / mask.sum().clamp_min(1))

@@ -49,6 +49,7 @@ def listed_paths(value: str) -> list[str]:
     if value.startswith("choice(") and value.endswith(")"):
         value = value[len("choice(") : -1]
     pieces, end = [], 0
+    # A comma at the end has one more piece behind it, an empty one.
     while end < len(value) or value[end - 1] == ",":
         found = PIECE.match(value, end)
         assert found is not None  # the pattern matches any text
@@ -77,6 +78,7 @@ def quoted(path: str) -> str:
     if path == "~" or path.startswith("~/"):
         path = str(Path(path).expanduser())
     path = re.sub(r"(\\*)\$\{", r"\1\1\\${", path)  # an interpolation is meant as the letters it has
+    # Hydra leaves backslashes alone in quotes, except those before a quote or at the end, which escape.
     path = re.sub(r"(\\*)'", r"\1\1\'", path)
     return "'" + re.sub(r"(\\+)$", r"\1\1", path) + "'"
 

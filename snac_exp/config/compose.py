@@ -24,12 +24,14 @@ OF_A_SWEEP = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweepe
 def config_dir() -> Path:
     """The folder of YAML files: conf/ of the checkout, or its copy inside an installed package."""
     package = Path(__file__).resolve().parents[1]
+    # A checkout's own files first: these are the ones that users edit.
     checkout = package.parent / "conf"
     return checkout if (checkout / "train.yaml").exists() else package / "conf"
 
 
 def compose_config(config_name: str, overrides: Sequence[str]) -> DictConfig:
     """Compose a primary config of conf/ with Hydra overrides; errors become `ConfigError` with the mend."""
+    # Hydra has one state per process and refuses to be initialised twice.
     GlobalHydra.instance().clear()
     try:
         refuse_sweep(config_name, overrides)
@@ -99,6 +101,7 @@ def compose_experiment(overrides: Sequence[str], *, complete: bool = True) -> tu
     A plan needs no data, so it may be made of a recipe that is not `complete`.
     """
     values = resolved(compose_config("train", overrides), complete=complete)
+    # What is stored with the run must mean the same from another working directory.
     values = with_absolute_paths(values)
     return experiment_of(values), values
 
@@ -124,6 +127,7 @@ def explain(error: HydraException) -> str:
     cause = error.__cause__
     parent = getattr(cause, "parent_node", None)
     if parent is not None:
+        # OmegaConf's error knows where the key was wanted, hence what keys there are.
         close = nearest(str(getattr(cause, "key", "")), map(str, parent.keys()))
         return f"unknown key '{getattr(cause, 'full_key', '?')}'{close}"
     text = next(line for line in str(error).splitlines() if line.strip())

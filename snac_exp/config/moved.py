@@ -41,6 +41,7 @@ def modern(values: Mapping[str, Any]) -> dict[str, Any]:
     renamed = _renamed(values, current_name)
     for group, keys in ADDED.items():
         if isinstance(renamed.get(group), dict):
+            # What is stored wins.
             renamed[group] = keys | renamed[group]
     return renamed
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from snac_exp.errors import ConfigError
 
 OWN = Path(__file__).parents[1]
-LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
-INSTALLED = ("site-packages", "dist-packages")
+LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")  # paths of sysconfig
+INSTALLED = ("site-packages", "dist-packages")  # also those of another interpreter, which sysconfig does not know
 
 
 def check_origin(module: str, file: Path | None, key: str) -> None:
@@ -33,7 +33,9 @@ def check_origin(module: str, file: Path | None, key: str) -> None:
 
 def is_own_file(file: Path) -> bool:
     """Whether a source file is of this package, or lies outside of Python and of installed packages."""
+    # A link in one's own folder may lead into an installed package.
     file = file.resolve()
+    # First, since this package may be installed among the others.
     if file.is_relative_to(OWN):
         return True
     libraries = {Path(path).resolve() for name, path in sysconfig.get_paths().items() if name in LIBRARIES}

@@ -5,7 +5,7 @@ from snac_exp.config.source_code import declared_set
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
 
-KINDS = ("audio", "codes", "tokens")
+KINDS = ("audio", "codes", "tokens")  # `provided_by` explains them
 
 
 def provided_by(data: Component) -> frozenset[str]:

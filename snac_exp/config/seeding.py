@@ -13,6 +13,7 @@ def derive_seed(seed: int, purpose: str, *position: int) -> int:
 
     Different purposes or positions give independent seeds; the value is the same on every machine and version.
     """
+    # hash() would differ from process to process; the last bit goes, so that a signed 64-bit integer holds the seed.
     text = f"{seed}/{purpose}/{'/'.join(str(index) for index in position)}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
 

@@ -97,6 +97,7 @@ def lineage(definition: Definition) -> Iterator[Definition]:
 
 def module_file(module: str) -> Path | None:
     """Where a module's source lies; its packages are not imported."""
+    # Part by part: find_spec of a dotted name imports the packages above it.
     top, *inner = module.split(".")
     try:
         spec = importlib.util.find_spec(top) if top else None
@@ -108,6 +109,7 @@ def module_file(module: str) -> Path | None:
             return None
         name = f"{name}.{part}"
         spec = importlib.machinery.PathFinder.find_spec(name, list(spec.submodule_search_locations))
+    # What is built in or compiled has no source to read.
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
     return Path(spec.origin)
@@ -118,12 +120,14 @@ def _class_arguments(line: Iterator[Definition]) -> dict[str, str]:
     for definition in line:
         if "__init__" in definition.methods:
             function = definition.methods["__init__"]
+            # The iterator goes on behind this class: what **kwargs passes on is what the next ones take.
             inherited = {} if function.args.kwarg is None else _class_arguments(line)
             return _arguments(function) | {
                 key: item for key, item in inherited.items() if key not in _arguments(function)
             }
         if definition.is_dataclass:
             fields: dict[str, str | None] = {}
+            # As dataclasses do it: from the furthest base on, a later field takes the place of one of its name.
             for item in reversed([definition, *line]):
                 fields |= _fields(item) if item.is_dataclass else {}
             return {name: annotation for name, annotation in fields.items() if annotation is not None}
@@ -167,6 +171,7 @@ def _assigned(node: Statement, attribute: str) -> ast.expr | None:
 def _constant_set(value: ast.expr, where: str) -> frozenset[str]:
     inner = value
     if isinstance(value, ast.Call) and ast.unparse(value.func) in ("frozenset", "set"):
+        # literal_eval knows displays alone, not calls such as frozenset({…}).
         inner = value.args[0] if value.args else ast.Tuple([])
     try:
         words = ast.literal_eval(inner)
@@ -188,6 +193,7 @@ def _bases(definition: Definition) -> list[Definition]:
 
 def _resolve(module: str, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> Definition | None:
     """What a (dotted) name of a module stands for, through its imports; None where that is not to be found."""
+    # `seen` ends the search where modules import a name from each other.
     file = module_file(module)
     if file is None or (module, name) in seen:
         return None
@@ -222,9 +228,11 @@ def _names_of(module: str, file: Path, changed_ns: int) -> _Names:
             names.definitions[node.name] = node
         elif isinstance(node, ast.Import):
             for item in node.names:
+                # `import a.b` binds a, `import a.b as c` binds a.b.
                 own = item.asname or item.name.partition(".")[0]
                 names.imports[own] = item.name if item.asname else own
         elif isinstance(node, ast.ImportFrom):
+            # One dot is the module's own package, each further one the package above.
             parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             source = ".".join([*parents, *([node.module] if node.module else [])])
             for item in node.names:
@@ -239,6 +247,7 @@ def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     """Statements of a module, those under `if` and `try` included."""
     for node in body:
         yield node
+        # All branches: which one runs is known only to who runs it.
         if isinstance(node, ast.If | ast.Try):
             yield from _top_level([*node.body, *node.orelse])
 

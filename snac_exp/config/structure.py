@@ -51,6 +51,7 @@ def _convert(kind: Any, value: Any, path: str) -> Any:
         if type(None) in arguments and (value is None or value == {}):  # the group's choice `none` is an empty file
             return None
         choices = [part for part in arguments if part is not type(None)]
+        # Members of the schema's unions differ in form: a list, a group of keys, a plain value.
         fitting = [part for part in choices if _shape_of(part) is _shape_of(value)]
         return _convert((fitting or choices)[0], value, path)
     if origin is Literal:
@@ -81,6 +82,7 @@ def _shape_of(kind_or_value: Any) -> type | None:
 def _scalar(kind: type, value: Any, path: str) -> Any:
     if kind is float and type(value) is int:
         return float(value)
+    # Not isinstance: a bool is an int to Python, and `devices: true` is a mistake.
     if type(value) is not kind:
         hint = " (a number like 5e-5 is written 5.0e-5 in YAML)" if kind is float and isinstance(value, str) else ""
         raise ConfigError(f"{path}={value!r} must be of type {kind.__name__}, not {type(value).__name__}{hint}")
@@ -106,8 +108,10 @@ def _component(value: Any, path: str) -> Component:
     target = options.pop("_target_", None)
     if not isinstance(target, str):
         raise ConfigError(f"'{path}' needs a _target_: the import path of the class to use")
+    # A stored config may name the place where the class lay when it was written.
     target = current_name(target)
     module = find_definition(target, path).module
+    # Of the module that defines it: a name may be imported into a module of one's own.
     check_origin(module, module_file(module), f"{path}._target_={target}")
     known = parameters_of(target, path)
     for name in options:
@@ -125,6 +129,7 @@ def _loss_term(value: Any, path: str) -> LossTerm:
     name = path.rpartition(".")[2]
     if "_target_" not in options and name not in term_names():
         raise ConfigError(f"'{path}' needs a _target_: the import path of the term{nearest(name, term_names())}")
+    # A `_target_` among the options wins: a term of one's own may have the name of one of ours.
     return LossTerm(weight, _component({"_target_": target_of_term(name)} | options, path))
 
 
@@ -134,6 +139,7 @@ PLAIN_TYPES = {"int": int, "float": float, "str": str, "bool": bool}
 def _option(annotation: str, value: Any, path: str) -> Any:
     """Check one option against a plain annotation of its argument; other annotations are left to the class."""
     name = annotation.removesuffix(" | None")
+    # `???` passes here: whether a recipe must be complete depends on who asks, see `resolved`.
     if name not in PLAIN_TYPES or (value is None and name != annotation) or value == "???":
         return value
     return _scalar(PLAIN_TYPES[name], value, path)

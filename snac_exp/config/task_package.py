@@ -32,5 +32,6 @@ def door_of(name: str, door: Literal["build", "checks"]) -> ModuleType:
             f"task.name={name} is no task: there is no module {package}.{door}{nearest(name, there)}, "
             "or give the path of a package of your own with build.py and checks.py"
         )
+    # Before the import, which runs the module.
     check_origin(package, file, f"task.name={name}")
     return importlib.import_module(f"{package}.{door}")

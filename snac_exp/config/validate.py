@@ -38,6 +38,7 @@ def validate(experiment: Experiment) -> None:
     _check_ranges("lr.phases", experiment.lr.phases, experiment.curriculum.stages)
     _check_groups(experiment)
     _check_phases(experiment)
+    # Last: what a task checks builds on ranges and groups that fit together.
     door_of(experiment.task.name, "checks").check(experiment)
 
 
@@ -55,6 +56,7 @@ def _check_ranges(key: str, schedule: Ranges, other: Ranges) -> None:
     """Ranges, ordered by their first epoch, must tile 1..last without gap or overlap."""
     if not schedule:
         raise ConfigError(f"{key} is empty; give it at least one entry with epochs: [1, N]")
+    # An open end reaches as far as the other schedule does.
     last = num_epochs(schedule, other)
     expected, previous = 1, ""
     for name, item in sorted(schedule.items(), key=lambda pair: pair[1].epochs[0]):
@@ -78,6 +80,7 @@ def _check_ranges(key: str, schedule: Ranges, other: Ranges) -> None:
 def _check_numbers(experiment: Experiment) -> None:
     """Every number must be possible by itself."""
     for key, value in (_of_trainer_and_checkpoint(experiment) | _of_stages(experiment)).items():
+        # Written so that NaN is refused too.
         if not value > 0:
             raise ConfigError(f"{key}={value} must be greater than 0")
     for name in ("weight_decay", "num_workers", "num_sample_clips"):

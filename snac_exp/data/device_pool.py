@@ -1,4 +1,4 @@
-"""One process per device for a job whose shares are independent; one progress display for all of them."""
+"""One process per device for a job of independent parts; one progress display for all of them."""
 
 import multiprocessing
 import signal
@@ -21,7 +21,7 @@ def run_on_devices(function: Callable[[int, str], Result], devices: list[str], t
     """Call `function(number, device)` in a fresh process for each device; results in the order of the devices.
 
     `function` must be importable by name (or a partial of such a function) and shows its progress with `reported`.
-    Raises what the first process raised, after the others have finished their shares; DataError if one was killed.
+    Raises what the first process raised, after the others have finished their parts; DataError if one was killed.
     """
     # Fresh processes: a CUDA context, and a lock that another thread holds, do not survive a fork.
     context = multiprocessing.get_context("spawn")

@@ -52,6 +52,7 @@ def usable_device(device: torch.device | str) -> torch.device:
     """
     try:
         found = torch.device(device)
+        # torch.device takes any known name; only an allocation shows whether the device is there.
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]

@@ -27,9 +27,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     handle, temporary = _temporary_beside(path)
     try:
         yield temporary
+        # The bytes before the name: after a power cut a name must not lead to an empty file.
         _fsync(temporary)
         temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; the final file follows the user's umask
         temporary.replace(path)
+        # A rename is on disk when its folder is.
         _fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -54,6 +56,7 @@ def folder_beside(path: Path) -> Iterator[Path]:
 def left_beside(path: Path) -> list[Path]:
     """Hidden files and folders that were, or are, to become `path`."""
     found = path.parent.glob(f".{glob.escape(path.name)}.*.tmp")
+    # A dot there belongs to a longer name, as in .a.b.XXXX.tmp, which is to become a.b.
     return [item for item in found if "." not in item.name[len(path.name) + 2 : -len(".tmp")]]
 
 
@@ -96,6 +99,7 @@ def _fsync(path: Path) -> None:
 
 
 def _umask() -> int:
+    # It can be read only by setting it.
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -14,6 +14,7 @@ def lock_now(file: int | IO[str]) -> None:
         BlockingIOError: another process has the lock.
         OSError: the file system knows no locks.
     """
+    # Not lockf: a POSIX lock is gone as soon as the process closes any descriptor of the file.
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 

@@ -47,6 +47,7 @@ class Owner:
             return False
         try:
             process = psutil.Process(self.pid)
+            # A process id is used again; the start is counted from boot, and the clock may have been set since.
             return abs(process.create_time() - self.process_started) < 1 and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False

@@ -47,4 +47,5 @@ def _ask(*command: str) -> dict[str, str] | None:
     if done.returncode and "Invalid job id" not in done.stderr:
         return None
     pairs = (line.split("|", 1) for line in done.stdout.splitlines() if "|" in line)
+    # sacct writes `CANCELLED by 1000`.
     return {job: state.split()[0] for job, state in pairs if state.strip()}

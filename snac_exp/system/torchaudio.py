@@ -16,6 +16,7 @@ def _import_torchaudio() -> Any:
     try:
         return importlib.import_module("torchaudio")
     except OSError:  # the extension's shared library does not load beside this torch
+        # A failed import leaves the submodules that it came through.
         for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
             del sys.modules[name]
         sys.modules["torchaudio._extension"] = _extension_stand_in()

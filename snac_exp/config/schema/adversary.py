@@ -27,7 +27,7 @@ class Adversary:
     loss: Literal["hinge", "lsgan"] = "lsgan"
     weights: AdversaryWeights = AdversaryWeights()
     start_step: int = 0
-    lr: float = 1e-4
+    lr: float = 1e-4  # of the discriminators' own AdamW
     betas: tuple[float, float] = (0.8, 0.99)
     weight_decay: float = 0.01
     grad_clip: float = 10.0

@@ -8,24 +8,24 @@ from typing import Literal
 class DeclaredGeometry:
     """What a recipe expects of its checkpoint, so that it can be planned without one; see `codec.geometry`."""
 
-    sampling_rate: int
-    hop_length: int
-    vq_strides: list[int]
-    attn_window_size: int | None = None
+    sampling_rate: int  # Hz
+    hop_length: int  # samples per finest frame
+    vq_strides: list[int]  # finest frames per token, coarsest codebook first
+    attn_window_size: int | None = None  # finest frames; None = no attention
 
 
 @dataclass(frozen=True)
 class Architecture:
     """Upstream's arguments of a SNAC that starts from random weights; latent_dim null = the encoder's end."""
 
-    sampling_rate: int
+    sampling_rate: int  # Hz
     encoder_dim: int
-    encoder_rates: list[int]
+    encoder_rates: list[int]  # strides; their product is the hop
     decoder_dim: int
-    decoder_rates: list[int]
+    decoder_rates: list[int]  # of the same product
     attn_window_size: int | None
-    codebook_size: int
-    codebook_dim: int
+    codebook_size: int  # entries
+    codebook_dim: int  # of an entry, which a latent vector is projected to
     vq_strides: list[int]
     noise: bool
     depthwise: bool

@@ -60,4 +60,4 @@ class Lr:
     phases: dict[str, LrPhase]
     one_cycle: OneCycle = OneCycle()
     warmup_cosine: WarmupCosine = WarmupCosine()
-    cosine_final_ratio: float = 0.1
+    cosine_final_ratio: float = 0.1  # rate at the end of a cosine schedule / its peak

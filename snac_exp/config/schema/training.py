@@ -38,8 +38,8 @@ class Guards:
     """
 
     outlier_ratio: float | None = None
-    outlier_warmup_steps: int = 100
-    outlier_max_in_row: int = 5
+    outlier_warmup_steps: int = 100  # all admitted, so that the mean means something
+    outlier_max_in_row: int = 5  # after so many, one is admitted: the loss itself has risen
     max_rollbacks: int = 0
     rollback_haircut: float = 0.5
 
@@ -51,15 +51,15 @@ class Trainer:
     preflight: the proofs made before the first step; one that is left out stands in plan, report and summary.
     """
 
-    batch_size: int
+    batch_size: int  # over all devices and micro-batches, before the curriculum multiplies it
     validation_batch_size: int
     weight_decay: float
     betas: tuple[float, float]
-    grad_clip: float
+    grad_clip: float  # total norm that gradients are scaled down to
     accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps"]
     devices: int
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
-    num_threads: int | None
+    num_threads: int | None  # of PyTorch on a CPU; None = its own choice
     num_workers: int
     log_every_steps: int
     max_steps_per_epoch: int | None
@@ -88,13 +88,13 @@ class Checkpoint:
     every_epochs: int
     every_steps: int
     every_minutes: float
-    keep_epochs: int | None
+    keep_epochs: int | None  # None = all
     keep_intermediate: int
 
 
 @dataclass(frozen=True)
 class Tracker:
-    """Where figures go beside metrics.jsonl.
+    """Where metrics are logged beside metrics.jsonl.
 
     artifacts: which checkpoints W&B gets a copy of. profile_steps: first and last of the steps that torch's profiler
     records, null = none; the first is at least 2.

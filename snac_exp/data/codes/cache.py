@@ -1,6 +1,6 @@
 """Encode a prepared folder once: the full codes of every utterance, in shards that are whole or absent.
 
-Finished shards are kept, so an interrupted run continues, and several processes or GPUs can share the work.
+Finished shards are kept, so an interrupted run continues, and several processes or GPUs can divide the work.
 """
 
 import itertools
@@ -44,7 +44,7 @@ MAX_BATCH_SECONDS = {"cpu": 8.0}  # of audio in a batch, by type of device; othe
 
 @dataclass(frozen=True)
 class CacheSummary:
-    """What one call did in its share of the shards; those that were there already are not counted again."""
+    """What one call did in its part of the shards; those that were there already are not counted again."""
 
     output_dir: Path
     num_shards: int
@@ -79,7 +79,7 @@ def cache_codes(
     retry_rejected: bool = False,
     display: Display = progress_display,
 ) -> CacheSummary:
-    """Write the codes of all rows of a manifest to `output_dir`; process `shard_index` of `shard_count` does its share.
+    """Write the codes of all rows of a manifest to `output_dir`; process `shard_index` of `shard_count` does its part.
 
     Shards of `rows_per_shard` rows are numbered over the whole manifest and process i makes every shard_count-th one,
     so processes never write the same file and a restart with another number of them continues the same cache.
@@ -127,7 +127,7 @@ def _without(rows: list[ManifestRow], rejected: list[Rejection]) -> list[Manifes
 
 
 def joined(summaries: Sequence[CacheSummary]) -> CacheSummary:
-    """The summary of shares that were made at the same time."""
+    """The summary of parts that were made at the same time."""
     return CacheSummary(
         output_dir=summaries[0].output_dir,
         num_shards=sum(item.num_shards for item in summaries),

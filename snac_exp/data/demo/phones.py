@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-FRAMES_PER_SECOND = 200
+FRAMES_PER_SECOND = 200  # of the controls
 FRICATION_KNOTS_HZ = (0, 500, 1500, 2500, 3500, 5000, 6500, 8000, 10000, 12000, 15000, 18000, 21000, 24000)
+# Spectrum of turbulence at these knots in dB, by fricative or burst.
 FRICATION_DB = {
     "s": (-55, -45, -38, -30, -20, -8, 0, 0, -3, -7, -13, -18, -24, -32),
     "sh": (-45, -35, -18, -3, 0, -2, -6, -10, -16, -22, -30, -36, -42, -48),
@@ -22,6 +23,7 @@ FRICATION_DB = {
     "t": (-30, -22, -16, -10, -5, 0, 0, -2, -6, -9, -14, -18, -24, -30),
     "k": (-25, -15, -2, 0, -6, -10, -14, -18, -22, -26, -32, -36, -42, -48),
 }
+# F1, F2 and F3 of each vowel, in Hz.
 VOWELS = {
     "i": (280, 2250, 2950),
     "I": (390, 1990, 2550),
@@ -35,6 +37,7 @@ VOWELS = {
     "y": (270, 1850, 2150),
     "@": (500, 1500, 2500),
 }
+# F1, F2 and F3 in Hz that vowels move from and to beside a consonant of this place.
 LABIAL, ALVEOLAR, PALATAL, VELAR = (300, 900, 2250), (320, 1750, 2650), (290, 2150, 2850), (310, 1900, 2250)
 
 
@@ -51,7 +54,7 @@ class Segment(NamedTuple):
 
 
 def _stop(place: tuple[float, float, float], spectrum: str, burst: float, voice_onset: float) -> tuple[Segment, ...]:
-    voiced = voice_onset < 0.02
+    voiced = voice_onset < 0.02  # s
     return (
         Segment(0.055, place, voicing=0.06 if voiced else 0.0),
         Segment(0.010, place, frication=burst, spectrum=spectrum),
@@ -85,9 +88,9 @@ CONSONANTS: dict[str, tuple[Segment, ...]] = {
     "w": (Segment(0.06, (310, 700, 2200), voicing=0.6),),
     "j": (Segment(0.06, (280, 2200, 3000), voicing=0.6),),
 }
-PLAIN_ONSETS = tuple(CONSONANTS)[:17]
+PLAIN_ONSETS = tuple(CONSONANTS)[:17]  # from s to ts; nasals, liquids and glides follow by name
 CLUSTERS = ("s+t", "s+p", "s+k", "t+r", "k+l", "p+l", "f+r")
-ONSETS = (*PLAIN_ONSETS, "m", "n", "l", "r", "w", "j", *CLUSTERS, "s", "s", "sh", "t")
+ONSETS = (*PLAIN_ONSETS, "m", "n", "l", "r", "w", "j", *CLUSTERS, "s", "s", "sh", "t")  # s, sh, t are drawn more often
 CODAS = ("n", "m", "ng", "s", "t", "k", "l", "f", "sh", "x", "n+t", "s+t", "k+s", "th", "s", "z")
 
 
@@ -114,6 +117,7 @@ class _Placed(NamedTuple):
 def compose_score(rng: np.random.Generator, num_frames: int, speaking_rate: float, melody_semitones: float) -> Score:
     """Speak random phrases for exactly `num_frames` frames: whole syllables, their durations scaled to fit."""
     wanted = num_frames / FRAMES_PER_SECOND
+    # Utterances begin and end in a pause, a shorter one where they are short themselves.
     edge = min(0.12, 0.08 * wanted)
     placed = [_pause(edge)]
     while sum(item.segment.seconds for item in placed) < wanted - edge:
@@ -182,6 +186,7 @@ def _to_frames(placed: list[_Placed], num_frames: int) -> Score:
     owner = np.searchsorted(ends / ends[-1], (np.arange(num_frames) + 0.5) / num_frames)
     formants: list[tuple[float, float, float]] = []
     following: tuple[float, float, float] = VOWELS["@"]
+    # Backwards: the aspiration of h and of stops has the formants of what comes next.
     for item in reversed(placed):
         following = item.segment.formants_hz or following
         formants.append(following)
@@ -199,6 +204,7 @@ def _to_frames(placed: list[_Placed], num_frames: int) -> Score:
         frication=track([segment.frication for segment in segments], 0.02),
         frication_db=track([item.frication_db for item in placed], 0.02),
         nasality=_smooth((nasal > 0).astype(np.float64), 0.03),
+        # Where nothing is nasal the zero lies on the pole at 1 kHz, and both cancel.
         nasal_zero_hz=np.where(nasal > 0, nasal, 1000.0),
     )
 

@@ -72,6 +72,7 @@ class DemoSpeech:
         if not audio.exists():
             partial = folder / "audio.partial"
             write_demo_speech(partial, self.num_minutes, self.seed, self.num_train_voices, self.num_validation_voices)
+            # Only whole speech bears the name that is looked for; an interrupted call goes on in the partial folder.
             partial.rename(audio)
         if not (prepared / MANIFEST_NAME).exists():
             prepare(audio, prepared, validation_speakers=VALIDATION_SPEAKERS)

@@ -1,4 +1,4 @@
-"""Speech-like 48 kHz audio made from numbers alone, so that tests and the demo need no corpus and no network.
+"""Speech-like 48 kHz audio made from numbers alone, so that tests and the demo need no recordings and no network.
 
 Same seed, same machine, same samples. Above 12 kHz there is real energy (sibilants, bursts, breath) that follows from
 the sound and the voice, hence from the band below; its level swings by tens of decibels from phone to phone.

@@ -14,10 +14,10 @@ from snac_exp.data.demo.phones import FRAMES_PER_SECOND, FRICATION_KNOTS_HZ, Sco
 
 SAMPLE_RATE = 48_000
 HOP_SAMPLES = SAMPLE_RATE // FRAMES_PER_SECOND
-FFT_SAMPLES = 2048
+FFT_SAMPLES = 2048  # a slice has 480; the rest is room for the ringing of its resonances
 FREQUENCIES_HZ = np.fft.rfftfreq(FFT_SAMPLES, 1 / SAMPLE_RATE)
-DELAY = np.exp(-2j * np.pi * FREQUENCIES_HZ / SAMPLE_RATE).astype(np.complex64)
-HIGHER_FORMANTS_HZ = (3500.0, 4500.0, 5500.0)
+DELAY = np.exp(-2j * np.pi * FREQUENCIES_HZ / SAMPLE_RATE).astype(np.complex64)  # z^-1
+HIGHER_FORMANTS_HZ = (3500.0, 4500.0, 5500.0)  # F4 to F6
 
 Floats = NDArray[np.float64]
 Complexes = NDArray[np.complex64]
@@ -45,6 +45,7 @@ def render(score: Score, voice: Voice, rng: np.random.Generator) -> Floats:
     """Audio of a score at 48 kHz, shape (frames * 240,), at the synthesiser's own level."""
     pulses, phase = _pulse_train(score, voice, rng)
     noise = rng.standard_normal(len(pulses))
+    # Breath swells and fades once per glottal cycle while there is voice.
     breath = noise * (1.0 + 0.7 * np.cos(2 * np.pi * phase) * np.repeat(np.minimum(score.voicing * 3, 1), HOP_SAMPLES))
     tract = _tract(score, voice)
     voiced = _spectra(pulses) * _glottal(score, voice) * tract
@@ -68,6 +69,7 @@ def _pulse_train(score: Score, voice: Voice, rng: np.random.Generator) -> tuple[
     gain = np.interp(place, frame_time, score.voicing) * (1 + voice.shimmer * rng.standard_normal(num_pulses))
     index = np.minimum(place.astype(np.int64), num_samples - 2)
     pulses = np.zeros(num_samples)
+    # add.at, since two pulses may meet in one sample, of which += would keep one.
     np.add.at(pulses, index, gain * (1 - (place - index)))
     np.add.at(pulses, index + 1, gain * (place - index))
     return pulses, phase % 1.0
@@ -75,6 +77,7 @@ def _pulse_train(score: Score, voice: Voice, rng: np.random.Generator) -> tuple[
 
 def _spectra(signal: Floats) -> Complexes:
     """Spectra of 10 ms Hann slices every 5 ms, shape (frames, bins); the slices add up to the signal."""
+    # A periodic Hann window: two of them half a window apart add up to 1.
     window = np.hanning(2 * HOP_SAMPLES + 1)[:-1]
     blocks = np.pad(signal, (0, HOP_SAMPLES)).reshape(-1, HOP_SAMPLES)
     slices = np.concatenate([blocks[:-1], blocks[1:]], axis=1) * window
@@ -141,6 +144,7 @@ def _glottal(score: Score, voice: Voice) -> Complexes:
     """Derivative of the glottal flow: +6 dB/octave below the glottal formant, -6 above, -12 above the tilt corner."""
     f0_hz = voice.f0_hz * 2 ** (score.semitones / 12)
     glottal_hz = f0_hz * 1.4
+    # The conjugate turns time round: this resonance grows towards the closure instead of ringing after it.
     resonance = 1 / np.conj(_resonator_denominator(glottal_hz, 0.9 * glottal_hz))
     corner_hz = voice.tilt_hz * np.clip(score.voicing, 0.15, 1.0)  # soft voices are duller
     pole = np.exp(-2 * np.pi * corner_hz / SAMPLE_RATE).astype(np.float32)[:, None]

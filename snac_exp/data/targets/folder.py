@@ -81,7 +81,7 @@ class TargetFolder:
         self._refuse_shared_names()
 
     def begin(self, retry_rejected: bool) -> list[ManifestRow]:
-        """The rows of this share that still need work; rejected ones stay so unless they are to be tried again."""
+        """The rows of this part that still need work; rejected ones stay so unless they are to be tried again."""
         self._refuse_foreign()
         known = {row.path: row for row in self._read_rejected()}
         todo = []
@@ -117,7 +117,7 @@ class TargetFolder:
             self.num_clipped += clipped
 
     def finish(self) -> TargetSummary:
-        """Write the list of this share's rejected rows."""
+        """Write the list of this part's rejected rows."""
         # In the manifest's order, whatever order threads came in.
         rejected = [self.rejected[row.path] for row in self.rows if row.path in self.rejected]
         write_rejections(self.output_dir / self._rejected_name, rejected)
@@ -161,13 +161,13 @@ class TargetFolder:
             first[stem] = row.path
 
     def _read_rejected(self) -> list[Rejection]:
-        """Of all shares, however many processes there were last time."""
+        """Of all parts, however many processes there were last time."""
         files = sorted(self.output_dir.glob(REJECTED_PATTERN))
         return [row for path in files for row in read_rejections(path)]
 
 
 def share_of(rows: Sequence[ManifestRow], index: int, count: int) -> list[ManifestRow]:
-    """Every count-th row from `index` on, so that several processes share the work evenly."""
+    """Every count-th row from `index` on, so that several processes divide the work evenly."""
     if not 0 <= index < count:
         raise DataError(f"shard.index={index} must lie between 0 and shard.count - 1 = {count - 1}")
     return list(rows[index::count])

@@ -92,7 +92,7 @@ def sidon_targets(
     max_batch_seconds: float = 300.0,
     retry_rejected: bool = False,
 ) -> TargetSummary:
-    """Restore every file of this process's share; `identity` says which models, so that no others continue the folder.
+    """Restore every file of this process's part; `identity` says which models, so that no others continue the folder.
 
     Files are taken by length, so that chunks of equal length meet in one batch.
     """

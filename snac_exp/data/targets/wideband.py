@@ -98,7 +98,7 @@ def resample_targets(
     num_workers: int | None = None,
     retry_rejected: bool = False,
 ) -> TargetSummary:
-    """Write every file of this process's share at `rate` Hz.
+    """Write every file of this process's part at `rate` Hz.
 
     Nothing comes to be above half the source's own rate: these are for tests and baselines.
     """
