@@ -21,8 +21,10 @@ from snac_exp.release.folding import fold
 TRUSTED_PREFIX = "snac_exp.codec."
 """Heads from here are code of this package; any other class must be allowed by name."""
 
+# No honest description has more; SNAC would take memory for it before any weight is compared.
 _LARGEST_NUMBER = 10_000_000
 _LONGEST_LIST = 32
+# What SNAC, Geometry and heads raise on arguments of a wrong kind or size; all of it means "not buildable" here.
 _UNBUILDABLE = (TypeError, ValueError, RuntimeError, ZeroDivisionError, IndexError, SnacExpError)
 
 
@@ -41,6 +43,7 @@ class Blueprint:
     codec: dict[str, Any]
     heads: dict[str, dict[str, Any]]
     pretrained_fingerprint: str | None = None
+    # Not compared: which code the caller trusts does not make it another model.
     allowed_heads: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
@@ -54,6 +57,7 @@ class Blueprint:
         if not isinstance(codec, dict) or not isinstance(heads, dict) or not heads:
             raise CheckpointError(f"{origin} does not describe a model: it lacks the codec's config or the heads")
         _check_codec_config(codec, origin)
+        # All of it is checked before `_build` imports a head's module: an import runs code.
         for name, head in heads.items():
             _check_head(name, head, origin, allow_heads)
         fingerprint = description.get("pretrained_fingerprint")
@@ -76,7 +80,7 @@ class Blueprint:
 
 
 def restore(blueprint: Blueprint, weights: Mapping[str, Tensor], origin: str, *, folded: bool = False) -> MultiRateSnac:
-    """The model with these weights, in eval mode; shapes are compared before memory is taken.
+    """The model with these weights (by parameter name, of any shape), in eval mode; shapes are compared first.
 
     Args:
         folded: the weights are those of the inference form, see `snac_exp.release.folding`.
@@ -84,6 +88,7 @@ def restore(blueprint: Blueprint, weights: Mapping[str, Tensor], origin: str, *,
     Raises:
         CheckpointError: weights are missing, left over, of another shape, or not finite; names `origin`.
     """
+    # On the meta device tensors have shapes but no memory, so a description of a huge model costs nothing.
     with torch.device("meta"):
         expected = _build(blueprint, origin, folded).state_dict()
     _check_weights(expected, weights, origin)
@@ -108,6 +113,7 @@ def _head(description: Mapping[str, Any], codec: LoadedCodec) -> Head:
     options = dict(description)
     module, _, name = str(options.pop("_target_")).rpartition(".")
     kind = getattr(importlib.import_module(module), name, None)
+    # The module is trusted by now; the name in it may still be a function or another class of that module.
     if not (inspect.isclass(kind) and issubclass(kind, Head)):
         raise ValueError(f"{module}.{name} is no head")
     head: Head = kind(codec, **options)
@@ -115,6 +121,7 @@ def _head(description: Mapping[str, Any], codec: LoadedCodec) -> Head:
 
 
 def _check_codec_config(config: Mapping[str, Any], origin: str) -> None:
+    # Keys that SNAC does not take, and sizes that would fill memory: the file may come from anywhere.
     known = inspect.signature(SNAC).parameters
     for key, value in config.items():
         numbers = value if isinstance(value, list | tuple) else [value]
@@ -141,6 +148,8 @@ def _check_head(name: object, head: object, origin: str, allow_heads: Collection
 
 
 def _check_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], origin: str) -> None:
+    """CheckpointError unless both have the same names and shapes; tensors by parameter name, of any shape."""
+    # Named here rather than by load_state_dict, which would list every name of a model of another kind.
     for names, what in ((expected.keys() - weights.keys(), "lacks"), (weights.keys() - expected.keys(), "also holds")):
         if names:
             raise CheckpointError(f"{origin} {what} weights that do not fit its own description: {_few(names)}")
@@ -152,8 +161,9 @@ def _check_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor]
 
 
 def check_finite(weights: Mapping[str, Tensor], origin: str) -> None:
-    """CheckpointError unless all weights are plain tensors of finite floating-point numbers; names `origin`."""
+    """CheckpointError unless all are plain tensors of finite floating-point numbers, of any shape; names `origin`."""
     for name, tensor in weights.items():
+        # An integer, sparse or meta tensor of the right shape would pass the comparison of shapes.
         if not tensor.is_floating_point() or tensor.layout != torch.strided or tensor.is_meta:
             kind = f"{tensor.layout} tensor of {tensor.dtype} on {tensor.device}"
             raise CheckpointError(f"{origin}: '{name}' is a {kind}, no weights; export or download it again")

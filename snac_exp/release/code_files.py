@@ -25,9 +25,9 @@ MAX_ROW_TOKENS = 2**24
 """Most tokens of one codebook in a row of a Parquet file, where a few bytes may stand for millions of equal tokens."""
 
 METADATA_KEY = b"snac_exp_codes"
-_VERSION = 1
-_FACTS = ("num_samples", "sample_rate", "codebooks")
-_ROWS_READ_AT_ONCE = 16
+_VERSION = 1  # of the Parquet files
+_SCALARS = ("num_samples", "sample_rate", "codebooks")
+_ROWS_READ_AT_ONCE = 16  # as Python lists they take far more memory than in the file
 
 
 def write_npz(target: Path | IO[bytes], codes: Codes) -> None:
@@ -38,6 +38,7 @@ def write_npz(target: Path | IO[bytes], codes: Codes) -> None:
     if not isinstance(target, Path):
         np.savez_compressed(target, **arrays)
         return
+    # An open file, since savez appends .npz to a name that lacks it, as the temporary one does.
     with atomic_path(target) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
 
@@ -65,12 +66,12 @@ def read_npz(source: Path | bytes) -> Codes:
 def parquet_writer(path: Path, num_codebooks: int, codebooks: str) -> Iterator["ParquetCodes"]:
     """A Parquet file (zstd) that appears under its name once all rows are written.
 
-    Columns: path, num_samples, sample_rate (of the source), codes_0 … as lists of uint16 or uint32.
+    Columns: path, num_samples, sample_rate (of the source), codes_0 … as lists of uint32.
     """
-    facts = {"version": _VERSION, "codebooks": codebooks}
+    metadata = {"version": _VERSION, "codebooks": codebooks}
     columns = [("path", pa.string()), ("num_samples", pa.int64()), ("sample_rate", pa.int64())]
     columns += [(f"codes_{i}", pa.list_(pa.uint32())) for i in range(num_codebooks)]
-    schema = pa.schema(columns).with_metadata({METADATA_KEY: json.dumps(facts).encode()})
+    schema = pa.schema(columns).with_metadata({METADATA_KEY: json.dumps(metadata).encode()})
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         yield ParquetCodes(writer, schema)
 
@@ -83,6 +84,7 @@ class ParquetCodes:
 
     def append(self, path: str, codes: Codes) -> None:
         """One signal under its relative path."""
+        # A row group per signal: rows go to the disk at once, and a reader needs memory for few of them.
         row: dict[str, Any] = {"path": path, "num_samples": codes.num_samples, "sample_rate": codes.sample_rate}
         row |= {f"codes_{i}": tokens[0].numpy().astype(np.uint32) for i, tokens in enumerate(codes.tokens)}
         self._writer.write_table(pa.Table.from_pylist([row], schema=self._schema))
@@ -96,14 +98,15 @@ def read_parquet(path: Path) -> Iterator[tuple[str, Codes]]:
     """
     try:
         file = pq.ParquetFile(path)
-        facts = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
+        metadata = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
         names = [name for name in file.schema_arrow.names if name.startswith("codes_")]
         for batch in file.iter_batches(batch_size=_ROWS_READ_AT_ONCE):
+            # Before to_pylist, which makes a Python object of every token.
             _check_rows(batch, names, path)
             for row in batch.to_pylist():
                 arrays = {name: np.asarray(row[name], dtype=np.int64) for name in names}
                 arrays |= {key: np.array(row[key]) for key in ("num_samples", "sample_rate")}
-                yield str(row["path"]), _codes_of(arrays | {"codebooks": np.array(facts["codebooks"])}, str(path))
+                yield str(row["path"]), _codes_of(arrays | {"codebooks": np.array(metadata["codebooks"])}, str(path))
     except FileNotFoundError:
         raise DataError(f"there is no {path}") from None
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
@@ -120,25 +123,30 @@ def _check_archive(file: Any, name: str) -> None:
     """The list of contents, before anything is unpacked."""
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
+    # The sizes are the archive's own claim; zipfile reads no further than that.
     total = sum(member.file_size for member in members)
     if total > MAX_NPZ_BYTES or len(members) > 64:
         raise DataError(f"{name} would unpack to {len(members)} arrays of {total} bytes; that is no file of codes")
     if hasattr(file, "seek"):
+        # ZipFile leaves the position at the end, np.load starts where it is.
         file.seek(0)
 
 
 def _codes_of(arrays: Mapping[str, Any], name: str) -> Codes:
     num_codebooks = sum(key.startswith("codes_") for key in arrays)
     tokens_keys = [f"codes_{i}" for i in range(num_codebooks)]
-    if not num_codebooks or set(arrays) != {*tokens_keys, *_FACTS}:
-        raise DataError(f"{name} holds {sorted(arrays)}; a file of codes holds codes_0 …, {', '.join(_FACTS)}")
+    if not num_codebooks or set(arrays) != {*tokens_keys, *_SCALARS}:
+        raise DataError(f"{name} holds {sorted(arrays)}; a file of codes holds codes_0 …, {', '.join(_SCALARS)}")
+    # Written by hand, one row may be one-dimensional.
     tokens = [np.atleast_2d(arrays[key]) for key in tokens_keys]
-    facts = [arrays[key] for key in _FACTS[:2]]
-    whole = [item.dtype.kind in "iu" for item in (*tokens, *facts)]
-    if not all(whole) or any(item.ndim != 2 for item in tokens) or any(fact.ndim or fact < 1 for fact in facts):
+    scalars = [arrays[key] for key in _SCALARS[:2]]
+    # A float that happens to be whole is refused too: somebody computed on the codes.
+    whole = [item.dtype.kind in "iu" for item in (*tokens, *scalars)]
+    if not all(whole) or any(item.ndim != 2 for item in tokens) or any(item.ndim or item < 1 for item in scalars):
         raise DataError(f"{name}: tokens, num_samples and sample_rate must be whole numbers; encode again")
+    # Signed, since torch has no arithmetic on uint16 and uint32.
     rows = tuple(torch.from_numpy(item.astype(np.int64)) for item in tokens)
-    return Codes(rows, int(facts[0]), int(facts[1]), str(arrays["codebooks"]))
+    return Codes(rows, int(scalars[0]), int(scalars[1]), str(arrays["codebooks"]))
 
 
 def _narrow(tokens: Any) -> Any:

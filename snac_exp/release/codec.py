@@ -38,9 +38,8 @@ Read = Callable[[int, int], Tensor]
 class ReleasedCodec:
     """Encoder, quantizer, and a decoder with an output per head; made by `snac_exp.load_codec`.
 
-    Encoding is always float32 without TF32, since other precisions change most tokens; `dtype` is that of the decoder.
-    Long signals are worked through in chunks that see as much around them as matters, so the result is that of the
-    whole; memory depends on the chunk alone.
+    Encoding is float32 without TF32, since other precisions change most tokens; `dtype` is that of the decoder. Long
+    signals go in chunks with the context that matters: the result is that of the whole, the memory that of a chunk.
 
     Attributes:
         sampling_rate: of the codec, in Hz.
@@ -63,13 +62,13 @@ class ReleasedCodec:
         self.blueprint, self.device, self.dtype = blueprint, usable_device(device), dtype
         self.codebooks = codebooks_fingerprint(model.quantizer)
         self.model = fold(model).to(self.device)
-        self.model.trunk.to(dtype)
+        self.model.trunk.to(dtype)  # not the quantizer: the latent is computed in float32 and cast once
         self.model.heads.to(dtype)
         self.geometry = model.geometry
         self.sampling_rate = model.geometry.sampling_rate
         self.heads = dict(sorted(model.rates.items(), key=lambda item: item[1]))
         self._position = NoisePosition()
-        num_frames = self.geometry.coarse_step * self.geometry.vq_strides[0]
+        num_frames = self.geometry.coarse_step * self.geometry.vq_strides[0]  # one whole step, the shortest latent
         silence = torch.zeros(1, latent_channels(model), num_frames, device=self.device, dtype=dtype)
         blocks = position_noise(self.model, self._position)
         measure_noise_rates(blocks, lambda: self.model(self.model.features(silence)), num_frames)
@@ -122,8 +121,9 @@ class ReleasedCodec:
         native = resampled(mono, sample_rate, self.sampling_rate)
 
         def read(start: int, num: int) -> Tensor:
+            """(start, num) -> (1, 1, num)."""
             part = native[..., start : start + num]
-            return torch.nn.functional.pad(part, (0, num - part.shape[-1]))
+            return torch.nn.functional.pad(part, (0, num - part.shape[-1]))  # upstream pads with zeros too
 
         tokens = self.encode_from(read, native.shape[-1], chunk_seconds=chunk_seconds)
         return Codes(tokens, mono.shape[-1], int(sample_rate), self.codebooks)
@@ -155,7 +155,7 @@ class ReleasedCodec:
     def encode_chunks(
         self, read: Read, num_samples: int, *, chunk_seconds: float | None = DEFAULT_CHUNK_SECONDS
     ) -> Iterator[list[Tensor]]:
-        """As `encode_from`, one chunk after the other, on the CPU."""
+        """As `encode_from`, one chunk after the other: tokens[i] (B, t_i) on the CPU."""
         if num_samples < 1:
             raise DataError("there is no audio to encode: it has no samples")
         num_frames = self.geometry.coarse_tokens_of(num_samples) * self.geometry.vq_strides[0]
@@ -213,7 +213,7 @@ class ReleasedCodec:
         size = chunk_frames(self.geometry, chunk_seconds, num_frames) // self.geometry.vq_strides[0]
         seeds = row_seeds(seed, tokens[0].shape[0]) if noise else None
         decoder = self._decoder(names, seeds, whole=size >= num_coarse)
-        for start in [*range(0, num_coarse, size), None]:
+        for start in [*range(0, num_coarse, size), None]:  # None: the end
             waveforms = decoder.finish() if start is None else decoder.push(self._latent(tokens, start, size))
             if waveforms is not None:
                 yield _trimmed(waveforms, left)

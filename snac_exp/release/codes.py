@@ -63,7 +63,9 @@ def codebooks_fingerprint(quantizer: Any) -> str:
     """SHA-256 over strides and codebooks of a quantizer; training the decoder or folding weights does not change it."""
     digest = hashlib.sha256()
     for level in quantizer.quantizers:
+        # As float32 on the CPU, so that neither the stored precision nor the device changes it.
         codebook = level.codebook.weight.detach().float().cpu().contiguous()
+        # The stride too: the same codebook at another stride makes other audio of the same tokens.
         digest.update(f"{level.stride} {list(codebook.shape)}\n".encode())
         digest.update(codebook.numpy().tobytes())
     return digest.hexdigest()
@@ -83,6 +85,7 @@ def checked_tokens(tokens: Any, geometry: Geometry, codebook_sizes: Sequence[int
     rows = token_rows(tokens, codebook_sizes)
     batch_size, num_coarse = rows[0].shape
     expected = [(batch_size, geometry.codebook_length(i, num_coarse)) for i in range(len(rows))]
+    # Local attention works on whole windows, so a number of coarse tokens between them cannot be decoded.
     if [tuple(row.shape) for row in rows] != expected or not rows[0].numel() or num_coarse % geometry.coarse_step:
         raise DataError(
             f"tokens of shapes {[list(row.shape) for row in rows]} do not belong together: the codebooks hold "
@@ -107,6 +110,7 @@ def token_rows(tokens: Any, codebook_sizes: Sequence[int]) -> tuple[Tensor, ...]
         raise DataError(f"{len(lists)} lists of tokens, but the codec has {len(codebook_sizes)} codebooks")
     rows = tuple(_integers(item, i) for i, item in enumerate(lists))
     for i, (row, size) in enumerate(zip(rows, codebook_sizes, strict=True)):
+        # On a GPU an index out of range is a device-side assertion, which ends the process.
         if row.numel() and (int(row.min()) < 0 or int(row.max()) >= size):
             raise DataError(
                 f"codebook {i} has tokens 0 to {size - 1}, but {int(row.min())} to {int(row.max())} are given"
@@ -121,6 +125,7 @@ def _integers(tokens: Any, codebook: int) -> Tensor:
         values = torch.as_tensor(tokens).cpu()
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{wanted} ({str(error).splitlines()[0]})") from None
+    # Floats are refused even where they are whole: a cast would hide that something else was handed in.
     whole = not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
     if not (whole or not values.numel()) or values.ndim not in (1, 2):  # an empty list has no type of its own
         raise DataError(f"{wanted}, not {values.dtype} of shape {list(values.shape)}")

@@ -29,6 +29,7 @@ def fold(module: ModuleT) -> ModuleT:
     """Turn a module into its inference form, in place: plain weights, no gradients, eval mode."""
     for child in module.modules():
         if isinstance(child, Snake1d):
+            # The class alone is changed: parameters, their names and the module's place in the model stay.
             child.__class__ = InferenceSnake
         if parametrize.is_parametrized(child):
             _store_effective(child)
@@ -40,7 +41,9 @@ def _store_effective(layer: nn.Module) -> None:
 
     torch's own `remove_parametrizations` deletes the property from the layer's class, which copies of the layer share.
     """
+    # Computed anew at each access, so taken before the parametrizations go.
     values = {name: getattr(layer, name).detach().clone() for name in cast(nn.ModuleDict, layer.parametrizations)}
+    # First the class, which holds a property of that name: register_parameter refuses a name that is taken.
     layer.__class__ = _named_class(layer)
     del layer.parametrizations
     for name, value in values.items():

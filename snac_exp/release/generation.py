@@ -36,6 +36,7 @@ def read_prompt(codec: TokenCodec, path: Path, seconds: float | None = None) -> 
     info = check_usable(path)
     length = resampled_length(info.num_samples, info.rate, codec.sampling_rate)
     wanted = length if seconds is None else min(length, round(seconds * codec.sampling_rate))
+    # A remainder would be padded with zeros by the encoder, and the model would go on from silence.
     num_samples = wanted // codec.granule_samples * codec.granule_samples
     if num_samples == 0:
         raise DataError(
@@ -79,12 +80,14 @@ def generate_audio(
     num_samples = max(round(request.seconds * codec.sampling_rate), 1)
     num_frames = -(-num_samples // codec.granule_samples) * codec.granule_frames
     frames = generate(model, num_frames, request.sampling, start.expand(request.num, *start.shape))
+    # Counted from the frames: that is where the decoded prompt ends.
     prompt_samples = len(start) // codec.granule_frames * codec.granule_samples
-    heard = slice(0 if request.keep_prompt else prompt_samples, prompt_samples + num_samples)
+    kept = slice(0 if request.keep_prompt else prompt_samples, prompt_samples + num_samples)
     waveforms = []
     for index, row in enumerate(frames.cpu()):
+        # SNAC's noise blocks draw from torch's global generator.
         torch.manual_seed(derive_seed(request.sampling.seed, "samples", index))
-        waveforms.append(codec.decode(row.numpy()).float()[heard])
+        waveforms.append(codec.decode(row.numpy()).float()[kept])
     return waveforms
 
 
@@ -110,7 +113,7 @@ def output_paths(output: Path, num: int) -> list[Path]:
 
 
 def write_waveforms(paths: Sequence[Path], waveforms: Sequence[Tensor], rate: int) -> None:
-    """Write each as 16 bit at `rate` Hz, atomically; samples beyond full scale are clipped."""
+    """Write each (N,) as 16 bit at `rate` Hz, atomically; samples beyond full scale are clipped."""
     for path, waveform in zip(paths, waveforms, strict=True):
         with atomic_path(path) as temporary:
             soundfile.write(temporary, pcm(np.asarray(waveform)), rate, subtype="PCM_16", format="WAV")

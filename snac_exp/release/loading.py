@@ -29,6 +29,7 @@ TENSORS_FILE = "model.safetensors"
 FORMAT = "snac_exp multi-rate codec"
 VERSION = 1
 
+# From the class itself, so that a file written today names the class wherever it moves.
 _NATIVE_HEAD = f"{NativeHead.__module__}.{NativeHead.__qualname__}"
 
 
@@ -77,6 +78,7 @@ def open_model(source: str | Path, allow_heads: Collection[str] = ()) -> Opened:
     if not isinstance(source, str | Path):
         raise CheckpointError(f"{source!r} is no path or hub id; give one as a str or a Path")
     path = Path(source).expanduser()
+    # What lies here wins over a hub id of the same form.
     if os.path.isfile(path):  # false where Path.is_file raises, as for a name that is too long
         return _open_checkpoint(path, allow_heads)
     if os.path.isdir(path):
@@ -94,6 +96,7 @@ def describe_folder(blueprint: Blueprint, *, folded: bool) -> dict[str, Any]:
 
 
 def _open_directory(path: Path, allow_heads: Collection[str]) -> Opened:
+    # The description first: an exported folder may hold upstream's layout too, with the codec's own output alone.
     if (path / DESCRIPTION_FILE).is_file():
         return _open_exported(path, allow_heads)
     if RunFolder(path).checkpoints.is_dir():
@@ -118,6 +121,7 @@ def _open_checkpoint(path: Path, allow_heads: Collection[str]) -> Opened:
         "heads": saved.config.get("heads"),
     }
     blueprint = Blueprint.parse(description, str(path), allow_heads)
+    # Only there: a checkpoint that was copied elsewhere has no run folder around it.
     run_dir = path.resolve().parents[1] if path.resolve().parent.name == "checkpoints" else None
     model = restore(blueprint, saved.model, str(path))
     return Opened(model, blueprint, str(path), saved.without_tensors(), run_dir)
@@ -127,6 +131,7 @@ def _open_exported(path: Path, allow_heads: Collection[str]) -> Opened:
     file = path / DESCRIPTION_FILE
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
+    # RecursionError is what deeply nested JSON raises.
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file} cannot be read ({error}); export or download it again") from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
@@ -165,6 +170,7 @@ def _open_hub(hub_id: str, allow_heads: Collection[str]) -> Opened:
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """Tensors by parameter name, of any shape; CheckpointError if the file is not there or damaged."""
     if not path.is_file():
         raise CheckpointError(f"there is no {path}; export or download the folder again")
     try:

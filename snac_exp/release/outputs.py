@@ -16,6 +16,7 @@ def rate_label(rate: int) -> str:
 def labels_of(rates: Mapping[str, int]) -> dict[str, str]:
     """Head -> how its files are called: its rate, as in 48k, or its own name where two heads have that rate."""
     numbers = Counter(rates.values())
+    # By rate where that is enough: the names of files stay the same when a head is renamed.
     return {name: rate_label(rate) if numbers[rate] == 1 else name for name, rate in rates.items()}
 
 

@@ -42,6 +42,7 @@ def load_token_model(source: Path, device: torch.device | str = "cpu") -> TokenM
     settings, codec, layout = _described(saved, path)
     model = TokenTransformer(settings, layout).to(device)
     try:
+        # The averaged parameters replace the trained ones; buffers, which are not averaged, stay.
         model.load_state_dict(saved.model | (saved.average or {}))
     except (RuntimeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: its weights are not of the model in its config ({error})") from None

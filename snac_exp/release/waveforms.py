@@ -13,8 +13,8 @@ from snac_exp.release.codes import is_whole
 
 Layout = Literal["auto", "channels_first", "channels_last"]
 
-MAX_CHANNELS = 32
-_INTEGER_SCALES = {torch.uint8: 2**7, torch.int16: 2**15, torch.int32: 2**31}
+MAX_CHANNELS = 32  # more is a transposed array far more often than a recording
+_INTEGER_SCALES = {torch.uint8: 2**7, torch.int16: 2**15, torch.int32: 2**31}  # uint8 as in WAV: 128 is silence
 
 
 def mono_batch(audio: Any, layout: Layout = "auto") -> Tensor:
@@ -72,6 +72,7 @@ def check_rate(sample_rate: int, rate: int) -> None:
     if not is_whole(sample_rate) or sample_rate < 1:
         raise DataError(f"sample_rate={sample_rate!r} must be a positive whole number of Hz")
     gcd = math.gcd(int(sample_rate), rate)
+    # The resampler's filter bank grows with the product of the reduced rates, so the size is refused beforehand.
     if (sample_rate // gcd) * (rate // gcd) > MAX_KERNEL_ELEMENTS:
         raise DataError(
             f"{sample_rate} Hz has no small ratio to {rate} Hz; resample the audio first, e.g. to {rate} Hz"
@@ -79,6 +80,7 @@ def check_rate(sample_rate: int, rate: int) -> None:
 
 
 def _tensor(audio: Any) -> Tensor:
+    """Numbers of any shape as a tensor of that shape, without a graph."""
     if isinstance(audio, Tensor) and audio.layout == torch.strided and not audio.is_meta:
         return audio.detach()
     try:
@@ -92,6 +94,7 @@ def _tensor(audio: Any) -> Tensor:
 
 
 def _floating(samples: Tensor) -> Tensor:
+    """Samples of any shape as float32 with full scale at 1."""
     if samples.is_floating_point():
         return samples.float()
     if samples.dtype not in _INTEGER_SCALES:
@@ -99,13 +102,16 @@ def _floating(samples: Tensor) -> Tensor:
             f"audio of type {samples.dtype} has no full scale; give floats, or int16, int32 or uint8 samples"
         )
     scale = _INTEGER_SCALES[samples.dtype]
+    # In double, since float32 rounds 32-bit samples before they are scaled.
     centred = samples.double() - (scale if samples.dtype == torch.uint8 else 0)
     return (centred / scale).float()
 
 
 def _channels_first(samples: Tensor, layout: Layout) -> Tensor:
+    """(channels, N) of (channels, N) or (N, channels)."""
     if layout == "auto":
         rows, columns = samples.shape
+        # Either axis may be the channels here, and the wrong one would be averaged silently.
         if max(rows, columns) <= MAX_CHANNELS:
             raise DataError(
                 f"audio of shape {[rows, columns]} is ambiguous; say layout='channels_first' or 'channels_last'"

@@ -49,14 +49,17 @@ def export(opened: Opened, output: Path, wanted: Export) -> list[str]:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         _require_same(output, identity)
         return [f"{output} holds this export already, unchanged"]
+    # What a killed export left beside it, half-written.
     remove_left(left_beside(output))
     with folder_beside(output) as temporary:
         lines = [FORMATS[name](opened, temporary) for name in wanted.formats]
         write_text(temporary / CARD_FILE, _card(opened, wanted, temporary, output))
+        # Last, over all that is there: the hashes prove later that nothing was changed.
         index = {"export": identity, "files": {name: sha256_of_file(temporary / name) for name in _files(temporary)}}
         write_json(temporary / INDEX_FILE, index)
         if output.exists():
             output.rmdir()  # it is empty
+        # One rename, so the folder is there with all its files or not at all.
         temporary.rename(output)
     return [*lines, f"{CARD_FILE}: the model card", f"exported to {output}"]
 
@@ -93,6 +96,7 @@ def _require_same(output: Path, identity: dict[str, Any]) -> None:
     index = output / INDEX_FILE
     if not index.is_file() or read_json(index).get("export") != identity:
         raise ConfigError(f"{output} exists and holds something else; give a new folder, nothing was touched")
+    # Also the files: someone may have edited the card since, and pushing must not pass that off as the export.
     for name, digest in read_json(index)["files"].items():
         if not (output / name).is_file() or sha256_of_file(output / name) != digest:
             raise ConfigError(f"{output / name} is not the file that was exported; export into a new folder")

@@ -25,7 +25,7 @@ from snac_exp.system.files import atomic_path, write_json
 FUSED_DIR = "fused"
 ONNX_DIR = "onnx"
 
-_CHECK_STEPS = 3
+_CHECK_STEPS = 3  # of the latent, in whole steps
 
 
 def write_snac(opened: Opened, directory: Path) -> str:
@@ -42,6 +42,7 @@ def write_snac(opened: Opened, directory: Path) -> str:
             "leave snac out of formats"
         )
     save_snac(as_snac(model, opened.blueprint), directory)
+    # With upstream's own loader, not with ours: that is who will read it.
     loaded = SNAC.from_pretrained(str(directory))
     _require_equal(model, model.native_name, loaded.decode, "upstream's layout")
     return "config.json, pytorch_model.bin: snac.SNAC.from_pretrained decodes to the same samples, bit for bit"
@@ -59,6 +60,7 @@ def write_fused(opened: Opened, directory: Path) -> str:
     """The same in inference form below fused/: weight norm folded, nothing left to compute but the signal."""
     model = opened.model
     if not opened.folded:
+        # On a restored copy: folding works in place, and the opened model is written in other formats after this one.
         model = fold(restore(opened.blueprint, opened.model.state_dict(), opened.origin))
     _write(model, opened.blueprint, directory / FUSED_DIR, folded=True)
     _check_again(opened, directory / FUSED_DIR)
@@ -83,8 +85,10 @@ FORMATS: dict[str, Callable[[Opened, Path], str]] = {
 
 def as_snac(model: MultiRateSnac, blueprint: Blueprint) -> SNAC:
     """Upstream's model with encoder, quantizer, trunk and native head of ours."""
+    # Building draws random weights, which are all overwritten; the caller's generator must not move.
     with torch.random.fork_rng(devices=[]):
         snac = SNAC(**blueprint.codec)
+    # Upstream's decoder is one Sequential: trunk, then Snake, convolution and tanh of the native head.
     snake, conv = len(model.trunk), len(model.trunk) + 1
     native = model.heads[str(model.native_name)].state_dict()
     weights = {f"encoder.{name}": tensor for name, tensor in model.encoder.state_dict().items()}
@@ -99,8 +103,10 @@ def as_snac(model: MultiRateSnac, blueprint: Blueprint) -> SNAC:
 
 def _write(model: nn.Module, blueprint: Blueprint, directory: Path, *, folded: bool) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    # safetensors takes only contiguous tensors.
     with atomic_path(directory / TENSORS_FILE) as temporary:
-        save_file(weights, temporary, metadata={"format": "pt"})
+        save_file(weights, temporary, metadata={"format": "pt"})  # the framework, as other readers expect
+    # The description last: a folder without it is not taken for an exported one.
     write_json(directory / DESCRIPTION_FILE, describe_folder(blueprint, folded=folded))
 
 
@@ -112,24 +118,28 @@ def _check_again(opened: Opened, directory: Path) -> None:
 
 
 def _decode_one(model: MultiRateSnac, head: str, codes: list[Tensor]) -> Tensor:
+    """codes[i] (1, T_i) -> waveform (1, 1, N) of one head."""
     return model.decode(codes, [head])[head]
 
 
 @torch.no_grad()
 def _require_equal(model: MultiRateSnac, head: str, decode: Callable[[list[Tensor]], Tensor], what: str) -> None:
-    """Both must give the same samples from the same state of torch's generator."""
+    """Both must give the same samples (1, 1, N) from the same state of torch's generator."""
     codes = _random_codes(model)
     with torch.random.fork_rng(devices=[]):
+        # The noise blocks draw from the global generator, in the order of the layers: one seed, one noise.
         torch.manual_seed(0)
         expected = model.decode(codes, [head])[head]
         torch.manual_seed(0)
         found = decode(codes)
+    # Equal, not close: it is the same weights in the same operations, so any difference is a wrong weight.
     if not torch.equal(expected, found):
         difference = (expected - found).abs().max().item()
         raise CheckpointError(f"{what} does not decode as the model does: {head} differs by {difference:.1e}")
 
 
 def _random_codes(model: MultiRateSnac) -> list[Tensor]:
+    """codes[i] (1, T_i) int64."""
     geometry, generator = model.geometry, torch.Generator().manual_seed(0)
     num_coarse = _CHECK_STEPS * geometry.coarse_step
     size = int(model.quantizer.codebook_size)

@@ -55,6 +55,7 @@ class CardTexts:
 
 def model_card(opened: Opened, codec: ReleasedCodec, texts: CardTexts, repo_id: str, files: Sequence[str]) -> str:
     """The text of README.md for an exported folder; `files` are the names in it, folders with a slash."""
+    # Markdown, not HTML: texts from files are cleaned by `_line` instead of escaped.
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined, autoescape=False
     )
@@ -87,6 +88,7 @@ def recipe_yaml(config: Mapping[str, Any]) -> str:
     """The recipe's part of a run's config as YAML; absolute paths, which tell of a machine, become `…`."""
     recipe = {key: _without_paths(config[key]) for key in RECIPE_KEYS if key in config}
     text: str = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100)
+    # Three backticks in a value would end the code block of the card.
     return text.replace("```", "'''")
 
 
@@ -96,6 +98,7 @@ def _summary(opened: Opened) -> dict[str, float]:
     Raises:
         CheckpointError: it is there but damaged.
     """
+    # A checkpoint that was copied out of its run has no summary; the card then has no table.
     path = None if opened.run_dir is None else RunFolder(opened.run_dir).summary
     if path is None or not path.is_file():
         return {}
@@ -110,6 +113,7 @@ def _evaluation(summary: Mapping[str, float]) -> str:
     """A Markdown table: a row per candidate of the summary, a column per metric that it has."""
     values = by_candidate(summary)
     shown = [metric for metric in METRICS if any(metric.name in found for found in values.values())]
+    # Only metrics that somebody measured: a run may have left the slow ones out.
     if not shown:
         return ""
     rows = [["", *(f"{metric.full_title} {metric.arrow}".rstrip() for metric in shown)], ["---"] * (len(shown) + 1)]
@@ -164,6 +168,7 @@ def _front_matter(blueprint: Blueprint, texts: CardTexts) -> str:
         values["language"] = list(texts.languages)
     if not texts.licence:
         values["license_name"] = "not-stated"
+    # The hub's metadata wants a repository; upstream published these three.
     if blueprint.name in ("snac_24khz", "snac_32khz", "snac_44khz"):
         values["base_model"] = f"hubertsiuzdak/{blueprint.name}"
     text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
@@ -179,6 +184,7 @@ def _without_paths(value: Any) -> Any:
         return {str(key): _without_paths(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_without_paths(item) for item in value]
+    # Absolute on Unix, below a home, or with a drive on Windows.
     return "…" if isinstance(value, str) and re.match(r"(/|~|[A-Za-z]:\\)", value) else value
 
 
@@ -200,6 +206,7 @@ def _number(metric: Metric, value: float | None) -> str:
 
 def _line(text: str) -> str:
     """Text from a file on one line, without what Markdown and HTML would act on."""
+    # Without brackets neither links nor tags can come from a config or a name somebody else wrote.
     return re.sub(r"\s+", " ", re.sub(r"[<>`\[\]]", "", text)).strip()
 
 

@@ -34,7 +34,7 @@ OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference to PyTorch's samples; the runtimes order their sums differently."""
 MIN_EQUAL_CODES = 0.99
-"""Least share of equal codes: nearest entries that tie within rounding may change places."""
+"""Least fraction of equal codes: nearest entries that tie within rounding may change places."""
 
 _CHECK_STEPS = (6, 9)  # the graphs are traced with one length and checked with others
 
@@ -82,7 +82,7 @@ class EncoderGraph(nn.Module):
         self.encoder, self.quantizer = model.encoder, model.quantizer
 
     def forward(self, audio: Tensor) -> tuple[Tensor, ...]:
-        """Encode."""
+        """audio (B, 1, N) -> codes[i] (B, T_i)."""
         return tuple(self.quantizer(self.encoder(audio))[1])
 
 
@@ -98,7 +98,7 @@ class DecoderGraph(nn.Module):
                 child.__class__, child.supply = SuppliedNoiseBlock, self.supply
 
     def forward(self, codes: tuple[Tensor, ...], noises: tuple[Tensor, ...]) -> Tensor:
-        """Decode."""
+        """codes[i] (B, T_i), noises (B, 1, T) -> audio (B, 1, N)."""
         self.supply.tensors = dict(zip(self.noise_names, noises, strict=True))
         latent: Tensor = self.model.quantizer.from_codes(list(codes))
         audio: Tensor = self.model(self.model.features(latent), [self.head])[self.head]
@@ -119,24 +119,27 @@ def export_onnx(codec: ReleasedCodec, directory: Path) -> list[str]:
     """
     _require_packages()
     directory.mkdir(parents=True, exist_ok=True)
+    # float32 on the CPU whatever the codec computes in: the graph must not depend on where it was exported.
     model = copy.deepcopy(codec.model).cpu().float()
     for child in model.modules():
         if isinstance(child, LocalMHA):
             child.__class__ = FlatLocalMHA
-    facts: dict[str, Any] = {"opset": OPSET, "sampling_rate": codec.sampling_rate, "graphs": {}}
-    facts["samples_per_step"] = codec.geometry.coarse_hop * codec.geometry.coarse_step
-    facts["graphs"]["encoder.onnx"] = _export_encoder(model, codec.geometry, directory / "encoder.onnx")
+    description: dict[str, Any] = {"opset": OPSET, "sampling_rate": codec.sampling_rate, "graphs": {}}
+    description["samples_per_step"] = codec.geometry.coarse_hop * codec.geometry.coarse_step
+    description["graphs"]["encoder.onnx"] = _export_encoder(model, codec.geometry, directory / "encoder.onnx")
     for head, label in labels_of(codec.heads).items():
         name = f"decoder_{label}.onnx"
-        facts["graphs"][name] = _export_decoder(copy.deepcopy(model), codec, head, directory / name)
-    write_json(directory / "onnx.json", facts)
-    return [f"{name}: {_verdict(graph)}" for name, graph in facts["graphs"].items()]
+        # A copy per head: the graph changes the classes of the noise blocks in place.
+        description["graphs"][name] = _export_decoder(copy.deepcopy(model), codec, head, directory / name)
+    write_json(directory / "onnx.json", description)
+    return [f"{name}: {_verdict(graph)}" for name, graph in description["graphs"].items()]
 
 
 def _export_encoder(model: MultiRateSnac, geometry: Geometry, path: Path) -> dict[str, Any]:
     graph = EncoderGraph(model).eval()
     names = [f"codes_{i}" for i in range(geometry.num_codebooks)]
     step = geometry.coarse_hop * geometry.coarse_step
+    # A multiple of a symbol: the graph takes any number of whole steps, and nothing between them.
     shapes = ({0: _dim("batch"), 2: step * _dim("steps")},)
     _export(graph, (_test_audio(geometry, 4),), path, ["audio"], names, shapes)
     equal = []
@@ -146,10 +149,10 @@ def _export_encoder(model: MultiRateSnac, geometry: Geometry, path: Path) -> dic
             expected = graph(audio)
         found = _run(path, {"audio": audio.numpy()})
         equal += [np.mean(tokens == reference.numpy()) for tokens, reference in zip(found, expected, strict=True)]
-    share = float(min(equal))
-    if share < MIN_EQUAL_CODES:
-        raise CheckpointError(f"{path.name} gives only {share:.1%} of PyTorch's codes; leave onnx out of formats")
-    return {"inputs": {"audio": f"(B, 1, N) float32, N a multiple of {step}"}, "outputs": names, "equal_codes": share}
+    least = float(min(equal))
+    if least < MIN_EQUAL_CODES:
+        raise CheckpointError(f"{path.name} gives only {least:.1%} of PyTorch's codes; leave onnx out of formats")
+    return {"inputs": {"audio": f"(B, 1, N) float32, N a multiple of {step}"}, "outputs": names, "equal_codes": least}
 
 
 def _export_decoder(model: MultiRateSnac, codec: ReleasedCodec, head: str, path: Path) -> dict[str, Any]:
@@ -173,14 +176,15 @@ def _export_decoder(model: MultiRateSnac, codec: ReleasedCodec, head: str, path:
             expected = graph(codes, noises).numpy()
         feed = dict(zip(code_names + noise_names, (item.numpy() for item in (*codes, *noises)), strict=True))
         difference = max(difference, float(np.abs(_run(path, feed)[0] - expected).max()))
+    # Written so that NaN, which compares false with everything, is refused as well.
     if not difference <= TOLERANCE:
         raise CheckpointError(f"{path.name} differs from PyTorch by {difference:.1e}; leave onnx out of formats")
     inputs = dict.fromkeys(code_names, "(B, T) int64")
     inputs |= dict.fromkeys(noise_names, "(B, 1, frames * samples_per_frame) float32, standard normal or zeros")
     blocks = zip(noise_names, rates.items(), strict=True)
     noise = {name: {"sequence": block, "samples_per_frame": rate} for name, (block, rate) in blocks}
-    facts = {"inputs": inputs, "noise": noise, "outputs": ["audio"], "sample_rate": model.rates[head]}
-    return facts | {"max_difference": difference}
+    description = {"inputs": inputs, "noise": noise, "outputs": ["audio"], "sample_rate": model.rates[head]}
+    return description | {"max_difference": difference}
 
 
 def _export(
@@ -204,7 +208,7 @@ def _export(
             optimize=False,
         )
         assert program is not None  # it is one whenever dynamo=True
-        program.save(str(temporary), external_data=False)
+        program.save(str(temporary), external_data=False)  # one file that can be moved by itself
 
 
 @contextmanager
@@ -227,19 +231,23 @@ def _noise_rates(model: MultiRateSnac, head: str) -> dict[str, int]:
     on_the_way = [
         block
         for block in blocks
+        # The trunk's are on the way to every head.
         if not block.noise_name.startswith("heads.") or block.noise_name.startswith(f"heads.{head}.")
     ]
     return {str(block.noise_name): int(block.samples_per_frame) for block in on_the_way}
 
 
 def _test_audio(geometry: Geometry, num_steps: int) -> Tensor:
+    """(2, 1, N) float32, N = `num_steps` whole steps."""
     num_samples = num_steps * geometry.coarse_step * geometry.coarse_hop
+    # An RMS of 0.1 (-20 dB), about the level of speech.
     return torch.from_numpy(generator(0, "onnx", num_steps).standard_normal((2, 1, num_samples), np.float32) * 0.1)
 
 
 def _test_codes(
     codec: ReleasedCodec, rates: dict[str, int], num_steps: int
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """codes[i] (2, T_i) int64, and the noise of each block (2, 1, T) float32."""
     geometry, draw = codec.geometry, generator(1, "onnx", num_steps)
     num_coarse = num_steps * geometry.coarse_step
     codes = tuple(
@@ -254,7 +262,7 @@ def _test_codes(
 def _run(path: Path, feed: dict[str, Any]) -> list[Any]:
     onnxruntime: Any = importlib.import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 3  # errors only
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     found: list[Any] = session.run(None, feed)

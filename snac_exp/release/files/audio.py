@@ -25,7 +25,7 @@ from snac_exp.system.files import atomic_path
 Advance = Callable[[float], None]
 """Told how many seconds of audio are done since the last time."""
 
-_BLOCK_SAMPLES = 2**20
+_BLOCK_SAMPLES = 2**20  # 2 MB of 16 bits at a time
 _LARGEST_WAV_SAMPLES = 2**31 - 2**12  # of 16 bits: a WAV header counts bytes in 32 bits
 
 
@@ -67,6 +67,7 @@ def open_pcm(stream: IO[bytes], rate: int) -> Iterator[AudioSource]:
     check_rate(rate, rate)
     with tempfile.TemporaryDirectory(prefix="snac_exp_") as folder:
         path = Path(folder) / "input.wav"
+        # RF64: a pipe does not say how much will come, and WAV ends at 4 GB.
         with soundfile.SoundFile(path, "w", rate, 1, "PCM_16", format="RF64") as file:
             while data := _read_exactly(stream, 2 * _BLOCK_SAMPLES):
                 if len(data) % 2:
@@ -120,6 +121,7 @@ def decode_to_files(
         for chunk in chunks:
             for head, waveform in chunk.items():
                 samples = waveform[0, 0].cpu().numpy()
+                # Counted before rounding, so that a sample at exactly full scale is none.
                 num_clipped += int(np.count_nonzero(np.abs(samples) > 1.0))
                 files[head].write(pcm(samples))
             advance(samples.shape[-1] / codec.heads[head])
@@ -128,11 +130,12 @@ def decode_to_files(
 
 def pcm(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
     """Samples rounded to signed 16 bit, little-endian, clipped at full scale."""
+    # 32767 on both sides: 32768 would wrap +1.0 to the most negative value.
     return np.rint(np.clip(samples, -1.0, 1.0) * 32767).astype("<i2")
 
 
 def first_seconds(path: Path, seconds: float) -> tuple[Tensor, int]:
-    """The beginning of an audio file as mono (N,) at its own rate."""
+    """The beginning of an audio file as mono (N,) at its own rate, and that rate."""
     info = audio_info(path)
     num_samples = min(info.num_samples, int(seconds * info.rate))
     return torch.from_numpy(read_mono(path, info.rate, 0, num_samples)), info.rate
@@ -147,6 +150,7 @@ def stems(paths: Sequence[str]) -> dict[str, str]:
         DataError: two are alike all the same.
     """
     short = {path: str(Path(path).with_suffix("")) for path in paths}
+    # Compared without case, since macOS and Windows would overwrite one with the other.
     alike = Counter(stem.casefold() for stem in short.values())
     long = {path: f"{stem}_{Path(path).suffix[1:]}" for path, stem in short.items()}
     chosen = {path: stem if alike[stem.casefold()] == 1 else long[path] for path, stem in short.items()}
@@ -172,6 +176,7 @@ def _wav_writer(path: Path, rate: int, codes: Codes) -> Iterator[Any]:
 def _unpacked(file: Any, path: Path, target: Path) -> tuple[Path, AudioInfo]:
     """The file as mono float samples in a WAV file; its channels averaged as everywhere."""
     num_samples = 0
+    # Float and RF64: an MP3 may decode beyond full scale, and its length is not known before the end.
     with soundfile.SoundFile(target, "w", file.samplerate, 1, "FLOAT", format="RF64") as output:
         for block in decoded_blocks(file, path):
             output.write(block.mean(axis=1, dtype=np.float32))
@@ -182,6 +187,7 @@ def _unpacked(file: Any, path: Path, target: Path) -> tuple[Path, AudioInfo]:
 def _read_exactly(stream: IO[bytes], num_bytes: int) -> bytes:
     """That many bytes, fewer only at the end: a pipe gives what it has at the moment."""
     parts = []
+    # One read may return less than asked for although more is to come.
     while num_bytes and (part := stream.read(num_bytes)):
         parts.append(part)
         num_bytes -= len(part)

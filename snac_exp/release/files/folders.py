@@ -86,6 +86,7 @@ def reconstruct(codec: ReleasedCodec, source: Path, output: Path, settings: Sett
         outputs = {head: f"{names[name]}_{labels[head]}.wav" for head in settings.heads}
         paths = {head: job.output(item) for head, item in outputs.items()}
         with open_source(files[name]) as audio:
+            # Without `advance`: progress is told while decoding, and each second must count once.
             codes = encode_source(codec, audio, chunk_seconds=settings.chunk_seconds)
             summary.num_clipped += _decode(codec, codes, paths, settings, advance)
             made = list(outputs.values())
@@ -124,6 +125,7 @@ def encode_to_parquet(codec: ReleasedCodec, source: Path, output: Path, chunk_se
                 with open_source(path) as audio:
                     rows.append(name, encode_source(codec, audio, chunk_seconds=chunk_seconds, advance=advance))
                 summary.num_done += 1
+            # The next file goes on; the command still ends with an error that names this one.
             except DataError as error:
                 summary.failed = (summary.failed or {}) | {name: str(error)}
     return summary
@@ -133,6 +135,7 @@ def decode_folder(codec: ReleasedCodec, source: Path, output: Path, settings: Se
     """Decode all .npz files below a folder, or all rows of a Parquet file, into NAME_48k.wav and so on."""
     identity = {"verb": "decode", "input": str(source.resolve()), "checkpoint": checkpoint, **_plain(codec, settings)}
     rows = _npz_rows(source) if source.is_dir() else _parquet_rows(source)
+    # A pass over the names alone, so that a clash is found before anything is written.
     names = stems([name for name, _, _ in rows()])
     if not names:
         raise DataError(f"{source} holds no codes: give a folder with .npz files or a Parquet file of snac-exp encode")
@@ -154,7 +157,9 @@ def decode_folder(codec: ReleasedCodec, source: Path, output: Path, settings: Se
     return summary
 
 
+# (name, progress, summary) -> names of the outputs that were written.
 Work = Callable[[str, Advance, Summary], list[str]]
+# Called anew for each pass; codes are loaded only when their turn comes: (name, stamp, load).
 Rows = Callable[[], Iterator[tuple[str, str, Callable[[], Codes]]]]
 
 
@@ -163,12 +168,15 @@ def _run(job: Job, description: str, files: Mapping[str, Path], work: Work) -> S
     summary = Summary(failed={})
     with ExitStack() as stack:
         stack.enter_context(job.at_work())
+        # Under the lock, since the ledger is read anew there.
         waiting = {name: path for name, path in files.items() if not job.is_done(name, stamp_of(path))}
         summary.num_before = len(files) - len(waiting)
         advance = stack.enter_context(_progress(description, waiting))
         for name, path in waiting.items():
+            # Before it is read: a file that changes meanwhile is done once more the next time.
             stamp = stamp_of(path)
             try:
+                # Recorded when all outputs are there: killed in between, the file is done again, never skipped.
                 job.record(name, stamp, work(name, advance, summary))
                 summary.num_done += 1
             except DataError as error:
@@ -185,6 +193,7 @@ def _progress(description: str, files: Mapping[str, Path]) -> Iterator[Advance]:
 
         def advance(seconds: float) -> None:
             nonlocal done
+            # Rounded totals, not rounded steps: many short chunks would add up to another number.
             before, done = round(done), min(done + seconds, total)
             show(round(done) - before, "")
 
@@ -227,11 +236,13 @@ def _draw(path: Path, title: str, source: AudioSource, outputs: Mapping[str, Pat
     """Spectrograms of the input and of every output (label -> file), the first half minute of each."""
     signals = {"input": first_seconds(source.path, PICTURE_SECONDS)}
     signals |= {label: first_seconds(output, PICTURE_SECONDS) for label, output in outputs.items()}
+    # matplotlib takes text between dollar signs for a formula.
     spectrogram_panel(path, signals, title.replace("$", r"\$"))
 
 
 def _npz_rows(folder: Path) -> Rows:
     def rows() -> Iterator[tuple[str, str, Callable[[], Codes]]]:
+        # The default binds the path of this turn; a plain closure would see the last one.
         for path in sorted(folder.rglob("*.npz")):
             yield path.relative_to(folder).as_posix(), stamp_of(path), lambda path=path: read_npz(path)  # type: ignore[misc]
 

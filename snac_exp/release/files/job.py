@@ -24,6 +24,7 @@ class Job:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
+        # As they come back from the file: tuples become lists, so that the comparison below holds.
         plain = json.loads(json.dumps(dict(settings)))
         file = folder / JOB_FILE
         if file.is_file():
@@ -42,13 +43,16 @@ class Job:
             ConfigError: another process is at work on this job.
         """
         with locked(self.folder):
+            # Only of atomic writes, which begin with a dot and end with .tmp.
             remove_left(list(self.folder.rglob(".*.tmp")))
+            # Before the ledger is read and written to: another process may have been killed while writing a line.
             _end_last_line(self.folder / LEDGER_FILE)
             self._done = _read_ledger(self.folder / LEDGER_FILE)
             yield
 
     def output(self, name: str) -> Path:
         """Where the output of this relative name goes; DataError for a name that leads out of the folder."""
+        # The name may be safe and still pass through a link that somebody put into the folder.
         path = self.folder / safe_relative(name)
         if not path.resolve().is_relative_to(self.folder.resolve()):
             raise DataError(f"{name!r} leads out of {self.folder} through a link; remove the link")
@@ -66,6 +70,7 @@ class Job:
         entry = {"name": name, "stamp": stamp, "outputs": outputs}
         with open(self.folder / LEDGER_FILE, "a", encoding="utf-8") as file:
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            # On the disk before the next file starts: a power cut may cost one file of work, never the list.
             file.flush()
             os.fsync(file.fileno())
         self._done[name] = entry
@@ -78,7 +83,9 @@ def safe_relative(name: str) -> Path:
         DataError: it is empty, absolute, has a drive, `..`, a backslash, a control character or too long a part.
     """
     path = PurePosixPath(name)
+    # A colon in the first part is a drive on Windows.
     harmless = name.isprintable() and "\\" not in name and ":" not in path.parts[0] if path.parts else False
+    # Most file systems take 255 bytes a name; endings are added.
     long_part = any(len(os.fsencode(part)) > 240 for part in path.parts)
     if not harmless or path.is_absolute() or ".." in path.parts or long_part:
         raise DataError(f"{name!r} is no name for an output file: it must be a plain path below the output folder")
@@ -93,7 +100,7 @@ def stamp_of(path: Path) -> str:
 
 def refuse_existing(path: Path) -> None:
     """ConfigError if there is something at `path` already; what a killed process left to become it is removed."""
-    if path.exists() or path.is_symlink():
+    if path.exists() or path.is_symlink():  # a link to nothing does not exist
         raise ConfigError(f"{path} exists and is not overwritten; move it away or give another output")
     remove_left(left_beside(path))
 

@@ -21,6 +21,7 @@ def reconstruct_pcm(
 ) -> None:
     """Raw PCM in, raw PCM out of the one head of the settings."""
     with open_pcm(source, pcm_rate) as audio:
+        # Outside of the block below: a source that breaks is an error, only the reader of the output may leave.
         codes = encode_source(codec, audio, chunk_seconds=settings.chunk_seconds)
     with _until_the_reader_leaves():
         write_pcm(codec, codes, target, settings)
@@ -44,6 +45,7 @@ def encode_one(codec: ReleasedCodec, source: str, target: str, pcm_rate: int, ch
 def decode_one(codec: ReleasedCodec, source: str, target: str, settings: Settings) -> None:
     """An .npz file or standard input (`-`) into a WAV file or raw PCM on standard output (`-`)."""
     head = _only_head(settings)
+    # Bounded, since a pipe may never end; what is longer is cut off here, and refused as damaged.
     codes = read_npz(sys.stdin.buffer.read(MAX_NPZ_BYTES) if source == "-" else Path(source).expanduser())
     if target == "-":
         with _until_the_reader_leaves():
@@ -67,7 +69,7 @@ def write_pcm(codec: ReleasedCodec, codes: Codes, target: IO[bytes], settings: S
     )
     for chunk in chunks:
         target.write(pcm(to_numpy(chunk[head])).tobytes())
-        target.flush()
+        target.flush()  # each chunk can be played as soon as it is decoded
 
 
 @contextmanager
@@ -76,6 +78,7 @@ def _until_the_reader_leaves() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
+        # Otherwise the interpreter flushes into the broken pipe at its end, and prints an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -22,7 +22,7 @@ from snac_exp.errors import ConfigError, DataError
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.listening.reconstruct import Player, Reconstructions, listen, players_of
 
-KEEP_SECONDS = 3600
+KEEP_SECONDS = 3600  # of gradio's copies and of our results alike
 RESULTS = "reconstructions_"  # folders of results begin so
 
 
@@ -58,11 +58,13 @@ def opened_page(
     """
     _require_free(settings.host, settings.port)
     with tempfile.TemporaryDirectory(prefix="snac_exp_page_") as folder:
+        # Set before gradio is imported, which takes its settings from the environment.
         os.environ["GRADIO_TEMP_DIR"] = folder
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         gradio = _gradio()
         listener = Listener(players_of(tuned, pretrained), settings, Path(folder))
         blocks = _blocks(gradio, tuned.name, listener)
+        # More at a time would only wait for the listener's lock.
         blocks.queue(default_concurrency_limit=1, max_size=16)
         blocks.launch(
             server_name=settings.host,
@@ -70,16 +72,19 @@ def opened_page(
             share=False,
             quiet=True,
             prevent_thread_lock=True,
+            # In kilobytes, since gradio takes whole numbers only.
             max_file_size=f"{max(1, int(settings.max_megabytes * 1000))}kb",
             allowed_paths=[],
             run_history=False,  # it would keep uploads
             footer_links=[],
+            # Plain names of fonts, so that the page loads none from a server elsewhere.
             theme=gradio.themes.Default(font=["sans-serif"], font_mono=["monospace"]),
             css="#table table {width: 100%} #table td + td, #table th + th {text-align: right}",
         )
         try:
             yield blocks, Path(folder)
         finally:
+            # First what computes: it writes into the folder, which goes right after.
             listener.close()
             blocks.close(verbose=False)
 
@@ -112,6 +117,7 @@ class Listener:
         limit, seed = self.settings.max_seconds, self.settings.seed
         with self._working:
             self._go_on()
+            # Under the lock, so no folder goes while it is being filled.
             _forget_old(self.folder)
             target = Path(tempfile.mkdtemp(prefix=RESULTS, dir=self.folder))
             return listen(path, self.players, target, seed=seed, max_seconds=limit, advance=self._go_on)
@@ -119,6 +125,7 @@ class Listener:
     def close(self) -> None:
         """Take nothing more, and wait for what is under way, which ends with its chunk."""
         self._closing.set()
+        # The lock is free once the computation under way has met the event.
         with self._working:
             return
 
@@ -136,6 +143,7 @@ def _blocks(gradio: Any, name: str, listener: Listener) -> Any:
         try:
             made = listener.reconstruct(Path(path))
         except DataError as error:
+            # The path in the message is one of this machine, and the browser need not know it.
             raise gradio.Error(str(error).replace(str(path), "the upload")) from None
         return [*map(str, made.outputs), str(made.picture), made.table]
 

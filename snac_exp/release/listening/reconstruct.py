@@ -60,6 +60,7 @@ def listen(
     Raises:
         DataError: it is no audio, or longer than allowed; nothing is decoded then.
     """
+    # The header is enough to refuse a long file: nothing has been decoded.
     info = audio_info(path)
     if info.seconds > max_seconds:
         raise DataError(f"{info.seconds:.0f} s of audio are more than the {max_seconds:g} s that this page takes")
@@ -67,6 +68,7 @@ def listen(
     with open_source(path) as source:
         signals = {"input": first_seconds(source.path, PICTURE_SECONDS)}
         for player in players:
+            # Reading and writing count too: it is what the listener waits for.
             started = time.perf_counter()
             codes = encode_source(player.codec, source, advance=advance)
             outputs.append(folder / f"{player.label.replace(' ', '_')}.wav")

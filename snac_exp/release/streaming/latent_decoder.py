@@ -43,6 +43,7 @@ class LatentDecoder:
     def push(self, latent: Tensor) -> Waveforms | None:
         """Further frames (B, C, frames) -> the samples that they make certain; None if there are none yet."""
         self._latent = latent if self._latent is None else torch.cat((self._latent, latent), dim=-1)
+        # A window that is not complete yet is withheld: its frames all change with the last one.
         known = (self._first + self._latent.shape[-1]) // self.window * self.window
         return self._emit(known - self.receptive_field.after, known)
 
@@ -51,16 +52,19 @@ class LatentDecoder:
         if self._latent is None:
             return None
         end = self._first + self._latent.shape[-1]
+        # Beyond the end the convolutions see zeros, as in a decode of the whole.
         return self._emit(end, end)
 
     def _emit(self, stop: int, known: int) -> Waveforms | None:
         """Samples of frames [next, stop) from frames up to `known`."""
         if self._latent is None or stop <= self._next:
             return None
+        # Frames before `start` are decoded again as context, and cut off below.
         start, begin = self._next, max(0, self._next - self.receptive_field.before)
         waveforms = self._decode(self._latent[..., begin - self._first : known - self._first], begin)
         self._next = stop
         keep = max(0, stop - self.receptive_field.before)
+        # A copy, since a view would keep all frames so far in memory.
         self._latent, self._first = self._latent[..., keep - self._first :].clone(), keep
         hop = self.model.geometry.hop_length
         return {
@@ -71,6 +75,8 @@ class LatentDecoder:
 
     @torch.no_grad()
     def _decode(self, latent: Tensor, start_frame: int) -> Waveforms:
+        """Latent (B, C, T) from frame `start_frame` -> head -> waveform (B, 1, N)."""
+        # Set for every call: several streams of one codec take turns on the same blocks.
         self.position.seeds, self.position.start_frame = self.seeds, start_frame
         with exact_float32():
             waveforms: Waveforms = self.model(self.model.features(latent.to(self.dtype)), self.heads)

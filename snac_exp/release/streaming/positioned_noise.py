@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from snac_exp.config.seeding import generator
 from snac_exp.errors import DataError
 
-BLOCK_SAMPLES = 4096
+BLOCK_SAMPLES = 4096  # 16 KB of float32
 """The sequence is drawn in blocks of this many samples, each from a generator seeded by its number."""
 
 
@@ -63,6 +63,7 @@ def position_noise(module: nn.Module, position: NoisePosition) -> list[Positione
     blocks = []
     for name, child in module.named_modules():
         if isinstance(child, NoiseBlock):
+            # The class alone is changed, so that parameters, their names and the state dict stay upstream's.
             child.__class__ = PositionedNoiseBlock
             child.noise_name, child.position, child.samples_per_frame = name, position, 1
             blocks.append(child)
@@ -74,6 +75,8 @@ def measure_noise_rates(blocks: Sequence[PositionedNoiseBlock], run: Callable[[]
     """Tell every block its samples per frame, from the shapes that it meets while `run` decodes `num_frames` frames."""
 
     def note(block: Any, inputs: tuple[Tensor, ...]) -> None:
+        """inputs[0] (B, C, T), T whole frames."""
+        # Heads run at multiples of the codec's rate, so only the shapes tell; no list of strides is needed.
         block.samples_per_frame = inputs[0].shape[-1] // num_frames
 
     hooks = [block.register_forward_pre_hook(note) for block in blocks]
@@ -92,6 +95,7 @@ def noise_sequence(seed: int, name: str, start: int, num_samples: int) -> npt.ND
 
 @lru_cache(maxsize=1024)  # 16 MB; neighbouring chunks of a stream share most of their noise
 def _noise_block(seed: int, name: str, index: int) -> npt.NDArray[np.float32]:
+    # Addressed by number rather than drawn in order: no block depends on what was decoded before.
     return generator(seed, f"noise/{name}", index).standard_normal(BLOCK_SAMPLES, dtype=np.float32)
 
 
@@ -107,6 +111,7 @@ def row_seeds(seed: int | Sequence[int] | None, batch_size: int) -> tuple[int, .
         seed = int(torch.randint(2**62, ()).item())
     items: list[Any] = list(seed) if isinstance(seed, Iterable) else [seed]
     try:
+        # operator.index takes NumPy integers and refuses floats.
         seeds = tuple(operator.index(item) for item in items)
     except TypeError:
         raise DataError(f"seed={seed!r} must be a whole number, or one per row") from None

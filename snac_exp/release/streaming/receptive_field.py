@@ -13,8 +13,8 @@ from torch import Tensor
 
 from snac_exp.codec.multirate import MultiRateSnac
 
-_FIRST_PROBE_UNITS = 12
-_LARGEST_PROBE_UNITS = 1536
+_FIRST_PROBE_UNITS = 12  # on either side of the NaN
+_LARGEST_PROBE_UNITS = 1536  # the probe grows no further
 
 
 @dataclass(frozen=True)
@@ -50,15 +50,17 @@ def measure_receptive_field(probe: Probe, device: torch.device, dtype: torch.dty
         output = probe.run(signal)
         reached = output.isnan().flatten(end_dim=-2).any(dim=0).nonzero().flatten() // probe.out_per_unit
         low, high = int(reached.min()), int(reached.max())
+        # At the border of the probe it may reach further still.
         if low > 0 and high < 2 * around:
             # What unit `around` reaches before itself is what a unit must know of the units after it.
             return ReceptiveField((high - around) * probe.frames_per_unit, (around - low) * probe.frames_per_unit)
-        around *= 4
+        around *= 4  # 12, 48, 192, 768
     raise ValueError("the receptive field has no end within the probe, so this model cannot work in chunks")
 
 
 def encoder_receptive_field(model: MultiRateSnac, device: torch.device) -> ReceptiveField:
     """Frames around a frame that its tokens depend on."""
+    # Within an attention window every frame sees every other, so nothing smaller than a window can be told apart.
     window = model.geometry.attn_window_size or 1
     probe = Probe(model.encoder, 1, window * model.geometry.hop_length, window, window)
     return measure_receptive_field(probe, device)

@@ -46,6 +46,7 @@ class CodecStream:
         if not is_whole(batch_size) or batch_size < 1:
             raise DataError(f"batch_size={batch_size!r} must be a whole number of at least 1")
         self._codec, self._decoder, self._head, self._batch_size = codec, decoder, head, batch_size
+        # int64, what the codebooks are indexed with; T = 0 at first.
         self._waiting = [torch.zeros(batch_size, 0, dtype=torch.int64) for _ in range(codec.geometry.num_codebooks)]
         self._closed = False
         self.sample_rate = decoder.model.rates[head]
@@ -71,6 +72,7 @@ class CodecStream:
         self._require_open()
         self._append(tokens)
         geometry = self._codec.geometry
+        # The quantizer adds the codebooks of the same time, so the slowest one decides.
         ready = min(
             row.shape[1] // geometry.codebook_length(i, geometry.coarse_step) for i, row in enumerate(self._waiting)
         )
@@ -88,6 +90,7 @@ class CodecStream:
             DataError: tokens are left over that make no whole step.
         """
         self._require_open()
+        # Closed before the check: a stream that ended wrongly cannot go on either.
         self._closed = True
         left = [int(row.shape[1]) for row in self._waiting]
         if any(left):
@@ -101,12 +104,15 @@ class CodecStream:
             if row.shape[0] != self._batch_size:
                 shape = f"({self._batch_size}, n)"
                 raise DataError(f"tokens of codebook {i} have shape {list(row.shape)}; this stream takes {shape}")
+        # After all checks, so that a refused push leaves the stream as it was.
         self._waiting = [torch.cat((old, row), 1) for old, row in zip(self._waiting, rows, strict=True)]
 
     def _samples(self, waveforms: Waveforms | None) -> Tensor:
+        """float32 (B, 1, N) of the one head, N = 0 where nothing is certain yet."""
         return self._empty() if waveforms is None else waveforms[self._head].float()
 
     def _empty(self) -> Tensor:
+        """(B, 1, 0)."""
         return torch.zeros(self._batch_size, 1, 0, device=self._codec.device)
 
     def _require_open(self) -> None:
