@@ -25,7 +25,7 @@ STEPS_TO_REACH_ALL = 1000
 SAME_COSINE = 1 - 1e-6
 # A pretrained codebook has a few such entries; a tenth is a codebook that collapses.
 DUPLICATE_SHARE, NOTED_SHARE = 0.1, 0.01
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE = 4096  # 64 MB of cosines for 4096 entries
 
 
 def examine_codebooks(opened: OpenedCheckpoint, lines: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
@@ -38,11 +38,12 @@ def examine_codebooks(opened: OpenedCheckpoint, lines: Sequence[Mapping[str, Any
     reached = {item.name: item for item in moments_of(opened)}
     for name, weight in opened.model.items():
         found = NAME.search(name)
-        if found is None or not weight.isfinite().all():
+        if found is None or not weight.isfinite().all():  # the check of values names it
             continue
         yield from _by_counts(name, int(found[1]), len(weight), lines)
         item = reached.get(name)
         if item is not None and item.steps >= STEPS_TO_REACH_ALL:
+            # An entry that is never chosen gets no gradient, so its second moment stays exactly 0.
             used = float(item.state["exp_avg_sq"].any(dim=1).float().mean())
             yield from _by_share(name, used, f"of its entries were ever chosen in {item.steps} steps of training")
         yield from _by_weights(name, weight.float())
@@ -57,6 +58,7 @@ def _by_counts(name: str, index: int, size: int, lines: Sequence[Mapping[str, An
     if last[f"codebook/{index}/perplexity"] < COLLAPSED_PERPLEXITY:
         text = f"collapsed: a perplexity of {last[f'codebook/{index}/perplexity']:.2f} at step {last['step']}"
         yield problem("codebooks", name, f"{text}: nearly all tokens are one entry")
+    # Few tokens miss entries by chance.
     elif used is not None and tokens >= TOKENS_PER_ENTRY * size:
         where = f"of its entries occur in {tokens:.0f} validation tokens at step {last['step']}"
         yield from _by_share(name, float(used), where)
@@ -70,6 +72,7 @@ def _by_share(name: str, used: float, where: str) -> Iterator[Finding]:
 
 
 def _by_weights(name: str, weight: Tensor) -> Iterator[Finding]:
+    """Findings about a codebook's entries (size, dim)."""
     size = len(weight)
     empty = int((weight.norm(dim=1) == 0).sum())
     if empty:
@@ -83,10 +86,12 @@ def _by_weights(name: str, weight: Tensor) -> Iterator[Finding]:
 
 
 def num_duplicates(weight: Tensor) -> int:
-    """Entries (rows) whose direction an earlier entry has already."""
+    """Entries of a codebook (size, dim) whose direction an earlier entry has already."""
     directions, doubles = F.normalize(weight, dim=1), 0
+    # In blocks, since all pairs of a large codebook do not fit into memory.
     for start in range(0, len(directions), _ROWS_AT_ONCE):
         rows = directions[start : start + _ROWS_AT_ONCE]
         cosine = rows @ directions[: start + len(rows)].T
+        # Below the diagonal alone: an entry is compared with earlier ones, not with itself.
         doubles += int((cosine.tril(diagonal=start - 1) > SAME_COSINE).any(dim=1).sum())
     return doubles

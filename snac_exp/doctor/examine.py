@@ -31,6 +31,7 @@ def examine(source: Path, against: Path | None = None) -> Report:
     """
     path, whole_run = file_of(source), source.is_dir()
     run_dir = run_of(path) or (run_of(source) if whole_run else None)
+    # Even where the file cannot be opened, its hash and the run's losses say something.
     findings = list(examine_file(path, _entry(run_dir, path)))
     other = None if against is None else open_checkpoint(file_of(against))
     try:
@@ -39,6 +40,7 @@ def examine(source: Path, against: Path | None = None) -> Report:
         lines = lines_of(run_dir, None)
         findings += [problem("file", path.name, str(error)), *examine_history(lines, run_dir, whole_run=whole_run)]
         return _concluded(Report(path, run_dir, "not opened", findings, ""), lines, None)
+    # What came after a checkpoint says nothing about it.
     lines = lines_of(run_dir, None if whole_run else opened.step)
     first = _first_of(run_dir, opened)
     findings += _examine_opened(opened, first, lines)
@@ -81,6 +83,7 @@ def _examine_against(
     opened: OpenedCheckpoint, other: OpenedCheckpoint, first: OpenedCheckpoint | None
 ) -> Iterator[Finding]:
     if first is None or other.path.resolve() != first.path.resolve():
+        # Two runs may differ in everything, so only within one run a difference is a problem.
         same_run = other.run_dir is not None and other.run_dir == opened.run_dir
         title = _title(other, opened.run_dir)
         yield from examine_changes(opened, in_names_of(opened, other.model), title, same_run=same_run)
@@ -88,10 +91,12 @@ def _examine_against(
 
 def _first_of(run_dir: Path | None, opened: OpenedCheckpoint) -> OpenedCheckpoint | None:
     """The run's oldest checkpoint that can be opened, if it is older than the opened one."""
+    # The oldest first: the longer the way, the clearer what moved and what stood still.
     for entry in reversed(entries_of(run_dir)) if run_dir is not None else ():
         if opened.step is None or entry.step >= opened.step:
             return None
         path = RunFolder(run_dir).checkpoints / entry.file if run_dir is not None else Path(entry.file)
+        # Of a damaged file nothing can be compared; the next oldest serves as well.
         if list(examine_file(path, entry)):
             continue
         return open_checkpoint(path)
@@ -124,10 +129,12 @@ def _concluded(report: Report, lines: Sequence[Line], first: OpenedCheckpoint | 
 
     def is_sound(opened: OpenedCheckpoint) -> bool:
         until_then = [line for line in lines if opened.step is None or line["step"] <= opened.step]
+        # The first checkpoint has nothing before it.
         start = None if first is None or first.path == opened.path else first
         return not problems(_examine_opened(opened, start, until_then))
 
     good_step = None if found is None else found.good_step
+    # Where the losses alone are wrong, the newest checkpoint may be the one to go back to.
     unsound = report.path.resolve() if any(item.check != "history" for item in wrong) else None
     recovery = None if report.run_dir is None else last_good(report.run_dir, good_step, is_sound, unsound)
     return replace(report, verdict=_verdict(report, wrong, recovery), last_good=recovery)

@@ -30,6 +30,7 @@ def group_of(opened: OpenedCheckpoint, name: str) -> str:
     """The recipe's group whose pattern fits a tensor's name; without a recipe, or for parts that it froze, the first
     part of the name (of heads the first two)."""
     for group, pattern in _patterns(opened).items():
+        # Frozen parts may match a pattern too, but no optimizer holds them: its moments would get wrong names.
         if not _is_frozen(opened, name) and re.search(pattern, name):
             return group
     parts = name.split(".")
@@ -52,6 +53,7 @@ def moments_of(opened: OpenedCheckpoint) -> Iterator[Moments]:
     """
     for optimizer, saved in opened.optimizers.items():
         for group in saved["param_groups"]:
+            # A state dict numbers parameters through all groups, and leaves out those that were never stepped.
             label, states = str(group.get("name", optimizer)), saved["state"]
             remembered = [states.get(index, {}) for index in group["params"]]
             names = _names(opened, optimizer, label, remembered)
@@ -68,6 +70,7 @@ def steps_by_group(opened: OpenedCheckpoint) -> dict[str, int]:
     """How often each group was stepped; groups that no optimizer has are not in it."""
     steps: dict[str, int] = {}
     for item in moments_of(opened):
+        # The largest, since parameters without a gradient are skipped by AdamW in a step.
         steps[item.group] = max(steps.get(item.group, 0), item.steps)
     return steps
 
@@ -84,8 +87,10 @@ def _is_frozen(opened: OpenedCheckpoint, name: str) -> bool:
 
 
 def _names(opened: OpenedCheckpoint, optimizer: str, group: str, states: list[Mapping[str, Any]]) -> list[str]:
+    # Groups that no pattern names belong to the adversary's optimizer.
     model = opened.model if group in _patterns(opened) else opened.adversary
     known = [name for name in model if model is opened.adversary or group_of(opened, name) == group]
+    # Shapes are the only proof: another order of the parameters would put moments to wrong names silently.
     fits = len(known) == len(states) and all(
         not isinstance(state.get("exp_avg"), Tensor) or state["exp_avg"].shape == model[name].shape
         for name, state in zip(known, states, strict=True)

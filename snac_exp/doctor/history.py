@@ -18,7 +18,7 @@ LOSS_RISE = 5.0
 LEVEL_LINES = 5
 # The validation objective is over fixed slices and weights, so twice its best is no noise either.
 OBJECTIVE_RISE = 2.0
-LINES_BEFORE, LINES_AFTER = 4, 2
+LINES_BEFORE, LINES_AFTER = 4, 2  # training lines shown around a divergence
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,14 @@ def lines_of(run_dir: Path | None, last_step: int | None) -> list[dict[str, Any]
     """The run's metrics.jsonl, up to a step."""
     if run_dir is None or not RunFolder(run_dir).metrics.is_file():
         return []
+    # A run may have gone on after a checkpoint, and that says nothing of it.
     return [line for line in read_metrics(run_dir) if last_step is None or line["step"] <= last_step]
 
 
 def divergence(lines: Sequence[Line]) -> Divergence | None:
-    """The first sign of a divergence: a figure that is not finite, a training loss that rose and stayed up, or a
+    """The first sign of a divergence: a value that is not finite, a training loss that rose and stayed up, or a
     validation objective far above its best."""
+    # Three signs, since each alone misses some: NaN may come without a rise, and a rise without NaN.
     signs = [sign(lines) for sign in (_not_finite, _loss_rose, _objective_rose)]
     return min((sign for sign in signs if sign is not None), key=lambda sign: sign.step, default=None)
 
@@ -76,6 +78,7 @@ def around(lines: Sequence[Line], found: Divergence | None) -> list[Line]:
 def _not_finite(lines: Sequence[Line]) -> Divergence | None:
     good = 0
     for line in lines:
+        # metrics.jsonl has null where a value was not finite: JSON knows no NaN.
         names = [name for name, value in line.items() if value is None and name.startswith(("train/", "val/"))]
         if names:
             return Divergence(good, line["step"], f"{', '.join(names[:3])} not finite")
@@ -89,10 +92,12 @@ def _loss_rose(lines: Sequence[Line]) -> Divergence | None:
     if len(series) < 2 * LEVEL_LINES:
         return None
     losses = [loss for _, loss in series]
+    # Medians of neighbouring lines: one bad batch moves no median, a divergence moves all of them.
     levels = [statistics.median(losses[end - LEVEL_LINES : end]) for end in range(LEVEL_LINES, len(losses) + 1)]
     limit = LOSS_RISE * min(levels)
-    if levels[-1] <= limit or limit <= 0:
+    if levels[-1] <= limit or limit <= 0:  # a GAN's or a log loss may be below 0, where a ratio means nothing
         return None
+    # From this line on no loss came back below the limit; failing that, the last line.
     first = next(place for place in range(len(losses)) if min(losses[place:]) > limit or place == len(losses) - 1)
     good = series[first - 1][0] if first else 0
     text = f"the training loss is {levels[-1] / min(levels):.0f} times its lowest level and does not come back"
@@ -104,6 +109,7 @@ def _objective_rose(lines: Sequence[Line]) -> Divergence | None:
     if not series:
         return None
     best_step, best = min(series, key=lambda pair: pair[1])
+    # Only the last value counts: an objective that came back has recovered.
     if best <= 0 or series[-1][1] <= OBJECTIVE_RISE * best:
         return None
     step = next(step for step, value in series if step > best_step and value > OBJECTIVE_RISE * best)

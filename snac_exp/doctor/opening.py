@@ -55,7 +55,7 @@ class OpenedCheckpoint:
 
     @property
     def tensors_by_part(self) -> dict[str, Tensors]:
-        """All named tensors by what they belong to."""
+        """All named tensors, of any shape, by what they belong to."""
         parts = {"model": self.model, "ema": self.average, "adversary": self.adversary}
         return {name: tensors for name, tensors in parts.items() if tensors}
 
@@ -64,12 +64,14 @@ def run_of(path: Path) -> Path | None:
     """The run folder that a path is, or that a file lies in."""
     if path.is_dir():
         return path if RunFolder(path).checkpoints.is_dir() else None
+    # A checkpoint that was copied out of its run lies in a folder without a config.
     run = RunFolder.of_checkpoint(path)
     return run.path if run is not None and run.config.is_file() else None
 
 
 def entries_of(run_dir: Path) -> list[Entry]:
     """The checkpoints that a run lists, newest first."""
+    # Opened to be read only: how many checkpoints a run keeps does not matter here.
     return CheckpointStore(RunFolder(run_dir).checkpoints, None, 1).entries()
 
 
@@ -101,6 +103,7 @@ def open_checkpoint(path: Path) -> OpenedCheckpoint:
         CheckpointError: it is neither, it is damaged, or opening it would run code.
     """
     content = _read(path)
+    # Ours first: a checkpoint holds its weights under a name of `_NESTED` too, and would pass for a plain state dict.
     if is_checkpoint(content):
         return _of_run(path, Checkpoint.from_payload(content, str(path)))
     weights = _weights(content)
@@ -126,6 +129,7 @@ def _of_run(path: Path, saved: Checkpoint) -> OpenedCheckpoint:
         model=_weights(saved.model),
         average=_weights(saved.average),
         adversary=_weights(saved.adversary),
+        # Other entries, such as those of a scaler, hold no moments.
         optimizers={name: item for name, item in (saved.optimizers or {}).items() if _is_optimizer(item)},
         state=saved.state,
         config=saved.config,
@@ -138,12 +142,13 @@ def _is_optimizer(item: object) -> bool:
 
 
 def _weights(content: object) -> Tensors:
-    """The named tensors of a state dict, also of a nested one; names of weight norm as this program writes them."""
+    """The named tensors, of any shape, of a state dict, also of a nested one; weight norm named as by this program."""
     if not isinstance(content, Mapping):
         return {}
     for name in _NESTED:
         if isinstance(content.get(name), Mapping):
             return _weights(content[name])
+    # Counters and settings beside the tensors are left out: only tensors are examined.
     return {_modern(str(name)): item for name, item in content.items() if isinstance(item, Tensor)}
 
 

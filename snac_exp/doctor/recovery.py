@@ -40,7 +40,9 @@ def last_good(
     newer: list[str] = []
     for entry in entries_of(run_dir):
         path = RunFolder(run_dir).checkpoints / entry.file
+        # By when it was saved, not by what is in it: what diverged may still look sound.
         late = before_step is not None and entry.step > before_step
+        # The cheapest question first: a comparison, a hash of the file, the whole examination.
         if not late and path.resolve() != unsound and not list(examine_file(path, entry)) and _opens(path, is_sound):
             return RecoveryPoint(path, entry.step, tuple(newer))
         newer.append(entry.file)

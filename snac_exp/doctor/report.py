@@ -57,7 +57,7 @@ class Report:
 
 def as_json(report: Report) -> str:
     """All of it, for machines."""
-    return json.dumps(report.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(report.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)  # NaN is null by now
 
 
 def as_text(report: Report) -> RenderableType:
@@ -75,6 +75,7 @@ def as_text(report: Report) -> RenderableType:
 def _group_table(report: Report) -> Table:
     table = Table(title=None if report.compared_with is None else f"against {escape(report.compared_with)}")
     rows = [_group_cells(item) for item in report.groups]
+    # A column without a single value says nothing, as steps of a plain state dict.
     shown = [name for name in rows[0] if any(row[name] for row in rows)]
     for name in shown:
         table.add_column(name, justify="left" if name == "group" else "right")
@@ -119,6 +120,7 @@ def _cell(value: float | None) -> str:
 
 def _finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
     shown: dict[tuple[str, str], int] = {}
+    # Problems first; the sort is stable, so checks stay in their order.
     for item in sorted(findings, key=lambda item: item.severity != "problem"):
         key = (item.severity, item.check)
         shown[key] = shown.get(key, 0) + 1
@@ -138,6 +140,6 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, Path):
         return str(value)
-    if isinstance(value, float) and value - value != 0:
+    if isinstance(value, float) and value - value != 0:  # NaN or infinite
         return None
     return value

@@ -29,11 +29,12 @@ _ZERO_ON_PURPOSE = re.compile(r"^heads\.[^.]+\.conv\.(weight|bias)$")
 
 
 def examine_values(opened: OpenedCheckpoint, reference: Tensors | None) -> Iterator[Finding]:
-    """Findings about every tensor; `reference`: the same tensors earlier in the run, for growth."""
+    """Findings about every tensor, of any shape; `reference`: the same tensors earlier in the run, for growth."""
     steps = steps_by_name(opened)
     for part, tensors in opened.tensors_by_part.items():
         for name, tensor in tensors.items():
             label = name if part == "model" else f"{part}: {name}"
+            # What is not finite first: NaN compares false with every limit, so the other checks would pass it.
             finding = _not_finite(label, tensor) or _exploded(label, tensor)
             if finding is None and part == "model":
                 before = None if reference is None else reference.get(name)
@@ -43,15 +44,16 @@ def examine_values(opened: OpenedCheckpoint, reference: Tensors | None) -> Itera
 
 
 def weight_norm_ranges(tensors: Tensors) -> dict[str, dict[str, float]]:
-    """Of every layer under weight norm: smallest, median and largest gain, and the same of its direction's length."""
+    """Of every layer under weight norm: smallest, median and largest gain (scalars), and the same of its direction's
+    length."""
     ranges = {}
     for name, gain in tensors.items():
         direction = tensors.get(name.removesuffix(GAIN) + DIRECTION)
         if name.endswith(GAIN) and direction is not None:
-            figures = {"gain": gain.detach().float().abs().flatten(), "direction": _lengths(direction, gain)}
+            sizes = {"gain": gain.detach().float().abs().flatten(), "direction": _lengths(direction, gain)}
             ranges[name.removesuffix(GAIN)] = {
                 f"{what}_{how}": float(getattr(values, how)())
-                for what, values in figures.items()
+                for what, values in sizes.items()
                 for how in ("min", "median", "max")
             }
     return ranges
@@ -69,23 +71,27 @@ def examine_weight_norm(opened: OpenedCheckpoint) -> Iterator[Finding]:
 
 
 def _examine_layer(layer: str, gain: Tensor, direction: Tensor) -> Iterator[Finding]:
+    """Findings about one layer: gain (C, 1, …), direction (C, …)."""
     dead = int((gain.abs() <= DEAD).sum())
     if dead:
         text = f"{dead} of {gain.numel()} gains are 0: these channels are constant, and no gradient turns them again"
         yield problem("weight norm", layer, text)
+    # weight = gain * direction / |direction|, and 0 / 0 is NaN.
     empty = int((_lengths(direction, gain) == 0).sum())
     if empty:
         yield problem("weight norm", layer, f"{empty} of {gain.numel()} directions have length 0: the weight is NaN")
 
 
 def _lengths(direction: Tensor, gain: Tensor) -> Tensor:
-    """Lengths of the directions that the gains belong to; a gain has size 1 in the dimensions that the norm is over."""
+    """Lengths (C,) of the directions (C, …) of the gains (C, 1, …), which have size 1 where the norm is summed."""
     own = [dim for dim in range(direction.dim()) if gain.dim() == direction.dim() and gain.shape[dim] == 1]
+    # In float64: squares of small float32 values vanish, and a short direction would count as none.
     squares = direction.detach().double().square().sum(dim=own or list(range(1, direction.dim())))
     return squares.sqrt().float().flatten()
 
 
 def _not_finite(name: str, tensor: Tensor) -> Finding | None:
+    """A finding if a tensor of any shape holds NaN or infinity."""
     if not tensor.is_floating_point():
         return None
     nan, infinite = int(tensor.isnan().sum()), int(tensor.isinf().sum())
@@ -95,6 +101,7 @@ def _not_finite(name: str, tensor: Tensor) -> Finding | None:
 
 
 def _exploded(name: str, tensor: Tensor) -> Finding | None:
+    """A finding if a tensor of any shape has a value of at least 1e4."""
     largest = _largest(tensor)
     if largest < EXPLODED:
         return None
@@ -102,9 +109,11 @@ def _exploded(name: str, tensor: Tensor) -> Finding | None:
 
 
 def _grown(name: str, tensor: Tensor, before: Tensor | None) -> Finding | None:
+    """A finding if a tensor of any shape is large and has grown many times over."""
     if before is None or before.shape != tensor.shape or not tensor.is_floating_point():
         return None
     now, then = rms(tensor), rms(before)
+    # Both: a tensor that starts near zero, such as a new head's, grows thousands of times and is sound.
     if now < EXPLODED_RMS or not then or now < EXPLODED_GROWTH * then:
         return None
     return problem(
@@ -113,11 +122,12 @@ def _grown(name: str, tensor: Tensor, before: Tensor | None) -> Finding | None:
 
 
 def _dead(name: str, tensor: Tensor, steps: int, is_ours: bool) -> Finding | None:
-    """Weights that say nothing. Biases, norms and Snake's alphas may be zero or constant; gains and codebooks have
-    checks of their own."""
+    """A finding about weights of any shape that say nothing. Biases, norms and Snake's alphas may be zero or constant;
+    gains and codebooks have checks of their own."""
     own_check = (".alpha", GAIN, DIRECTION, ".codebook.weight")
     if tensor.dim() < 2 or not tensor.is_floating_point() or name.endswith(own_check):
         return None
+    # The first dimension: output channels of a convolution or linear layer, input channels of a transposed one.
     channels = tensor.flatten(1).abs().amax(dim=1)
     num_dead = int((channels <= DEAD).sum())
     if num_dead == len(channels):
@@ -126,6 +136,7 @@ def _dead(name: str, tensor: Tensor, steps: int, is_ours: bool) -> Finding | Non
         return problem("values", name, f"dead: all {tensor.numel()} values are 0" + _although(steps))
     if num_dead / len(channels) >= DEAD_CHANNELS:
         return problem("values", name, f"dead: {num_dead} of {len(channels)} channels are 0" + _although(steps))
+    # Constant but not 0: filled, never drawn.
     if tensor.numel() > 1 and bool((tensor == tensor.flatten()[0]).all()):
         return problem("values", name, f"dead: all {tensor.numel()} values are {tensor.flatten()[0].item():.3g}")
     if num_dead:
@@ -138,16 +149,18 @@ def _although(steps: int) -> str:
 
 
 def _largest(tensor: Tensor) -> float:
+    """Largest absolute value of a tensor of any shape, as a scalar; 0 for integers and empty tensors."""
     return float(tensor.abs().max()) if tensor.is_floating_point() and tensor.numel() else 0.0
 
 
 def rms(tensor: Tensor) -> float:
-    """Root mean square."""
+    """Root mean square of a tensor of any shape, a scalar."""
+    # In float64: squares overflow float32 from 2e19 on, which an exploding tensor reaches.
     return float(tensor.double().square().mean().sqrt()) if tensor.numel() else 0.0
 
 
 def relative_change(now: Mapping[str, Tensor], then: Mapping[str, Tensor]) -> float:
-    """|now - then| / |then| over the tensors that both have in one shape; 0 where there are none."""
+    """|now - then| / |then|, a scalar, over the tensors that both have in one shape; 0 where there are none."""
     difference, length = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     for name, tensor in now.items():
         other = then.get(name)

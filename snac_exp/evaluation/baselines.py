@@ -13,7 +13,7 @@ from snac_exp.metrics.spectra import FLOOR_DB, HIGH_BANDS, high_band_power, powe
 NOISE_FIT_UTTERANCES = 200
 """Training utterances that the mean spectrum is taken of, evenly spread."""
 
-_N_FFT, _HOP = 2048, 512
+_N_FFT, _HOP = 2048, 512  # in samples, as in lsd_high_db
 
 
 def interpolated(native: Tensor, factor: int = 2) -> Tensor:
@@ -44,7 +44,7 @@ class MeanSpectrumNoise:
 
     @classmethod
     def fitted(cls, waveforms: Iterable[Tensor]) -> "MeanSpectrumNoise":
-        """Metric 48 kHz training audio, an iterable of (N,); every active frame counts the same.
+        """Measure 48 kHz training audio, an iterable of (N,); every active frame counts the same.
 
         Raises:
             DataError: all of it is silent, or there is none.
@@ -53,10 +53,12 @@ class MeanSpectrumNoise:
         for waveform in waveforms:
             power = power_spectrogram(waveform, _N_FFT, _HOP).cpu()
             peak = _low_peak(power)
+            # A silent waveform has no peak to be relative to.
             if peak > 0:
                 relative_db = 10 * (high_band_power(power) / peak).clamp_min(10 ** (-FLOOR_DB / 10)).log10()
+                # Pauses say nothing of the spectrum of speech, and would pull the mean to the floor.
                 active = (relative_db > -FLOOR_DB).any(dim=0)
-                total += relative_db[:, active].double().sum(dim=1)
+                total += relative_db[:, active].double().sum(dim=1)  # a float32 sum over hours loses digits
                 num_frames += int(active.sum())
         if num_frames == 0:
             raise DataError(
@@ -69,6 +71,7 @@ class MeanSpectrumNoise:
 
         It uses the reference's peak level (an oracle): its spectrum is scaled to the peak of the reference (N,).
         """
+        # On the CPU, since a GPU's generator draws other numbers of the same seed.
         generator = torch.Generator().manual_seed(seed)
         white = torch.randn(waveform.shape[0], generator=generator)
         window = torch.hann_window(_N_FFT)
@@ -80,6 +83,7 @@ class MeanSpectrumNoise:
 
     def _gain(self, power: Tensor, window: Tensor) -> Tensor:
         """Factor per bin that gives white noise of variance 1 (power = sum of window^2) the wanted power: (1025,)."""
+        # Bins from a quarter of the rate to half of it, 12 to 24 kHz at 48 kHz; below, the gain stays 0.
         half = _N_FFT // 4
         gain = torch.zeros(_N_FFT // 2 + 1)
         gain[half : 2 * half] = (power / window.square().sum()).sqrt().repeat_interleave(half // HIGH_BANDS)
@@ -87,5 +91,5 @@ class MeanSpectrumNoise:
 
 
 def _low_peak(power: Tensor) -> Tensor:
-    """Largest power of a bin in the lower half of the spectrum."""
+    """power (F, T) -> scalar, the largest power of a bin in the lower half of the spectrum."""
     return power[: (power.shape[0] - 1) // 2].max()

@@ -7,7 +7,7 @@ import numpy as np
 
 from snac_exp.config.seeding import generator
 
-_NUM_RESAMPLES = 2000
+_NUM_RESAMPLES = 2000  # 50 means lie beyond each end of a 95 % interval
 _MOST_INDICES = 2**22  # drawn at once, 32 MB
 
 
@@ -39,9 +39,11 @@ def estimate(values: Sequence[float | None], seed: int) -> Estimate | None:
     Given differences between two systems, utterance by utterance, this is the paired bootstrap: a draw takes both
     values of an utterance or neither.
     """
+    # Left out, not taken for 0: a metric of silence or of a narrow recording is undefined, not bad.
     defined = [value for value in values if value is not None]
     if not defined:
         return None
+    # Of one value every resample is the same, and the interval would claim certainty.
     low, high = bootstrap_interval(defined, seed) if len(defined) > 1 else (None, None)
     return Estimate(float(np.mean(defined)), low, high, len(defined))
 
@@ -54,6 +56,7 @@ def bootstrap_interval(values: Sequence[float], seed: int) -> tuple[float, float
     array = np.asarray(values, dtype=np.float64)
     numbers = generator(seed, "bootstrap")
     means = np.empty(_NUM_RESAMPLES)
+    # In blocks, since the indices of all draws at once would take gigabytes for a large set.
     step = max(1, _MOST_INDICES // len(array))
     for start in range(0, _NUM_RESAMPLES, step):
         block = means[start : start + step]

@@ -14,7 +14,7 @@ from snac_exp.release.files.job import refuse_existing
 from snac_exp.system.files import write_json, write_text
 
 COMPARISON_NAME = "comparison.json"
-_NAMED = 3
+_NAMED = 3  # utterances of each kind in a message
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Comparison:
 
     def write(self, folder: Path) -> Path:
         """Write comparison.json and comparison.md into a folder; ConfigError if there is a comparison already."""
+        # Before the Markdown file, so that nothing of an earlier comparison is replaced.
         refuse_existing(folder / COMPARISON_NAME)
         write_text(folder / "comparison.md", self.markdown())
         write_json(folder / COMPARISON_NAME, self.to_json())
@@ -79,6 +80,7 @@ def compare(before: Evaluation, after: Evaluation, *, shared_only: bool = False)
     """
     shared = require_comparable(before, after.identity["protocol"], _utterances(after), shared_only=shared_only)
     early, late = (by_output(row for row in it.rows if row["sha1"] in shared) for it in (before, after))
+    # An output that only one of them has cannot be compared; the rest still can.
     names = [name for name in late if name in early]
     if not names:
         raise DataError(
@@ -100,6 +102,7 @@ def require_comparable(
         DataError: no utterance is shared, or some are not and `shared_only` is false; names them.
     """
     then, now = comparable(before.identity["protocol"]), comparable(dict(protocol))
+    # Values under another protocol look alike and mean something else, so this is no note but an error.
     changed = [f"{key} was {then[key]} and is {now[key]}" for key in now if then[key] != now[key]]
     if changed:
         raise ConfigError(f"{before.path} was measured otherwise: {'; '.join(changed)}; evaluate one of them again")
@@ -110,6 +113,7 @@ def require_comparable(
     differ = f"only the earlier has {_few(only_before)}; only the later has {_few(only_after)}"
     if not shared:
         raise DataError(f"{before.path} has no utterance in common with this evaluation: {differ}")
+    # Comparing what is left without being told to would hide that one of them had the harder files.
     if (only_before or only_after) and not shared_only:
         raise DataError(
             f"{before.path} has other utterances: {differ}; {len(shared)} are in both: evaluate the same ones, or "
@@ -140,6 +144,7 @@ def _notes(before: Evaluation, after: Evaluation, outputs: Mapping[str, list[Dif
         notes.append("other seed: the decoders drew other noise")
     missing = before.identity["protocol"]["missing"] | after.identity["protocol"]["missing"]
     notes += [f"column {name} is missing in one of them: {reason}" for name, reason in missing.items()]
+    # A 95 % interval leaves 0 out in one case of twenty although nothing differs.
     num = sum(len(items) for items in outputs.values())
     notes.append(
         "better, worse: 0 lies outside of the interval; within: no difference was shown. "

@@ -23,7 +23,7 @@ from snac_exp.system.environment import device_name
 from snac_exp.system.progress import progress_display
 
 BASELINES = ("interpolate", "noise")
-PACKAGES = ("numpy", "torchmetrics", "pystoi")
+PACKAGES = ("numpy", "torchmetrics", "pystoi")  # other versions of them may give other values
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Protocol:
 
 def comparable(protocol: dict[str, Any]) -> dict[str, Any]:
     """The part of a protocol that decides what a value of an utterance means."""
+    # Seed, rates and baselines may differ: they change which rows there are or their noise, not what a value means.
     return {key: protocol.get(key) for key in ("measures_version", "max_seconds", "target_dir", "wide_band")}
 
 
@@ -77,6 +78,7 @@ def identity_of(
             "snac_exp": __version__,
             "torch": str(torch.__version__),
             "torchaudio": str(torchaudio_shim.__version__),
+            # pesq is optional; where it is missing the protocol says so.
             **{
                 package: version(package)
                 for package in (*PACKAGES, *([] if "pesq_wb" in missing_metrics() else ["pesq"]))
@@ -108,7 +110,7 @@ def evaluate(
     noise: MeanSpectrumNoise | None,
     folder: EvaluationFolder,
 ) -> list[Done]:
-    """Metric what is not measured yet; returns all utterances in order.
+    """Measure what is not measured yet; returns all utterances in order.
 
     One utterance is in memory at a time. Metrics are computed on the CPU wherever the codec runs, so they do not depend
     on it.
@@ -116,6 +118,7 @@ def evaluate(
     Raises:
         DataError, CodecError: a file cannot be read, or an output is unusable; what was done before is kept.
     """
+    # Paths are unique in a manifest; the folder refuses another manifest, so a path is one recording.
     waiting = [item for item in utterances if item.row.path not in folder.done]
     started, seconds = time.monotonic(), 0.0
     with progress_display("evaluating", len(waiting)) as advance:
@@ -127,10 +130,13 @@ def evaluate(
 
 
 def _done(system: System, utterance: Utterance, protocol: Protocol, noise: MeanSpectrumNoise | None) -> Done:
+    # One seed per recording: every system gets the same noise, whatever else is evaluated.
     seed = utterance.seed(protocol.seed)
     produced = system.produce(utterance, protocol.rates, seed)
+    # Read once, since several outputs are measured against one reference.
     references = {rate: utterance.reference(rate) for rate in protocol.rates}
     wide = references.get(WIDE_RATE)
+    # Before scoring, so that baselines are measured by the same code as the system.
     if protocol.baselines and wide is not None:
         add_baselines(produced, wide, noise, seed, interpolate="interpolate" in protocol.baselines)
     rows = []
@@ -161,6 +167,7 @@ def _described(utterance: Utterance, name: str, output: Output) -> Row:
 
 def speed_of(done: Sequence[Done], device: torch.device) -> dict[str, Any]:
     """Real-time factors: seconds of computing per second of audio, below 1 is faster than real time."""
+    # All utterances, also those of an earlier call: the factor is that of the whole evaluation.
     audio = sum(item.seconds for item in done)
     encode, decode = sum(item.encode_seconds for item in done), sum(item.decode_seconds for item in done)
     return {
@@ -177,5 +184,6 @@ def speed_of(done: Sequence[Done], device: torch.device) -> dict[str, Any]:
 
 def default_output(name: str) -> Path:
     """outputs/evaluations/NAME/TIME, new for every evaluation."""
+    # A run is called NAME/TIME-HASH, and a hub id has a slash too.
     safe = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name).strip("._") or "system"
     return Path("outputs") / "evaluations" / safe / time.strftime("%Y-%m-%d_%H-%M-%S")

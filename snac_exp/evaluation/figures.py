@@ -27,6 +27,7 @@ class Difference:
         """`better` or `worse` where 0 lies outside of the interval, else None: no difference was shown."""
         if not self.change.excludes_zero:
             return None
+        # Lower is better for distances, so the sign alone does not say which way a difference points.
         return "better" if (self.change.mean > 0) == (self.metric.better == "higher") else "worse"
 
     def to_json(self) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def differences(before: Sequence[Row], after: Sequence[Row], seed: int) -> list[
 
     The bootstrap takes both values of an utterance or neither, so what makes an utterance hard cancels out.
     """
+    # Paired by content: a folder may have moved, and a path may hold another recording by now.
     earlier = {row["sha1"]: row for row in before}
     pairs = [(earlier[row["sha1"]], row) for row in after if row["sha1"] in earlier]
     found = []
@@ -62,6 +64,7 @@ def differences(before: Sequence[Row], after: Sequence[Row], seed: int) -> list[
         values = [both for pair in pairs if (both := _both(pair, metric.name)) is not None]
         change = estimate([late - early for early, late in values], seed)
         if change is not None:
+            # Over the pairs alone; the means of all rows would not differ by `change`.
             early_mean, late_mean = (sum(column) / len(values) for column in zip(*values, strict=True))
             found.append(Difference(metric, early_mean, late_mean, change))
     return found

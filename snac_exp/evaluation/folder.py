@@ -67,11 +67,13 @@ class EvaluationFolder:
         self.path = Job(path, identity).folder
         self._progress = path / PROGRESS_NAME
         self.done = {item.path: item for item in _read_progress(self._progress)}
+        # Rewritten whole: the next line would otherwise go on from the broken one, and both would be lost.
         if self.done:  # without a line that was cut off
             write_text(self._progress, "".join(f"{_line(item)}\n" for item in self.done.values()))
 
     def record(self, item: Done) -> None:
         """Keep what an utterance gave."""
+        # Written at once, so a kill costs the utterance under way and no other.
         with open(self._progress, "a", encoding="utf-8") as file:
             file.write(f"{_line(item)}\n")
         self.done[item.path] = item
@@ -85,11 +87,13 @@ class EvaluationFolder:
         speed: Mapping[str, Any],
     ) -> None:
         """Write what people read; each file is whole or absent."""
+        # Columns of all metrics, since the first rows alone may lack some, as those of wide rates.
         schema = pa.schema([*FIELDS, *((metric.name, pa.float64()) for metric in metrics)])
         with atomic_path(self.path / FILES_NAME) as temporary:
             pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")
         write_json(self.path / SPEED_NAME, dict(speed))
         write_text(self.path / TABLE_NAME, table)
+        # Last: summary.json marks a finished evaluation, so all other files are whole by then.
         write_json(self.path / SUMMARY_NAME, dict(summary))
         self._progress.unlink(missing_ok=True)
 
@@ -129,6 +133,7 @@ def refuse_finished(path: Path) -> None:
 
 
 def _line(item: Done) -> str:
+    # A NaN would make lines that other readers of JSON refuse; undefined values are null.
     return json.dumps(vars(item), ensure_ascii=False, allow_nan=False)
 
 

@@ -34,12 +34,14 @@ def open_pretrained(codec: Codec, device: torch.device, *, name: str | None = No
     """
     if codec.kind != "snac":
         raise CodecError(f"codec '{codec.name}' is of kind {codec.kind}; only SNAC codecs are evaluated here")
+    # What lies here first: a folder, then the copy in the package; the hub needs a network.
     source = codec.path or (codec.bundled and str(bundled_directory(codec.bundled))) or codec.hub_id
     if source is None:
         raise CodecError(
             f"codec '{codec.name}' says nowhere to load from: set codec.path=DIR or codec.hub_id=OWNER/NAME"
         )
     opened = open_model(source)
+    # A checkpoint of another hop or strides decodes without an error, with codes and audio out of step.
     if codec.geometry is not None:
         check_declared(opened.model.geometry, codec.geometry)
     released = ReleasedCodec(opened.model, opened.blueprint, device=device)
@@ -65,8 +67,8 @@ def _name_of(source: str, opened: Opened) -> str:
 
 def _origin(source: str, opened: Opened) -> dict[str, Any]:
     """Where the weights came from: the codec they began as, and for a training checkpoint the recipe and its step."""
-    facts: dict[str, Any] = {"source": str(source), "codec": opened.blueprint.name}
+    where: dict[str, Any] = {"source": str(source), "codec": opened.blueprint.name}
     saved = opened.checkpoint
     if saved is not None:
-        facts |= {"recipe": saved.config.get("name"), "epoch": saved.state.epoch, "step": saved.state.step}
-    return facts
+        where |= {"recipe": saved.config.get("name"), "epoch": saved.state.epoch, "step": saved.state.step}
+    return where

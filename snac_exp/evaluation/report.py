@@ -60,6 +60,7 @@ class Report:
         groups = by_output(self.rows)
         means = {name: estimates(rows, self.protocol.seed) for name, rows in groups.items()}
         columns = [f"{name}\n({groups[name][0]['made_from']})" for name in groups]
+        # METRICS in their own order, so that two reports can be read side by side whatever was measured first.
         shown = [metric for metric in METRICS if any(metric.name in found for found in means.values())]
         rows = [[heading(it), *(cell(it, found.get(it.name)) for found in means.values())] for it in shown]
         grids = [Grid(self._title(), ["mean [95 %]", *columns], rows)]
@@ -87,6 +88,7 @@ class Report:
         return f"{self.system.name}: {counts['num']} {split} utterances, {people}{rate}"
 
     def _counts(self) -> dict[str, Any]:
+        # The kind of the failure alone: its text holds the file's own numbers.
         narrow = Counter(item.narrow[0] for item in self.utterances if item.narrow is not None)
         return {
             "num": len(self.utterances),
@@ -107,8 +109,10 @@ class Report:
         groups, seed = by_output(self.rows), self.protocol.seed
         baselines = [name for name in (BASELINE, BASELINE_NOISE) if name in groups]
         wide = [name for name, rows in groups.items() if rows[0]["rate"] == WIDE_RATE and name not in baselines]
+        # With a single candidate the baseline's name says it all, and the keys of summary.json stay as they were.
         if len(wide) == 1:
             return {name: differences(groups[name], groups[wide[0]], seed) for name in baselines}
+        # The first is the one that all others are compared with, as in a sweep's comparison.
         pairs = [(name, wide[0]) for name in wide[1:]] + [(name, other) for name in wide for other in baselines]
         return {f"{name} - {other}": differences(groups[other], groups[name], seed) for name, other in pairs}
 
@@ -129,6 +133,7 @@ class Report:
         notes = []
         for name, rows in by_output(self.rows).items():
             for metric in METRICS:
+                # What does not count above 12 kHz is left out there on purpose; its None is no undefined value.
                 expected = [row for row in rows if row["native_high_band"] or not metric.high_band]
                 num = sum(row[metric.name] is None for row in expected if metric.name in row)
                 if num:

@@ -81,12 +81,15 @@ def summarize(
     """
     started = time.monotonic()
     rows = spread(len(splits.validation), num_utterances)
+    # Only rates above the codec's own: the others have nothing to interpolate.
     wide_rates = sorted({rate for rate in codec.heads.values() if rate > codec.sampling_rate})
+    # Fitted once, on training recordings alone: a yardstick must not know what it is measured on.
     noises = {rate: _fitted_noise(splits.train, rate) for rate in wide_rates}
     scores: Scores = {}
     utterances: list[tuple[str, float]] = []
     num_native = 0
     for row in rows:
+        # One utterance in memory at a time.
         utterance = _read(splits.validation, row)
         for name, output in _candidates(codec, initial, utterance, noises):
             reference = utterance.references[output.rate]
@@ -147,6 +150,7 @@ def _caption(summary: Mapping[str, float]) -> str:
 def _candidate_names(summary: Mapping[str, float]) -> list[str]:
     """Candidates with their values, wide ones first, so that those to be compared stand together."""
     names = dict.fromkeys(key.rpartition("/")[0] for key in summary if key.endswith("/l1"))
+    # False sorts first: a candidate with a low band is one at a wide rate.
     return sorted(names, key=lambda name: f"{name}/lsd_low_db" not in summary)
 
 
@@ -158,6 +162,7 @@ def _read(dataset: AlignedDataset, row: int) -> _Utterance:
     """The beginning of an utterance, as long as it is measured."""
     codes, audio = dataset.whole(row)
     references = {dataset.heads[head]: reference[0, 0] for head, reference in audio.items()}
+    # Over the whole recording, as `snac-exp evaluate` measures it: its first 30 s may be quieter.
     native = WIDE_RATE in references and _is_native(references[WIDE_RATE], WIDE_RATE)
     limited = {rate: reference[: round(MAX_SECONDS * rate)] for rate, reference in references.items()}
     if any(limited[rate].numel() < references[rate].numel() for rate in references):
@@ -181,6 +186,7 @@ def _fitted_noise(dataset: AlignedDataset, rate: int) -> MeanSpectrumNoise | Non
     head = next(name for name, its_rate in dataset.heads.items() if its_rate == rate)
     waveforms = (dataset.whole(row)[1][head][0, 0] for row in spread(len(dataset), NOISE_FIT_UTTERANCES))
     native = (waveform for waveform in waveforms if _is_native(waveform, rate))
+    # One is looked at beforehand: fitting on nothing is an error, and 200 waveforms at once would fill the memory.
     first = next(native, None)
     return None if first is None else MeanSpectrumNoise.fitted(itertools.chain([first], native))
 
@@ -199,6 +205,7 @@ def _candidates(
     native_rate = codec.sampling_rate
     native = next((head for head, rate in codec.heads.items() if rate == native_rate), None)
     for rate, noise in noises.items():
+        # The waveforms decoded above are used again: the baseline differs from the head by its rule alone.
         narrow = made_of(codec, native_rate, own) if native is None else Output(own[native], native_rate, native)
         baselines = baselines_of(narrow, rate, utterance.references[rate], noise, utterance.seed)
         for name, output in baselines.items():
@@ -218,6 +225,7 @@ def _averaged(scores: Scores) -> dict[str, float]:
         metric = key.rpartition("/")[2]
         if len(defined) < len(values):
             count = f"count/undefined_{metric}"
+            # Candidates are undefined in nearly the same utterances, so they are not added up.
             means[count] = max(means.get(count, 0.0), float(len(values) - len(defined)))
         if defined:
             means[key] = float(np.mean(defined))
@@ -232,6 +240,6 @@ def _reductions(values: Mapping[str, float], codec: Decoder, wide_rates: Sequenc
     for head, rate in codec.heads.items():
         for baseline in (BASELINE, BASELINE_NOISE):
             key = f"{baseline}{_suffix(rate, wide_rates)}/lsd_high_db"
-            if rate in wide_rates and values.get(key) and f"{head}/lsd_high_db" in values:
+            if rate in wide_rates and values.get(key) and f"{head}/lsd_high_db" in values:  # not missing, and not 0
                 reductions[f"{head}/lsd_high_under_{baseline}"] = 1 - values[f"{head}/lsd_high_db"] / values[key]
     return reductions

@@ -102,6 +102,7 @@ class CodecSystem:
 
     def warm_up(self) -> None:
         """One second through encoder and decoder, so that no first call is timed."""
+        # Two chunks, so that measuring the receptive fields, which is done once, is not timed either.
         silence = torch.zeros(2 * self.codec.sampling_rate)
         codes = self.codec.encode(silence, self.codec.sampling_rate, chunk_seconds=1.0)
         list(self.codec.decode_chunks(codes, list(self.codec.heads), seed=0, chunk_seconds=1.0))
@@ -112,6 +113,7 @@ class CodecSystem:
         started = time.perf_counter()
         codes = self.codec.encode(source, self.codec.sampling_rate)
         encoded = time.perf_counter()
+        # All heads in one pass through the trunk, whatever rates are asked for.
         own = decoded(self.codec, codes, seed, noise=self.noise)
         done = time.perf_counter()
         outputs = {label: output for rate in rates for label, output in self.outputs_at(rate, own).items()}
@@ -140,10 +142,13 @@ def output_made_of(codec: Decoder, rate: int, own: Mapping[str, Tensor]) -> Outp
     heads, native_rate = codec.heads, codec.sampling_rate
     native = next((head for head in own if heads[head] == native_rate), None)
     factor = rate // native_rate
+    # A power of two: the interpolation doubles the rate, so it reaches no other factor.
     if native is not None and rate == native_rate * factor and factor & (factor - 1) == 0:
         return Output(interpolated(own[native], factor), rate, f"{native} interpolated")
+    # From a higher rate where there is one: from a lower one the upper band would be empty.
     higher = [head for head in own if heads[head] > rate]
     nearest = min(higher, key=heads.__getitem__) if higher else max(own, key=heads.__getitem__)
+    # Steeper than torchaudio's default of 6 zero crossings, which damps well below the Nyquist frequency.
     resampled: Tensor = F_audio.resample(own[nearest], heads[nearest], rate, lowpass_filter_width=64)
     return Output(resampled, rate, f"{nearest} resampled")
 
@@ -166,6 +171,7 @@ class Interpolation:
 
     def produce(self, utterance: Utterance, rates: tuple[int, ...], seed: int) -> Produced:
         """`48k` alone, since at 24 kHz it would be the reference itself; see `System`."""
+        # A recording below 48 kHz has no high band to be compared with.
         reference = utterance.reference(WIDE_RATE)
         if reference is None:
             return Produced({})
@@ -192,6 +198,7 @@ def add_baselines(
     if not narrow or not wide:
         return
     baselines = baselines_of(narrow[0], WIDE_RATE, reference, noise, seed)
+    # Of the same making they are the same samples, and a comparison would show a difference of exactly 0.
     if not interpolate or baselines[BASELINE].made_from in [output.made_from for output in wide]:
         del baselines[BASELINE]
     produced.outputs.update(baselines)
@@ -205,6 +212,7 @@ def baselines_of(
     waveform = interpolated(narrow.waveform, rate // narrow.rate)
     baselines = {BASELINE: Output(waveform, rate, made_from)}
     if noise is not None:
+        # As long as the reference: the level of the noise is that of the recording, not of the padding.
         noisy = noise.added_to(waveform[: reference.numel()], reference, seed)
         baselines[BASELINE_NOISE] = Output(noisy, rate, f"{made_from}, with noise")
     return baselines
@@ -227,7 +235,7 @@ def cut(output: Output, reference: Tensor, where: str) -> Tensor:
             f"{where}: {output.made_from} gives {output.waveform.numel()} samples at {output.rate} Hz, but the "
             f"reference has {reference.numel()}; the file has changed: prepare the folder again, and cache its codes"
         )
-    waveform = output.waveform[: reference.numel()].float()
+    waveform = output.waveform[: reference.numel()].float()  # metrics are float32 whatever the decoder computes in
     if not torch.isfinite(waveform).all():
         raise CodecError(f"{where}: {output.made_from} holds NaN or infinity; evaluate an earlier checkpoint")
     return waveform

@@ -23,6 +23,7 @@ class Grid:
 
     def rich(self) -> Table:
         """For the terminal."""
+        # Text, since rich takes brackets in a str, as of an interval, for markup.
         table = Table(title=Text(self.title), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
         for index, name in enumerate(self.columns):
             table.add_column(Text(name), justify="right" if index else "left", overflow="fold")
@@ -38,6 +39,7 @@ class Grid:
 
 
 def _escaped(text: str) -> str:
+    # A bar or a line break would end the cell.
     return text.replace("|", "\\|").replace("\n", " ")
 
 

@@ -1,7 +1,7 @@
 """RUN_DIR/utterances.parquet: the evaluation utterance by utterance, so that two runs can be compared in pairs.
 
-A row per utterance and candidate: `utterance` (its path in the corpus), `seconds`, `candidate` as in summary.json
-(`head_48k`, `initial/head_48k`, `baseline`), and a column per metric, null where it is undefined.
+A row per utterance and candidate: `utterance` (its path below the folder of audio), `seconds`, `candidate` as in
+summary.json (`head_48k`, `initial/head_48k`, `baseline`), and a column per metric, null where it is undefined.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,5 +65,6 @@ def read_utterances(run_dir: Path) -> Scores:
         name, seconds, candidate = (row.pop(field) for field in _FIELDS)
         for metric, value in row.items():
             if value is not None:
+                # Rounded: at another rate an utterance is longer by part of a sample, and pairs would be lost.
                 scores.setdefault(f"{candidate}/{metric}", {})[name, round(seconds, 3)] = value
     return scores

@@ -101,6 +101,7 @@ class Utterance:
 
     def has(self, rate: int) -> bool:
         """Whether there is a reference at this rate: files below it are not made up."""
+        # Of the file's own rate, not of the manifest's: targets at 48 kHz may belong to sources at 24 kHz.
         return (self.bandwidth.rate if rate == WIDE_RATE else self.row.rate) >= rate
 
     def seed(self, seed: int) -> int:
@@ -108,6 +109,9 @@ class Utterance:
         return utterance_seed(seed, self.row.sha1)
 
     def _read(self, file: Path, rate: int) -> Tensor:
+        """The measured part (N,) of a file at `rate` Hz; DataError if its length is no longer the manifest's."""
+
+        # When it is read, not when it is selected: hours may lie between them.
         def check(info: AudioInfo) -> None:
             _check_length(file, self.row, info)
 
@@ -129,6 +133,7 @@ def select(manifest: Manifest, selection: Selection) -> list[Utterance]:
     if not rows:
         raise DataError(f"{manifest.input_dir}: no {selection.split} rows; prepare it with another split, or set split")
     if selection.only_wide_band:
+        # All are measured first: spread over what is left, `num_utterances` are what was asked for.
         found = [it for it in _measured(manifest, rows, selection, "bandwidth") if it.native_high_band]
         if not found:
             raise DataError(
@@ -162,14 +167,17 @@ def measurable(utterances: Sequence[Utterance], rates: Sequence[int]) -> tuple[l
 
 def utterances_digest(sha1s: Sequence[str]) -> str:
     """SHA-1 that tells whether two evaluations have the same utterances."""
+    # Sorted, since the order of the files does not change what was measured.
+    # SHA-1 only tells sets apart here; systems in FIPS mode refuse it without the flag.
     return hashlib.sha1("\n".join(sorted(sha1s)).encode(), usedforsecurity=False).hexdigest()
 
 
 def wide_band_audio(manifest: Manifest, selection: Selection, most: int) -> list[Callable[[], Tensor]]:
-    """Readers of up to `most` training references at 48 kHz that reach above 12 kHz by themselves, evenly spread."""
+    """Readers of up to `most` training references (N,) at 48 kHz that reach above 12 kHz themselves, evenly spread."""
     rows = [row for row in manifest.rows if row.split == "train"]
     chosen = [rows[index] for index in spread(len(rows), most)]
     found = [it for it in _measured(manifest, chosen, selection, "training bandwidth") if it.native_high_band]
+    # The default binds this turn's utterance; a plain closure would read the last one every time.
     return [lambda it=it: it._read(it.wide_file, WIDE_RATE) for it in found]  # type: ignore[misc]
 
 
@@ -185,6 +193,7 @@ def _measured(manifest: Manifest, rows: Sequence[ManifestRow], selection: Select
 def _utterance(manifest: Manifest, row: ManifestRow, selection: Selection) -> Utterance:
     file = manifest.file(row)
     wide_file = file if selection.target_dir is None else _target(selection.target_dir, row)
+    # The file that is the reference: a target may reach higher than its source.
     bandwidth = measure_bandwidth(wide_file)
     return Utterance(
         row=row,
