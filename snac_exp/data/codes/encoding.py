@@ -63,7 +63,7 @@ def encode_all(
 def _read_ahead(
     work: list[Work], manifest: Manifest, geometry: Geometry, num_readers: int
 ) -> Iterator[tuple[Work, list[Float32Array | Rejection]]]:
-    """Each batch with its audio, the next ones being read meanwhile."""
+    """Each batch with its audio, signals (num,), the next ones being read meanwhile."""
     with ThreadPoolExecutor(num_readers) as pool:
         pending: list[tuple[Work, list[Future[Float32Array | Rejection]]]] = []
         try:
@@ -79,7 +79,7 @@ def _read_ahead(
 
 
 def _read(manifest: Manifest, row: ManifestRow, geometry: Geometry) -> Float32Array | Rejection:
-    """The whole file at the codec's rate, or why it cannot be had any more."""
+    """The whole file (num,) at the codec's rate, or why it cannot be had any more."""
     try:
         audio = manifest_rows(manifest).read(row, geometry.sampling_rate)
     except DataError as error:

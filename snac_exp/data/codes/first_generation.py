@@ -187,7 +187,7 @@ def _order(path: Path) -> tuple[int, int]:
 
 
 def _old_codes(path: Path, rows: Mapping[int, ManifestRow], identity: CacheIdentity) -> dict[int, Codes | Rejection]:
-    """Tokens of the wanted rows of one old file, or why they cannot be used."""
+    """Tokens[i] (T_i,) of the wanted rows of one old file, or why they cannot be used."""
     num = len(identity.vq_strides)
     names = [f"{kind}_scale_{i}" for kind in ("codes", "shape") for i in range(num)]
     try:
@@ -210,7 +210,7 @@ def _old_codes(path: Path, rows: Mapping[int, ManifestRow], identity: CacheIdent
 def _failure(
     tokens: Sequence[npt.NDArray[Any]], shapes: Sequence[Any], row: ManifestRow, identity: CacheIdentity
 ) -> tuple[str, str] | None:
-    """Why a row's tokens cannot be used."""
+    """Why a row's tokens[i] (T_i,) cannot be used; None where they can."""
     geometry = identity.geometry
     coarse = geometry.coarse_tokens_of(resampled_length(row.num_samples, row.rate, geometry.sampling_rate))
     expected = [geometry.codebook_length(i, coarse) for i in range(geometry.num_codebooks)]

@@ -219,7 +219,7 @@ def _with_lengths(table: pa.Table, num_codebooks: int) -> pa.Table:
 
 
 def _flat(column: Any) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
-    """All tokens of a list column and the length of each list."""
+    """All tokens (T,) of a list column and the length of each list (rows,)."""
     chunks = column.chunks
     values = [chunk.flatten().to_numpy() for chunk in chunks]
     lengths = [chunk.value_lengths().to_numpy(zero_copy_only=False) for chunk in chunks]
@@ -257,6 +257,7 @@ def _check_shard(path: Path, table: pa.Table, metadata: ShardMetadata, first: Ca
 
 
 def _refuse(path: Path, table: pa.Table, wrong: npt.NDArray[np.bool_], what: str) -> None:
+    """DataError naming the first row of a table for which `wrong` (rows,) is true."""
     rows = np.flatnonzero(wrong)
     if len(rows):
         raise DataError(f"{path}: {table['path'][int(rows[0])]} has {what}; delete the shard and cache again")

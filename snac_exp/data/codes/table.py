@@ -62,7 +62,7 @@ class CodeTable:
         return np.diff(self.offsets[0])
 
     def codes(self, row: int, codebook: int, tokens: slice | None = None) -> UInt16Array:
-        """Tokens of one codebook of one row, a view; the slice counts that codebook's tokens and is cut at the end."""
+        """Tokens (T_i,) of one codebook of a row, a view; the slice counts these tokens and is cut at their end."""
         # `item` gives Python integers; indexing gives NumPy scalars, and slicing by these is slower.
         offsets = self.offsets[codebook]
         whole = self.values[codebook][offsets.item(row) : offsets.item(row + 1)]
@@ -86,5 +86,5 @@ class CodeTable:
         return str(self.speakers[row].as_py())
 
     def rows_of(self, split: str) -> Int64Array:
-        """Row numbers of a split."""
+        """Row numbers (n,) of a split."""
         return np.flatnonzero(np.asarray(pc.equal(self.splits, split)))

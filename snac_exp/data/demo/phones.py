@@ -182,6 +182,7 @@ def _detuned(rng: np.random.Generator, formants_hz: tuple[float, float, float]) 
 
 
 def _to_frames(placed: list[_Placed], num_frames: int) -> Score:
+    """One row of controls per frame, (frames,) or (frames, D), each as smooth as its articulators are slow."""
     ends = np.cumsum([item.segment.seconds for item in placed])
     owner = np.searchsorted(ends / ends[-1], (np.arange(num_frames) + 0.5) / num_frames)
     formants: list[tuple[float, float, float]] = []
@@ -210,7 +211,7 @@ def _to_frames(placed: list[_Placed], num_frames: int) -> Score:
 
 
 def _smooth(values: NDArray[np.float64], seconds: float) -> NDArray[np.float64]:
-    """Convolve along time with a Hann kernel of `seconds`, edges held."""
+    """Convolve (frames,) or (frames, D) along time with a Hann kernel of `seconds`, edges held."""
     half = max(1, round(seconds * FRAMES_PER_SECOND / 2))
     kernel = np.hanning(2 * half + 3)[1:-1]
     padded = np.pad(values, [(half, half)] + [(0, 0)] * (values.ndim - 1), mode="edge")

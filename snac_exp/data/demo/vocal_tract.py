@@ -85,6 +85,7 @@ def _spectra(signal: Floats) -> Complexes:
 
 
 def _overlap_add(slices: NDArray[np.float32]) -> Floats:
+    """Slices (frames, samples), one every 5 ms -> their sum (frames * 240,), cut at the end."""
     num_frames, length = slices.shape
     num_parts = -(-length // HOP_SAMPLES)
     parts = np.pad(slices, ((0, 0), (0, num_parts * HOP_SAMPLES - length))).reshape(num_frames, num_parts, HOP_SAMPLES)
@@ -141,7 +142,10 @@ def _fixed_tract(voice: Voice) -> Complexes:
 
 
 def _glottal(score: Score, voice: Voice) -> Complexes:
-    """Derivative of the glottal flow: +6 dB/octave below the glottal formant, -6 above, -12 above the tilt corner."""
+    """Derivative of the glottal flow: +6 dB/octave below the glottal formant, -6 above, -12 above the tilt corner.
+
+    Shape (frames, bins).
+    """
     f0_hz = voice.f0_hz * 2 ** (score.semitones / 12)
     glottal_hz = f0_hz * 1.4
     # The conjugate turns time round: this resonance grows towards the closure instead of ringing after it.

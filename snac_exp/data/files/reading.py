@@ -53,7 +53,7 @@ def read_mono(
     *,
     check: Callable[[AudioInfo], None] | None = None,
 ) -> Float32Array:
-    """Read samples [start, start + num_samples) of the file as it would be at `rate` Hz, mixed down to one channel.
+    """Samples [start, start + num_samples) of the file as it would be at `rate` Hz, mono: (num_samples,).
 
     `start` and `num_samples` count samples at `rate`; without `num_samples` the slice runs to the end of the file,
     which has `resampled_length` samples. Exactly `num_samples` samples come back: what lies beyond the end is zero.

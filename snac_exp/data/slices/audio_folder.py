@@ -51,7 +51,7 @@ class AudioDataset(AlignedDataset):
         return self.table.folders[self.table.folder_of(int(self.rows[row]))]
 
     def rows_by_folders(self) -> list[tuple[AudioFolders, Int64Array]]:
-        """The rows of the table, each once, together with where the files of each part of them lie."""
+        """The rows of the table, each once, in parts (n,) with where the files of each part lie."""
         # A row that comes several times for its weight is looked up once.
         rows, firsts = np.unique(self.rows), self.table.firsts
         parts = [rows[(rows >= first) & (rows < stop)] for first, stop in pairwise(firsts)]

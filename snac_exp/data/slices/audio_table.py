@@ -67,7 +67,7 @@ class AudioTable:
         return int(np.searchsorted(self.firsts, row, side="right")) - 1
 
     def rows_of(self, split: str, folder: int) -> Int64Array:
-        """Row numbers of a split of one folder."""
+        """Row numbers (n,) of a split of one folder."""
         first, stop = self.firsts[folder : folder + 2]
         inside = np.flatnonzero(np.asarray(pc.equal(self.splits.slice(first, stop - first), split)))
         return np.asarray(first + inside, dtype=np.int64)

@@ -82,7 +82,7 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack slices of equal length into one batch."""
+    """Stack slices of equal length into one batch: codes (T_i,) -> (B, T_i), audio (N,) -> (B, 1, N)."""
     first = samples[0]
     return Batch(
         codes=[torch.stack([sample.codes[i] for sample in samples]) for i in range(len(first.codes))],

@@ -156,7 +156,7 @@ class AlignedDataset(Dataset[Sample], ABC):
                 )
 
     def rows_by_folders(self) -> list[tuple[AudioFolders, Int64Array]]:
-        """The rows of the table, together with where the files of each part of them lie."""
+        """The rows of the table, in parts (n,) with where the files of each part lie."""
         return [(self.folders, self.rows)]
 
     @abstractmethod

@@ -84,7 +84,7 @@ class SliceSampler:
             )
 
     def _gains(self, num_rows: int) -> npt.NDArray[np.float64] | None:
-        """Gain in dB at every position, evenly distributed; None for no augmentation."""
+        """Gain in dB at every position, (rows,), evenly distributed; None for no augmentation."""
         if self.gain_db is None:
             return None
         return generator(self.seed, "augment/gain", self.epoch).uniform(*self.gain_db, num_rows)

@@ -95,7 +95,7 @@ class TargetFolder:
         return todo
 
     def keep(self, row: ManifestRow, result: Float32Array | Rejection) -> None:
-        """Write a target atomically, or remember why there is none. May be called from several threads."""
+        """Write a target (num,) atomically, or remember why there is none. May be called from several threads."""
         # A target of another length than its source is out of step with the codes.
         if not isinstance(result, Rejection) and len(result) != (expected := self.num_samples(row)):
             result = Rejection(row.path, "length", f"{len(result)} samples came out, {expected} were expected")

@@ -82,7 +82,7 @@ class Sidon:
         ]
 
     def _chunks(self, signal: Float32Array, rate: int) -> Iterator[Float32Array]:
-        """Chunks of the prepared signal; one that begins beyond all that is kept in the end is left out."""
+        """Chunks (num16,) of a signal (num, channels), prepared; one beyond all that is kept in the end is left out."""
         prepared = prepare_signal(signal, rate)
         # Whole frames of 20 ms.
         size = round(self.chunk_seconds * FRAMES_PER_SECOND) * INPUT_RATE // FRAMES_PER_SECOND
@@ -135,7 +135,7 @@ def prepare_signal(signal: Float32Array, rate: int) -> Float32Array:
 
 
 def high_pass(signal: Float32Array, rate: int) -> Float32Array:
-    """Second-order high-pass at 50 Hz, Q 0.707 (R. Bristow-Johnson's cookbook), clipped to [-1, 1].
+    """Second-order high-pass (num,) -> (num,) at 50 Hz, Q 0.707 (R. Bristow-Johnson's cookbook), clipped to [-1, 1].
 
     The same filter as torchaudio.functional.highpass_biquad, which without its compiled extension takes over a second
     per second of audio.

@@ -108,7 +108,7 @@ def sidon_targets(
 
 
 def _restored(manifest: Manifest, rows: Sequence[ManifestRow], sidon: Sidon) -> Iterable[Float32Array | Rejection]:
-    """The target, or why there is none, of every row; a file that fails takes none of its neighbours along."""
+    """The target (num,), or why there is none, of every row; a file that fails takes none of its neighbours along."""
     results: dict[str, Float32Array | Rejection] = {}
     readable: list[tuple[ManifestRow, tuple[Float32Array, int]]] = []
     for row in rows:

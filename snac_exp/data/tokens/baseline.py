@@ -38,7 +38,7 @@ def unigram_metrics(splits: TokenSplits, specs: list[WindowSpec]) -> dict[str, f
 
 
 def _add(counts: Counts, splits: TokenSplits, file: int, start: int, num_frames: int) -> None:
-    """Count the new tokens of some frames; a slower stream's repeated ones are not new."""
+    """Add the new tokens of some frames to counts (codebooks, V); a slower stream's repeated ones are not new."""
     layout = splits.layout
     frames = splits.train.source.read(file, start, num_frames)
     for stream, (codebook, period) in enumerate(zip(layout.codebooks, layout.periods, strict=True)):

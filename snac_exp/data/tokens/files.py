@@ -202,6 +202,7 @@ def _usable(path: Path, verify_tokens: bool, min_frames: int) -> NpqHeader:
 
 @lru_cache(maxsize=OPEN_FILES)
 def _open_map(path: str, header: NpqHeader) -> TokenArray:
+    """Tokens (num_frames, K) as a memory map; the latest ones stay open."""
     # The header is part of the cache's key, so a file that was made anew with another one is mapped anew.
     return map_tokens(path, header)
 

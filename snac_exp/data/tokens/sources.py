@@ -136,6 +136,7 @@ def _splits_of(
     step_ratio: float,
     max_validation_windows: int | None,
 ) -> TokenSplits:
+    """Splits of the files whose numbers `train` (n,) and `validation` (m,) hold; ConfigError for impossible options."""
     if not 0 < step_ratio <= 1:
         raise ConfigError(f"data.step_ratio={step_ratio} must lie between 0 and 1")
     if max_validation_windows is not None and max_validation_windows < 1:

@@ -59,7 +59,7 @@ class WindowIndex:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def specs(self, windows: Int64Array) -> list[WindowSpec]:
-        """Windows by their numbers."""
+        """Windows by their numbers (n,)."""
         place = np.searchsorted(self._ends, windows, side="right")
         first = np.concatenate([[0], self._ends])[place]
         starts = (np.asarray(windows) - first) * self.step_frames
