@@ -110,7 +110,7 @@ class NpqFiles:
     def read(self, file: int, start: int, num_frames: int) -> TokenArray:
         """Frames (num_frames, K) as they lie in the file, checked against the vocabulary."""
         path = f"{self.folder}/{self.paths[file]}"  # a Path would take as long as the reading
-        # A plain array: np.memmap runs Python code whenever it is sliced.
+        # A plain array from here on: operations on an np.memmap run Python code each.
         frames: TokenArray = np.asarray(_open_map(path, self.headers[file])[start : start + num_frames])
         check_tokens(path, frames, self.layout.vocab_sizes, start)
         return frames
