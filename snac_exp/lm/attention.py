@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-ROTARY_BASE = 10_000.0
+ROTARY_BASE = 10_000.0  # RoFormer's: wavelengths from 2 pi to nearly 2 pi * 10,000 steps
 
 
 @dataclass
@@ -42,9 +42,11 @@ class KeyValueCache:
         # Of more positions than fit only the newest are written: two writes to one slot have no defined order.
         kept = torch.arange(max(num - self.capacity, 0), num, device=keys.device)
         slots = (self.position + kept) % self.capacity
+        # Under autocast keys come in half precision; the cache has the dtype of the weights.
         self.keys[layer][:, :, slots] = keys[:, :, kept].to(self.keys[layer].dtype)
         self.values[layer][:, :, slots] = values[:, :, kept].to(self.values[layer].dtype)
         if num > 1:
+            # All of them, also those that did not fit: the caller masks what lies beyond the window.
             return keys, values
         filled = min(self.position + 1, self.capacity)
         return self.keys[layer][:, :, :filled], self.values[layer][:, :, :filled]
@@ -75,6 +77,7 @@ class Block(nn.Module):
         heads = self.qkv(x).view(batch, num_steps, 3, self.num_heads, d_model // self.num_heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4)
         if rotation is not None:
+            # Turned before they are stored: a cached key keeps its absolute position, and only distances count.
             query, key = rotate(query, rotation), rotate(key, rotation)
         if cache is not None:
             key, value = cache.extend(layer, key, value)
@@ -119,13 +122,16 @@ class CausalStack(nn.Module):
         first = 0 if cache is None else cache.position
         head_size = x.shape[2] // self.num_heads
         rotation = rotary_angles(first, num_steps, head_size, x.device, x.dtype) if rotary else None
+        # Only where it hides something: with a mask of its own SDPA cannot use its flash kernel.
         mask = sliding_mask(num_steps, window, x.device) if window is not None and num_steps > window else None
         for layer, block in enumerate(self.blocks):
             if self.checkpointing and self.training and torch.is_grad_enabled():
+                # Not reentrant: that variant gives no gradients where its inputs need none, as with a frozen embedding.
                 x = checkpoint(block, x, rotation, mask, None, layer, use_reentrant=False)
             else:
                 x = block(x, rotation, mask, cache, layer)
         if cache is not None:
+            # Once, after the last layer: every layer writes the same positions.
             cache.position += num_steps
         normed: Tensor = self.norm(x)
         return normed
@@ -133,6 +139,7 @@ class CausalStack(nn.Module):
 
 def rotary_angles(first: int, num_steps: int, head_size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """cos and sin (2, num_steps, head_size / 2) of positions first, first + 1, ... (Su et al., RoFormer)."""
+    # A float32 angle of 10,000 rad is off by 0.0005 already.
     precise = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
     frequency = ROTARY_BASE ** (-torch.arange(0, head_size, 2, device=device, dtype=precise) / head_size)
     position = torch.arange(first, first + num_steps, device=device, dtype=precise)
@@ -143,6 +150,7 @@ def rotary_angles(first: int, num_steps: int, head_size: int, device: torch.devi
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Turn the pairs (x[i], x[i + D/2]) of x (B, H, S, D) by the angles of their positions."""
     cos, sin = rotation.to(x.dtype)
+    # Halves as in GPT-NeoX, where RoFormer pairs neighbours: weights of one kind do not fit the other.
     one, two = x.chunk(2, dim=-1)
     return torch.cat([one * cos - two * sin, one * sin + two * cos], dim=-1)
 

@@ -46,6 +46,7 @@ class FrameLayout:
     @classmethod
     def repeated(cls, vq_strides: Sequence[int], codebook_size: int, coarse_rate_hz: float) -> "FrameLayout":
         """Frames of a SNAC codec at its finest token rate, see `repeat_streams`."""
+        # Not simply 1: the finest codebook may cover several of the codec's frames, as with strides 8, 4, 2.
         finest = math.gcd(*vq_strides)
         periods = tuple(stride // finest for stride in vq_strides)
         rate = coarse_rate_hz * vq_strides[0] / finest
@@ -103,6 +104,7 @@ def unstack_coarse(frames: Tokens, vq_strides: Sequence[int]) -> list[Tokens]:
     """Inverse of `stack_coarse`: coarse frames (n, K) to codes per codebook."""
     order = [codebook for _, codebook in _coarse_order(vq_strides)]
     _check_width(frames, len(order))
+    # Row by row, so the tokens of a codebook stay in order of time within a frame and from frame to frame.
     return [frames[:, np.array(order) == i].reshape(-1) for i in range(len(vq_strides))]
 
 
@@ -126,6 +128,7 @@ def take_streams(frames: Tokens, vq_strides: Sequence[int]) -> list[Tokens]:
 
 def _coarse_order(vq_strides: Sequence[int]) -> list[tuple[int, int]]:
     """(start in finest frames, codebook) of the tokens of one coarse frame, in order of time."""
+    # Equal starts sort by codebook. For snac_24khz this is the order of the seven tokens in Orpheus.
     return sorted((start, i) for i, stride in enumerate(vq_strides) for start in range(0, vq_strides[0], stride))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snac_exp.errors import ConfigError
 
-ABSENT = -1
+ABSENT = -1  # no token, which has a learned embedding per stream instead
 NAMES = ("parallel", "delay", "flatten", "depth")
 
 
@@ -62,6 +62,7 @@ class Pattern:
         """Frames (B, T, K) as layout (B, S, W)."""
         if self.name == "flatten":
             return frames.flatten(1)[..., None]
+        # `depth` differs from `parallel` in the model, not in the layout.
         if self.name != "delay":
             return frames
         batch, num_frames, num_streams = frames.shape

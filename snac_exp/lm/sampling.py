@@ -54,10 +54,12 @@ def generate(
     device = model.head.weight.device
     if prompt is None:
         prompt = torch.zeros(batch_size, 0, model.layout.num_streams, dtype=torch.int64)
+    # Refused here, since it would read the embeddings of another stream without an error.
     _check_prompt(model, prompt)
     new = torch.full((len(prompt), num_frames, prompt.shape[2]), UNKNOWN)
     layout = model.pattern.lay_out(torch.cat([prompt.cpu(), new], dim=1)).to(device)
     reader = CachedReader(model, len(prompt))
+    # With `delay` the first of these steps still hold tokens of the prompt, which `_write` leaves alone.
     for step in range(prompt.shape[1] * model.pattern.steps_per_frame, layout.shape[1]):
         _write(model, layout, step, reader.hidden(layout, step), sampling)
     return model.pattern.frames_of(layout)
@@ -93,6 +95,7 @@ class CachedReader:
 
 def window_start(frame: int, ctx_frames: int) -> int:
     """First frame of the window in which `frame` is written with learned positions: at most ctx_frames with it."""
+    # By half a window at a time: moving by single frames would compute the whole cache anew at every one.
     hop = max(ctx_frames // 2, 1)
     return max(-(-(frame - ctx_frames + 1) // hop), 0) * hop
 
@@ -111,9 +114,11 @@ def draw_tokens(logits: Tensor, draws: Tensor, sampling: Sampling) -> Tensor:
         ordered, tokens = ordered[:, : sampling.top_k], tokens[:, : sampling.top_k]
     probability = ordered.softmax(-1)
     if sampling.top_p is not None:
+        # What comes before a token decides, so the likeliest one always stays.
         before = probability.cumsum(-1) - probability
         probability = probability.masked_fill(before >= sampling.top_p, 0.0)
     cumulative = probability.cumsum(-1)
+    # Scaled to the mass that top_p left, instead of dividing every entry by it.
     wanted = draws[:, None].to(cumulative) * cumulative[:, -1:]
     # A draw of nearly 1 may round beyond the last entry.
     index = torch.searchsorted(cumulative, wanted, right=True).clamp(max=cumulative.shape[-1] - 1)
@@ -122,6 +127,7 @@ def draw_tokens(logits: Tensor, draws: Tensor, sampling: Sampling) -> Tensor:
 
 def uniform_draws(seed: int, step: int, batch_size: int, width: int) -> Tensor:
     """Uniform numbers (B, W) in [0, 1) for the tokens of one step: a row's are the same in every batch."""
+    # Filled row by row: row b takes the same numbers however many rows follow.
     return torch.from_numpy(generator(seed, "sample", step).random((batch_size, width)))
 
 
@@ -131,12 +137,14 @@ def _write(model: TokenTransformer, layout: Tensor, step: int, hidden: Tensor, s
     draws = uniform_draws(sampling.seed, step, len(layout), width)
     cache, rows = None, None
     if model.depth is not None:
+        # Streams attend within their own frame only, so every step begins with an empty cache.
         cache = KeyValueCache.empty(model.depth.stack, len(layout), num_streams)
     for place in range(width):
         stream = place if width > 1 or num_streams == 1 else step % num_streams
         state = hidden
         if model.depth is not None and cache is not None:
             state = model.depth.step(hidden, rows, model.embedding, cache)
+        # Prompts of a batch have one length, so what is unknown in one row is unknown in all.
         if layout[0, step, place] == UNKNOWN:
             logits = model.logits_of_stream(state, stream)
             layout[:, step, place] = draw_tokens(logits, draws[:, place].to(logits.device), sampling)

@@ -36,10 +36,12 @@ class TokenTransformer(nn.Module):
         self.stream = nn.Embedding(layout.num_streams, settings.d_model) if settings.pattern == "flatten" else None
         self.depth = DepthTransformer(settings, layout.num_streams) if settings.pattern == "depth" else None
         self.head = nn.Linear(settings.d_model if self.depth is None else settings.depth.d_model, num_rows)
+        # As in GPT-2. Logits start near zero, so an untrained model guesses evenly; the preflight checks that.
         for module in (self.embedding, self.position, self.stream, self.head):
             if module is not None:
                 nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
+        # Not persistent: it follows from the layout, and checkpoints hold weights alone.
         self._stream_rows: Tensor
         self.register_buffer("_stream_rows", torch.arange(layout.num_streams) * self.vocab_size, persistent=False)
 
@@ -73,12 +75,14 @@ class TokenTransformer(nn.Module):
             states = self.depth(hidden, frames + self._stream_rows, self.embedding).unbind(2)
         else:
             num_frames = frames.shape[1]
+            # A hidden state predicts the step at its own place, since inputs lie one step later.
             states = [hidden[:, self.pattern.steps_of(k, num_frames)] for k in range(frames.shape[2])]
         # One matrix, but a product per stream: together the logits would outgrow every cache.
         num_streams, sizes = self.layout.num_streams, self.layout.vocab_sizes
         weights = self.head.weight.view(num_streams, self.vocab_size, -1).unbind(0)
         biases = self.head.bias.view(num_streams, self.vocab_size).unbind(0)
         return [
+            # A smaller vocabulary leaves its last rows unused: they never appear among the logits.
             F.linear(state, weight[:size], bias[:size])
             for state, weight, bias, size in zip(states, weights, biases, sizes, strict=True)
         ]
@@ -88,6 +92,7 @@ class TokenTransformer(nn.Module):
         num_streams = self.layout.num_streams
         step = torch.arange(first_step, first_step + before.shape[1], device=before.device)
         if self.pattern.width == 1:
+            # `before` is what the step before wrote, which belongs to the stream before.
             stream = ((step - 1) % num_streams)[:, None]
         else:
             stream = torch.arange(num_streams, device=before.device)
@@ -96,6 +101,7 @@ class TokenTransformer(nn.Module):
         rows = torch.where(before == ABSENT, beginning, before + stream * self.vocab_size)
         x: Tensor = self.embedding(rows[..., 0]) if rows.shape[-1] == 1 else self._sum_of_rows(rows)
         if self.position is not None:
+            # A position per frame: the K steps of a frame in `flatten` are told apart by the stream.
             x = x + self.position(step // self.pattern.steps_per_frame)
         if self.stream is not None:
             x = x + self.stream(step % num_streams)
@@ -114,6 +120,7 @@ class TokenTransformer(nn.Module):
 
     @property
     def _num_positions(self) -> int:
+        # More than ctx_frames in `delay`, whose last K - 1 steps finish the streams that lag.
         return self.max_steps // self.pattern.steps_per_frame
 
 
@@ -141,8 +148,10 @@ class DepthTransformer(nn.Module):
         """Hidden states (B, T, K, D_depth) from those of the frames (B, T, D) and their tokens' embedding rows."""
         num_streams = rows.shape[-1]
         tokens = self.from_token(self.token_norm(embedding(rows[..., :-1])))
+        # All K streams at once: teacher forcing, where `step` writes one after the other.
         x = self.from_frame(hidden)[:, :, None] + self.position.weight
         x = x + F.pad(tokens, (0, 0, 1, 0))  # stream 0 sees no token of its frame
+        # Every frame is a sequence of its own, (B * T, K, D): nothing passes from frame to frame here.
         flat: Tensor = self.stack(x.flatten(0, 1))
         return flat.view(*rows.shape[:2], num_streams, -1)
 
@@ -161,6 +170,7 @@ def _check(settings: LanguageModel, layout: FrameLayout) -> None:
     if settings.pattern == "depth":
         sizes["lm.depth"] = (settings.depth.d_model, settings.depth.num_heads)
     for key, (d_model, num_heads) in sizes.items():
+        # Twice: rotary positions turn pairs, so the size of a head is even.
         if num_heads < 1 or d_model % (2 * num_heads):
             raise ConfigError(f"{key}.d_model={d_model} must be a multiple of twice {key}.num_heads={num_heads}")
     if settings.ctx_frames < 2 * layout.num_streams and settings.pattern == "delay":

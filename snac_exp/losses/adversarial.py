@@ -41,7 +41,7 @@ def feature_matching(real: Sequence[Features], fake: Sequence[Features]) -> Tens
     (Larsen et al. 2016, arXiv:1512.09300; for waveforms Kumar et al. 2019, arXiv:1910.06711.)
     """
     return _sum(
-        l1_loss(p, y.detach())
+        l1_loss(p, y.detach())  # y has a graph to the discriminators
         for of_real, of_fake in zip(real, fake, strict=True)
         for y, p in zip(of_real[:-1], of_fake[:-1], strict=True)
     )
@@ -55,9 +55,10 @@ GAN_LOSSES: dict[str, tuple[Callable[[Scores, Scores], Tensor], Callable[[Scores
 
 
 def scores_of(features: Sequence[Features]) -> list[Tensor]:
-    """The score map of every discriminator."""
+    """The score map (B, 1, height, width) of every discriminator, the output of its last layer."""
     return [layers[-1] for layers in features]
 
 
 def _sum(losses: Iterable[Tensor]) -> Tensor:
+    """The sum, a scalar, of scalar losses."""
     return torch.stack(list(losses)).sum()

@@ -1,8 +1,8 @@
-"""Discriminators that hear a waveform in several ways: samples a period apart, and bands of complex spectra.
+"""Discriminators that see a waveform in several ways: samples a period apart, and bands of complex spectra.
 
 Both kinds are those of the DAC recipe (Kumar et al. 2023, "High-Fidelity Audio Compression with Improved RVQGAN",
 arXiv:2306.06546, section 3.4). Periods were introduced by HiFi-GAN (Kong et al. 2020, arXiv:2010.05646). Nothing
-depends on the sample rate: periods and windows are in samples, bands are shares of half the rate.
+depends on the sample rate: periods and windows are in samples, bands are fractions of half the rate.
 """
 
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ from snac_exp.errors import ConfigError
 Features = list[Tensor]
 """Outputs of all layers of one discriminator; the last is its score map."""
 
-PEAK = 0.8  # level every item is brought to
+PEAK = 0.8  # of full scale, that every item is brought to, as in the DAC recipe
 QUIETEST_PEAK = 0.01  # items quieter than this are not raised to it: their gradients would be raised as much
 
-_SLOPE = 0.1  # of leaky ReLUs
+_SLOPE = 0.1  # of leaky ReLUs, as in DAC
 
 
 class Discriminators(nn.Module):
@@ -89,6 +89,7 @@ class BandDiscriminator(nn.Module):
         self.bands = list(pairwise(int(edge * num_bins) for edge in band_edges))
         self.stacks = nn.ModuleList(_band_layers(channels) for _ in self.bands)
         self.score = _conv(channels, 1, (3, 3))
+        # Not persistent: it follows from fft_size.
         self.register_buffer("window", torch.hann_window(fft_size), persistent=False)
 
     def forward(self, waveforms: Tensor) -> Features:
@@ -103,16 +104,19 @@ class BandDiscriminator(nn.Module):
 
     def spectrogram(self, waveforms: Tensor) -> Tensor:
         """(B, 1, N) -> real and imaginary parts (B, 2, ceil(N / hop), fft_size / 2 + 1)."""
+        # Padded by hand: torch.stft centres frames on multiples of the hop, which gives one frame more than hops.
         side = (self.fft_size - self.hop) // 2
         missing = -waveforms.shape[-1] % self.hop
         padded = _reflect(waveforms, side, side + missing, f"adversary.fft_sizes={self.fft_size}")
         spectrum = torch.stft(
             padded[:, 0], self.fft_size, self.hop, window=self.window, center=False, return_complex=True
         )
+        # (B, bins, frames, 2) -> (B, 2, frames, bins).
         return torch.view_as_real(spectrum).permute(0, 3, 2, 1)
 
 
 def _band_layers(channels: int) -> nn.ModuleList:
+    """The convolutions of one band, see `BandDiscriminator`."""
     wide = [_conv(2, channels, (3, 9)), *(_conv(channels, channels, (3, 9), (1, 2)) for _ in range(3))]
     return nn.ModuleList([*wide, _conv(channels, channels, (3, 3))])
 
@@ -125,7 +129,7 @@ def _conv(before: int, after: int, kernel: tuple[int, int], stride: tuple[int, i
 
 
 def _through(x: Tensor, layers: nn.ModuleList, score: nn.Module | None = None) -> Features:
-    """Every layer's output after its leaky ReLU; the score, if asked for, without."""
+    """Outputs of all layers for x (B, C, height, width), each after its leaky ReLU; the score, if wanted, without."""
     features: Features = []
     for layer in layers:
         x = F.leaky_relu(layer(x), _SLOPE)
@@ -134,6 +138,7 @@ def _through(x: Tensor, layers: nn.ModuleList, score: nn.Module | None = None) -
 
 
 def _reflect(waveforms: Tensor, before: int, after: int, what: str) -> Tensor:
+    """(B, 1, N), mirrored at both ends -> (B, 1, before + N + after); ConfigError where it is too short for that."""
     length = waveforms.shape[-1]
     if length <= max(before, after):
         raise ConfigError(

@@ -51,6 +51,7 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         described = dict.fromkeys(ALWAYS_MEASURED, 0.0) | dict(terms)
+        # Built for the heads that have it; others do not even measure it.
         described |= {name: 0.0 for own in head_terms.values() for name in own if name not in described}
         _check_names(described, terms, head_terms)
         opened = {name: open_term(name, term, seed) for name, term in described.items()}
@@ -96,6 +97,7 @@ class Objective(nn.Module):
         weighted = [
             head_weight * weight * measured[f"{head}/{name}"]
             for head, head_weight in head_weights.items()
+            # Left out rather than multiplied: 0 * NaN is NaN.
             if head_weight > 0
             for name, weight in self.weights(head).items()
             if weight > 0
@@ -123,6 +125,7 @@ def open_term(name: str, term: float | LossTerm, seed: int) -> Term:
     target = imported(component.target)
     if not inspect.isclass(target):
         return partial(target, **component.options)
+    # Modules are built on the CPU, so its generator is the one to put back.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, f"loss/{name}"))
         try:

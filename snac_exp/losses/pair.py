@@ -36,6 +36,7 @@ class SignalPair:
         window: str | None = None,
         normalized: bool = False,
     ) -> None:
+        """Signals (B, 1, N) and valid_samples (B,); ValueError for other shapes."""
         if prediction.shape != target.shape or prediction.dim() != 3 or prediction.shape[1] != 1:
             shapes = f"{tuple(prediction.shape)} and {tuple(target.shape)}"
             raise ValueError(f"prediction and target must both have shape (B, 1, N), not {shapes}")
@@ -46,6 +47,7 @@ class SignalPair:
         self.normalized = normalized
         self.num_samples = prediction.shape[-1]
         padding = ~self.valid_mask[:, None]
+        # Filled rather than multiplied: a NaN in the padding would outlive a 0.
         self.prediction = prediction.masked_fill(padding, 0.0)
         self.target = target.masked_fill(padding, 0.0)
         self._spectra: dict[tuple[int, str | None, bool], tuple[Tensor, Tensor]] = {}
@@ -63,6 +65,7 @@ class SignalPair:
         """Mean of (B, frames, ...) over the frames whose centre is real, the very end included."""
         centres = torch.arange(values.shape[1], device=values.device) * (n_fft // 4)
         valid = self.valid_samples[:, None]
+        # An item without a valid sample would otherwise count its frame centred at 0.
         return _masked_mean(values.flatten(2).mean(dim=-1), (centres <= valid) & (valid > 0))
 
     def stft(self, n_fft: int) -> tuple[Tensor, Tensor]:
@@ -76,10 +79,11 @@ class SignalPair:
         return self._spectrum(n_fft, self.window, self.normalized)
 
     def hann_stft(self, n_fft: int) -> tuple[Tensor, Tensor]:
-        """As `stft`, but always with a Hann window and not normalized."""
+        """Spectra (B, frames, n_fft / 2 + 1) as of `stft`, but always with a Hann window and not normalized."""
         return self._spectrum(n_fft, "hann", False)
 
     def _spectrum(self, n_fft: int, window: str | None, normalized: bool) -> tuple[Tensor, Tensor]:
+        """Spectra (B, frames, n_fft / 2 + 1) of prediction and target, computed once for all terms."""
         key = (n_fft, window, normalized)
         if key not in self._spectra:
             # A term that is only measured may ask first, without a graph; one that is trained needs the graph later.
@@ -99,6 +103,7 @@ def _stft(signals: Tensor, n_fft: int, window: str | None, normalized: bool) -> 
         )
     if window not in (None, "hann"):
         raise ConfigError(f"loss.window={window!r} is not possible: null (rectangular) or hann")
+    # As torch.stft does with center=True.
     padded = F.pad(signals, (n_fft // 2, n_fft // 2), mode="reflect")[:, 0]
     taper = None if window is None else torch.hann_window(n_fft, device=signals.device, dtype=signals.dtype)
     if n_fft % 4:  # the frames do not lie on a grid of hops
@@ -117,7 +122,7 @@ class _FrameSpectra(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, padded: Tensor, n_fft: int, taper: Tensor | None, normalized: bool) -> Tensor:
-        """(B, L) -> (B, frames, n_fft / 2 + 1); keeps the window alone."""
+        """(B, L) -> (B, frames, n_fft / 2 + 1); backward needs nothing of it but the window."""
         ctx.length, ctx.n_fft, ctx.taper, ctx.normalized = padded.shape[1], n_fft, taper, normalized
         frames = padded.unfold(-1, n_fft, n_fft // 4)
         frames = frames if taper is None else frames * taper
@@ -125,6 +130,7 @@ class _FrameSpectra(torch.autograd.Function):
         return spectrum
 
     @staticmethod
+    # The backward pass records no graph: a second derivative, as of a gradient penalty, is refused.
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """dL/dx[n] = Re sum_k G[k] exp(2 pi i k n / n_fft), over half the bins: a real inverse FFT that counts the
@@ -132,14 +138,17 @@ class _FrameSpectra(torch.autograd.Function):
         hop, num_frames = ctx.n_fft // 4, grad.shape[1]
         halved = grad * 0.5
         halved[..., 0], halved[..., -1] = grad[..., 0], grad[..., -1]
+        # "forward" leaves out the 1 / n_fft of the inverse, which the gradient of an unscaled transform does not have.
         frames = torch.fft.irfft(halved, ctx.n_fft, norm="ortho" if ctx.normalized else "forward")
         parts = (frames if ctx.taper is None else frames * ctx.taper).unflatten(-1, (4, hop))
         total = parts.new_zeros(grad.shape[0], num_frames + 3, hop)
         for k in range(4):
             total[:, k : k + num_frames] += parts[:, :, k]
+        # Samples behind the last whole frame are in no frame and have no gradient.
         return F.pad(total.flatten(1), (0, ctx.length - total[0].numel())), None, None, None
 
 
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean where the mask is true; 0 where it never is."""
+    """Mean of values (B, L) where the mask (B, L) is true, a scalar; 0 where it never is."""
+    # Over all valid elements, not a mean of the items' means: so batches combine by their valid samples.
     return (values * mask).sum() / mask.sum().clamp_min(1)

@@ -23,6 +23,7 @@ def token_cross_entropy(logits: Sequence[Tensor], targets: Tensor, label_smoothi
     """
     columns = []
     for k, scores in enumerate(logits):
+        # A log-softmax over thousands of entries loses its small probabilities in half precision.
         precise = scores if scores.dtype == torch.float64 else scores.float()
         target = targets[:, :, k]
         losses = F.cross_entropy(
@@ -64,6 +65,7 @@ def scored_tokens(valid_frames: Tensor, num_frames: int, layout: FrameLayout) ->
     """
     frame = torch.arange(num_frames, device=valid_frames.device)
     period = torch.tensor(layout.periods, device=valid_frames.device)
+    # Repeats are known from the frame before; scoring them would make a model look better than it is.
     new = frame[:, None] % period == 0
     return (frame < valid_frames[:, None])[..., None] & new
 
@@ -95,9 +97,11 @@ class TokenObjective:
         """The weighted mean over a batch, a scalar; zero where nothing is scored."""
         losses = token_cross_entropy(logits, targets, self.label_smoothing)
         weights = self._token_weights(valid_frames, targets.shape[1]).to(losses.dtype)
+        # 0 / tiny is 0 where nothing is scored; 0 / 0 would be NaN.
         return (losses * weights).sum() / weights.sum().clamp(min=torch.finfo(losses.dtype).tiny)
 
     def _token_weights(self, valid_frames: Tensor, num_frames: int) -> Tensor:
+        """Weights (B, T, K) of the tokens, 0 where they are not scored; real frames (B,)."""
         scored = scored_tokens(valid_frames, num_frames, self.layout)
         return scored * self.stream_weights.to(valid_frames.device)
 
@@ -115,6 +119,7 @@ class TokenMetrics:
         scored = scored_tokens(valid_frames, targets.shape[1], self.layout)
         nats = token_cross_entropy(logits, targets)
         right = torch.stack([scores.argmax(-1) for scores in logits], dim=2)
+        # Streams of one codebook add up: a coarse frame has several.
         for stream, codebook in enumerate(self.layout.codebooks):
             mask = scored[:, :, stream]
             self._sums[0, codebook] += nats[:, :, stream][mask].double().sum().cpu()
@@ -142,6 +147,7 @@ class TokenMetrics:
             values[f"codebook_{k}/perplexity"] = math.exp(float(mean[k]))
             values[f"codebook_{k}/accuracy"] = float(right[k] / tokens[k])
         per_token = float(nats.sum() / tokens.sum())
+        # Of audio, not of frames: layouts of the same codec are comparable in it.
         bits_per_second = per_token / math.log(2) * self.layout.tokens_per_second
         return values | {
             "cross_entropy": per_token,

@@ -31,5 +31,6 @@ def log_mel(pair: SignalPair) -> Tensor:
 @torch.inference_mode(False)  # made during validation, it must serve a graph later
 def _mel_bank(rate: int, n_fft: int, num_mels: int, device: torch.device) -> Tensor:
     """(n_fft / 2 + 1, num_mels); a sine of amplitude 1 has the magnitude n_fft / 4 under a Hann window."""
+    # norm=None: triangles of peak 1, so that a band's width does not change its level.
     bank: Tensor = F_audio.melscale_fbanks(n_fft // 2 + 1, 0.0, rate / 2, num_mels, rate, norm=None, mel_scale="slaney")
     return (bank * (4 / n_fft)).to(device)
