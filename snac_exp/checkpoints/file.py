@@ -26,6 +26,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> str:
     _check_plain(payload, "checkpoint")
     with atomic_path(path) as temporary:
         torch.save(payload, temporary)
+        # Of the file before it gets its name: nobody can have altered what is hashed.
         return sha256_of_file(temporary)
 
 
@@ -48,8 +49,10 @@ def read_tensors(path: Path) -> Any:
     """
     try:
         verify_torch_zip(path)
+        # On the CPU, so that a checkpoint of a GPU opens on any machine. weights_only keeps pickle from running code.
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        # torch names the class or function that it refused as `GLOBAL module.name`.
         found = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it holds {found[1]}, which could run code" if found else "it is damaged, or something else"
         raise CheckpointError(
@@ -63,11 +66,13 @@ def read_tensors(path: Path) -> Any:
 
 
 def _check_plain(value: Any, where: str) -> None:
+    """Refuse what weights-only loading would refuse, while the values are still there to be mended."""
     if isinstance(value, dict):
         for key, item in value.items():
             _check_plain(item, f"{where}[{key!r}]")
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             _check_plain(item, f"{where}[{index}]")
+    # Exact types: a NumPy float is a float, but is pickled as a class that weights-only loading refuses.
     elif type(value) not in (torch.Tensor, torch.nn.Parameter, str, int, float, bool, type(None)):
         raise TypeError(f"{where} is a {type(value).__name__}; checkpoints hold tensors and plain values only")

@@ -37,7 +37,7 @@ MIGRATIONS: list[Callable[[StateDict], StateDict]] = [from_1_to_2]
 none; a field that is renamed, moved or required does."""
 
 NUMBER = "format"
-VERSION = 1 + len(MIGRATIONS)
+VERSION = 1 + len(MIGRATIONS)  # follows by itself: a migration cannot be added without it
 _REQUIRED = ("model", "provenance", "config", "environment", "state")
 
 
@@ -83,6 +83,7 @@ class Checkpoint:
             CheckpointError: it saved none.
         """
         found = getattr(self, name) if name in _FIELDS else (self.extra or {}).get(name)
+        # Not `if not found`: without a float16 scaler the state of the precision is empty.
         if found is None:
             raise CheckpointError(f"the checkpoint holds no {name}, which this run needs to resume; use another one")
         return found
@@ -104,6 +105,7 @@ class Checkpoint:
     def copied(self) -> "Checkpoint":
         """A copy with every tensor on the CPU, so that training may go on changing the originals."""
         values = {name: snapshot(getattr(self, name)) for name in _FIELDS}
+        # snapshot copies containers only; `best` inside the state goes on changing.
         return Checkpoint(**values | {"state": copy.deepcopy(self.state)})
 
     def to_payload(self) -> dict[str, Any]:
@@ -140,6 +142,7 @@ def is_checkpoint(content: object) -> bool:
 
 def _number(content: object) -> int | None:
     """The format number; the first files had the parts of format 1 and not always a number."""
+    # A plain state dict may well have a tensor called "model".
     if not isinstance(content, dict) or isinstance(content.get("model", {}), Tensor):
         return None
     number = content.get(NUMBER, 1 if {"model", "codec", "config", "state"} <= set(content) else None)
@@ -156,6 +159,7 @@ def _migrated(payload: object, origin: str) -> dict[str, Any]:
         raise CheckpointError(
             f"{origin} has format {number}, and this version of the program reads formats up to {VERSION}; update it"
         )
+    # Step by step: a migration knows its own format and the next one, and is never edited again.
     for migrate in MIGRATIONS[number - 1 :]:
         payload = migrate(payload)
     return {name: value for name, value in payload.items() if name != NUMBER}
@@ -163,6 +167,7 @@ def _migrated(payload: object, origin: str) -> dict[str, Any]:
 
 def _check_types(values: Mapping[str, Any], origin: str) -> None:
     """Dictionaries where there should be some, tensors by name where there should be weights, and nothing else."""
+    # Refused rather than dropped: it may be state that a resumed run would silently lack.
     unknown = sorted(str(name) for name in values if name not in _FIELDS)
     if unknown:
         raise CheckpointError(f"{origin} holds parts that are unknown: {', '.join(unknown)}; was it altered?")

@@ -32,6 +32,7 @@ class TrainState:
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
         """Take up the values of a checkpoint; KeyError for a field it lacks, which never gets a default."""
+        # All are read before the first is set: a field that is missing leaves the state as it was.
         for name, value in {item.name: values[item.name] for item in fields(self)}.items():
             setattr(self, name, value)
 

@@ -44,6 +44,7 @@ class CheckpointStore:
         digest = write_checkpoint(path, checkpoint)
         entry = Entry(path.name, digest, epoch, step, finished_epoch)
         kept, dropped = self._retain([entry, *self.entries()])
+        # File, list, removal, in this order: a kill in between leaves stray files, never a listed one that is missing.
         write_json(self.index, {"checkpoints": [asdict(item) for item in kept]})
         for item in dropped:
             (self.directory / item.file).unlink(missing_ok=True)
@@ -63,6 +64,7 @@ class CheckpointStore:
         """
         entries = self.entries()
         if not entries:
+            # Weights without a list are a damaged run, not a new one: beginning again would write over them.
             strays = sorted(path.name for path in self.directory.glob("*.pt"))
             if strays:
                 raise CheckpointError(
@@ -78,6 +80,7 @@ class CheckpointStore:
         )
         if not path.exists():
             raise CheckpointError(f"{path} is named by latest.json but missing{older}")
+        # A damaged file mostly loads without an error, with other weights.
         if sha256_of_file(path) != entry.sha256:
             raise CheckpointError(
                 f"{path} is not the file that was written: its SHA-256 differs from latest.json{older}"
@@ -100,6 +103,7 @@ class CheckpointStore:
         """Newest first: which stay and which go. The newest always stays."""
         kept: list[Entry] = []
         for entry in entries:
+            # Ends of epochs and files in between are counted apart: the latter must not push out the former.
             limit = self.keep_epochs if entry.finished_epoch else self.keep_intermediate
             same = sum(item.finished_epoch == entry.finished_epoch for item in kept)
             if not kept or limit is None or same < limit:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-NOT_CANDIDATES = ("count", "seconds")
-_INTERVAL_ENDS = ("_low95", "_high95")
+NOT_CANDIDATES = ("count", "seconds")  # parts of a summary that measure nobody
+_INTERVAL_ENDS = ("_low95", "_high95")  # of 95 % bootstrap intervals, beside the mean of the same name
 
 
 def flat_values(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -14,7 +14,7 @@ def flat_values(summary: Mapping[str, Any], prefix: str = "") -> dict[str, float
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
             values |= flat_values(value, f"{name}/")
-        elif type(value) in (int, float):
+        elif type(value) in (int, float):  # not isinstance: a bool is an int too
             values[name] = float(value)
     return values
 
@@ -26,6 +26,7 @@ def by_candidate(values: Mapping[str, float]) -> dict[str, dict[str, float]]:
         candidate, _, metric = key.rpartition("/")
         if not candidate or candidate.partition("/")[0] in NOT_CANDIDATES:
             continue
+        # `lsd_high_under_baseline` and its like compare two candidates and belong to neither.
         if not metric.endswith(_INTERVAL_ENDS) and "_under_" not in metric:
             grouped.setdefault(candidate, {})[metric] = value
     return grouped

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Function = Callable[["Tensor", "Tensor", int], float | None]
 """(reference (N,), estimate (N,), sampling rate in Hz) -> value; None where it is undefined, never NaN."""
 
-LAST = 1000
+LAST = 1000  # order of a metric that says none: behind those of this package
 
 
 @dataclass(frozen=True)
@@ -67,4 +67,5 @@ class Metric:
     def text(self, value: float, *, signed: bool = False) -> str:
         """A value with this metric's decimals, without a negative zero; four significant digits where it has none."""
         sign = "+" if signed else ""
+        # "z": a difference that rounds to -0.00 is shown as 0.00.
         return f"{value:{sign}z.{self.decimals}f}" if self.decimals is not None else f"{value:{sign}.4g}"

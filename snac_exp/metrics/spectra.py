@@ -19,6 +19,7 @@ def power_spectrogram(waveform: Tensor, n_fft: int, hop: int) -> Tensor:
     """
     if waveform.dim() != 1 or waveform.numel() == 0:
         raise ValueError(f"a waveform of shape (N,) with N > 0 is needed, not {tuple(waveform.shape)}")
+    # torch.stft cannot mirror a signal that is shorter than half a window.
     filled = F.pad(waveform.float(), (0, max(0, n_fft - waveform.numel())))
     window = torch.hann_window(n_fft, device=waveform.device)
     return torch.stft(filled, n_fft, hop, window=window, return_complex=True).abs().square()
@@ -27,6 +28,7 @@ def power_spectrogram(waveform: Tensor, n_fft: int, hop: int) -> Tensor:
 def high_band_power(power: Tensor) -> Tensor:
     """Mean power in 32 equal bands over the upper half of the spectrum, the last bin left out: (1025, T) -> (32, T)."""
     half = (power.shape[0] - 1) // 2
+    # 1025 bins: without the last one, at half the rate, the upper half divides into 32 equal bands.
     return power[half : 2 * half].reshape(HIGH_BANDS, half // HIGH_BANDS, -1).mean(dim=1)
 
 
@@ -38,6 +40,7 @@ def rms_db(reference: Tensor, estimate: Tensor, floor: Tensor) -> Tensor:
 
 def rectangular_stft(waveform: Tensor, n_fft: int) -> Tensor:
     """STFT with torch.stft's own window, all ones, hop n_fft // 4: (N,) -> (n_fft // 2 + 1, frames), complex."""
+    # Given explicitly, since torch.stft warns when it has to take this window itself.
     window = torch.ones(n_fft, device=waveform.device)
     return torch.stft(waveform.float(), n_fft, n_fft // 4, window=window, return_complex=True)
 

@@ -26,6 +26,7 @@ WIDE_RATE = 48_000
 
 def _modules() -> Iterator[ModuleType]:
     yield logged
+    # A new file of metrics is found by itself: there is no list to edit.
     for item in pkgutil.iter_modules(waveform.__path__, f"{waveform.__name__}."):
         yield importlib.import_module(item.name)
 
@@ -40,6 +41,7 @@ def collected(modules: Iterator[ModuleType]) -> tuple[Metric, ...]:
     found: list[Metric] = []
     for module in modules:
         for metric in vars(module).values():
+            # Files are found by themselves, so nothing else would notice that one name is used twice.
             if isinstance(metric, Metric):
                 if metric.name in places:
                     raise ValueError(f"{places[metric.name]} and {module.__name__} both define '{metric.name}'")
@@ -101,6 +103,7 @@ def measured(
     scores: dict[str, float | None] = {}
     for metric in present_metrics() if metrics is None else metrics:
         if metric.applies(rate):
+            # Metrics of one perceptual rate share the resampled signals.
             at = metric.perceptual_rate or rate
             if at not in signals:
                 signals[at] = _resampled(reference, rate, at), _resampled(estimate, rate, at)
@@ -110,13 +113,14 @@ def measured(
 
 
 def _value(metric: Metric, reference: Tensor, estimate: Tensor, rate: int) -> float | None:
-    """Of two waveforms (N,)."""
+    """The value of a metric for two waveforms (N,) at `rate` Hz; None where it is undefined."""
     import torch
 
     if metric.function is None:
         raise ValueError(f"{metric.name} is logged by training, not measured on two waveforms")
     with torch.no_grad():
         value = metric.function(reference, estimate, rate)
+    # None is what a metric says where it is undefined; a NaN is a fault of the metric or of the signals.
     if value is not None and not math.isfinite(value):
         raise ArithmeticError(f"{metric.name} came out as {value}, which is no value of finite signals")
     return value
@@ -126,5 +130,6 @@ def _resampled(signal: Tensor, rate: int, wanted: int) -> Tensor:
     """(N,) at `rate` -> (ceil(N * wanted / rate),) at `wanted` Hz."""
     from snac_exp.system.torchaudio import functional as F_audio
 
+    # torchaudio's default width of 6 attenuates the top of the band, which would count as a distance.
     resampled: Tensor = F_audio.resample(signal, rate, wanted, lowpass_filter_width=64)
     return resampled

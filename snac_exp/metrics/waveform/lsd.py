@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 BAND_EDGE_HZ = 12_000.0
 """What 24 kHz can hold; above it lies the high band."""
 
-_WINDOW_SECONDS = 2048 / 48_000
+_WINDOW_SECONDS = 2048 / 48_000  # 43 ms at every rate, so that bins are equally wide in Hz
 
 
 def lsd(
@@ -36,6 +36,7 @@ def lsd(
     if not inside.any():
         raise ValueError(f"no bin lies between {low_hz} and {high_hz} Hz at {rate} Hz")
     power = power_spectrogram(reference, n_fft, n_fft // 4)
+    # Of all bins, also those outside of the band: the floor is the same for every part of a spectrum.
     peak = power.max()
     if peak <= 0:
         return None

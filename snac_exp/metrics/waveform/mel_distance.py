@@ -38,6 +38,7 @@ def _log_mel(waveform: Tensor, rate: int, n_fft: int, n_mels: int) -> Tensor:
     """log10 mel magnitudes clamped at 1e-5: (N,) -> (n_mels, frames)."""
     from snac_exp.metrics.spectra import power_spectrogram
 
+    # A Hann window sums up to n_fft / 2, and a sine has half of its amplitude at the positive frequency.
     magnitude = power_spectrogram(waveform, n_fft, n_fft // 4).sqrt() * (4 / n_fft)
     mel: Tensor = _mel_bank(rate, n_fft, n_mels).to(magnitude) @ magnitude
     return mel.clamp_min(1e-5).log10()

@@ -10,7 +10,7 @@ from snac_exp.metrics.metric import Metric
 if TYPE_CHECKING:
     from torch import Tensor
 
-RATE = 16_000
+RATE = 16_000  # Hz, the rate of wide-band PESQ
 
 
 def pesq_wb(reference: Tensor, estimate: Tensor, rate: int) -> float | None:
@@ -25,6 +25,7 @@ def pesq_wb(reference: Tensor, estimate: Tensor, rate: int) -> float | None:
     from snac_exp.metrics.spectra import check_lengths, varies
 
     check_lengths(reference, estimate)
+    # PESQ begins by aligning levels, and a constant signal has none in the band of speech.
     if not (varies(reference) and varies(estimate)):
         return None
     try:

@@ -20,6 +20,7 @@ def si_sdr(reference: Tensor, estimate: Tensor, rate: int) -> float | None:
     from snac_exp.metrics.spectra import check_lengths, varies
 
     check_lengths(reference, estimate)
+    # torchmetrics adds an epsilon to both sides, which would make 0 dB of silence against silence.
     if not (varies(reference) and varies(estimate)):
         return None
     ratio: Tensor = scale_invariant_signal_distortion_ratio(estimate.float(), reference.float(), zero_mean=True)

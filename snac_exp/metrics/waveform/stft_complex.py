@@ -21,6 +21,7 @@ def stft_complex(reference: Tensor, estimate: Tensor, rate: int, n_ffts: Sequenc
 
     check_lengths(reference, estimate)
     sizes = n_ffts or default_n_ffts(rate)
+    # torch.stft cannot mirror a signal of less than half a frame.
     if reference.numel() <= max(sizes) // 2:
         return None
     differences = [rectangular_stft(reference, n_fft) - rectangular_stft(estimate, n_fft) for n_fft in sizes]

@@ -10,7 +10,7 @@ from snac_exp.metrics.metric import Metric
 if TYPE_CHECKING:
     from torch import Tensor
 
-RATE = 16_000
+RATE = 16_000  # Hz, as for PESQ, which saves a resampling; the metric itself works at 10 kHz
 
 
 def stoi(reference: Tensor, estimate: Tensor, rate: int) -> float | None:
@@ -23,6 +23,7 @@ def stoi(reference: Tensor, estimate: Tensor, rate: int) -> float | None:
     from snac_exp.metrics.spectra import check_lengths, varies
 
     check_lengths(reference, estimate)
+    # A silent estimate has a score, 0; without speech in the reference there is nothing to understand.
     if not varies(reference):
         return None
     with warnings.catch_warnings():
