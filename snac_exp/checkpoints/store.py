@@ -80,7 +80,7 @@ class CheckpointStore:
         )
         if not path.exists():
             raise CheckpointError(f"{path} is named by latest.json but missing{older}")
-        # A damaged file mostly loads without an error, with other weights.
+        # Whole is not enough: a file that was put in its place would load without an error, with other weights.
         if sha256_of_file(path) != entry.sha256:
             raise CheckpointError(
                 f"{path} is not the file that was written: its SHA-256 differs from latest.json{older}"

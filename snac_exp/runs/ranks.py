@@ -16,7 +16,7 @@ from snac_exp.errors import ConfigError
 from snac_exp.system.process import resume_command
 
 FIRST_SPECIAL_STEP = 0xFFFFFFF0  # from here on SLURM's step ids are no steps of srun: batch script, interactive shell
-NOTICE_SECONDS = 15.0
+NOTICE_SECONDS = 15.0  # that rank 0 has to fail by itself after another rank did
 LEAVE_SECONDS = 60.0  # for the other ranks once rank 0 is done
 
 
@@ -59,7 +59,7 @@ def _num_tasks() -> int:
 
 def global_rank(devices: int) -> int:
     """The rank of this process; a run on one device has none but 0, whatever the surrounding job exports."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # started by torchrun, or by `companions`
         return int(os.environ["RANK"])
     return int(os.environ["SLURM_PROCID"]) if started_by_slurm() and devices * num_nodes() > 1 else 0
 
@@ -84,6 +84,7 @@ def companions(run_dir: Path, devices: int, failed: Callable[[str], None]) -> It
         yield
         return
     before = dict(os.environ)
+    # The variables of torchrun: with TORCHELASTIC_RUN_ID set Fabric joins these ranks and starts none itself.
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(devices)}
     shared |= {"LOCAL_WORLD_SIZE": str(devices), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": str(os.getpid())}
     others = [_start(run_dir, shared, rank) for rank in range(1, devices)]
@@ -94,7 +95,7 @@ def companions(run_dir: Path, devices: int, failed: Callable[[str], None]) -> It
         yield
         done.set()
         codes = {rank: process.wait(LEAVE_SECONDS) for rank, process in enumerate(others, start=1)}
-        bad = {rank: code for rank, code in codes.items() if code not in (0, 75)}
+        bad = {rank: code for rank, code in codes.items() if code not in (0, 75)}  # 75: stopped on request, all saved
         if bad:
             raise RuntimeError(f"ranks failed: {bad} (rank: exit status); their messages are above")
     finally:
@@ -103,6 +104,7 @@ def companions(run_dir: Path, devices: int, failed: Callable[[str], None]) -> It
             if process.poll() is None:
                 process.kill()
             process.wait()
+        # What trains next in this process must not be taken for a rank of this run.
         os.environ.clear()
         os.environ.update(before)
 
@@ -115,6 +117,7 @@ def _watch(others: "list[subprocess.Popen[bytes]]", done: threading.Event, faile
             failed(f"ranks ended without rank 0: {bad} (rank: exit status); their messages are above")
             for item in others:
                 item.kill()
+            # sys.exit would end this thread alone, and rank 0 would wait in its collective for ever.
             os._exit(1)
 
 
@@ -126,6 +129,7 @@ def _start(run_dir: Path, shared: dict[str, str], rank: int) -> "subprocess.Pope
 
 def _free_port() -> int:
     with socket.socket() as probe:
+        # Port 0: the kernel picks a free one. It is free again when rank 0 binds it a moment later.
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port

@@ -47,6 +47,7 @@ def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
     ranks.check_started(devices)
     if ranks.global_rank(devices) > 0:
         folder = SilentRunFolder(folder.path)
+    # Signals first: waiting for the lock of a former start may take a minute and a half.
     with StopRequest() as stop, folder.locked():
         folder.begin()
         try:
@@ -55,6 +56,7 @@ def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
         except Stopped as stopped:
             print(f"{stopped}: left at once, nothing was unsaved; go on with: python train.py resume={folder.path}")
             finished = False
+        # Also a second Ctrl-C and SystemExit: a run that ends without a word looks lost.
         except BaseException as error:
             folder.set_status("failed", error="".join(traceback.format_exception(error)))
             _report(folder)
@@ -97,6 +99,7 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
                 setup.provenance,
                 stop=stop,
             )
+            # Before the checkpoint: the preflight proves how the recipe starts, which trained weights no longer show.
             _prepare(trainer, setup)
             if saved is not None:
                 trainer.saver.restore(saved)
@@ -112,8 +115,10 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
 
 def _set_numerics(settings: TrainerSettings) -> None:
     if settings.num_threads is not None:
+        # The number of threads decides the order of sums, and with it the last bits of every result.
         torch.set_num_threads(settings.num_threads)
     if settings.tf32:
+        # TF32 for matrix products; convolutions on CUDA use it by default.
         torch.set_float32_matmul_precision("high")
 
 
@@ -130,10 +135,12 @@ def _prepare(trainer: Trainer, setup: TrainingSetup) -> None:
     _announce(trainer, setup)
     attempt = int((trainer.folder.status() or {}).get("attempts", 1))
     setup.evaluator.preflight(partial(trainer.console.note, source="preflight", level="ok"), attempt)
+    # After the proofs, which compute on the CPU.
     trainer.fabric.to_device(setup.task)
     if trainer.average is not None:
         trainer.average.to(trainer.fabric.device)
     if trainer.experiment.trainer.compile:
+        # Last: shapes that only the proofs use would be compiled as well.
         setup.task.compile_model()
 
 
@@ -168,13 +175,14 @@ def _tracker(
 def _announce(trainer: Trainer, setup: TrainingSetup) -> None:
     """Store and show what is about to happen."""
     settings, folder, num_items = trainer.experiment.trainer, trainer.folder, setup.data_module.num_items
+    # The plan and the environment are the same on all ranks.
     if not trainer.fabric.is_global_zero:
         return
     sizes = {"num_items": [num_items(epoch) for epoch in trainer.plan.epochs], "num_steps": trainer.num_steps}
     write_json(folder.plan, trainer.plan.to_json() | sizes)
-    facts = environment(trainer.fabric.device, settings.precision, trainer.fabric.world_size, settings.compile)
-    identity = {"codec": setup.provenance["name"], "codec_fingerprint": setup.provenance["fingerprint"]}
-    write_json(folder.environment, facts | identity | {"code": code_version().as_dict()})
+    described = environment(trainer.fabric.device, settings.precision, trainer.fabric.world_size, settings.compile)
+    codec = {"codec": setup.provenance["name"], "codec_fingerprint": setup.provenance["fingerprint"]}
+    write_json(folder.environment, described | codec | {"code": code_version().as_dict()})
     text = StringIO()
     RichConsole(file=text, width=120).print(epoch_table(trainer.plan), group_table(trainer.experiment, setup.groups))
     trainer.console.begin(f"run folder: {folder.path}\n{text.getvalue()}")

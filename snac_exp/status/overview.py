@@ -19,6 +19,7 @@ from snac_exp.tracking.run_state import RunState, queue_states, run_state, slurm
 from snac_exp.tracking.sweep_folder import SweepFolder
 
 TAIL_BYTES = 1 << 16  # of metrics.jsonl: the last training lines
+# Folders that hold no runs, and some of them very many files: they are not walked through.
 NOT_RUNS = frozenset({"code", "checkpoints", "samples", "wandb", "slurm"})
 
 
@@ -68,6 +69,7 @@ def overview(folder: Path) -> list[Line]:
     A run or a sweep with a damaged file has the state `unreadable`, and does not hide the others.
     """
     found = [item for path in _folders(folder) for item in _runs_in(path)]
+    # One question to SLURM for all runs, since every call takes long and loads the cluster.
     queue = queue_states({item.job: item.cluster for item in found if item.job is not None})
     return [_line(folder, item, queue) for item in found]
 
@@ -77,7 +79,7 @@ def _folders(folder: Path) -> Iterator[Path]:
     for name, folders, _ in os.walk(folder):
         if SweepFolder(Path(name)).exists or RunFolder(Path(name)).exists:
             yield Path(name)
-            folders.clear()
+            folders.clear()  # in place: os.walk goes no deeper
         else:
             folders[:] = sorted(item for item in folders if item not in NOT_RUNS)
 
@@ -126,6 +128,7 @@ def _line(folder: Path, item: RunEntry, queue: dict[str, str]) -> Line:
 def _filled(blank: Line, item: RunEntry) -> Line:
     run_dir, row = item.run_dir, item.row
     status = status_of(run_dir) or {}
+    # The ledger was refreshed a moment ago and knows the state; a run that is in no sweep is asked.
     found = RunState(row.state, row.error) if row is not None else run_state(status or None, blank.slurm_state)
     last = _last_training_lines(RunFolder(run_dir).metrics)
     newest = last[-1] if last else {}
@@ -143,6 +146,7 @@ def _filled(blank: Line, item: RunEntry) -> Line:
         best=best_of(run_dir, item.sweep.settings if item.sweep is not None else SweepSettings()),
         audio_seconds_per_second=newest.get("speed/audio_seconds_per_second"),
         eta_seconds=_seconds_left(status, last, step, num_steps or plan.get("num_steps"), found.state),
+        # Never negative, although another machine's clock may be ahead.
         heartbeat_seconds=max(0.0, time.time() - status["heartbeat"]) if "heartbeat" in status else None,
         attempts=int(status.get("attempts", 0)),
         host=status.get("host"),
@@ -156,6 +160,7 @@ def _last_training_lines(path: Path) -> list[dict[str, Any]]:
     with open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - TAIL_BYTES))
         text = file.read()
+    # The piece begins inside a line, unless it is the whole file.
     begun = text.partition(b"\n")[2] if len(text) == TAIL_BYTES else text
     return lines_of_kind(path, begun, "train")
 
@@ -166,6 +171,7 @@ def _seconds_left(
     """Of a running one: what it says itself, and until then the mean pace of its last training lines."""
     if state != "running":
         return None
+    # Said at the last heartbeat, and so older by now.
     if status.get("seconds_left") is not None:
         return max(0.0, float(status["seconds_left"]) - (time.time() - float(status["heartbeat"])))
     paces = [line["speed/step_seconds"] for line in lines if line.get("speed/step_seconds") is not None]

@@ -14,7 +14,7 @@ from snac_exp.system.slurm_queue import ACTIVE, job_states
 from snac_exp.tracking.run_state import status_of
 from snac_exp.tracking.sweep_folder import SweepFolder
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.5  # between looks at what is still active
 
 
 def stop(folder: Path, wait_seconds: float) -> tuple[list[str], bool]:
@@ -47,6 +47,7 @@ def stop(folder: Path, wait_seconds: float) -> tuple[list[str], bool]:
     states = [
         f"{(folder / line.run).name}: {line.state}" + (f" ({line.error})" if line.error else "") for line in lines
     ]
+    # What cannot be read may still run.
     return states, stopped and not any(line.state == "unreadable" for line in lines)
 
 
@@ -63,8 +64,10 @@ def _cancel(job: str, *, at_once: bool) -> None:
     Raises:
         ConfigError: SLURM refuses.
     """
+    # A job that waits has no process yet that could take a signal.
     command = ["scancel", *([] if at_once else ["--signal=TERM"]), job]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # scancel fails for a job that is over, too; only one that still lives is a refusal.
     if done.returncode and job_states([job]).get(job) in ACTIVE:
         raise ConfigError(f"{' '.join(command)}: {done.stderr.strip()}")
 
@@ -80,8 +83,10 @@ def _ask(run_dir: Path, line: Line, *, has_driver: bool) -> bool:
     if status is None:
         return False
     owner = Owner.from_dict(status)
+    # A process number means nothing on another machine.
     if not owner.is_here:
         raise ConfigError(f"{run_dir} runs as {owner}; stop it there")
+    # The driver passes its SIGTERM on to the jobs that it runs itself.
     stopped_by_driver = has_driver and line.cluster is None
     if owner.is_running_here() and not stopped_by_driver:
         os.kill(owner.pid, signal.SIGTERM)

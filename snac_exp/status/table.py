@@ -62,6 +62,7 @@ def as_table(lines: Sequence[Line], title: str, width: int) -> Table:
 def _needed(columns: Mapping[str, Sequence[str]]) -> int:
     """Terminal columns without which text would be cut off."""
     widths = (max(cell_len(Text.from_markup(cell).plain) for cell in (name, *cells)) for name, cells in columns.items())
+    # Each column is drawn with two blanks and a border, and the table with one border more.
     return sum((MIN_WIDTH if name in WIDE else width) + 3 for name, width in zip(columns, widths, strict=True)) + 1
 
 
@@ -95,4 +96,5 @@ def _duration(seconds: float | None) -> str:
 
 
 def _escaped(text: str) -> str:
+    # rich would read [...] as markup, and names of runs may hold it.
     return text.replace("[", r"\[")
