@@ -54,12 +54,13 @@ class Console:
         self._is_live = self._rich.is_terminal and not quiet
         folder = RunFolder(Path(run_dir))
         self._notes = folder.notes
+        # Line by line: whoever follows the log sees every line, and a killed run has lost none.
         self._log = open(folder.log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
         self._num_epochs, self._num_steps = num_epochs, num_steps
         self._every_seconds = every_seconds
         self._head, self._num_batches = "start", 0
-        self._last_line = float("-inf")
-        self._first: tuple[float, int] | None = None
+        self._last_line = float("-inf")  # so the first step is shown at once
+        self._first: tuple[float, int] | None = None  # time and step of the first step in this process
 
     def begin(self, plan_text: str) -> None:
         """Show the plan and start the display."""
@@ -94,7 +95,7 @@ class Console:
             self._line("  ".join([self._head, *counts, *_described(sections).values()]), shown=not self._is_live)
 
     def validated(self, values: Mapping[str, float]) -> None:
-        """Show the figures of a validation."""
+        """Show the metrics of a validation."""
         self.note(f"{self._head}  validation  {_pairs(values)}")
 
     def note(self, text: str, *, source: str | None = None, level: str = "info", step: int | None = None) -> None:
@@ -104,6 +105,7 @@ class Console:
         self._line(text, shown=not self._quiet or level in ("warning", "error"))
         if source is not None:
             note = {"time": round(time.time(), 3), "step": step, "source": source, "level": level, "text": text}
+            # Opened for every note: there are few, and a killed run keeps them all.
             with open(self._notes, "a", encoding="utf-8") as file:
                 file.write(json.dumps(note, ensure_ascii=False) + "\n")
 
@@ -124,6 +126,7 @@ class Console:
     def _line(self, text: str, *, shown: bool) -> None:
         self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
         if shown:
+            # markup=False: names of runs and messages may hold brackets.
             self._rich.print(text, markup=False, highlight=False)
 
     def seconds_left(self, step: int) -> float | None:

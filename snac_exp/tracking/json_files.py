@@ -18,6 +18,7 @@ def read_object(path: Path, required: Collection[str] = ()) -> dict[str, Any]:
         values = read_json(path)
     except ValueError as error:
         raise ConfigError(f"{path} is damaged ({error}); restore it or remove it") from error
+    # A list or a number is JSON too; then it lacks everything.
     missing = sorted(set(required) - values.keys()) if isinstance(values, dict) else sorted(required)
     if missing or not isinstance(values, dict):
         raise ConfigError(f"{path} is damaged: it lacks {', '.join(missing)}; restore it or remove it")

@@ -28,6 +28,7 @@ def rewind(path: Path, resume_at: int | None) -> int:
         if size:
             raise ConfigError(f"{path} has metrics already: resume that run, or give the new one a folder of its own")
         return 0
+    # The tracker syncs before it tells its position, so a shorter file was altered by somebody.
     if size < resume_at:
         raise CheckpointError(
             f"{path} has {size} bytes, but the checkpoint was written at byte {resume_at}: the file was cut or "
@@ -40,6 +41,7 @@ def rewind(path: Path, resume_at: int | None) -> int:
             f"{path}: byte {resume_at}, where the checkpoint was written, is inside a line: the file was altered; "
             f"restore it, or resume from an older checkpoint"
         )
+    # In place: a tracker that is open appends to this very file, not to one that takes its name.
     os.truncate(path, resume_at)
     return path.read_bytes().count(b"\n")
 
@@ -51,6 +53,7 @@ def lines_of_kind(path: Path, text: bytes, kind: str) -> list[dict[str, Any]]:
         ConfigError: one of them is damaged.
     """
     try:
+        # Told apart before parsing, which costs most: other kinds may be nearly all of the lines.
         complete = text.rpartition(b"\n")[0].split(b"\n")
         return [json.loads(line) for line in complete if f'"kind": "{kind}"'.encode() in line]
     except ValueError as error:

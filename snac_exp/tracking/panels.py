@@ -23,8 +23,8 @@ Signals = Mapping[str, tuple[Tensor, int]]
 RANGE_DB = 80.0
 """Depth of the pictures below the reference's peak."""
 
-_WINDOW_SECONDS = 2048 / 48_000
-_DPI = 100
+_WINDOW_SECONDS = 2048 / 48_000  # 43 ms: resolves the harmonics of a voice
+_DPI = 100  # pixels per inch: figures of 10 inches are 1000 pixels wide
 _SILENT_DB = -100.0
 """The peak that is assumed for a reference of digital silence, which has none."""
 
@@ -49,12 +49,14 @@ def spectrogram_panel(path: Path, signals: Signals, title: str) -> None:
     level. Grey is not silence but no data: above half the rate of a signal, or after its end.
     """
     figure = Figure(figsize=(10, 0.9 + 2.1 * len(signals)), dpi=_DPI, layout="constrained")
+    # Not pyplot, which keeps every figure and may ask for a display.
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=12)
     axes = figure.subplots(len(signals), 1, sharex=True, squeeze=False)[:, 0]
     levels = {label: _level_db(*signal) for label, signal in signals.items()}
+    # One peak for all panels: a quiet estimate must look quiet.
     peak_db = max(float(next(iter(levels.values())).max()), _SILENT_DB)
-    nyquists = [rate / 2000 for _, rate in signals.values()]
+    nyquists = [rate / 2000 for _, rate in signals.values()]  # kHz
     for axis, (label, level) in zip(axes, levels.items(), strict=True):
         waveform, rate = signals[label]
         image = _draw(axis, level - peak_db, waveform.numel() / rate, rate / 2000)
@@ -103,15 +105,18 @@ def _readable(label: str) -> str:
 
 def _level_db(waveform: Tensor, rate: int) -> NDArray[np.float32]:
     """Power in dB, (bins, frames); one window length in seconds and full scale = 1, so rates are comparable."""
+    # Even, so that the last bin lies at half the rate.
     n_fft = 2 * round(_WINDOW_SECONDS * rate / 2)
     filled = F.pad(waveform.detach().cpu().float(), (0, max(0, n_fft - waveform.numel())))
     spectrum = torch.stft(filled, n_fft, n_fft // 8, window=torch.hann_window(n_fft), return_complex=True)
+    # A full-scale sine is 1: a Hann window sums up to n_fft / 2, and half of it is at a negative frequency.
     power = (spectrum.abs() / (n_fft / 4)).square()
     level: NDArray[np.float32] = (10 * power.clamp_min(1e-12).log10()).numpy()
     return level
 
 
 def _write_wav(path: Path, waveform: Tensor, rate: int) -> int:
+    """Write a waveform (N,) as 16 bit; returns how many samples are beyond full scale."""
     samples = waveform.detach().cpu().float().numpy()
     with atomic_path(path) as temporary:
         soundfile.write(temporary, np.clip(samples, -1.0, 1.0), rate, subtype="PCM_16", format="WAV")

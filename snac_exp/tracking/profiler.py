@@ -10,7 +10,7 @@ from snac_exp.errors import ConfigError
 from snac_exp.system.files import atomic_path
 from snac_exp.tracking.run_folder import RunFolder
 
-NUM_OPERATIONS = 15
+NUM_OPERATIONS = 15  # rows of the table in the log
 
 
 class StepProfiler:
@@ -40,7 +40,7 @@ class StepProfiler:
 
     def after_step(self, step: int) -> None:
         """Begin or end the recording where it is due; called once after every step with its number, from 1."""
-        if step == self._first - 1:
+        if step == self._first - 1:  # the profiler records what comes after its start
             self._begin()
         elif step == self._last and self._profiler is not None:
             self._end()
@@ -56,6 +56,7 @@ class StepProfiler:
         self._profiler.stop()
         with atomic_path(self._path) as temporary:
             self._profiler.export_chrome_trace(str(temporary))
+        # On CUDA the program's own time is mostly that of queueing kernels.
         order = "self_device_time_total" if self._on_cuda else "self_cpu_time_total"
         table = self._profiler.key_averages().table(sort_by=order, row_limit=NUM_OPERATIONS, max_name_column_width=48)
         self._note(f"profile of steps {self._first} to {self._last}: {self._path}\n{table}")

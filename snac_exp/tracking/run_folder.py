@@ -39,13 +39,14 @@ NOT_MEANING = (
 
 def meaning_hash(values: Mapping[str, Any]) -> str:
     """Six hexadecimal digits of what a resolved config means: the same recipe has the same hash wherever it runs."""
-    meaning = deepcopy(dict(values))
+    meaning = deepcopy(dict(values))  # keys are taken out of nested dictionaries
     for key in NOT_MEANING:
         node, *rest = key.split(".")
         if rest:
             meaning.get(node, {}).pop(rest[0], None)
         else:
             meaning.pop(node, None)
+    # Moving a class to another module must not change what a recipe means.
     meaning = as_first_published(meaning)
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:6]
 
@@ -75,7 +76,7 @@ class RunFolder:
         self.trace = path / "trace.json"  # of the profiler
         self.wandb = path / "wandb"
         self.wandb_id = path / "wandb_id"
-        self._beat = 0.0
+        self._beat = 0.0  # time.monotonic() of the last status, which a changed clock cannot move
 
     @classmethod
     def create(cls, values: Mapping[str, Any], overrides: list[str], path: Path | None = None) -> "RunFolder":
@@ -142,6 +143,7 @@ class RunFolder:
     def set_status(self, state: str, **values: Any) -> None:
         """Write status.json: state is queued, running, finished, failed or preempted."""
         known = self.status() or {}
+        # What was said before stays: attempts and steps outlive a change of state.
         known.update(state=state, **Owner.me().as_dict(), heartbeat=time.time(), **values)
         write_json(self.status_file, known)
         self._beat = time.monotonic()
@@ -182,6 +184,7 @@ def exclusive_folder(parent: Path, digest: str) -> Path:
     while True:
         path = parent / (stem if number == 1 else f"{stem}-{number}")
         try:
+            # mkdir decides: asking first would leave a moment for another launch.
             path.mkdir(parents=True, exist_ok=False)
             return path
         except FileExistsError:

@@ -1,4 +1,4 @@
-"""The state of a run: what its status.json says, corrected by what the kernel and SLURM know. Judged here alone."""
+"""The state of a run: what its status.json says, corrected by what the kernel and SLURM know. Decided here alone."""
 
 import time
 from collections.abc import Mapping
@@ -16,6 +16,7 @@ from snac_exp.tracking.run_folder import RunFolder
 # Nothing more happens in these states unless somebody asks for it.
 FINAL = frozenset({"finished", "failed", "cancelled", "lost", "preempted"})
 BEGIN_SECONDS = 300.0  # within which a process in the background begins its run
+# Active, but without a process at the moment.
 WAITING = ACTIVE - {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING"}
 
 
@@ -35,6 +36,7 @@ def run_state(status: Mapping[str, Any] | None, queue: str | None) -> RunState:
     """
     reported = None if status is None else str(status["state"])
     error = _last_line(status)
+    # First of all: a finished run stays finished, whatever becomes of its job.
     if reported == "finished":
         return RunState("finished")
     if queue in WAITING:
@@ -50,7 +52,7 @@ def run_state(status: Mapping[str, Any] | None, queue: str | None) -> RunState:
 
 
 def _never_begun(queue: str | None) -> RunState:
-    if queue is None:
+    if queue is None:  # in the background, without a queue
         return RunState("lost", "its process never began")
     state = "cancelled" if queue == "CANCELLED" else "lost"
     return RunState(state, f"the queue says {queue}, and the job never began")
@@ -64,6 +66,7 @@ def _was_forgotten(status: Mapping[str, Any] | None, queue: str | None) -> bool:
 def _unfinished(status: Mapping[str, Any], queue: str | None) -> RunState:
     if queue == "CANCELLED":
         return RunState("cancelled", "cancelled before it could save; its last checkpoint stands")
+    # The queue sees the job, not the process: on its own machine the kernel knows better.
     if queue in ACTIVE:
         return (
             RunState("running")
@@ -81,6 +84,7 @@ def _is_dead(status: Mapping[str, Any]) -> bool:
 
 def _last_line(status: Mapping[str, Any] | None) -> str | None:
     text = str((status or {}).get("error") or "").strip()
+    # Of a traceback the line with the error itself.
     return text.splitlines()[-1] if text else None
 
 
@@ -94,6 +98,7 @@ def queue_states(jobs: Mapping[str, str]) -> dict[str, str]:
 def _process_lives(pid: int) -> bool:
     """Whether a submitit controller on this machine still runs."""
     try:
+        # A zombie has ended; only its parent has not asked yet.
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False

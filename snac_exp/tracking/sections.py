@@ -1,4 +1,4 @@
-"""The sections that figures are named by, and the axis each is drawn over in W&B."""
+"""The sections that metrics are named by, and the axis each is drawn over in W&B."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -25,7 +25,7 @@ def define_axes(run: Any, heads: Iterable[str]) -> None:
 
 def data_figures(batch_size: int, batch_seconds: float, run_seconds: float, epoch_share: float) -> dict[str, float]:
     """The section `data`: slices in a batch and seconds in a slice as the curriculum has them, hours of audio trained
-    on in the run so far, and the share of the epoch that is done; padding counts as audio."""
+    on in the run so far, and the fraction of the epoch that is done; padding counts as audio."""
     return {
         "data/batch_size": float(batch_size),
         "data/segment_seconds": batch_seconds / batch_size,

@@ -12,7 +12,7 @@ class SilentTracker(Tracker):
     """Records nothing."""
 
     def __init__(self) -> None:
-        pass
+        pass  # not that of Tracker, which opens metrics.jsonl
 
     def log(self, values: Mapping[str, float], *, step: int, epoch: int, kind: str = "train") -> None:
         """Rank 0 records it."""
@@ -38,7 +38,7 @@ class SilentConsole(Console):
     """Shows nothing."""
 
     def __init__(self, run_dir: Path, **_: Any) -> None:
-        pass
+        pass  # not that of Console, which opens train.log
 
     def begin(self, plan_text: str) -> None:
         """Rank 0 shows it."""

@@ -13,7 +13,7 @@ PARTS = ("data_wait", "forward", "loss", "backward", "optimizer", "logging", "ch
 ON_DEVICE = frozenset({"forward", "loss", "backward", "optimizer"})
 """Parts whose work a GPU does while the program has long gone on."""
 
-GIB = 2**30
+GIB = 2**30  # bytes
 X = TypeVar("X")
 Y = TypeVar("Y")
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes that ru_maxrss counts in
@@ -45,7 +45,7 @@ class StepTimer:
 
     A CUDA device works through a queue, so the program's own time says little there. Nothing is synchronised for that:
     where forward, loss, backward and optimizer begin and end, marks go into the queue, and `figures` reads those which
-    the device has passed by then. The figures of these parts are the device's time between the marks, its idle waits
+    the device has passed by then. The times of these parts are the device's time between the marks, its idle waits
     for the program included. They need not add up to step_seconds, which is the program's time, as are the other parts:
     the program waits for the device where it first needs a value, which may be in no lap.
     """
@@ -62,7 +62,7 @@ class StepTimer:
         self._part: str | None = None
         self._since = 0.0
         self._began: float | None = None  # when this step's wait for data began
-        self._before = 0.0  # seconds in laps between the last figures and then
+        self._before = 0.0  # seconds in laps between the last call of `figures` and then
         self._marks: deque[tuple[str | None, Event]] = deque()
 
     def lap(self, part: str) -> Lap:
@@ -88,6 +88,7 @@ class StepTimer:
 
     def enter(self, part: str, is_inner: bool) -> None:
         """Begin a lap; called by `with`."""
+        # A step begins where it first waits for its data.
         if part == PARTS[0] and self._began is None:
             self._began, self._before = self._clock(), sum(self._seconds.values())
         self._stack.append(self._part)
@@ -99,7 +100,7 @@ class StepTimer:
         self._switch(self._stack.pop())
 
     def figures(self, audio_seconds: float) -> dict[str, float]:
-        """Figures of a step, in which `audio_seconds` of audio were trained on.
+        """Times of a step, in which `audio_seconds` of audio were trained on.
 
         A step lasts from the beginning of its wait for data to this call. It is asked before it is logged, so its
         logging and its checkpoint count for the next one. What lies in no lap between two steps, as validation does,
@@ -129,6 +130,7 @@ class StepTimer:
         now = self._clock()
         if self._part is not None:
             self._seconds[self._part] += now - self._since
+        # Marks cost the queue something, so parts without work on the device set none between themselves.
         if self._make_event is not None and part != self._part and ON_DEVICE & {part, self._part}:
             event = self._make_event()
             event.record()
@@ -138,6 +140,7 @@ class StepTimer:
     def _device_seconds(self) -> dict[str, float]:
         """Time between the marks that the device has passed; the others are read the next time."""
         seconds = dict.fromkeys(ON_DEVICE, 0.0)
+        # The newest mark stays: it is where the next part begins. query() does not wait for the device.
         while len(self._marks) > 1 and self._marks[1][1].query():
             part, begin = self._marks.popleft()
             if part in ON_DEVICE:
@@ -150,12 +153,12 @@ def memory_figures(on_cuda: bool = False) -> dict[str, float]:
     `speed/peak_cuda_gib` of the tensors on the device. Meant for the steps that are logged.
     """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
-    figures = {"speed/peak_rss_gib": peak / GIB}
+    peaks = {"speed/peak_rss_gib": peak / GIB}
     if on_cuda:
         import torch
 
-        figures["speed/peak_cuda_gib"] = torch.cuda.max_memory_allocated() / GIB
-    return figures
+        peaks["speed/peak_cuda_gib"] = torch.cuda.max_memory_allocated() / GIB
+    return peaks
 
 
 def _cuda_event() -> Event:

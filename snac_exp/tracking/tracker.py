@@ -19,7 +19,7 @@ from snac_exp.tracking.wandb.mirror import WandbMirror
 from snac_exp.tracking.wandb.names import RunLabels, labels_of
 
 MODES = ("off", "offline", "online")
-_HEADER = ("step", "epoch", "kind", "time")
+_HEADER = ("step", "epoch", "kind", "time")  # keys that every line has
 
 
 class Tracker:
@@ -38,6 +38,7 @@ class Tracker:
         self._num_lines = 0
         for line in read_metrics(self.path) if self.path.exists() else []:
             self._mirrored(line)  # what W&B lost when the process was killed
+        # Unbuffered: a line is with the operating system when `log` returns, whatever becomes of this process.
         self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (open for the life of the run)
 
     @classmethod
@@ -97,6 +98,7 @@ class Tracker:
         run_dir = Path(run_dir)
         if mode not in MODES:
             raise ConfigError(f"tracker.mode is one of {', '.join(MODES)}, not {mode!r}")
+        # Before anything is made or cut back: a refused start changes nothing.
         require_key(mode)
         run_dir.mkdir(parents=True, exist_ok=True)
         num_lines = rewind(RunFolder(run_dir).metrics, resume_at)
@@ -140,6 +142,7 @@ class Tracker:
 
     def position(self) -> int:
         """Length of the record in bytes, all of it on disk: a checkpoint stores it for `open(resume_at=...)`."""
+        # A checkpoint must not outlive the lines that it counts.
         os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
 
@@ -149,6 +152,7 @@ class Tracker:
         Raises:
             CheckpointError: `position` is not the end of a line.
         """
+        # The open file appends, so it goes on at the new end by itself.
         self._num_lines = rewind(self.path, position)
         if self._mirror is not None:
             self._mirror.rewind(self._num_lines)
@@ -172,6 +176,7 @@ class Tracker:
         if taken:
             raise ValueError(f"metrics may not be named {', '.join(sorted(taken))}: every line has that field")
         line = {"step": step, "epoch": epoch, "kind": kind, "time": round(time.time(), 3), **values}
+        # The file first: what W&B has not got is made up for from it.
         self._file.write(json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n")
         self._mirrored(line)
 

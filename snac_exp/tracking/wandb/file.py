@@ -9,10 +9,10 @@ from typing import Any
 
 from snac_exp.system.files import atomic_path
 
-_FILE_HEADER_BYTES = 7
-_BLOCK_BYTES = 32_768
+_FILE_HEADER_BYTES = 7  # ":W&B", two bytes of magic, a version
+_BLOCK_BYTES = 32_768  # as in LevelDB
 _RECORD_HEADER = struct.Struct("<IHB")  # checksum, length, kind
-_WHOLE, _LAST = 1, 4
+_WHOLE, _LAST = 1, 4  # LevelDB's kinds of pieces: 1 whole, 2 first, 3 middle, 4 last
 _OF_A_ROW = frozenset({"history", "summary", "files", "artifact"})  # the last three come before the row they belong to
 
 
@@ -43,6 +43,7 @@ def rewind(path: Path, last_step: int) -> int:
         if step > last_step:
             break
         kept = max(kept, step)
+        # Before the first row lie the run and its config; they stay even if no row does.
         is_head = is_head and kind not in _OF_A_ROW
         if is_head or kind == "history":
             size = end
@@ -64,11 +65,13 @@ def _payloads(content: bytes) -> Iterator[tuple[bytes, int]]:
     offset, pieces = _FILE_HEADER_BYTES, b""
     while offset + _RECORD_HEADER.size <= len(content):
         left_in_block = _BLOCK_BYTES - offset % _BLOCK_BYTES
+        # No header fits any more: the rest of the block is filled with zeros.
         if left_in_block < _RECORD_HEADER.size:
             offset += left_in_block
             continue
         _, length, kind = _RECORD_HEADER.unpack_from(content, offset)
         end = offset + _RECORD_HEADER.size + length
+        # Zeros, or a piece that ends beyond the file: the process was killed over it.
         if kind == 0 or end > len(content):
             return
         pieces += content[offset + _RECORD_HEADER.size : end]

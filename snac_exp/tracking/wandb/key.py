@@ -27,12 +27,13 @@ def has_key() -> bool:
         return True
     host = urlparse(base_url()).netloc
     chosen = os.environ.get("NETRC")
+    # _netrc is its name on Windows.
     for path in [Path(chosen).expanduser()] if chosen else [Path.home() / ".netrc", Path.home() / "_netrc"]:
         try:
             found = netrc.netrc(str(path)).authenticators(host)
         except (FileNotFoundError, IsADirectoryError, netrc.NetrcParseError):
             continue  # W&B finds no key there either
-        if found is not None and found[2]:
+        if found is not None and found[2]:  # login, account, password
             return True
     return False
 

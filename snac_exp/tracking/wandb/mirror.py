@@ -16,7 +16,7 @@ from snac_exp.tracking.wandb.key import WAYS_OUT, require_key
 from snac_exp.tracking.wandb.names import RunLabels
 
 CLIPS_FILE = "clips.json"  # in a folder of samples: one row of metrics per clip and signal
-_STAGING = "WANDB_DATA_DIR"
+_STAGING = "WANDB_DATA_DIR"  # where W&B keeps artifacts until they are uploaded
 
 
 class WandbMirror:
@@ -25,7 +25,7 @@ class WandbMirror:
     RUN_DIR/wandb_id keeps the W&B run id. W&B's own `_step` of a row is the number of its line, so what W&B has already
     is known from W&B itself: a killed process loses rows that W&B had not written yet. Rows that a resume takes back
     are cut from the offline files too. Rows that a server has cannot be taken back: there the steps that are done a
-    second time keep the figures of the first.
+    second time keep the values of the first.
     """
 
     def __init__(self, run_dir: Path, online: bool, project: str, entity: str | None, labels: RunLabels) -> None:
@@ -70,7 +70,7 @@ class WandbMirror:
                 mode="online" if self._online else "offline",
                 dir=str(self._run_dir),
                 id=self._run_id,
-                resume="allow",
+                resume="allow",  # goes on with the run of this id where there is one
                 project=self._project,
                 entity=self._entity,
                 name=about.name,
@@ -84,14 +84,16 @@ class WandbMirror:
             raise ConfigError(f"W&B did not start the run ({error}): {WAYS_OUT}") from error
         define_axes(self._run, about.config.get("heads") or {})
         if self._online:
+            # `step` is that of the next row; the server knows which rows it has.
             self._num_mirrored = self._run.step - 1
 
     def rewind(self, num_lines: int) -> None:
         """Take back what comes after line `num_lines`; lines of the same numbers follow, and other ones perhaps.
 
-        A server cannot take rows back: online the steps that are done again keep the figures of the first time.
+        A server cannot take rows back: online the steps that are done again keep the values of the first time.
         """
         if not self._online and num_lines < self._num_mirrored:
+            # The file can only be cut while W&B does not write it.
             self.close(failed=False)
             self._start(num_lines)
 
@@ -100,6 +102,7 @@ class WandbMirror:
         if number <= self._num_mirrored:
             return
         values = {name: value for name, value in line.items() if value is None or isinstance(value, int | float)}
+        # W&B's time of the row: that of the event, also where the row is made up for later.
         values["_timestamp"] = values.pop("time")
         if line["kind"] == "samples":
             values |= _media(self._run_dir / line["directory"])
@@ -152,6 +155,7 @@ def _media(folder: Path) -> dict[str, Any]:
     sounds = {f"samples/{path.stem}": wandb.Audio(str(path)) for path in sorted(folder.glob("*.wav"))}
     pictures = {f"pictures/{path.stem}": wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))}
     rows = read_json(folder / CLIPS_FILE) if (folder / CLIPS_FILE).is_file() else []
+    # Rows may have different metrics: one of a narrow signal has none of the high band.
     columns = list(dict.fromkeys(name for row in rows for name in row))
     table = wandb.Table(columns=columns, data=[[row.get(name) for name in columns] for row in rows])
     return sounds | pictures | ({"clips/metrics": table} if rows else {})
@@ -161,7 +165,7 @@ def _kept_id(run_dir: Path) -> str:
     """The run folder's W&B run id, made on first use and on disk before W&B starts."""
     path = RunFolder(run_dir).wandb_id
     if not path.exists():
-        write_text(path, secrets.token_hex(4) + "\n")
+        write_text(path, secrets.token_hex(4) + "\n")  # eight characters, as W&B's own ids
     return path.read_text(encoding="utf-8").strip()
 
 
@@ -178,6 +182,7 @@ def _rewound(run_dir: Path, run_id: str, num_lines: int) -> int:
     """
     last = 0
     for path in sorted(RunFolder(run_dir).wandb.glob(f"offline-run-*/run-{run_id}.wandb")):
+        # The mark that `wandb sync` leaves.
         is_uploaded = path.with_suffix(".wandb.synced").exists()
         last = max(last, max((row["_step"] for row in history(path)), default=0) if is_uploaded else 0)
         last = last if is_uploaded else max(last, rewind(path, num_lines))

@@ -14,7 +14,7 @@ MAX_TAG_LENGTH = 64  # W&B refuses longer ones
 
 @dataclass(frozen=True)
 class RunLabels:
-    """What W&B shows of a run beside its figures.
+    """What W&B shows of a run beside its metrics.
 
     group: the sweep's NAME/TIME-HASH, so that a sweep folds into one line; None for a run of its own.
     job_type: the verb that made it. config: the resolved config, and under `code` the version of the code.
@@ -30,6 +30,7 @@ class RunLabels:
 def labels_of(values: Mapping[str, Any], run_dir: Path, verb: str = "train") -> RunLabels:
     """The labels of a run with the resolved config `values` in its folder."""
     run_dir = Path(run_dir).resolve()
+    # TIME-HASH alone would tell nobody which sweep it is.
     group = f"{run_dir.parent.parent.name}/{run_dir.parent.name}" if SweepFolder(run_dir.parent).exists else None
     config = dict(values) | {"code": code_version().as_dict()}
     return RunLabels(f"{values['name']}/{run_dir.name}", group, verb, tags_of(values), config)

@@ -118,6 +118,7 @@ def workspace(title: str, sections: Sequence[Section], project: str, entity: str
 
 def spec_of(built: Any) -> dict[str, Any]:
     """What W&B would get, as plain values."""
+    # Private, but the only way to see what would be sent without a connection.
     spec: dict[str, Any] = built._to_model().model_dump(mode="json", by_alias=True, exclude_none=True)
     return spec
 
@@ -193,6 +194,7 @@ def _module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
+        # Another module that is missing is a fault of the installed package, not a missing extra.
         if (error.name or "").partition(".")[0] != "wandb_workspaces":
             raise
         raise ConfigError("wandb-workspaces is not installed: pip install 'snac_exp[dashboard]'") from None
