@@ -165,7 +165,7 @@ class DepthTransformer(nn.Module):
 
 
 def _check(settings: LanguageModel, layout: FrameLayout) -> None:
-    """Sizes that no single key can judge; ConfigError names the mend."""
+    """Sizes that no single key shows to be wrong; ConfigError names the mend."""
     sizes = {"lm": (settings.d_model, settings.num_heads)}
     if settings.pattern == "depth":
         sizes["lm.depth"] = (settings.depth.d_model, settings.depth.num_heads)

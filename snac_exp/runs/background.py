@@ -14,7 +14,6 @@ def start_detached(values: Mapping[str, Any], overrides: list[str]) -> int:
     command, environment = resume_command(folder.path)
     # Before the process starts: it says "running" itself, which must not be overwritten.
     folder.set_status("queued")
-    # Appended to: a later start in the same folder goes on in this file.
     with open(folder.job_log, "ab") as log:
         # A session of its own gets no SIGHUP when the terminal closes; without stdin nothing waits for a key.
         process = subprocess.Popen(

@@ -18,6 +18,7 @@ class Collectives:
         """A number summed over the ranks, in float64."""
         if self._fabric.world_size == 1:
             return value
+        # float64: counts of samples may exceed 2^24, up to which float32 is exact.
         local = torch.tensor(value, device=self._fabric.device, dtype=torch.float64)
         summed: Any = self._fabric.all_reduce(local, reduce_op="sum")
         return float(summed)
@@ -31,6 +32,7 @@ class Collectives:
 
         values: scalars of shape (), on the device. flags: as this rank sees them.
         """
+        # One tensor, since every transfer to the host waits for the device.
         stacked = torch.stack([value.detach().float() for value in values.values()])
         num_ranks = self._fabric.world_size
         if num_ranks == 1:

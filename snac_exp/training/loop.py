@@ -62,7 +62,7 @@ class Trainer:
         self.outliers, self.rollbacks = OutlierGuard.of(settings.guards), RollbackPolicy.of(settings.guards)
         self.saver = self._saver()
         self.collectives = Collectives(self.fabric)
-        self.module: Any = None
+        self.module: Any = None  # the task as Fabric wraps it
         self.num_steps = self.plan.num_steps(self.data_module.num_items)
         on_cuda = self.fabric.device.type == "cuda"
         self.timer = self.task.timer = StepTimer(on_cuda)
@@ -76,7 +76,7 @@ class Trainer:
             "optimizers": self.optimizers,
             "average": self.average,
             "adversary": self.task.adversary,
-            "precision": self.fabric.strategy.precision,
+            "precision": self.fabric.strategy.precision,  # the float16 loss scaler
             "outliers": self.outliers,
             "rollbacks": self.rollbacks,
         }
@@ -112,7 +112,7 @@ class Trainer:
                 else:
                     self._validate(epoch.epoch)
                     self._finish(epoch)
-                    if self.collectives.any(self.stop.requested):
+                    if self.collectives.any(self.stop.requested):  # on any rank: all leave at one step
                         return self._pause(epoch, stop)
         return True
 
@@ -146,7 +146,7 @@ class Trainer:
         """One optimiser step; the metrics of it, all finite, or None after a rollback."""
         rates = self._learning_rates(epoch)
         self.optimizers.set_rates(rates)
-        values, self._flags = self._gradients(epoch, batch)
+        values, self._flags = self._gradients(epoch, batch)  # means over all ranks, so all decide alike
         bad = not_finite(values)
         if bad and not self.optimizers.scaler_skips(bad):
             self._roll_back(bad, values, batch)
@@ -159,7 +159,7 @@ class Trainer:
         self.optimizers.drop_gradients()
         audio_seconds = batch.audio_seconds * self.fabric.world_size
         self.state.batch += 1
-        self.state.step += 1
+        self.state.step += 1  # a skipped step counts: schedules go by position
         self.state.audio_seconds += audio_seconds
         return (
             {f"train/{name}": value for name, value in values.items()}
@@ -183,9 +183,10 @@ class Trainer:
         """Gradients of the whole batch, over micro-batches and ranks, clipped; its mean terms, loss and norms, and
         whether any rank was asked to stop or finds it time to save."""
         task, fabric, settings = self.task, self.fabric, self.experiment.trainer
-        weights = self.plan.loss_weights(epoch, self.state.step)
+        weights = self.plan.loss_weights(epoch, self.state.step)  # 0: measured, not trained
         if task.train_adversary(self._adversary_joined(epoch)) and fabric.world_size > 1:
             self.module = fabric.setup_module(task)
+        # By position, not by history: a resumed run draws the same noise.
         task.seed_noise(self.experiment.seed, "train", self.state.step, fabric.global_rank)
         parts = batch.micro_batches(math.ceil(epoch.batch_size / settings.accumulation / fabric.world_size))
         scored = [task.weight(part) for part in parts]
@@ -204,6 +205,7 @@ class Trainer:
     def _unsynchronised(self, more_to_come: bool) -> AbstractContextManager[None]:
         """Around a micro-batch: ranks exchange gradients at the last one only."""
         if self.fabric.device.type == "cuda" and self.experiment.trainer.compile:
+            # Else outputs of the last micro-batch, in memory that graphs use again, may be overwritten.
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         return self.fabric.no_backward_sync(self.module) if more_to_come else nullcontext()
 
@@ -219,7 +221,7 @@ class Trainer:
         with self.timer.lap("optimizer"):
             self.optimizers.step()
             if self.average is not None:
-                self.average.update(self.task.model)
+                self.average.update(self.task.model)  # after the step, or it lags one behind
 
     def _roll_back(self, bad: list[str], values: dict[str, float], batch: BatchLike) -> None:
         """Back to the newest checkpoint with lower rates; the count of rollbacks is not rolled back.
@@ -234,7 +236,7 @@ class Trainer:
         text = self.rollbacks.after_failure(where, about)
         self.console.note(text, source="guard", level="error", step=self.state.step)
         self.optimizers.leave_out_step()
-        memory = self.rollbacks.state_dict()
+        memory = self.rollbacks.state_dict()  # restoring would take back the count, and no rollback were the last
         if not self.saver.restore_newest():
             raise DivergenceError(f"{where}, and there is no checkpoint to go back to. {about}")
         self.rollbacks.load_state_dict(memory)
@@ -243,9 +245,9 @@ class Trainer:
     def _log(self, epoch: EpochPlan, batch: BatchLike, values: dict[str, float]) -> None:
         with self.timer.lap("logging"):
             if self.state.step % self.experiment.trainer.log_every_steps == 0:
-                share = self.state.batch / self.plan.num_batches(epoch, self.data_module.num_items)
+                progress = self.state.batch / self.plan.num_batches(epoch, self.data_module.num_items)
                 ranks = self.fabric.world_size
-                data = data_figures(len(batch) * ranks, batch.audio_seconds * ranks, self.state.audio_seconds, share)
+                data = data_figures(len(batch) * ranks, batch.audio_seconds * ranks, self.state.audio_seconds, progress)
                 logged = values | memory_figures(self.fabric.device.type == "cuda") | data
                 self.tracker.log(logged, step=self.state.step, epoch=epoch.epoch, kind="train")
             self.console.step(self.state.step, self.state.batch, values)
@@ -263,7 +265,7 @@ class Trainer:
             logged = {f"val/{name}": value for name, value in measured.items()} | codebooks
             self.tracker.log(logged, step=self.state.step, epoch=epoch, kind="validation")
             self.console.validated(measured)
-            self.saver.save_best(values, epoch)
+            self.saver.save_best(values, epoch)  # within `averaged`: the weights that were measured
             if self.evaluator.write_samples(self.fabric, self.folder, epoch):
                 directory = self.folder.samples / f"epoch{epoch:03d}"
                 self.tracker.log_media(step=self.state.step, epoch=epoch, directory=directory)
@@ -274,7 +276,7 @@ class Trainer:
 
     def _finish(self, epoch: EpochPlan) -> None:
         self.console.took(time.monotonic() - self._epoch_started, self.saver.elapsed())
-        self.state.epoch, self.state.batch = epoch.epoch + 1, 0
+        self.state.epoch, self.state.batch = epoch.epoch + 1, 0  # before saving: a resume begins the next epoch
         if epoch.epoch % self.experiment.checkpoint.every_epochs == 0 or epoch is self.plan.epochs[-1]:
             self._save(epoch=epoch.epoch, finished_epoch=True)
 

@@ -77,6 +77,7 @@ class Plan:
 
     def phase_span(self, epoch: EpochPlan, num_items: NumItems) -> tuple[int, int]:
         """Steps of the epoch's phase before this epoch, and in all, however many epochs and stages that spans."""
+        # Over the whole phase, although batches and segments change within it: one cycle is one cycle.
         phase = [item for item in self.epochs if item.phase == epoch.phase]
         before = sum(self.num_batches(item, num_items) for item in phase if item.epoch < epoch.epoch)
         return before, sum(self.num_batches(item, num_items) for item in phase)
@@ -138,6 +139,7 @@ def _epoch(
         num_tokens=_num_tokens(stage, geometry),
         batch_size=_batch_size(experiment.trainer.batch_size * stage.batch_multiplier, experiment.curriculum.rounding),
         schedule=phase.schedule,
+        # Phases name all groups of a recipe; a choice of heads may have taken some of them away.
         peak_rates={name: rate for name, rate in phase.groups.items() if name in groups},
         loss_weights={head: float(weights[head] or 0.0) for head in experiment.heads},
     )
@@ -168,6 +170,7 @@ def _batch_size(exact: float, rounding: str) -> int:
 
 
 def _at(schedule: Ranges, epoch: int) -> str:
+    """Name of the stage or phase of an epoch; the config was checked to have exactly one."""
     return next(
         name
         for name, item in schedule.items()

@@ -73,6 +73,7 @@ def group_table(experiment: Experiment, groups: "ParameterGroups | None" = None)
 
 def _compact(rate: float) -> str:
     """5e-05 -> 5e-5, 0.0002 -> 2e-4: the form that recipes use."""
+    # Python writes exponents with two digits at least.
     digits, _, exponent = f"{rate:e}".partition("e")
     return f"{float(digits):g}e{int(exponent)}"
 

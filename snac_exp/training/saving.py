@@ -80,9 +80,11 @@ class Saver:
         Raises:
             CheckpointError: it was trained on another codec or other tokens, or lacks a part that this run has.
         """
+        # First of all: weights of another codec of the same shapes would load without an error.
         self._check_provenance(checkpoint)
         for name, part in self.parts.items():
             part.load_state_dict(checkpoint.part(name))
+        # In place: the trainer holds the same object.
         self.state.load_state_dict(checkpoint.state.state_dict())
         self._elapsed_before, self._started = self.state.elapsed_seconds, time.monotonic()
         self.saved_at = (self.state.epoch, self.state.step)
@@ -110,12 +112,14 @@ class Saver:
 
     def save(self, *, epoch: int, finished_epoch: bool, by_time: bool = False) -> None:
         """Copy the state and have it written beside the loop."""
+        # Before the copy: a resume cuts metrics.jsonl back to this byte.
         self.state.metrics_position = self.tracker.position()
         self.state.elapsed_seconds = self.elapsed()
         if self.fabric.is_global_zero:
             self.writer.wait()  # before the copy: there is never more than one
             save = partial(self.store.save, self.capture().copied(), epoch=epoch)
             self.writer.run(partial(save, finished_epoch=finished_epoch, by_time=by_time))
+        # On every rank, or ranks would not agree on what is saved already.
         self._last_save, self.saved_at = time.monotonic(), (self.state.epoch, self.state.step)
 
     def save_best(self, metrics: Mapping[str, float], epoch: int) -> None:
@@ -129,6 +133,7 @@ class Saver:
 
     def write_failure(self, values: Mapping[str, float], files: list[str]) -> str:
         """Write what a rollback is about to discard, with the step's values and the files of its batch; its path."""
+        # Every rank has a batch of its own, and any of them may be the cause.
         rank = f"_rank{self.fabric.global_rank}" if self.fabric.global_rank else ""
         path = self.store.directory / f"nonfinite_step{self.state.step}{rank}.pt"
         write_checkpoint(path, replace(self.capture(), failure={"values": dict(values), "files": files}))
@@ -137,6 +142,7 @@ class Saver:
     def _write_best(self, head: str, objective: float, epoch: int) -> None:
         own = self.store.directory / f"best_model_{head.removeprefix('head_')}.pt"
         path = own if head else self.folder.best_model
+        # Not in the background: the model holds its averaged weights only while it is being measured.
         write_checkpoint(path, self.capture().for_use(objective))
         if not head:
             self.tracker.log_model(path, step=self.state.step, epoch=epoch, aliases=("best", f"epoch-{epoch}"))

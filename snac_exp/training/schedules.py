@@ -32,6 +32,7 @@ def one_cycle_rate(peak: float, step: int, num_steps: int, shape: OneCycle) -> f
     """
     start = peak / shape.div_factor
     end = start / shape.final_div_factor
+    # As in torch: the rise ends at step pct_start * num_steps - 1, the fall at the last one.
     top = shape.pct_start * num_steps - 1.0
     last = num_steps - 1.0
     if step < top:
@@ -47,8 +48,10 @@ def warmup_cosine_rate(peak: float, step: int, num_steps: int, shape: WarmupCosi
     warmup = max(1, round(shape.pct_start * num_steps))
     if step < warmup:
         return peak * (step + 1) / warmup
+    # step + 1, so that the first step after the rise is below the peak already and the last one is at eta_min.
     return _anneal(peak, shape.eta_min, (step - warmup + 1) / max(1, num_steps - warmup))
 
 
-def _anneal(start: float, end: float, share: float) -> float:
-    return end + (start - end) / 2.0 * (1.0 + math.cos(math.pi * share))
+def _anneal(start: float, end: float, progress: float) -> float:
+    """Half a cosine from start to end, progress from 0 to 1."""
+    return end + (start - end) / 2.0 * (1.0 + math.cos(math.pi * progress))

@@ -57,11 +57,11 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Any, weights: Mapping[str, float]) -> dict[str, Tensor]:
-        """Scalar terms of a batch, each the mean over what the batch scores; names are `part/term`."""
+        """Terms of a batch, a scalar each, the mean over what the batch scores; names are `part/term`."""
 
     @abstractmethod
     def total(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-        """The loss out of the terms of a batch; `weights` are those of the plan at this step."""
+        """The loss, a scalar, out of the terms of a batch; `weights` are those of the plan at this step."""
 
     @abstractmethod
     def weight(self, batch: Any) -> float:
@@ -74,6 +74,7 @@ class Task(nn.Module, ABC):
     def train_adversary(self, trainable: bool) -> bool:
         """Let the adversary's parameters require gradients or not; True if that changed anything."""
         changed = False
+        # DDP fixes its parameters when it wraps, so the caller has to wrap again where this changes.
         for parameter in self.adversary.parameters() if self.adversary is not None else ():
             changed |= parameter.requires_grad != trainable
             parameter.requires_grad_(trainable)
@@ -123,7 +124,7 @@ class Evaluator(ABC):
 
     @abstractmethod
     def validate(self, fabric: Fabric) -> dict[str, float]:
-        """Figures on fixed data. `objective` and `NAME/objective`, lower is better, choose the best models."""
+        """Metrics on fixed data. `objective` and `NAME/objective`, lower is better, choose the best models."""
 
     @abstractmethod
     def write_samples(self, fabric: Fabric, folder: RunFolder, epoch: int) -> bool:

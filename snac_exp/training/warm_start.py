@@ -57,12 +57,14 @@ def warm_start(model: nn.Module, source: Path, frozen: Collection[str]) -> WarmS
                 f"init_from={path}: {name} is {tuple(saved[name].shape)} there and {tuple(own[name].shape)} here; "
                 "choose the same codec, heads and sizes as there"
             )
+    # A frozen part that differs loads without an error: then the decoder reads codes of another codec.
     changed = [name for name in common if name in frozen and not torch.equal(saved[name].cpu(), own[name].cpu())]
     if changed:
         raise CheckpointError(
             f"init_from={path}: {changed[0]} and {len(changed) - 1} more differ from this recipe's codec, which stays "
             "frozen; export that run and set codec.path to the exported folder"
         )
+    # Not strict, since heads may be new; names and shapes were compared above.
     model.load_state_dict({name: saved[name] for name in common}, strict=False)
     kept = tuple(name for name in own if name not in saved)
     return WarmStart(path, tuple(common), kept, tuple(name for name in saved if name not in own))

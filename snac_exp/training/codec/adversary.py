@@ -97,10 +97,12 @@ class Adversary(nn.Module):
             for name, weight in weights.items()
             if weight > 0
         ]
+        # A scalar of the CPU may be added to one of any device.
         return torch.stack(parts).sum() if parts else torch.zeros(())
 
     def _losses(self, features: "_Passes") -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-        """Of one head: the discriminators' loss, the codec's terms, and metrics."""
+        """Of one head: the discriminators' loss, the codec's terms by name, and metrics by name, a scalar each."""
+        # `fake` has no graph to the codec and `prediction` none to the discriminators: neither side trains the other.
         of_discriminators, of_generator = GAN_LOSSES[self.settings.loss]
         loss = of_discriminators(scores_of(features.real), scores_of(features.fake))
         terms = {
@@ -121,9 +123,12 @@ class _Passes:
 
 
 def _passes(discriminators: nn.Module, prediction: Tensor, target: Tensor) -> _Passes:
+    """Features of two waveforms (B, 1, N), in two passes: one for the discriminators, one for the codec."""
+    # Target and prediction in one batch: nothing in a discriminator mixes items, so this equals two passes.
     both: list[Features] = discriminators(torch.cat((target, prediction.detach())))
     halves = [[layer.chunk(2) for layer in features] for features in both]
     real, fake = ([[layer[half] for layer in features] for features in halves] for half in (0, 1))
+    # With detached weights the gradient passes through to the prediction and reaches no discriminator.
     constant = {name: parameter.detach() for name, parameter in discriminators.named_parameters()}
     return _Passes(real, fake, functional_call(discriminators, constant, (prediction,)))
 
@@ -135,8 +140,10 @@ def _seeded(settings: config.Adversary, seed: int) -> Discriminators:
 
 
 def _mean_score(features: list[Features]) -> Tensor:
+    """Mean over all scores of all discriminators, a scalar."""
     return torch.stack([score.detach().mean() for score in scores_of(features)]).mean()
 
 
 def _precise(waveform: Tensor) -> Tensor:
+    """(B, 1, N) in float32 at least."""
     return waveform if waveform.dtype == torch.float64 else waveform.float()

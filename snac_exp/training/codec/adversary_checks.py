@@ -45,12 +45,14 @@ def _check_sizes(adversary: Adversary) -> None:
         raise ConfigError(f"adversary.periods={adversary.periods} must be numbers of samples, like [2, 3, 5, 7, 11]")
     if not adversary.period_channels or any(width < 1 for width in adversary.period_channels):
         raise ConfigError(f"adversary.period_channels={adversary.period_channels} must list the width of each layer")
+    # The hop is a quarter and the padding on either side three eighths: both must be whole samples.
     if any(size < 8 or size % 8 for size in adversary.fft_sizes):
         raise ConfigError(f"adversary.fft_sizes={adversary.fft_sizes} must be multiples of 8 samples, like [1024, 512]")
     edges = adversary.band_edges
     if len(edges) < 2 or edges != sorted(set(edges)) or not 0 <= edges[0] < edges[-1] <= 1:
         raise ConfigError(f"adversary.band_edges={edges} must rise from 0 to 1, like [0.0, 0.25, 1.0]")
     for size in adversary.fft_sizes:
+        # The same rounding as when the bands are made: two edges in one bin would leave a band empty.
         bins = [int(edge * (size // 2 + 1)) for edge in edges]
         if len(set(bins)) < len(bins):
             raise ConfigError(

@@ -53,10 +53,11 @@ class AutoencoderTask(DecoderTask):
         self.settings = settings
         self.usage: CodebookUsage | None = None
         self._draws: torch.Generator | None = None
+        # The model has done so for trunk and heads; only in this task the encoder may train.
         use_fast_depthwise(use_fast_snake(model.encoder))
 
     def forward(self, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
-        """Scalar terms `head/term` of one batch, and `codebook/commitment`, `.../codebook`, `.../unevenness`."""
+        """Terms of a batch, a scalar each: `head/term`, and `codebook/commitment`, `.../codebook`, `.../unevenness`."""
         quantized = self.quantize(batch)
         measured = self.measure(self.decode_latent(self._masked(quantized, batch), batch, weights), batch, weights)
         if self.usage is not None:
@@ -72,6 +73,7 @@ class AutoencoderTask(DecoderTask):
     def total(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
         """The decoder task's loss (), and the quantizer's scalar terms by `loss.codebook`."""
         own = self.loss.codebook
+        # It has a gradient to the codebook vectors alone, which do not train then.
         of_codebook = 0.0 if self.settings.freeze_vq else own.codebook
         weighted = {COMMITMENT: own.commitment, CODEBOOK: of_codebook, UNEVENNESS: own.unevenness}
         weighted_terms = [weight * terms[name] for name, weight in weighted.items() if weight > 0]
@@ -92,6 +94,7 @@ class AutoencoderTask(DecoderTask):
                 "task.freeze_encoder=false and task.freeze_vq=false train on raw audio, and this data holds codes; "
                 "choose data=audio_folder"
             )
+        # Without a graph it is validation, which measures all codebooks.
         dropout = self.settings.quantizer_dropout if self.training and torch.is_grad_enabled() else 0.0
         latent = self._encode(batch.source)
         return quantize(self.model.quantizer, latent, dropout, self._draws, self._valid_frames(batch))
@@ -118,15 +121,17 @@ class AutoencoderTask(DecoderTask):
         if not self.settings.freeze_encoder:
             latent: Tensor = self.model.encoder(padded)
             return latent
+        # As precisely as cache-codes encodes, whatever precision the rest trains in.
         with torch.no_grad(), exact_float32(), torch.autocast(source.device.type, enabled=False):
             frozen: Tensor = self.model.encoder(padded)
         return frozen
 
     def _masked(self, quantized: Quantized, batch: Batch) -> Tensor:
-        """Zero beyond the end of the utterances, as the latent of cached codes."""
+        """The latent (B, C, frames), zero beyond the end of the utterances, as that of cached codes."""
         frames = torch.arange(quantized.latent.shape[-1], device=quantized.latent.device)
         padding = frames >= self._valid_frames(batch)[:, None]
         return quantized.latent.masked_fill(padding[:, None], 0.0)
 
     def _valid_frames(self, batch: Batch) -> Tensor:
+        """Finest frames (B,) of each window that are real."""
         return batch.window_tokens_valid * self.model.geometry.vq_strides[0]

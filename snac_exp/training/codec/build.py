@@ -24,6 +24,7 @@ def build(experiment: Experiment) -> TrainingSetup:
     codec = open_codec(experiment.codec, experiment.seed)
     model = build_model(experiment, codec)
     task = _task(experiment, model)
+    # By prefix and ahead of the patterns: what is frozen here needs no group and gets no rate.
     frozen = {"encoder.": experiment.task.freeze_encoder, "quantizer.": experiment.task.freeze_vq}
     groups = group_parameters(model, experiment.lr.groups, tuple(prefix for prefix, value in frozen.items() if value))
     warm_start = loaded_from(experiment, task, groups)
@@ -61,6 +62,7 @@ def _adversary(experiment: Experiment, model: MultiRateSnac) -> Adversary | None
     """Discriminators of the heads that train in any phase; None where the recipe has none."""
     if experiment.adversary.kind == "none":
         return None
+    # A head that is measured in every phase needs no adversary: its discriminators would only cost time.
     schedules: list[Mapping[str, float | None]] = [experiment.loss.weights, *experiment.loss.phases.values()]
     trained = {head: rate for head, rate in model.rates.items() if any(item.get(head) for item in schedules)}
     return Adversary(experiment.adversary, trained, experiment.seed)

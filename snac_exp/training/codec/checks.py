@@ -79,6 +79,7 @@ def _check_phases(experiment: Experiment) -> None:
 
 def _check_objective(experiment: Experiment) -> None:
     loss, heads = experiment.loss, experiment.heads
+    # null takes back a head that the recipe weighs and this choice of heads does not have.
     absent = {head for head, weight in loss.weights.items() if weight is None}
     _same_heads("loss.weights", set(loss.weights) - absent, set(heads))
     for phase, weights in loss.phases.items():
@@ -89,6 +90,7 @@ def _check_objective(experiment: Experiment) -> None:
     for phase, weights in loss.phases.items():
         _not_negative(f"loss.phases.{phase}", weights)
     for head, sizes in loss.n_ffts.items():
+        # The hop is a quarter of the size.
         if not sizes or any(size < 4 for size in sizes):
             raise ConfigError(f"loss.n_ffts.{head}={sizes} must list STFT sizes in samples, like [1024, 2048, 4096]")
     _known("loss.n_ffts", loss.n_ffts, heads, absent)
@@ -118,6 +120,7 @@ def _check_terms(loss: Loss) -> None:
 
 def _check_term(key: str, term: Component) -> None:
     """A term is a function of a SignalPair, or a class whose `forward` is one; nothing else is ever called."""
+    # Read from its source, since importing it would mostly import torch.
     definition = find_definition(term.target, key)
     takes_pair = "SignalPair" in parameters_of(term.target, key).values()
     if not takes_pair and not any("forward" in item.methods for item in lineage(definition)):

@@ -38,7 +38,7 @@ class DecoderTask(Task):
         self.objective = Objective(loss.terms, loss.head_terms, loss.n_ffts, loss.window, loss.normalized, seed)
 
     def forward(self, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
-        """Scalar terms `head/term` of one batch; a head of weight 0 is measured without a graph."""
+        """Terms `head/term` of one batch, a scalar each; a head of weight 0 is measured without a graph."""
         return self.measure(self.decode(batch, weights), batch, weights)
 
     def measure(self, waveforms: Mapping[str, Tensor], batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
@@ -85,6 +85,7 @@ class DecoderTask(Task):
         self, latent: Tensor, batch: Batch, weights: Mapping[str, float] | None = None
     ) -> dict[str, Tensor]:
         """As `decode`, from the latent (B, C, frames) of the batch's windows."""
+        # Two calls on the same features: heads that are only measured record no graph.
         trained = {head for head in self.model.rates if weights is None or weights[head] > 0}
         features = self.model.features(latent)
         waveforms = self.model(features, heads=trained)
@@ -98,7 +99,7 @@ class DecoderTask(Task):
 
     @torch.no_grad()
     def codes(self, batch: Batch) -> list[Tensor]:
-        """The batch's codes; where it holds raw audio, encoder and VQ make them in plain float32, as cache-codes does.
+        """The batch's codes[i] (B, T_i), or those of its raw audio (B, 1, N), in plain float32 as cache-codes.
 
         The encoder sees silence beyond the window, so tokens near its edges differ from those of the whole utterance.
         """
@@ -113,15 +114,18 @@ class DecoderTask(Task):
         self.model.seed_noise(derive_seed(seed, f"{purpose}/heads", *position))
 
     def _scored(self, head: str, waveform: Tensor, batch: Batch) -> Tensor:
-        """Cut the decoded context away; the slice may sit off-centre at an utterance's end."""
+        """Cut the decoded context away, (B, 1, N) -> (B, 1, N of the target); the slice lies off-centre at the ends."""
         length = batch.audio[head].shape[-1]
         if waveform.shape[-1] == length:
             return waveform
+        # A coarse token is a whole number of samples at every head, so the cut is exact.
         hop = self.model.geometry.audio_samples(1, self.model.rates[head])
         starts = (batch.slice_offset * hop).tolist()
         return torch.stack([row[:, start : start + length] for row, start in zip(waveform, starts, strict=True)])
 
     def _pair(self, head: str, waveform: Tensor, batch: Batch) -> SignalPair:
+        """What the loss terms of a head see of its waveform (B, 1, N)."""
         rate = self.model.rates[head]
+        # Counted at the rate of the head: at that of the codec half of a 48 kHz slice would not be scored.
         valid = batch.valid_samples * rate // self.model.geometry.sampling_rate
         return self.objective.pair(head, waveform.float(), batch.audio[head].float(), valid, rate)

@@ -42,6 +42,7 @@ class CodecEvaluator(Evaluator):
     def preflight(self, note: Note, attempt: int = 0) -> list[str]:
         """Heads start where the recipe says; codes and audio line up; cached codes come back."""
         experiment = self.experiment
+        # Weights of another run start where that run ended: there is no init to prove.
         init = None if experiment.init is None or experiment.init_from is not None else experiment.init.name
         rows, seed = experiment.trainer.preflight_rows, experiment.seed
         proofs = self._proofs()
@@ -75,6 +76,7 @@ class CodecEvaluator(Evaluator):
             num_utterances=self.experiment.trainer.summary_utterances,
             keep=lambda utterances, scores: write_utterances(folder.path, utterances, scores),
         )
+        # Beside the metrics, where whoever compares runs finds it.
         summary |= {f"preflight_left_out/{name}": 1.0 for name in left_out(self._proofs())}
         path = write_summary(folder.path, summary)
         text = StringIO()

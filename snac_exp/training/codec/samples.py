@@ -1,4 +1,4 @@
-"""What one can hear and see of a model: a few fixed validation clips, with figures of each."""
+"""What one can hear and see of a model: a few fixed validation clips, with metrics of each."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +25,7 @@ from snac_exp.tracking.panels import write_clips
 from snac_exp.tracking.wandb.mirror import CLIPS_FILE
 from snac_exp.training.codec.decoder_task import DecoderTask
 
+# Perceptual metrics need whole utterances.
 _OF_SLICES = tuple(metric for metric in METRICS if metric.perceptual_rate is None)
 
 Clip = tuple[Tensor, int]
@@ -52,6 +53,7 @@ def write_samples(
     rows: list[dict[str, Any]] = []
     for index, spec in enumerate(splits.validation_specs[: experiment.trainer.num_sample_clips]):
         batch = collate([splits.validation[spec]]).to(fabric.device)
+        # By the clip alone: the same noise at every epoch, so what changes is the model.
         task.seed_noise(experiment.seed, "samples", index)
         with fabric.autocast():
             waveforms = task.decode(batch)
@@ -71,7 +73,7 @@ def _original(codec: LoadedCodec) -> MultiRateSnac:
 
 
 def _targets_and_outputs(task: DecoderTask, batch: Batch, waveforms: Mapping[str, Tensor]) -> dict[str, Clip]:
-    """`target/HEAD` and `HEAD` of every head, without padding."""
+    """`target/HEAD` and `HEAD` of every head, from waveforms (B, 1, N) of one row, without padding."""
     clips: dict[str, Clip] = {}
     for head, rate in task.model.rates.items():
         length = int(batch.valid_samples[0]) * rate // task.model.geometry.sampling_rate
@@ -104,6 +106,7 @@ def _labelled(clips: Mapping[str, Clip]) -> dict[str, Clip]:
 def _scores(clips: Mapping[str, Clip], model: MultiRateSnac) -> list[dict[str, Any]]:
     """A row per estimate: signal (as in the file's name), rate_hz, seconds, distances from the target of its rate."""
     rows = []
+    # The first one is the reference itself.
     for label, (waveform, rate) in list(_labelled(clips).items())[1:]:
         reference = _reference(clips, rate)
         scores = measured(reference, waveform, rate, native_high_band=True, metrics=_OF_SLICES)
@@ -112,9 +115,10 @@ def _scores(clips: Mapping[str, Clip], model: MultiRateSnac) -> list[dict[str, A
 
 
 def _reference(clips: Mapping[str, Clip], rate: int) -> Tensor:
-    """The target of a rate; a recipe without a head of that rate has a wider one, which is resampled."""
+    """The target (N,) of a rate; a recipe without a head of that rate has a wider one, which is resampled."""
     targets = {found: waveform for name, (waveform, found) in clips.items() if name.startswith("target/")}
     if rate not in targets:
+        # Down, never up: the widest target has all that a narrower one needs.
         wider = max(targets)
         resampled: Tensor = F_audio.resample(targets[wider], wider, rate)
         return resampled

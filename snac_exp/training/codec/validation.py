@@ -25,16 +25,20 @@ def validate(task: DecoderTask, splits: Splits, experiment: Experiment, fabric: 
 
 
 def _means(task: DecoderTask, splits: Splits, experiment: Experiment, fabric: Fabric) -> dict[str, float]:
+    """Terms and objectives, averaged over the valid audio."""
     weights = {head: float(experiment.loss.weights[head] or 0.0) for head in task.model.rates}
     sums: dict[str, float] = {}
     total = 0
     for index, batch in enumerate(validation_batches(splits, experiment.trainer.validation_batch_size)):
+        # The same noise at every validation, or it would be part of the difference between epochs.
         task.seed_noise(experiment.seed, "validation", index)
         with fabric.autocast():
             measured = task(batch.to(fabric.device), weights)
         for head in weights:
+            # With head weight 1, whatever the recipe gives it: the best model of each head is chosen by this.
             measured[f"{head}/objective"] = task.objective.total(measured, {head: 1.0})
         measured["objective"] = task.objective.total(measured, weights)
+        # By valid audio, so that the mean hardly depends on how slices fall into batches.
         weight = int(batch.valid_samples.sum())
         total += weight
         for name, value in measured.items():

@@ -1,4 +1,4 @@
-"""One optimiser step out of several micro-batches and ranks, with the figures of the whole batch.
+"""One optimiser step out of several micro-batches and ranks, with the metrics of the whole batch.
 
 Every term is a mean over what its batch scores, so the mean of the whole is the mean of the parts weighted by how much
 each scores. Each part's loss is scaled by its share before its backward pass: gradients then add up to the gradient of
@@ -50,8 +50,10 @@ def accumulate(
         with unsynchronised(i < len(pending) - 1):
             terms = measure(part)
             loss = total(terms)
+            # Within the context, which decides whether the gradients of the ranks meet.
             backward(loss * share)
         for name, value in {"loss": loss, **terms}.items():
+            # Summed on the device: reading the values here would wait for it at every micro-batch.
             scaled = value.detach() * share
             means[name] = means[name] + scaled if name in means else scaled
     return means

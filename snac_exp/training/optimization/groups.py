@@ -48,6 +48,7 @@ def group_parameters(
             frozen[name] = parameter
             continue
         matches = [group for group, pattern in patterns.items() if pattern is not None and re.search(pattern, name)]
+        # Both are silent otherwise: a parameter that never learns, or one that learns at the rate of another group.
         if len(matches) != 1:
             found = f"several patterns of lr.groups: {', '.join(matches)}" if matches else "no pattern of lr.groups"
             raise ConfigError(f"parameter '{name}' matches {found}; every parameter needs exactly one")

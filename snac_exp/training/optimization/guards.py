@@ -92,16 +92,17 @@ class OutlierGuard:
         if not math.isfinite(loss):
             raise ValueError(f"a loss of {loss} is not for the outlier guard")
         state, level = self.state, self.level
+        # Tested against the mean of the losses before it: averaged in first, an outlier would excuse itself.
         if self.ratio is None or state.num_admitted < self.warmup_steps or not loss > self.ratio * level:
             self._admit(loss)
             return Verdict(True)
-        figures = f"loss {loss:.4g} is {loss / level:.1f} times the running mean {level:.4g}"
+        observed = f"loss {loss:.4g} is {loss / level:.1f} times the running mean {level:.4g}"
         if state.num_in_row >= self.max_in_row:
             self._admit(loss)
-            return Verdict(True, f"{figures}, but {self.max_in_row} steps in a row were skipped: admitted")
+            return Verdict(True, f"{observed}, but {self.max_in_row} steps in a row were skipped: admitted")
         state.num_in_row += 1
         state.num_skipped += 1
-        return Verdict(False, f"{figures}: step skipped ({state.num_in_row} in a row, {state.num_skipped} in all)")
+        return Verdict(False, f"{observed}: step skipped ({state.num_in_row} in a row, {state.num_skipped} in all)")
 
     def _admit(self, loss: float) -> None:
         self.state.mean = self.decay * self.state.mean + (1 - self.decay) * loss
@@ -161,6 +162,7 @@ class RollbackPolicy:
             )
             raise DivergenceError(f"{what}{after}. {about}. Lower lr.phases, or look at these files")
         state.num_rollbacks += 1
+        # The factor goes on from rollback to rollback: the same rates would diverge at the same place.
         state.rate_factor *= self.haircut
         return (
             f"{what}; rollback {state.num_rollbacks} of {self.max_rollbacks} to the newest checkpoint, learning rates "

@@ -42,6 +42,7 @@ class Optimizers:
     def clip(self, module: Any) -> dict[str, Tensor]:
         """Scale the gradients of `module` down to the recipe's norm; their norms before that, each of shape ()."""
         return {
+            # An adversary that has not joined yet has no gradients, and no norm.
             "grad_norm" if name == MODEL else f"{name}/grad_norm": self._clipped(module, name, optimizer)
             for name, optimizer in self.by_name.items()
             if any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
@@ -61,7 +62,7 @@ class Optimizers:
     def drop_gradients(self) -> None:
         """Nothing of this step is left for the next."""
         for optimizer in self.by_name.values():
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)  # AdamW decays weights whose gradient is zero, not those without one
 
     def scaler_skips(self, bad: Sequence[str]) -> bool:
         """Whether only gradients overflowed in float16: the scaler lowers its factor and leaves the step out."""
@@ -78,6 +79,8 @@ class Optimizers:
             optimizer.load_state_dict(saved[name])
 
     def _clipped(self, module: Any, name: str, optimizer: Any) -> Tensor:
+        """Clip the gradients of one optimizer; their norm before that, a scalar."""
+        # Not finite is no error here: the loop looks at norms and loss together, and rolls back.
         norm: Any = self._fabric.clip_gradients(module, optimizer, max_norm=self._clips[name], error_if_nonfinite=False)
         return torch.as_tensor(norm, device=self._fabric.device)
 
@@ -88,8 +91,10 @@ def not_finite(values: Mapping[str, float]) -> list[str]:
 
 
 def _of_model(experiment: Experiment, groups: ParameterGroups) -> torch.optim.AdamW:
+    # Rates are set before every step; the names are what `set_rates` finds its groups by.
     settings = experiment.trainer
     named = [{"params": list(parameters.values()), "name": name} for name, parameters in groups.groups.items()]
+    # fused=None rather than False: with False torch leaves out its multi-tensor path as well.
     return torch.optim.AdamW(
         named, lr=0.0, betas=settings.betas, weight_decay=settings.weight_decay, fused=settings.fused_optimizer or None
     )

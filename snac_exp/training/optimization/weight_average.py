@@ -19,6 +19,7 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._step = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        # In float32: at a decay of 0.999 most steps would be rounded away in half precision.
         self.averaged = {name: weight.detach().float().clone() for name, weight in model.named_parameters()}
 
     def to(self, device: torch.device) -> None:
@@ -42,7 +43,7 @@ class WeightAverage:
             _assign(model, own)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The averaged weights, for a checkpoint."""
+        """The averaged weights by parameter name, of any shape, for a checkpoint."""
         return self.averaged
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
@@ -59,5 +60,7 @@ class WeightAverage:
 
 @torch.no_grad()
 def _assign(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give the model these weights, by parameter name and each of its shape."""
+    # In place: optimizers and wrappers hold these very tensors.
     for name, weight in model.named_parameters():
         weight.copy_(weights[name])

@@ -49,6 +49,7 @@ def _task(experiment: Experiment, splits: TokenSplits) -> TokenTask:
     loss = experiment.loss.tokens
     assert experiment.lm is not None
     assert loss is not None
+    # The weights follow from the seed alone, whatever was drawn before.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(experiment.seed, "model"))
         model = TokenTransformer(experiment.lm, splits.layout)
@@ -59,5 +60,6 @@ def _provenance(splits: TokenSplits, experiment: Experiment, codec: LoadedCodec 
     """What a token model's weights belong to: the layout of its frames, and the SNAC that they are of."""
     layout = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(splits.layout).items()}
     made_by = None if codec is None else codec.fingerprint
+    # Frames of another layout may have the same shape: then only the fingerprint tells that weights do not fit.
     digest = hashlib.sha256(json.dumps([layout, made_by], sort_keys=True).encode()).hexdigest()
     return {"name": experiment.codec.name, "fingerprint": digest, "config": layout, "codec_fingerprint": made_by}

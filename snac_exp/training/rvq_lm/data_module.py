@@ -38,6 +38,7 @@ class TokenDataModule(DataModule):
     ) -> Iterable[TokenBatch]:
         """Batches of windows, from a loader in this process or with workers."""
         seed, settings = self.experiment.seed, self.experiment.trainer
+        # Workers are kept over epochs: the loader asks this object anew for the batches of each.
         self._current.batches = WindowSampler(
             self._index(epoch), seed, epoch.batch_size, epoch.epoch, start_batch, rank, world_size
         )

@@ -20,7 +20,7 @@ from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.training.rvq_lm.task import TokenTask, validate_tokens, write_token_samples
 from snac_exp.training.task import Evaluator, Note
 
-REJECTED_SHOWN = 20
+REJECTED_SHOWN = 20  # of the files, by name
 PROMPT_SHARE = 4  # a prompt is this part of the context
 START_TOLERANCE = 0.15  # of the nats of guessing
 
@@ -51,7 +51,7 @@ class TokenEvaluator(Evaluator):
         return lines
 
     def validate(self, fabric: Fabric) -> dict[str, float]:
-        """Figures over windows of the model's whole context, whatever the curriculum does."""
+        """Metrics over windows of the model's whole context, whatever the curriculum does."""
         size, specs = self.experiment.trainer.validation_batch_size, self._specs()
         values = validate_tokens(self.task.model, self.splits, specs, size, fabric.device, fabric.autocast)
         return values | {"objective": values["cross_entropy"]}
@@ -67,7 +67,7 @@ class TokenEvaluator(Evaluator):
         return True
 
     def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note) -> None:
-        """The final figures beside those of a model that knows how often each token comes, and no more."""
+        """The final metrics beside those of a model that knows how often each token comes, and no more."""
         final = self.validate(fabric)
         specs = self._specs()
         baseline = unigram_metrics(self.splits, specs)
@@ -89,9 +89,10 @@ class TokenEvaluator(Evaluator):
         return self.splits.validation_specs(self.experiment.lm.ctx_frames, self.experiment.seed)
 
     def _prompts(self) -> list[Tensor]:
-        """Nothing first, then the beginnings of validation windows, of whole ones where there are enough."""
+        """Prompts (P, K): an empty one, then beginnings of validation windows, of whole ones where there are enough."""
         alignment, streams = self.splits.layout.alignment, self.splits.layout.num_streams
         assert self.experiment.lm is not None
+        # Whole periods, so that every stream of the prompt ends with a complete token.
         num_frames = max(self.experiment.lm.ctx_frames // PROMPT_SHARE // alignment, 1) * alignment
         lengths = self.splits.validation.source.lengths
         specs = sorted(self._specs(), key=lambda spec: -min(int(lengths[spec.file]) - spec.start, num_frames))
@@ -109,6 +110,7 @@ class TokenEvaluator(Evaluator):
 
     def _split(self) -> str:
         train, validation = (set(part.files.tolist()) for part in (self.splits.train, self.splits.validation))
+        # Windows of one file share frames: a model would be validated on what it was trained on.
         both = train & validation
         if both:
             name = self.splits.train.source.name(min(both))
@@ -126,12 +128,14 @@ class TokenEvaluator(Evaluator):
         """Changing a frame must not change the logits of it or of earlier frames in its first stream."""
         model, layout = self.task.model, self.splits.layout
         was_training = model.training
+        # Dropout would make any two passes differ.
         model.eval()
         size = 2 * math.lcm(layout.alignment, 2)
         frames = self.splits.validation.batch(
             [WindowSpec(spec.file, spec.start, size) for spec in self._specs()[:1]]
         ).frames
         changed = frames.clone()
+        # Another token of the same vocabulary at every place of one frame.
         changed[:, size // 2] = (changed[:, size // 2] + 1) % torch.tensor(layout.vocab_sizes)
         before, after = model(frames)[0], model(changed)[0]
         model.train(was_training)
@@ -145,8 +149,8 @@ class TokenEvaluator(Evaluator):
         model, layout = self.task.model, self.splits.layout
         assert self.experiment.lm is not None
         values = validate_tokens(model, self.splits, self._specs()[:1], 1)
-        share = sum(math.log(size) / period for size, period in zip(layout.vocab_sizes, layout.periods, strict=True))
-        guess = share / sum(1 / period for period in layout.periods)
+        nats = sum(math.log(size) / period for size, period in zip(layout.vocab_sizes, layout.periods, strict=True))
+        guess = nats / sum(1 / period for period in layout.periods)
         if self.experiment.init_from is None and not abs(values["cross_entropy"] - guess) < START_TOLERANCE * guess:
             raise PreflightError(
                 f"an untrained model has {values['cross_entropy']:.3f} nats per token, guessing has {guess:.3f}: the "

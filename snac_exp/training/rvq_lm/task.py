@@ -33,7 +33,7 @@ class TokenTask(Task):
         self.model, self.objective = model, objective
 
     def forward(self, batch: TokenBatch, weights: Mapping[str, float] | None = None) -> dict[str, Tensor]:
-        """The one term of a batch: the weighted, smoothed mean over its scored tokens."""
+        """The one term of a batch, a scalar: the weighted, smoothed mean over its scored tokens."""
         logits = self.model(batch.frames)
         with self.timer.inner("loss"):
             return {LOSS: self.objective(logits, batch.frames, batch.valid_frames)}
@@ -43,7 +43,7 @@ class TokenTask(Task):
         return terms[LOSS]
 
     def weight(self, batch: TokenBatch) -> float:
-        """How much a batch scores: the weight of its mean among micro-batches, see `training.accumulation`."""
+        """How much a batch scores: the weight of its mean among micro-batches, see `accumulate`."""
         return self.objective.weight(batch.valid_frames, batch.frames.shape[1])
 
 
@@ -64,6 +64,7 @@ def validate_tokens(
     model.eval()
     metrics = TokenMetrics(splits.layout)
     for first in range(0, len(specs), batch_size):
+        # Filled up to the same shape every time: a compiled model would be compiled anew for a smaller one.
         (batch,) = splits.validation.batch(specs[first : first + batch_size]).micro_batches(batch_size)
         batch = batch.to(device)
         with autocast():
@@ -90,6 +91,7 @@ def write_token_samples(
     model.eval()
     for index, prompt in enumerate(prompts):
         frames = generate(model, num_frames, sampling, prompt[None])[0]
+        # Codecs with noise blocks draw while they decode.
         torch.manual_seed(derive_seed(sampling.seed, "samples", index))
         signals = {"prompt": prompt, "generated": frames}
         whole = {label: tokens[: len(tokens) - len(tokens) % codec.granule_frames] for label, tokens in signals.items()}

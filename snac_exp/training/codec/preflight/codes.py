@@ -37,7 +37,7 @@ class EncodedWindow:
 
     @property
     def agreement(self) -> float:
-        """Share of equal tokens over all codebooks."""
+        """Fraction of equal tokens over all codebooks."""
         equal = sum(int((new == old).sum()) for new, old in zip(self.fresh, self.cached, strict=True))
         return equal / sum(len(old) for old in self.cached)
 
@@ -83,6 +83,7 @@ def check_lengths(dataset: SliceDataset, split: str) -> None:
         RowVerdict(
             dataset.path(int(row)), 0.0, f"{dataset.coarse_lengths[row]} coarse tokens where {expected[row]} belong"
         )
+        # A cache of another codec is wrong in all of its rows, perhaps millions; five are named.
         for row in wrong[:1000]
     ]
     mend = "the cache is damaged or another codec's: cache the codes again"
@@ -104,6 +105,7 @@ def encode_window(codec: LoadedCodec, dataset: SliceDataset, row: int, seed: int
         decoder_context_tokens(codec.config) + geometry.coarse_step
     )  # the encoder sees no further than the decoder
     first, last = max(start - context, 0), min(start + wanted + context, length)
+    # The last coarse token may reach beyond the end of the file.
     samples = min(last * geometry.coarse_hop, int(dataset.num_samples[row])) - first * geometry.coarse_hop
     audio = read_mono(dataset.source_file(row), geometry.sampling_rate, first * geometry.coarse_hop, samples)
     codes = codec.model.encode(torch.from_numpy(audio)[None, None])
@@ -119,10 +121,12 @@ def cause_of(window: EncodedWindow, windows: Iterable[EncodedWindow], dataset: S
     """Why a window's codes do not come back: shifted, those of another row, or of other audio."""
     geometry, tokens = dataset.geometry, f"{window.agreement:.0%} of its tokens come back"
     whole = dataset.whole_codes(window.row)
+    # The nearest first: steady sounds may fit at several shifts.
     for shift in sorted(range(-LARGEST_SHIFT, LARGEST_SHIFT + 1), key=abs):
         if shift and _agreement_at(whole, window, window.start + shift, dataset) >= ROW_AGREEMENT:
             seconds = shift * geometry.coarse_hop / geometry.sampling_rate
             return f"its codes lie {shift:+d} coarse tokens ({seconds * 1000:+.0f} ms) late"
+    # Only among the rows that were looked at, which finds two that were swapped.
     for other in windows:
         if other.row != window.row and _agreement_at(dataset.whole_codes(other.row), window, window.start, dataset) >= (
             ROW_AGREEMENT
@@ -132,10 +136,11 @@ def cause_of(window: EncodedWindow, windows: Iterable[EncodedWindow], dataset: S
 
 
 def _agreement_at(whole: Sequence[Tensor], window: EncodedWindow, start: int, dataset: SliceDataset) -> float:
-    """Share of equal tokens if the window's audio belonged at coarse token `start` of whole[i] (T_i,); over what lies
+    """Fraction of equal tokens if the window's audio belonged at coarse token `start` of whole[i] (T_i,); over what lies
     inside the row, which must be half of the window at least."""
     geometry = dataset.geometry
     first, last = max(start, 0), min(start + window.num_coarse, len(whole[0]))
+    # A few tokens may agree by chance.
     if 2 * (last - first) < window.num_coarse:
         return 0.0
     equal = total = 0

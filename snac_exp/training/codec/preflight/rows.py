@@ -10,7 +10,7 @@ from snac_exp.errors import PreflightError
 FOUND_SHARE = 0.05  # of bad rows, that is found ...
 CERTAINTY = 0.95  # ... with this probability
 # Seconds of audio times millions of encoder parameters: up to here all rows of a split are looked at, since two
-# swapped rows of a small corpus are no share that a sample would find. The demo codec encodes ten minutes within it.
+# swapped rows of a small data set are no fraction that a sample would find. The demo codec encodes ten minutes within it.
 CHECKED_WHOLE_COST = 300.0
 SECONDS_PER_ROW = 2.7  # of a window and its context
 NUM_NAMED = 5  # of the worst rows in a message
@@ -26,7 +26,7 @@ class RowVerdict:
 
 
 def needed_rows() -> int:
-    """Rows among which at least one is bad with the stated certainty if the stated share of all rows is: 59."""
+    """Rows among which at least one is bad with the stated certainty if the stated fraction of all rows is: 59."""
     num = 1
     while (1 - FOUND_SHARE) ** num > 1 - CERTAINTY:
         num += 1
@@ -40,19 +40,20 @@ def sample_rows(dataset: AlignedDataset, cost_per_second: float, seed: int, atte
     """
     if len(dataset) <= needed_rows() or len(dataset) * SECONDS_PER_ROW * cost_per_second <= CHECKED_WHOLE_COST:
         return list(range(len(dataset)))
+    # By the attempt: every start sees other rows, so that restarts of a long run cover more and more.
     order = generator(seed, "preflight/rows", attempt).permutation(len(dataset))
     return sorted(int(row) for row in order[: needed_rows()])
 
 
 def share_interval(num_bad: int, num_rows: int) -> tuple[float, float]:
-    """95 % interval of the share of bad rows among all, from `num_bad` among `num_rows` drawn (Wilson's; the upper end
+    """95 % interval of the fraction of bad rows among all, from `num_bad` among `num_rows` drawn (Wilson's; the upper end
     for none is the exact one-sided bound 1 - 0.05^(1/n))."""
     if num_bad == 0:
         return 0.0, 1 - (1 - CERTAINTY) ** (1 / num_rows)
-    z = 1.96
-    share, spread = num_bad / num_rows, z * z / num_rows
-    middle = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * (share * (1 - share) / num_rows + spread / (4 * num_rows)) ** 0.5
+    z = 1.96  # of a two-sided 95 % interval
+    fraction, spread = num_bad / num_rows, z * z / num_rows
+    middle = (fraction + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * (fraction * (1 - fraction) / num_rows + spread / (4 * num_rows)) ** 0.5
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
@@ -68,7 +69,7 @@ def refuse(what: str, split: str, bad: Sequence[RowVerdict], num_rows: int, tota
     """Refuse a split with bad rows.
 
     Raises:
-        PreflightError: says how many, estimates the share of all, names the worst rows with their causes, and the mend.
+        PreflightError: says how many, estimates the fraction of all, names the worst rows with their causes, and the mend.
     """
     if not bad:
         return

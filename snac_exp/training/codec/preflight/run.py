@@ -51,6 +51,7 @@ class Preflight:
             yield from start_promise(self.task.model, self.codec, self.init, self.seed)
         for split, dataset in (("train", self.splits.train), ("validation", self.splits.validation)):
             rows = sample_rows(dataset, encoder_millions(self.codec), self.seed, self.attempt)
+            # Raw audio has no cached codes: they are made in the step.
             if "codes" in self.proofs and isinstance(dataset, SliceDataset):
                 yield prove_codes(self.codec, dataset, split, rows, self.seed)
             if "targets" in self.proofs:
@@ -60,6 +61,7 @@ class Preflight:
 
     def _targets(self, dataset: AlignedDataset, split: str, rows: list[int]) -> Iterator[str]:
         """Heads of another rate than the codec's are trained towards files of their own, where there are such."""
+        # Without targets of its own a head is trained towards the source, which is in time with itself.
         if dataset.folders_of(rows[0]).targets is None:
             return
         for head, rate in self.task.model.rates.items():

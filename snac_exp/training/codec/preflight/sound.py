@@ -1,7 +1,7 @@
 """Do codes and audio line up? Band envelopes of decoded codes against the target, measured as a lag.
 
 The windows go through the very path of training (slice specs, dataset, batch), so a wrong geometry shows here, as
-drift: right at the start of utterances, wrong at their end. Single rows are judged by their codes and targets; this is
+drift: right at the start of utterances, wrong at their end. Single rows are proved by their codes and targets; this is
 about the path that all rows share, and takes the mean. It holds for a codec of 1 kbps and for targets that another
 model made, since it asks only when energy comes and goes in four bands, not what the waveform looks like.
 """
@@ -20,9 +20,9 @@ from snac_exp.data.slices.dataset import AlignedDataset
 from snac_exp.data.slices.sampling import SliceSpec, place
 from snac_exp.errors import PreflightError
 
-FRAME_SECONDS = 0.010
+FRAME_SECONDS = 0.010  # of an envelope; the resolution of the lag
 BAND_EDGES_HZ = (80.0, 500.0, 1500.0, 3500.0, 8000.0)
-MAX_LAG_SECONDS = 0.400
+MAX_LAG_SECONDS = 0.400  # in either direction
 WINDOW_SECONDS = 2.0
 
 
@@ -58,6 +58,7 @@ def lag(decoded: Tensor, decoded_rate: int, target: Tensor, target_rate: int) ->
     first, second = band_envelopes(decoded, decoded_rate), band_envelopes(target, target_rate)
     frames = min(first.shape[-1], second.shape[-1])
     first, second = first[..., :frames], second[..., :frames]
+    # At least half of the frames overlap at every lag.
     max_frames = min(round(MAX_LAG_SECONDS / FRAME_SECONDS), frames // 2)
     lags = range(-max_frames, max_frames + 1)
     scores = torch.stack([_correlation(_shift(first, -item), _shift(second, item)) for item in lags])
@@ -72,6 +73,8 @@ def _shift(envelopes: Tensor, by: int) -> Tensor:
 
 
 def _correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Mean correlation of envelopes (rows, 4, frames) over rows and bands, a scalar."""
+    # Anew over the overlap: the mean of the whole window is not that of a part.
     first = first - first.mean(-1, keepdim=True)
     second = second - second.mean(-1, keepdim=True)
     norm = (first.square().sum(-1) * second.square().sum(-1)).sqrt().clamp_min(1e-9)
@@ -89,6 +92,7 @@ def check_lag(measured: Lag, where: str, max_lag_seconds: float = 0.020, min_cor
             f"{where}: decoded codes and audio do not belong together (correlation of envelopes "
             f"{measured.correlation:.2f}, at least {min_correlation} expected); cache the codes again from these files"
         )
+    # Lags are multiples of 10 ms, so the limit itself is reached, up to rounding.
     if abs(measured.seconds) > max_lag_seconds + 1e-9:
         raise PreflightError(
             f"{where}: decoded codes lie {measured.seconds * 1000:+.0f} ms from the audio (at most "
@@ -146,6 +150,7 @@ def _lags(
     length = specs[0].num_tokens * hop
     starts = (batch.slice_offset * hop).tolist()
     scored = torch.stack([row[start : start + length] for row, start in zip(decoded, starts, strict=True)])
+    # Token 0 is a real code: what is decoded from padding is not silence, as the target is there.
     scored = scored * (torch.arange(length) < batch.valid_samples[:, None])
     rate = codec.geometry.sampling_rate
     return {head: lag(scored, rate, batch.audio[head][:, 0], rates[head]) for head in rates}

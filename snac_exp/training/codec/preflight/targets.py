@@ -36,7 +36,7 @@ FRAME = RATE // 1000  # samples, of an envelope's frame
 CHANGE_FRAMES = 20  # over which a change of level is taken: 20 ms, an onset
 BAND_EDGES_HZ = (80.0, 500.0, 1500.0, 3500.0, 8000.0)
 SILENT_DB = -90.0  # of full scale, RMS
-LEVEL_DIFFERENCE_DB = 30.0
+LEVEL_DIFFERENCE_DB = 30.0  # of a target from its source
 LARGEST_PEAK = 16.0  # times full scale
 
 
@@ -55,7 +55,7 @@ class Delay:
 
 
 def prove_targets(dataset: AlignedDataset, head: str, rate: int, split: str, rows: Sequence[int]) -> str:
-    """The targets of a head are in time with their sources; one line that says so with the largest figures.
+    """The targets of a head are in time with their sources; one line that says so with the largest delay.
 
     Raises:
         PreflightError: rows whose targets are late, stretched, implausible or of other audio.
@@ -72,6 +72,7 @@ def prove_targets(dataset: AlignedDataset, head: str, rate: int, split: str, row
             bad.append(RowVerdict(dataset.path(row), -abs(found.seconds) if found else -1.0, cause))
     what = f"targets of {head} are not in time with their sources"
     refuse(what, split, bad, len(rows), len(dataset), MEND)
+    # Many delays that are each uncertain by some milliseconds still have a certain median.
     typical = median(delay.seconds for delay in delays)
     if abs(typical) > MAX_DELAY_SECONDS:
         raise PreflightError(
@@ -122,10 +123,12 @@ def measure_delay(source: Float, target: Float) -> Delay:
     """Delay of a target (N,) behind its source (N,), both at `RATE`: from waveforms, else from changes of level."""
     num = min(len(source), len(target))
     middle = num // 2
+    # The loudest place of either half: there is speech, and the two are far apart.
     places = [_loudest(target[:middle]), middle + _loudest(target[middle:num])]
     first, second = (_waveform_delay(source, target, place) for place in places)
     if min(first[1], second[1]) >= WAVEFORM_KEPT:
         apart = (places[1] - places[0]) / RATE
+        # Two windows that overlap say nothing about drift.
         drift = (second[0] - first[0]) / apart if apart > WINDOW_SECONDS else 0.0
         return Delay((first[0] + second[0]) / 2, drift, True, min(first[1], second[1]))
     seconds, correlation = _envelope_delay(source[:num], target[:num])
@@ -135,6 +138,7 @@ def measure_delay(source: Float, target: Float) -> Delay:
 def _loudest(samples: Float) -> int:
     """First sample of the window of most energy in samples (N,)."""
     width = min(int(WINDOW_SECONDS * RATE), len(samples))
+    # Sums of all windows in one pass.
     energy = np.concatenate([[0.0], np.cumsum(samples**2)])
     sums = energy[width:] - energy[:-width] if width else np.zeros(1)
     return int(sums.argmax())
@@ -177,6 +181,7 @@ def _envelope_delay(source: Float, target: Float) -> tuple[float, float]:
     reach = min(int(SEARCHED_SECONDS * RATE / FRAME), num // 4)
     if reach < 2:
         return 0.0, 0.0
+    # The same frames of the target at every lag, so that scores are comparable.
     core = second[:, reach : num - reach]
     core = core - core.mean(1, keepdims=True)
     scores = []
@@ -190,7 +195,7 @@ def _envelope_delay(source: Float, target: Float) -> tuple[float, float]:
 
 def _changes(samples: Float) -> Float:
     """Changes of log energy over 20 ms in four bands, every millisecond, of samples (N,) -> (4, frames)."""
-    size = 15 * FRAME
+    size = 15 * FRAME  # 15 ms: a pitch period fits in, an onset stays sharp
     frequencies, _, spectrum = stft(samples, RATE, nperseg=size, noverlap=size - FRAME)
     power = np.abs(spectrum) ** 2
     bands = [power[(frequencies >= low) & (frequencies < high)].sum(0) for low, high in pairwise(BAND_EDGES_HZ)]
