@@ -114,21 +114,21 @@ class Checkpoint:
         return {NUMBER: VERSION, **values, "state": self.state.state_dict()}
 
     @classmethod
-    def from_payload(cls, payload: object, origin: str) -> "Checkpoint":
-        """The checkpoint of a file's content, brought up to this format; `origin` names the file in messages.
+    def from_payload(cls, payload: object, file: str) -> "Checkpoint":
+        """The checkpoint of a file's content, brought up to this format; `file` names the file in messages.
 
         Raises:
             CheckpointError: another program's file, a format from the future, or a part that is missing or malformed.
         """
-        values = _migrated(payload, origin)
+        values = _migrated(payload, file)
         missing = [name for name in _REQUIRED if name not in values]
         if missing:
-            raise CheckpointError(f"{origin} lacks the {', '.join(missing)}: it is no checkpoint of a run")
-        _check_types(values, origin)
+            raise CheckpointError(f"{file} lacks the {', '.join(missing)}: it is no checkpoint of a run")
+        _check_types(values, file)
         try:
             state = TrainState.from_dict(values["state"])
         except KeyError as error:
-            raise CheckpointError(f"{origin}: its state lacks {error}; use another checkpoint") from None
+            raise CheckpointError(f"{file}: its state lacks {error}; use another checkpoint") from None
         return cls(**values | {"state": state})
 
 
@@ -149,15 +149,15 @@ def _number(content: object) -> int | None:
     return number if type(number) is int else None
 
 
-def _migrated(payload: object, origin: str) -> dict[str, Any]:
+def _migrated(payload: object, file: str) -> dict[str, Any]:
     number = _number(payload)
     if number is None or number < 1 or not isinstance(payload, dict):
         raise CheckpointError(
-            f"{origin} is no checkpoint of this program (formats 1 to {VERSION}); was it made by another one?"
+            f"{file} is no checkpoint of this program (formats 1 to {VERSION}); was it made by another one?"
         )
     if number > VERSION:
         raise CheckpointError(
-            f"{origin} has format {number}, and this version of the program reads formats up to {VERSION}; update it"
+            f"{file} has format {number}, and this version of the program reads formats up to {VERSION}; update it"
         )
     # Step by step: a migration knows its own format and the next one, and is never edited again.
     for migrate in MIGRATIONS[number - 1 :]:
@@ -165,16 +165,16 @@ def _migrated(payload: object, origin: str) -> dict[str, Any]:
     return {name: value for name, value in payload.items() if name != NUMBER}
 
 
-def _check_types(values: Mapping[str, Any], origin: str) -> None:
+def _check_types(values: Mapping[str, Any], file: str) -> None:
     """Dictionaries where there should be some, tensors by name where there should be weights, and nothing else."""
     # Refused rather than dropped: it may be state that a resumed run would silently lack.
     unknown = sorted(str(name) for name in values if name not in _FIELDS)
     if unknown:
-        raise CheckpointError(f"{origin} holds parts that are unknown: {', '.join(unknown)}; was it altered?")
+        raise CheckpointError(f"{file} holds parts that are unknown: {', '.join(unknown)}; was it altered?")
     for name, value in values.items():
         if name != "objective" and not isinstance(value, dict):
-            raise CheckpointError(f"{origin}: its {name} is a {type(value).__name__}, no dictionary; was it altered?")
+            raise CheckpointError(f"{file}: its {name} is a {type(value).__name__}, no dictionary; was it altered?")
     for name in ("model", "average", "adversary"):
         odd = [str(key) for key, item in values.get(name, {}).items() if not isinstance(item, torch.Tensor)]
         if odd:
-            raise CheckpointError(f"{origin}: {odd[0]} of its {name} is no tensor; was it altered?")
+            raise CheckpointError(f"{file}: {odd[0]} of its {name} is no tensor; was it altered?")

@@ -136,8 +136,10 @@ def cause_of(window: EncodedWindow, windows: Iterable[EncodedWindow], dataset: S
 
 
 def _agreement_at(whole: Sequence[Tensor], window: EncodedWindow, start: int, dataset: SliceDataset) -> float:
-    """Fraction of equal tokens if the window's audio belonged at coarse token `start` of whole[i] (T_i,); over what lies
-    inside the row, which must be half of the window at least."""
+    """Fraction of equal tokens if the window's audio belonged at coarse token `start` of whole[i] (T_i,).
+
+    Over what lies inside the row, which must be half of the window at least, else 0.
+    """
     geometry = dataset.geometry
     first, last = max(start, 0), min(start + window.num_coarse, len(whole[0]))
     # A few tokens may agree by chance.

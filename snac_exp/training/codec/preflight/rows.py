@@ -10,7 +10,7 @@ from snac_exp.errors import PreflightError
 FOUND_SHARE = 0.05  # of bad rows, that is found ...
 CERTAINTY = 0.95  # ... with this probability
 # Seconds of audio times millions of encoder parameters: up to here all rows of a split are looked at, since two
-# swapped rows of a small data set are no fraction that a sample would find. The demo codec encodes ten minutes within it.
+# swapped rows of a small data set are too few for a sample to find. The demo codec encodes ten minutes within it.
 CHECKED_WHOLE_COST = 300.0
 SECONDS_PER_ROW = 2.7  # of a window and its context
 NUM_NAMED = 5  # of the worst rows in a message
@@ -46,7 +46,7 @@ def sample_rows(dataset: AlignedDataset, cost_per_second: float, seed: int, atte
 
 
 def share_interval(num_bad: int, num_rows: int) -> tuple[float, float]:
-    """95 % interval of the fraction of bad rows among all, from `num_bad` among `num_rows` drawn (Wilson's; the upper end
+    """95 % interval of the fraction of all rows that are bad, from `num_bad` of `num_rows` drawn (Wilson's; the upper end
     for none is the exact one-sided bound 1 - 0.05^(1/n))."""
     if num_bad == 0:
         return 0.0, 1 - (1 - CERTAINTY) ** (1 / num_rows)
@@ -69,7 +69,7 @@ def refuse(what: str, split: str, bad: Sequence[RowVerdict], num_rows: int, tota
     """Refuse a split with bad rows.
 
     Raises:
-        PreflightError: says how many, estimates the fraction of all, names the worst rows with their causes, and the mend.
+        PreflightError: says how many, estimates the fraction of all, names the worst with their causes, and the mend.
     """
     if not bad:
         return
