@@ -46,8 +46,10 @@ def sample_rows(dataset: AlignedDataset, cost_per_second: float, seed: int, atte
 
 
 def share_interval(num_bad: int, num_rows: int) -> tuple[float, float]:
-    """95 % interval of the fraction of all rows that are bad, from `num_bad` of `num_rows` drawn (Wilson's; the upper end
-    for none is the exact one-sided bound 1 - 0.05^(1/n))."""
+    """95 % interval of the fraction of bad rows among all, from `num_bad` of `num_rows` drawn.
+
+    Wilson's; the upper end for none is the exact one-sided bound 1 - 0.05^(1/n).
+    """
     if num_bad == 0:
         return 0.0, 1 - (1 - CERTAINTY) ** (1 / num_rows)
     z = 1.96  # of a two-sided 95 % interval
