@@ -93,22 +93,18 @@ def cache_codes(
     started, output_dir = time.monotonic(), Path(output_dir)
     geometry, identity = codec.geometry, cache_identity(manifest, codec)
     shards = _plan_shards(manifest, geometry, rows_per_shard)
-    # Before anything is written: one folder never holds shards of two codecs or manifests.
-    refuse_foreign(output_dir, identity, len(shards))
-    # Interleaved, since shards are ordered by length: every process gets short and long utterances.
-    mine = {i: rows for i, rows in enumerate(shards) if i % shard_count == shard_index}
+    refuse_foreign(output_dir, identity, len(shards))  # one folder never holds shards of two codecs
+    mine = {i: rows for i, rows in enumerate(shards) if i % shard_count == shard_index}  # of all lengths
     todo = {i: rows for i, rows in mine.items() if not _finished(output_dir, i, shards, retry_rejected)}
     max_seconds = max_batch_seconds or MAX_BATCH_SECONDS.get(torch.device(device).type, 120.0)
     work = [batch for i, rows in todo.items() for batch in _batches(i, rows, geometry, max_seconds)]
     rejected: list[Rejection] = []
     with exact_float32(), display("cache-codes", sum(map(len, todo.values()))) as advance:
         done = encode_all(work, manifest, codec, torch.device(device), num_readers, advance)
-        # Batches come in the order of `work`: those of a shard are neighbours, one shard is in memory at a time.
-        for i, results in itertools.groupby(done, key=lambda result: result[0].shard):
+        for i, results in itertools.groupby(done, key=lambda result: result[0].shard):  # in order, as `work` is
             found, made_on = dict(_by_path(results)), provenance(device)
             rejected += write_shard(output_dir, i, len(shards), identity, found, todo[i], made_on)
-    # Of all shards, since other processes may have finished some meanwhile.
-    write_rejected(output_dir)
+    write_rejected(output_dir)  # of all shards: other processes may have finished some meanwhile
     cached = _without([row for rows in todo.values() for row in rows], rejected)
     return CacheSummary(
         output_dir=output_dir,
