@@ -94,7 +94,7 @@ def cache_codes(
     geometry, identity = codec.geometry, cache_identity(manifest, codec)
     shards = _plan_shards(manifest, geometry, rows_per_shard)
     refuse_foreign(output_dir, identity, len(shards))  # one folder never holds shards of two codecs
-    mine = {i: rows for i, rows in enumerate(shards) if i % shard_count == shard_index}  # of all lengths
+    mine = {i: rows for i, rows in enumerate(shards) if i % shard_count == shard_index}  # short and long ones alike
     todo = {i: rows for i, rows in mine.items() if not _finished(output_dir, i, shards, retry_rejected)}
     max_seconds = max_batch_seconds or MAX_BATCH_SECONDS.get(torch.device(device).type, 120.0)
     work = [batch for i, rows in todo.items() for batch in _batches(i, rows, geometry, max_seconds)]
