@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import json
-import pickle
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,10 @@ from snac.layers import NoiseBlock
 from torch import Tensor, nn
 
 from snac_exp.codec.geometry import CONFIG_FILE, Geometry, config_of_directory
+from snac_exp.codec.weights import WEIGHTS_FILE, brief, read_weights, unknown_prefix, weights_file
 from snac_exp.errors import CodecError
-from snac_exp.system.checksums.torch_zip import verify_torch_zip
 from snac_exp.system.files import atomic_path, write_json
 from snac_exp.system.hub import download
-
-WEIGHTS_FILE = "pytorch_model.bin"
 
 _LONGEST_LIST = 32  # of rates or strides: SNAC has four
 _UNBUILDABLE = (TypeError, ValueError, RuntimeError, ZeroDivisionError, IndexError, OverflowError)
@@ -69,10 +67,13 @@ def load_directory(name: str, directory: Path) -> LoadedCodec:
     config = config_of_directory(directory)
     # First on the device `meta`, which allocates nothing: a config that claims terabytes is refused by its shapes.
     described, geometry = _build(config, directory / CONFIG_FILE, "meta")
-    weights = _read_weights(directory / WEIGHTS_FILE)
-    _fill(described, weights, directory / WEIGHTS_FILE, assign=True)
+    file = weights_file(directory)
+    weights = read_weights(file)
+    _fill(described, weights.tensors, file, assign=True)
     model, _ = _build(config, directory / CONFIG_FILE, "cpu")
-    _fill(model, weights, directory / WEIGHTS_FILE)
+    _fill(model, weights.tensors, file)
+    if weights.note:
+        print(f"{file}: {weights.note}", file=sys.stderr)
     model.eval()
     return LoadedCodec(model, geometry, fingerprint(model), name, config)
 
@@ -118,38 +119,7 @@ def _build(config: dict[str, Any], path: Path, device: str) -> tuple[SNAC, Geome
             geometry = Geometry.from_config(config)
             return SNAC(**config), geometry
         except _UNBUILDABLE as error:
-            raise CodecError(f"{path} does not describe a SNAC model: {_brief(error)}") from None
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, of any shape, none larger than the file: a view can repeat one stored number for ever."""
-    if not path.is_file():
-        raise CodecError(f"there is no {path}; a codec directory holds {CONFIG_FILE} and {WEIGHTS_FILE}")
-    try:
-        verify_torch_zip(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise CodecError(
-            f"{path} is no plain dictionary of tensors: it is damaged, or loading it would run code, which is refused; "
-            "download the checkpoint again from a source you trust"
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CodecError(f"{path} is damaged ({_brief(error)}); download the checkpoint again") from None
-    if not _are_named_tensors(weights):
-        raise CodecError(f"{path} must be a dictionary of tensors, as torch.save(model.state_dict(), path) writes it")
-    # A tensor may be a view that repeats one stored number; its true size shows such a file.
-    num_bytes, stored = sum(tensor.nbytes for tensor in weights.values()), path.stat().st_size
-    if num_bytes > stored:
-        raise CodecError(f"{path} holds {stored:,} bytes but tensors of {num_bytes:,}: it is no file of weights")
-    return dict(weights)
-
-
-def _are_named_tensors(weights: object) -> bool:
-    """Whether these are plain tensors by name."""
-    return isinstance(weights, dict) and all(
-        isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout == torch.strided
-        for name, tensor in weights.items()
-    )
+            raise CodecError(f"{path} does not describe a SNAC model: {brief(error)}") from None
 
 
 def _fill(model: SNAC, weights: dict[str, Tensor], path: Path, *, assign: bool = False) -> None:
@@ -158,16 +128,12 @@ def _fill(model: SNAC, weights: dict[str, Tensor], path: Path, *, assign: bool =
     Raises:
         CodecError: they do not fit it.
     """
+    prefix = unknown_prefix(weights, model.state_dict())
+    if prefix is not None:
+        raise CodecError(f"{path}: names carry the prefix '{prefix}'; write the file anew without it")
     try:
         model.load_state_dict(weights, assign=assign)
     except RuntimeError as error:
         raise CodecError(
-            f"{path} does not fit the model that {CONFIG_FILE} beside it describes: {_brief(error)}"
+            f"{path} does not fit the model that {CONFIG_FILE} beside it describes: {brief(error)}"
         ) from None
-
-
-def _brief(error: Exception) -> str:
-    """An error on one line: load_state_dict lists every tensor on a line of its own."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = " ".join(lines[:3]) or type(error).__name__
-    return text if len(text) <= 400 else text[:400] + " ..."

@@ -12,6 +12,7 @@ from snac_exp.doctor.codebooks import examine_codebooks
 from snac_exp.doctor.findings import Finding, problem, problems
 from snac_exp.doctor.groups import by_group, steps_by_group
 from snac_exp.doctor.history import Divergence, Line, around, divergence, examine_history, lines_of
+from snac_exp.doctor.loading import examine_loading, is_of_folder
 from snac_exp.doctor.moments import examine_moments
 from snac_exp.doctor.opening import OpenedCheckpoint, Tensors, entries_of, file_of, open_checkpoint, run_of
 from snac_exp.doctor.recovery import RecoveryPoint, examine_file, last_good
@@ -46,6 +47,7 @@ def examine(source: Path, against: Path | None = None) -> Report:
     findings += _examine_opened(opened, first, lines)
     findings += [] if other is None else _examine_against(opened, other, first)
     findings += examine_history(lines, run_dir, whole_run=whole_run)
+    findings += [] if problems(findings) else examine_loading(opened)  # which would only repeat what was found
     compared = other or first
     report = Report(
         path,
@@ -131,7 +133,7 @@ def _concluded(report: Report, lines: Sequence[Line], first: OpenedCheckpoint | 
         until_then = [line for line in lines if opened.step is None or line["step"] <= opened.step]
         # The first checkpoint has nothing before it.
         start = None if first is None or first.path == opened.path else first
-        return not problems(_examine_opened(opened, start, until_then))
+        return not problems(_examine_opened(opened, start, until_then)) and not examine_loading(opened)
 
     good_step = None if found is None else found.good_step
     # Where the losses alone are wrong, the newest checkpoint may be the one to go back to.
@@ -157,7 +159,8 @@ def _about(opened: OpenedCheckpoint) -> str:
     size = f"{len(opened.model)} tensors, {num_values / 1e6:.1f} million values"
     state = opened.state
     if state is None:
-        return f"plain state dict: {size}"
+        alone = "" if is_of_folder(opened.path) else "; loads only from a folder, with its config.json"
+        return f"plain state dict: {size}{opened.note and '; ' + opened.note}{alone}"
     name = opened.config.get("name", "?")
     extras = list(dict.fromkeys([*opened.optimizers, *(part for part in opened.tensors_by_part if part != "model")]))
     held = f"; with {', '.join(extras)}" if extras else "; weights only"

@@ -13,13 +13,13 @@ from snac_exp.checkpoints.file import read_tensors
 from snac_exp.checkpoints.format import Checkpoint, is_checkpoint
 from snac_exp.checkpoints.state import TrainState
 from snac_exp.checkpoints.store import CheckpointStore, Entry
+from snac_exp.codec.weights import SAFETENSORS_FILE, WEIGHTS_FILE, Weights, unwrapped
 from snac_exp.errors import CheckpointError
+from snac_exp.release.loading import DESCRIPTION_FILE
 from snac_exp.tracking.run_folder import RunFolder
 
 Tensors = dict[str, Tensor]
 
-PLAIN_FILES = ("model.safetensors", "pytorch_model.bin")  # in an exported folder, in upstream's layout
-_NESTED = ("state_dict", "model_state_dict", "model")  # where other programs put the weights
 _OLD_WEIGHT_NORM = {
     ".weight_g": ".parametrizations.weight.original0",
     ".weight_v": ".parametrizations.weight.original1",
@@ -31,7 +31,8 @@ class OpenedCheckpoint:
     """An opened file.
 
     model, average (EMA) and adversary: tensors by name. optimizers: their state dicts by name. state and config: of its
-    run; None and empty for a plain state dict. run_dir: the run folder that it lies in.
+    run; None and empty for a plain state dict. run_dir: the run folder that it lies in. note: what was taken off the
+    names of its weights.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class OpenedCheckpoint:
     state: TrainState | None = None
     config: dict[str, Any] = field(default_factory=dict)
     run_dir: Path | None = None
+    note: str = ""
 
     @property
     def is_ours(self) -> bool:
@@ -88,7 +90,8 @@ def file_of(path: Path) -> Path:
         if not entries:
             raise CheckpointError(f"{path} lists no checkpoint in checkpoints/latest.json; give a file")
         return RunFolder(path).checkpoints / entries[0].file
-    for name in PLAIN_FILES:
+    described = (path / DESCRIPTION_FILE).is_file()  # of an exported folder, whose weights are safetensors
+    for name in (SAFETENSORS_FILE, WEIGHTS_FILE) if described else (WEIGHTS_FILE, SAFETENSORS_FILE):
         if (path / name).is_file():
             return path / name
     raise CheckpointError(
@@ -107,9 +110,9 @@ def open_checkpoint(path: Path) -> OpenedCheckpoint:
     if is_checkpoint(content):
         return _of_run(path, Checkpoint.from_payload(content, str(path)))
     weights = _weights(content)
-    if not weights:
+    if not weights.tensors:
         raise CheckpointError(f"{path} holds no named tensors: it is no checkpoint and no state dict")
-    return OpenedCheckpoint(path, weights, run_dir=run_of(path))
+    return OpenedCheckpoint(path, weights.tensors, run_dir=run_of(path), note=weights.note)
 
 
 def _read(path: Path) -> Any:
@@ -126,9 +129,9 @@ def _read(path: Path) -> Any:
 def _of_run(path: Path, saved: Checkpoint) -> OpenedCheckpoint:
     return OpenedCheckpoint(
         path,
-        model=_weights(saved.model),
-        average=_weights(saved.average),
-        adversary=_weights(saved.adversary),
+        model=_named(saved.model),
+        average=_named(saved.average),
+        adversary=_named(saved.adversary),
         # Other entries, such as those of a scaler, hold no moments.
         optimizers={name: item for name, item in (saved.optimizers or {}).items() if _is_optimizer(item)},
         state=saved.state,
@@ -141,15 +144,17 @@ def _is_optimizer(item: object) -> bool:
     return isinstance(item, Mapping) and {"state", "param_groups"} <= set(item)
 
 
-def _weights(content: object) -> Tensors:
-    """The named tensors, of any shape, of a state dict, also of a nested one; weight norm named as by this program."""
-    if not isinstance(content, Mapping):
-        return {}
-    for name in _NESTED:
-        if isinstance(content.get(name), Mapping):
-            return _weights(content[name])
+def _weights(content: object) -> Weights:
+    """The named tensors of a state dict of another program, as the loader of codecs takes them."""
+    found = unwrapped(content) or Weights(_named(content))
+    return Weights(_named(found.tensors), found.taken_off)
+
+
+def _named(content: object) -> Tensors:
+    """The tensors among these, of any shape; names of weight norm as this program writes them."""
     # Counters and settings beside the tensors are left out: only tensors are examined.
-    return {_modern(str(name)): item for name, item in content.items() if isinstance(item, Tensor)}
+    items = content.items() if isinstance(content, Mapping) else ()
+    return {_modern(str(name)): item for name, item in items if isinstance(item, Tensor)}
 
 
 def _modern(name: str) -> str:

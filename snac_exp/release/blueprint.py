@@ -15,6 +15,7 @@ from snac_exp.codec.checkpoint import LoadedCodec
 from snac_exp.codec.geometry import Geometry
 from snac_exp.codec.heads import Head
 from snac_exp.codec.multirate import MultiRateSnac
+from snac_exp.codec.weights import unknown_prefix
 from snac_exp.errors import CheckpointError, SnacExpError
 from snac_exp.release.folding import fold
 
@@ -149,6 +150,9 @@ def _check_head(name: object, head: object, origin: str, allow_heads: Collection
 
 def _check_weights(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], origin: str) -> None:
     """CheckpointError unless both have the same names and shapes; tensors by parameter name, of any shape."""
+    prefix = unknown_prefix(weights, expected)
+    if prefix is not None:
+        raise CheckpointError(f"{origin}: names carry the prefix '{prefix}'; write the file anew without it")
     # Named here rather than by load_state_dict, which would list every name of a model of another kind.
     for names, what in ((expected.keys() - weights.keys(), "lacks"), (weights.keys() - expected.keys(), "also holds")):
         if names:

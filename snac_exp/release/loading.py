@@ -14,10 +14,11 @@ from torch import Tensor
 
 from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.checkpoints.format import Checkpoint
-from snac_exp.codec.checkpoint import WEIGHTS_FILE, LoadedCodec, load_directory
+from snac_exp.codec.checkpoint import LoadedCodec, load_directory
 from snac_exp.codec.geometry import CONFIG_FILE
 from snac_exp.codec.heads import NativeHead
 from snac_exp.codec.multirate import MultiRateSnac, head_name
+from snac_exp.codec.weights import SAFETENSORS_FILE, WEIGHTS_FILE
 from snac_exp.errors import CheckpointError
 from snac_exp.release.blueprint import Blueprint, check_finite, restore
 from snac_exp.release.codec import ReleasedCodec
@@ -25,7 +26,6 @@ from snac_exp.system.hub import download, has_file, is_repo_id
 from snac_exp.tracking.run_folder import RunFolder
 
 DESCRIPTION_FILE = "snac_exp.json"
-TENSORS_FILE = "model.safetensors"
 FORMAT = "snac_exp multi-rate codec"
 VERSION = 1
 
@@ -108,7 +108,7 @@ def _open_directory(path: Path, allow_heads: Collection[str]) -> Opened:
         return from_upstream(load_directory(path.resolve().name, path), str(path))
     raise CheckpointError(
         f"{path} holds no codec: a run folder has checkpoints/, an exported folder {DESCRIPTION_FILE}, "
-        f"upstream's layout {CONFIG_FILE} and {WEIGHTS_FILE}"
+        f"upstream's layout {CONFIG_FILE} and {WEIGHTS_FILE} or {SAFETENSORS_FILE}"
     )
 
 
@@ -140,9 +140,9 @@ def _open_exported(path: Path, allow_heads: Collection[str]) -> Opened:
         raise CheckpointError(f"{file} has version {description.get('version')}, not {VERSION}; update this program")
     folded = description.get("weight_norm_folded") is True
     blueprint = Blueprint.parse(description, str(file), allow_heads)
-    weights = _read_tensors(path / TENSORS_FILE)
+    weights = _read_tensors(path / SAFETENSORS_FILE)
     return Opened(
-        restore(blueprint, weights, str(path / TENSORS_FILE), folded=folded), blueprint, str(path), folded=folded
+        restore(blueprint, weights, str(path / SAFETENSORS_FILE), folded=folded), blueprint, str(path), folded=folded
     )
 
 
@@ -163,7 +163,7 @@ def from_upstream(codec: LoadedCodec, origin: str) -> Opened:
 def _open_hub(hub_id: str, allow_heads: Collection[str]) -> Opened:
     """A hub repository: what `snac-exp export` pushed, else upstream's layout."""
     if has_file(hub_id, DESCRIPTION_FILE):
-        exported = (TENSORS_FILE, DESCRIPTION_FILE)
+        exported = (SAFETENSORS_FILE, DESCRIPTION_FILE)
         return _open_exported(download(hub_id, exported, mend="give DIR", error=CheckpointError), allow_heads)
     upstream = download(hub_id, (WEIGHTS_FILE, CONFIG_FILE), mend="give DIR", error=CheckpointError)
     return from_upstream(load_directory(hub_id.split("/")[1], upstream), hub_id)

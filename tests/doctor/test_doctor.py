@@ -70,7 +70,7 @@ def train(overrides: list[str], run_dir: Path, num_steps: int, save_at: set[int]
                 Checkpoint(
                     model=dict(model.state_dict()),
                     state=TrainState(epoch=1, batch=step, step=step),
-                    provenance={"name": "demo", "fingerprint": "f"},
+                    provenance={"name": "demo", "fingerprint": "f", "config": codec.config},
                     config=values | {"trainer": values["trainer"] | {"ema_decay": 0.5}},
                     environment={},
                     optimizers={"optimizer": optimizer.state_dict()},

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from snac_exp.codec.checkpoint import save_snac
 from snac_exp.codec.multirate import MultiRateSnac
+from snac_exp.codec.weights import SAFETENSORS_FILE
 from snac_exp.errors import CheckpointError
 from snac_exp.release.blueprint import Blueprint, restore
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.export.onnx import export_onnx
 from snac_exp.release.folding import fold
-from snac_exp.release.loading import DESCRIPTION_FILE, TENSORS_FILE, Opened, describe_folder, open_model
+from snac_exp.release.loading import DESCRIPTION_FILE, Opened, describe_folder, open_model
 from snac_exp.system.files import atomic_path, write_json
 
 FUSED_DIR = "fused"
@@ -53,7 +54,7 @@ def write_multirate(opened: Opened, directory: Path) -> str:
     _require_unfolded(opened)
     _write(opened.model, opened.blueprint, directory, folded=False)
     _check_again(opened, directory)
-    return f"{DESCRIPTION_FILE}, {TENSORS_FILE}: load_codec gives the same samples, bit for bit"
+    return f"{DESCRIPTION_FILE}, {SAFETENSORS_FILE}: load_codec gives the same samples, bit for bit"
 
 
 def write_fused(opened: Opened, directory: Path) -> str:
@@ -104,7 +105,7 @@ def as_snac(model: MultiRateSnac, blueprint: Blueprint) -> SNAC:
 def _write(model: nn.Module, blueprint: Blueprint, directory: Path, *, folded: bool) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     # safetensors takes only contiguous tensors.
-    with atomic_path(directory / TENSORS_FILE) as temporary:
+    with atomic_path(directory / SAFETENSORS_FILE) as temporary:
         save_file(weights, temporary, metadata={"format": "pt"})  # the framework, as other readers expect
     # The description last: a folder without it is not taken for an exported one.
     write_json(directory / DESCRIPTION_FILE, describe_folder(blueprint, folded=folded))
