@@ -41,8 +41,8 @@ def collected(modules: Iterator[ModuleType]) -> tuple[Metric, ...]:
     found: list[Metric] = []
     for module in modules:
         for metric in vars(module).values():
-            # Files are found by themselves, so nothing else would notice that one name is used twice.
             if isinstance(metric, Metric):
+                # Files are found by themselves, so nothing else would notice a name that is used twice.
                 if metric.name in places:
                     raise ValueError(f"{places[metric.name]} and {module.__name__} both define '{metric.name}'")
                 places[metric.name] = module.__name__

@@ -15,7 +15,7 @@ def start_detached(values: Mapping[str, Any], overrides: list[str]) -> int:
     # Before the process starts: it says "running" itself, which must not be overwritten.
     folder.set_status("queued")
     with open(folder.job_log, "ab") as log:
-        # A session of its own gets no SIGHUP when the terminal closes; without stdin nothing waits for a key.
+        # A session of its own gets no SIGHUP when the terminal closes; without a stdin nothing can wait for input.
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )

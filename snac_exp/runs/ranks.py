@@ -84,7 +84,7 @@ def companions(run_dir: Path, devices: int, failed: Callable[[str], None]) -> It
         yield
         return
     before = dict(os.environ)
-    # The variables of torchrun: with TORCHELASTIC_RUN_ID set Fabric joins these ranks and starts none itself.
+    # The variables of torchrun: with TORCHELASTIC_RUN_ID set Fabric takes these ranks as they are and starts none.
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": str(devices)}
     shared |= {"LOCAL_WORLD_SIZE": str(devices), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": str(os.getpid())}
     others = [_start(run_dir, shared, rank) for rank in range(1, devices)]

@@ -77,7 +77,7 @@ class Plan:
 
     def phase_span(self, epoch: EpochPlan, num_items: NumItems) -> tuple[int, int]:
         """Steps of the epoch's phase before this epoch, and in all, however many epochs and stages that spans."""
-        # Over the whole phase, although batches and segments change within it: one cycle is one cycle.
+        # The whole phase, although batches and segments change within it: one cycle spans all of it.
         phase = [item for item in self.epochs if item.phase == epoch.phase]
         before = sum(self.num_batches(item, num_items) for item in phase if item.epoch < epoch.epoch)
         return before, sum(self.num_batches(item, num_items) for item in phase)
