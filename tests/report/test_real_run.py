@@ -16,7 +16,7 @@ from tests.report.test_pages import check, screenshots, viewer  # noqa: F401 (fi
 ROOT = Path(__file__).parents[2]
 SMALLER = [  # a minute of the demo's speech and three steps of each epoch: what the page shows is the same
     *("data.num_minutes=1", "data.num_train_voices=3", "data.num_validation_voices=1", "data.validation_slices=2"),
-    *("trainer.max_steps_per_epoch=3", "trainer.summary_utterances=1"),
+    *("trainer.max_steps_per_epoch=3", "trainer.summary_utterances=1", "trainer.preflight_rows=3"),
 ]
 
 
