@@ -23,13 +23,16 @@ def run_driver(sweep: Sweep, *arguments: str, wait: bool) -> int:
     Raises:
         ConfigError: the snapshot is gone, or a process that is left to itself ends at once.
     """
+    # First: without the snapshot the process would import whatever code is installed by now.
     sweep.refuse_lost_code()
     _, environment = resume_command(sweep.path, sweep.code)
     command = [sys.executable, "-m", *arguments]
     if wait:
+        # In a session of its own, so that Ctrl-C in the terminal reaches it once, through the handler below.
         process = subprocess.Popen(command, env=environment, cwd=sweep.directory, start_new_session=True)
         return _forwarding_signals(process)
     log = sweep.driver_log
+    # Appended to: what an earlier process said of this sweep stays.
     with open(log, "ab") as file:
         process = subprocess.Popen(
             command, env=environment, cwd=sweep.directory, stdout=file, stderr=file, start_new_session=True
@@ -48,9 +51,11 @@ def _see_it_begin(sweep: Sweep, process: "subprocess.Popen[bytes]", log: Path) -
     end = time.monotonic() + BEGIN_SECONDS
     while process.poll() is None and time.monotonic() < end:
         holder = holder_of(sweep.path)
+        # Another process may hold the sweep; only the one that was started here counts.
         if holder is not None and holder.pid == process.pid:
             return
         time.sleep(POLL_SECONDS)
+    # Still running after the time, it is only slow; ended with 0, it had nothing to do.
     if process.returncode:
         last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
         raise ConfigError(f"process {process.pid}, which should run the jobs, ended at once ({last}); see {log}")
@@ -62,6 +67,7 @@ def _forwarding_signals(process: "subprocess.Popen[bytes]") -> int:
     def forward(number: int, _frame: FrameType | None) -> None:
         process.send_signal(number)
 
+    # Handlers of this process are put back, since the caller may go on after the driver.
     before = {number: signal.signal(number, forward) for number in FORWARDED}
     try:
         return process.wait()

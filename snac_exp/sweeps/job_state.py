@@ -28,12 +28,14 @@ def updated(row: Row, run_dir: Path, settings: SweepSettings, queue: Mapping[str
 
 
 def _update_state(row: Row, run_dir: Path, queue: Mapping[str, str]) -> None:
+    # Only what the queue says of the job's newest id.
     in_queue = queue.get(row.slurm_id) if row.slurm_id else None
     if not run_dir.exists() and in_queue not in ACTIVE:
         row.state, row.error = "lost", f"its run folder is gone: {run_dir}"
         return
     status = status_of(run_dir)
     attempts = int((status or {}).get("attempts", 0))
+    # A run that is finished stays so, whatever was submitted afterwards.
     if status is not None and status["state"] != "finished" and status["heartbeat"] < (row.submitted or 0.0):
         status = None  # from before it was submitted again
     now = run_state(status, in_queue)
@@ -49,6 +51,8 @@ def best_of(run_dir: Path, settings: SweepSettings) -> float | None:
     path = RunFolder(run_dir).metrics
     if not path.exists():
         return None
+    # Validation alone: the loss of training batches is noise, and its lowest value luck.
     lines = lines_of_kind(path, path.read_bytes(), "validation")
     values = [float(line[settings.metric]) for line in lines if line.get(settings.metric) is not None]
+    # NaN compares false with everything, so `min` would keep it wherever it came first.
     return min((v for v in values if math.isfinite(v)), key=lambda value: settings.sign * value, default=None)

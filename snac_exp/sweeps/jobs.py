@@ -56,16 +56,17 @@ class JobChecker:
         """
         try:
             experiment, values = compose_experiment(overrides)
+            # Asked for now: a job that starts hours later in a queue has nobody to type a key.
             require_key(experiment.tracker.mode)
-            feed, geometry = self._build(experiment, values)
+            data_module, geometry = self._build(experiment, values)
             plan = unroll(experiment, geometry)
-            num_steps = plan.num_steps(feed.num_items)
+            num_steps = plan.num_steps(data_module.num_items)
         except SnacExpError as error:
             named = f"job {index} ({' '.join(varied) or 'as it stands'})"
             raise ConfigError(f"{named}: {error}\nNothing was submitted; mend this job or leave it out") from error
         seconds = sum(
-            min(feed.num_items(epoch), plan.num_batches(epoch, feed.num_items) * epoch.batch_size)
-            * feed.item_seconds(epoch)
+            min(data_module.num_items(epoch), plan.num_batches(epoch, data_module.num_items) * epoch.batch_size)
+            * data_module.item_seconds(epoch)
             for epoch in plan.epochs
         )
         return Job(index, overrides, varied, experiment, values, len(plan.epochs), num_steps, seconds / 3600)
@@ -73,8 +74,10 @@ class JobChecker:
     def _build(self, experiment: Experiment, values: dict[str, Any]) -> tuple[Any, Any]:
         names = ("codec", "heads", "init", "data", "task", "loss", "seed", "lm", "augment", "adversary", "init_from")
         parts = {name: values.get(name) for name in names}
+        # All that decides what is built; jobs that differ elsewhere need no second build.
         key = json.dumps([parts, values.get("lr", {}).get("groups")], sort_keys=True)
         if key not in self._built:
+            # torch is loaded only here, when the config has passed.
             from snac_exp.training.build import build
 
             built = build(experiment)
@@ -88,6 +91,7 @@ def refuse_doubles(jobs: Sequence[Job]) -> None:
     Raises:
         ConfigError: naming both.
     """
+    # By the hash of what they mean: 1e-4 and 0.0001 are one job.
     seen: dict[str, Job] = {}
     for job in jobs:
         if job.hash in seen:

@@ -44,6 +44,7 @@ class Session:
     def fixed(self) -> dict[str, str]:
         """The overrides that are in all jobs, by key, as the user wrote them."""
         parsed = OverridesParser.create().parse_overrides(self.overrides)
+        # Of a key that is given twice the last one counts, as in Hydra.
         last = {item.get_key_element(): item for item in parsed}
         return {key: str(item.input_line) for key, item in last.items() if not item.is_sweep_override()}
 
@@ -57,12 +58,15 @@ class Session:
         for index, overrides in enumerate(job_overrides, start=first):
             named = {item.partition("=")[0]: item for item in overrides}
             varied = [item for key, item in named.items() if key not in fixed]
+            # The text of the user, since Hydra writes overrides anew and loses quotes.
             kept = [fixed.get(key, item) for key, item in named.items() if not is_of_the_sweep(key)]
             jobs.append(self.checker.check(index, kept, varied))
+        # By meaning, not by text, and before anything is made on disk.
         refuse_doubles(jobs)
         return jobs
 
 
+# Hydra makes launcher and sweeper itself, so what they need of the command comes through the context.
 session: ContextVar[Session] = ContextVar("session")
 
 
@@ -93,6 +97,7 @@ class SweepLauncher(Launcher):
             ConfigError: a job that could not start, before anything is submitted.
         """
         command, settings = session.get(), self.sweep_settings()
+        # Before the jobs, whose check may take minutes: a wrong parameter of the launcher is refused at once.
         backend = open_backend(self.backend_spec)
         jobs = command.checked(job_overrides, initial_job_idx)
         if command.dry_run:
@@ -101,6 +106,7 @@ class SweepLauncher(Launcher):
         sweep = Sweep.create(jobs, settings, self.backend_spec, command.overrides, again=command.again)
         command.sweep = sweep
         print(f"sweep: {sweep.path}", flush=True)
+        # Folders and rows first: a process that is started finds its config, whatever becomes of this one.
         backend.submit(sweep, sweep.add(jobs), wait=command.wait)
         best = {row.hash: row.best for row in sweep.refresh()}
         return [_returned(best[job.hash]) for job in jobs]
@@ -116,6 +122,7 @@ class SweepLauncher(Launcher):
         if node is None:
             return SweepSettings()
         values = OmegaConf.to_container(node, resolve=True)
+        # After the recipe, so that the same sweep of two recipes makes two folders.
         if isinstance(values, dict) and values.get("name"):
             values["name"] = f"{OmegaConf.select(self.config, 'name')}_{values['name']}"
         return structure(SweepSettings, values, "sweep")
@@ -128,6 +135,7 @@ def open_backend(spec: dict[str, Any]) -> Backend:
         ConfigError: it is no backend, has no such parameter, or one of another type.
     """
     target = current_name(str(spec["target"]))
+    # Looked at as source before it is imported, since an import runs it.
     definition = find_definition(target, "hydra.launcher")
     check_origin(definition.module, module_file(definition.module), f"hydra.launcher: {target}")
     if "submit" not in definition.methods:

@@ -42,6 +42,7 @@ def read_ledger(folder: SweepFolder) -> list[Row]:
     if not path.exists():
         return []
     rows = []
+    # A broken byte does not end the reading: a line that is no JSON is named below.
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         try:
             rows.append(Row(**json.loads(line)))
@@ -54,9 +55,12 @@ def read_ledger(folder: SweepFolder) -> list[Row]:
 
 def update_ledger(folder: SweepFolder, change: Callable[[list[Row]], list[Row]]) -> list[Row]:
     """Apply a change to all rows, one process at a time; returns the rows written."""
+    # Read and written under one lock: a change between the two would be lost.
     with one_at_a_time(folder.ledger_lock):
         before = read_ledger(folder)
+        # On copies, since `before` must stay what the file holds.
         rows = change([Row(**asdict(row)) for row in before])
+        # Watchers refresh every few seconds; a ledger without news is not written again.
         if rows != before:
             lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
             write_text(folder.ledger, "".join(lines))

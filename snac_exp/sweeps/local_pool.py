@@ -64,10 +64,12 @@ class Pool:
             if gpus and needed[row.hash] > len(gpus):
                 raise ConfigError(f"{row.title} needs {needed[row.hash]} devices; there are {len(gpus)}")
         while waiting or self._running:
+            # A new list, since the loop takes items out of the one that is gone through.
             for done in [item for item in self._running if item.process.poll() is not None]:
                 self._running.remove(done)
                 free += done.devices
                 self._collect(sweep, done)
+            # Only the first in line: small jobs that overtake it could keep it waiting for devices for ever.
             if waiting and len(self._running) < most and (not gpus or len(free) >= needed[waiting[0].hash]):
                 row = waiting.pop(0)
                 given = [free.pop(0) for _ in range(needed[row.hash] if gpus else 0)]
@@ -82,14 +84,18 @@ class Pool:
 
     def _start(self, sweep: Sweep, row: Row, given: list[int], most: int) -> "subprocess.Popen[bytes]":
         command, environment = resume_command(sweep.run_dir(row), sweep.code)
+        # Inside of a SLURM job its variables would make the runs take themselves for that job's ranks.
         environment = without_slurm(environment)
         if given:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, given))
-        if most > 1:  # processes that each take all cores are slower than one after the other
+        # Processes that each take all cores are slower than one after the other; the user's own value wins.
+        if most > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // most)))
         print(f"{row.title}: {sweep.run_dir(row)}", flush=True)
+        # In this process's session: a single job with its output in the terminal gets Ctrl-C from there, too.
         if self.show_output:
             return subprocess.Popen(command, env=environment, cwd=sweep.directory)
+        # In a session of its own: Ctrl-C reaches the pool alone, which asks every job once.
         with open(RunFolder(sweep.run_dir(row)).job_log, "ab") as log:
             return subprocess.Popen(
                 command, env=environment, cwd=sweep.directory, stdout=log, stderr=log, start_new_session=True
@@ -99,6 +105,7 @@ class Pool:
         """A process that ended before it could say anything of itself failed all the same."""
         code, folder = done.process.returncode, RunFolder(sweep.run_dir(done.row))
         state = _state(sweep, done.row)
+        # Later ends are noted by the run itself, with a reason; here it never came so far.
         if code and state == "queued":
             text = f"the process ended with status {code} before the run began; see {folder.job_log}"
             folder.set_status("failed", error=text, attempts=1)
@@ -107,6 +114,7 @@ class Pool:
 
     def _stop_all(self) -> None:
         """Ask every job to save and leave, and wait until it has; a second Ctrl-C does not wait."""
+        # All are asked before any is waited for, so that they save at the same time.
         for item in self._running:
             item.process.send_signal(signal.SIGTERM)
         try:
@@ -133,6 +141,7 @@ def _gpus(chosen: list[int] | None) -> list[int]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [int(number) for number in visible.split(",") if number.strip().isdigit()]
+    # Imported only where the environment does not say it already: torch takes seconds.
     import torch
 
     return list(range(torch.cuda.device_count()))

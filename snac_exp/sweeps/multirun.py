@@ -40,6 +40,7 @@ def multirun(arguments: Sequence[str]) -> int:
         print(f"{stopped}: left; go on with: snac-exp sweep resume={command.sweep.path if command.sweep else 'DIR'}")
         return EXIT_PREEMPTED
     finally:
+        # Reset, so that a second sweep in one process (a test, a notebook) begins without this one.
         session.reset(token)
     if command.sweep is None:
         return 0
@@ -55,6 +56,7 @@ def multirun(arguments: Sequence[str]) -> int:
 def _about_sweep(override: str) -> str:
     """sweep.metric=… may stand alone or change what +sweep=NAME sets."""
     key = override.partition("=")[0]
+    # ++ sets a key whether it is there or not: without +sweep=NAME the config has no node sweep.
     return f"++{override.lstrip('+')}" if is_of_the_sweep(key) and "." in key else override
 
 
@@ -79,6 +81,7 @@ def with_parts(overrides: list[str]) -> list[str]:
         ConfigError: a launcher or sweeper that is not ours; it would not check, snapshot or account for the jobs.
     """
     added = []
+    # Without a choice of ours Hydra would run the jobs itself, unchecked and in this process.
     for group, default in PARTS.items():
         chosen = [item.partition("=")[2] for item in overrides if item.partition("=")[0] == group]
         ours = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
@@ -98,8 +101,10 @@ def _hand_over(overrides: list[str]) -> None:
         raise AssertionError("jobs are processes of their own; Hydra runs none")
 
     with (
+        # Hydra insists on a folder for its own files; ours are elsewhere.
         tempfile.TemporaryDirectory(prefix="snac-exp-sweep-") as folder,
         _command_line(
+            # Quoted, since a temporary folder's path may hold what Hydra's grammar takes apart.
             ["-m", *overrides, f"hydra.sweep.dir='{folder}'", "hydra.output_subdir=null", "hydra/hydra_logging=none"]
         ),
     ):

@@ -11,6 +11,7 @@ def outcome(sweep: Sweep) -> tuple[int, str]:
     unfinished = [row for row in rows if row.state != "finished"]
     lines = [f"{len(rows) - len(unfinished)} of {len(rows)} jobs finished: {sweep.ledger}"]
     lines += [f"{row.title} {row.state}: {row.error or 'no error'}; see {sweep.run_dir(row)}" for row in unfinished]
+    # A search makes its jobs one after the other, so its ledger may still be short of them.
     num_trials = len(rows) if sweep.search is None else int(sweep.search["num_trials"])
     if num_trials > len(rows):
         lines.append(f"{num_trials - len(rows)} of {num_trials} trials are not begun")
@@ -25,6 +26,7 @@ def _best_line(sweep: Sweep, rows: list[Row], *, all_finished: bool) -> list[str
     best, metric = sweep.best(), sweep.settings.metric
     if best is not None:
         return [f"best {metric}: {best.best:.6g} by {best.title}"]
+    # Only at the end: a run that goes on may log it yet.
     if all_finished and any(RunFolder(sweep.run_dir(row)).metrics.exists() for row in rows):
         return [f"no run has logged {metric}; the next sweep needs another sweep.metric"]
     return []

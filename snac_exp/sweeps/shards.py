@@ -42,6 +42,7 @@ class ShardJob:
     @property
     def hash(self) -> str:
         """Short hash of verb and arguments."""
+        # Six digits, as of a run's config: enough within one folder.
         return hashlib.sha256(json.dumps(self.values, sort_keys=True).encode()).hexdigest()[:6]
 
 
@@ -52,6 +53,7 @@ def submit_shards(verb: str, arguments: Sequence[str]) -> int:
         ConfigError: no count.
     """
     switches, rest = split_switches(list(arguments))
+    # They choose the launcher; the rest is handed to the verb as it is.
     choices = [item for item in rest if item.lstrip("+").startswith(("hydra/", "hydra."))]
     jobs = _jobs(verb, [item for item in rest if item not in choices])
     if switches["dry_run"]:
@@ -85,6 +87,7 @@ def _jobs(verb: str, arguments: list[str]) -> list[ShardJob]:
     jobs = []
     for index in range(int(count)):
         whole = [*own, f"shard.index={index}", f"shard.count={count}"]
+        # The launchers read trainer.devices of every job.
         values = common | {"task": [verb, *whole], "trainer": {"devices": 1}}
         jobs.append(ShardJob(index, whole, [f"shard.index={index}"], values))
     return jobs
@@ -96,6 +99,7 @@ def run_task(folder: RunFolder, verb_module: Callable[[str], Any]) -> int:
     `verb_module` gives the module of a verb by its name.
     """
     verb, *arguments = read_json(folder.task)
+    # The lock is held for the whole task, so that two processes never fill one shard.
     with StopRequest() as stop, folder.locked():
         folder.begin()
         try:
@@ -103,6 +107,7 @@ def run_task(folder: RunFolder, verb_module: Callable[[str], Any]) -> int:
         except Stopped:
             folder.set_status("preempted", stopped_by=stop.signal_name)
             return EXIT_PREEMPTED
+        # Also SystemExit and KeyboardInterrupt: without a status the job would count as lost.
         except BaseException as error:
             folder.set_status("failed", error="".join(traceback.format_exception(error)))
             raise
@@ -112,7 +117,9 @@ def run_task(folder: RunFolder, verb_module: Callable[[str], Any]) -> int:
 
 def _backend(choices: list[str]) -> dict[str, Any]:
     """The backend that hydra/launcher=… and hydra.launcher.…=… choose."""
+    # Registers our launchers, which Hydra finds only through its plugins.
     Plugins.instance()
+    # An earlier compose of this process leaves Hydra initialised, and a second one is refused.
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):

@@ -41,15 +41,18 @@ class TrainJob:
         """
         requeue = signal.getsignal(signal.SIGUSR2)  # submitit's, before the run installs its own
         sweep = Sweep.open(Path(self.sweep_dir))
+        # Now, not at submission: the snapshot may have been deleted while the job waited.
         sweep.refuse_lost_code()
         try:
             status = resume_here(Path(self.run_dir))
         finally:
+            # One rank speaks for the job; the ledger is a file that all would write.
             if int(os.environ.get("SLURM_PROCID", "0")) == 0:
                 sweep.refresh()
         if status == 0 or int(os.environ.get("SLURM_PROCID", "0")) > 0:
             return status  # a rank that left with an error would make srun end rank 0 before it has requeued
         stopped_by = (status_of(Path(self.run_dir)) or {}).get("stopped_by")
+        # SIGUSR2 is the time limit: the job goes on by itself. Who stopped it with another signal wants it to stay.
         if stopped_by in (None, "SIGUSR2") and callable(requeue):
             requeue(signal.SIGUSR2, None)
         sys.exit(status)
@@ -89,8 +92,10 @@ class Slurm:
         """
         if self.cluster == "slurm" and shutil.which("sbatch") is None:
             raise ConfigError("hydra/launcher=slurm: there is no sbatch here; submit from a machine that has SLURM")
+        # Without rows there is only waiting: jobs of an earlier call are still in the queue.
         if rows:
             with sweep.held(), StopRequest().finishing_steps() as stop:  # a job without its id would be lost
+                # Asked under the lock: another process may have submitted since the rows were chosen.
                 sweep.refuse_submitted(rows)
                 self._submit(sweep, rows)
             if stop.signal_name is not None:
@@ -103,12 +108,13 @@ class Slurm:
     def _submit(self, sweep: Sweep, rows: Sequence[Row]) -> None:
         devices = _common_devices(sweep, rows)
         executor = submitit.AutoExecutor(
-            folder=sweep.slurm / "%j",
+            folder=sweep.slurm / "%j",  # %j: the job's id
             cluster=self.cluster,
             **({"slurm_max_num_timeout": self.max_num_timeout} if self.cluster == "slurm" else {}),
         )
         executor.update_parameters(**self._parameters(sweep, devices))
         tasks = [TrainJob(str(sweep.run_dir(row)), str(sweep.path)) for row in rows]
+        # Before they are submitted: a status older than this is of an earlier attempt.
         when = time.time()
         with _submission_environment(sweep):
             jobs = (
@@ -122,12 +128,13 @@ class Slurm:
         """Settings of submitit's executor; those with the prefix are dropped where SLURM is not used."""
         environment = code_environment(sweep.code)
         exports = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
+        # The user's own come last and win.
         extra = {"chdir": str(sweep.directory), **self.additional_parameters}
         shared = {
             "name": sweep.path.parent.name,
             "timeout_min": self.timeout_min,
             "nodes": self.nodes,
-            "tasks_per_node": devices,
+            "tasks_per_node": devices,  # a task per rank
             "cpus_per_task": self.cpus_per_task,
             "gpus_per_node": self.gpus_per_node,
             "mem_gb": self.mem_gb,
@@ -143,6 +150,7 @@ class Slurm:
             "additional_parameters": extra,
         }
         chosen = {**shared, **{f"slurm_{name}": value for name, value in slurm.items()}}
+        # None leaves it to SLURM's defaults.
         return {name: value for name, value in chosen.items() if value is not None}
 
     def _wait(self, sweep: Sweep) -> None:
@@ -172,6 +180,7 @@ def _common_devices(sweep: Sweep, rows: Sequence[Row]) -> int:
 @contextmanager
 def _submission_environment(sweep: Sweep) -> Iterator[None]:
     """Submit as if from a plain shell at the code of the snapshot: SLURM hands the whole environment on to the jobs."""
+    # Emptied first: variables of a job that this process runs in would stay otherwise.
     before = dict(os.environ)
     os.environ.clear()
     os.environ.update(without_slurm(before) | code_environment(sweep.code))

@@ -10,7 +10,7 @@ from snac_exp.system.files import write_text
 from snac_exp.system.process import code_root
 from snac_exp.tracking.sweep_folder import SweepFolder
 
-PACKAGES = ("snac_exp", "hydra_plugins")
+PACKAGES = ("snac_exp", "hydra_plugins")  # what jobs import
 
 
 def take_snapshot(folder: SweepFolder) -> Path:
@@ -22,12 +22,15 @@ def take_snapshot(folder: SweepFolder) -> Path:
     """
     root, target = code_root(), folder.code
     if _is_checkout(root):
+        # -z: names come as they are, where git would quote spaces and other letters.
         names = _git(root, "ls-files", "-z").split("\0")
+        # Untracked ones of the packages too: a head that is not committed yet is imported all the same.
         names += _git(root, "ls-files", "-z", "--others", "--exclude-standard", "--", *PACKAGES).split("\0")
         _copy(root, target, sorted(set(filter(None, names))))
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
         write_text(folder.commit, commit.stdout if commit.returncode == 0 else "no commit yet\n")
         diff = _git(root, "diff", "HEAD") if commit.returncode == 0 else ""
+        # A diff may hold bytes of any encoding; the file is for people and is UTF-8.
         write_text(folder.diff, diff.encode(errors="surrogateescape").decode(errors="replace"))
     else:
         for package in PACKAGES:
@@ -35,6 +38,7 @@ def take_snapshot(folder: SweepFolder) -> Path:
                 shutil.copytree(root / package, target / package, ignore=shutil.ignore_patterns("__pycache__"))
     _copy_machine_code(root, target)
     conf = config_dir()
+    # conf/ is partly there by now, from the tracked files.
     shutil.copytree(conf, target / conf.relative_to(root), dirs_exist_ok=True)
     if not (target / "snac_exp" / "__init__.py").is_file():
         raise ConfigError(f"the snapshot {target} holds no package snac_exp; was it copied from {root}?")
@@ -46,6 +50,7 @@ def _copy(root: Path, target: Path, names: list[str]) -> None:
     for name in names:
         if (root / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
+            # With its time: numba's compiled code is only used for a source of the same time and size.
             shutil.copy2(root / name, target / name)
 
 
@@ -54,6 +59,7 @@ def _copy_machine_code(root: Path, target: Path) -> None:
     for package in PACKAGES:
         for path in (root / package).rglob("__pycache__/*.nb[ci]"):
             copied = target / path.relative_to(root)
+            # Not for sources that were left out.
             if copied.parent.parent.is_dir():
                 copied.parent.mkdir(exist_ok=True)
                 shutil.copy2(path, copied)
@@ -61,6 +67,7 @@ def _copy_machine_code(root: Path, target: Path) -> None:
 
 def _is_checkout(root: Path) -> bool:
     try:
+        # An installed package may lie inside of somebody else's checkout, in its .venv.
         return Path(_git(root, "rev-parse", "--show-toplevel").strip()).resolve() == root
     except (ConfigError, FileNotFoundError):
         return False

@@ -88,6 +88,7 @@ class Sweep(SweepFolder):
         Raises:
             ConfigError: the very same sweep is there already and `again` is not set.
         """
+        # What all jobs share, such as output_dir, may be read from any of them.
         values = jobs[0].values
         name = settings.name or str(values["name"])
         meaning = [job.hash for job in jobs]
@@ -101,6 +102,7 @@ class Sweep(SweepFolder):
                 "or add again=true to run all of it a second time"
             )
         folder = SweepFolder(exclusive_folder(parent, digest).resolve())
+        # sweep.json comes last: a folder without it is no sweep, whatever interrupted this.
         take_snapshot(folder)
         stored = {"question": asdict(settings), "backend": backend, "directory": str(Path.cwd()), "command": command}
         write_json(folder.sweep_file, stored | {"search": search, "created": time.time()})
@@ -109,12 +111,14 @@ class Sweep(SweepFolder):
     def add(self, jobs: Sequence[AnyJob]) -> list[Row]:
         """Make folders and ledger rows of jobs, or find those that are there already; returns the rows."""
         for job in jobs:
+            # Beside the run folders, so that one that was deleted can be made again.
             write_json(self._job_file(job.hash), {"overrides": job.overrides, "values": job.values})
             if not (self.path / job.hash).exists():
                 self._make_folder(job.hash, job.overrides, job.values)
         new = [Row(job.index, job.hash, job.varied, job.hash) for job in jobs]
 
         def extended(rows: list[Row]) -> list[Row]:
+            # A job that is listed already keeps its row, and with it its state.
             known = {row.hash for row in rows}
             return rows + [row for row in new if row.hash not in known]
 
@@ -171,11 +175,13 @@ class Sweep(SweepFolder):
 
     def refresh(self) -> list[Row]:
         """Bring the ledger up to date with the run folders and the queue, and return it."""
+        # Asked before the ledger is locked: squeue may take seconds, and other processes wait for the lock.
         queue = self.queue()
         return update_ledger(self, lambda rows: [updated(row, self.run_dir(row), self.settings, queue) for row in rows])
 
     def queue(self) -> dict[str, str]:
         """What the queue says of the jobs that were submitted and are not known to be finished, by their ids."""
+        # Only finished jobs are certain to stay as they are; others may have been requeued.
         rows = [row for row in self.rows() if row.state != "finished"]
         return queue_states({row.slurm_id: row.cluster or "" for row in rows if row.slurm_id is not None})
 
@@ -198,6 +204,7 @@ class Sweep(SweepFolder):
             ConfigError: another process does; names it.
         """
         holder = holder_of(self.path)
+        # A search holds its sweep while its pool asks again; a second lock of one process would wait for itself.
         if holder is not None and holder.pid == os.getpid() and holder.is_running_here():
             yield
             return
@@ -211,6 +218,7 @@ class Sweep(SweepFolder):
             ConfigError: another process has submitted one since.
         """
         known = {row.hash: row for row in self.rows()}
+        # Ids are compared, not states: a job that was submitted and has ended again looks as before.
         for row in rows:
             now = known[row.hash]
             if (now.slurm_id, now.submitted) != (row.slurm_id, row.submitted):
@@ -250,6 +258,7 @@ class Sweep(SweepFolder):
     def best(self) -> Row | None:
         """The job with the best value of the sweep's metric so far; None if nobody logged it."""
         measured = [row for row in self.rows() if row.best is not None]
+        # `best` has the sign of the metric; the goal turns it so that less is better.
         return min(measured, key=lambda row: self.settings.sign * (row.best or 0.0), default=None)
 
     def is_at_rest(self) -> bool:
@@ -259,4 +268,5 @@ class Sweep(SweepFolder):
 
 def sweep_hash(hashes: Sequence[str]) -> str:
     """Six hexadecimal digits of what a sweep means, whatever the order of its jobs."""
+    # Sorted: the same jobs in another order are the same sweep.
     return hashlib.sha256(" ".join(sorted(hashes)).encode()).hexdigest()[:6]

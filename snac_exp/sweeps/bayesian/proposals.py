@@ -54,14 +54,17 @@ def propose(search: Search, goal: Goal, rows: Sequence[Row], count: int, checker
     hashes, seen = {row.hash for row in rows}, {tuple(row.overrides) for row in rows}
     proposals: list[Job | Refused] = []
     for index in range(len(rows), len(rows) + count):
+        # A space that is used up is not searched once more.
         for attempt in range(ATTEMPTS if len(seen) < size(search.space) else 0):
             varied = _ask(study, search, index, attempt)
             item = None if tuple(varied) in seen else _checked(search, index, varied, checker)
+            # Two texts may mean the same job, so what it means is compared too.
             if item is not None and not (isinstance(item, Job) and item.hash in hashes):
                 proposals.append(item)
                 seen.add(tuple(varied))
                 hashes.update([item.hash] if isinstance(item, Job) else [])
                 break
+            # A draw that is not taken would stay open in the study.
             _withdraw(study)
     return proposals
 
@@ -91,8 +94,9 @@ def _ask(study: "Study", search: Search, index: int, attempt: int) -> list[str]:
     """Overrides of one proposal; the seed is a function of the trial, not of those drawn before."""
     from optuna.samplers import RandomSampler, TPESampler
 
-    seed = derive_seed(search.seed, "trial", index, attempt) % 2**32
+    seed = derive_seed(search.seed, "trial", index, attempt) % 2**32  # NumPy's seeds have 32 bits
     startup = search.startup_trials
+    # A second draw of the same model would mostly be the first one again, so it is random.
     study.sampler = RandomSampler(seed) if attempt else TPESampler(seed=seed, n_startup_trials=startup)
     trial = study.ask({dimension.key: dimension.distribution() for dimension in search.space})
     return [dimension.override(trial.params[dimension.key]) for dimension in search.space]
@@ -108,4 +112,4 @@ def _checked(search: Search, index: int, varied: list[str], checker: JobChecker)
     try:
         return checker.check(index, [*search.fixed, *varied], varied)
     except ConfigError as error:
-        return Refused(index, varied, str(error).splitlines()[0])
+        return Refused(index, varied, str(error).splitlines()[0])  # the first line names the reason

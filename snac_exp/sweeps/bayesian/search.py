@@ -39,14 +39,17 @@ def begin(launcher: SweepLauncher, overrides: Sequence[Override], settings: dict
     """
     _require_optuna()
     command, sweep_settings = session.get(), launcher.sweep_settings()
+    # Opened only to be refused now, not when the first trials are submitted.
     open_backend(launcher.backend_spec)
     last = {override.get_key_element(): override for override in overrides}
     space = [Dimension.of(override) for override in last.values() if override.is_sweep_override()]
     if not space:
         raise ConfigError("a search needs something to vary: KEY=interval(low,high), KEY=range(0,5) or KEY=a,b,c")
     same = [f"{key}={item.get_value_element_as_str()}" for key, item in last.items() if not item.is_sweep_override()]
+    # What holds at both ends of every interval is taken to hold in between.
     jobs = command.checked([[*same, *corner] for corner in corners(space)], 0)
     varying = {dimension.key for dimension in space}
+    # As the check wrote them: quotes and sweep keys are dealt with.
     fixed = [item for item in jobs[0].overrides if item.partition("=")[0] not in varying]
     search = structure(Search, settings | {"space": [asdict(item) for item in space], "fixed": fixed}, "hydra.sweeper")
     if command.dry_run:
@@ -75,16 +78,20 @@ def drive(sweep: Sweep) -> None:
         ConfigError: no run logs the metric, or all of the first trials failed.
     """
     search, checker, backend = _search(sweep), JobChecker(), open_backend(sweep.backend)
+    # Held from one batch to the next: a second process would propose the same trials.
     with locked(sweep.path):
+        # First what an interruption left over: its results belong to what the next trials are proposed from.
         backend.submit(sweep, sweep.to_run(), wait=True)
         while (missing := search.num_trials - _num_trials(sweep)) > 0:
             proposed = propose(search, sweep.settings.goal, sweep.rows(), min(missing, search.parallel), checker)
             if not proposed:
                 print(f"the space holds no other trial than the {len(sweep.rows())} there are")
+                # Stored, so that a sweep that holds all there is counts as done.
                 sweep.set_num_trials(len(sweep.rows()))
                 return
             for item in proposed:
                 if isinstance(item, Refused):
+                    # A row of its own, so that it is counted, and not proposed again.
                     sweep.refuse(item.index, item.varied, item.reason)
             backend.submit(sweep, sweep.add([item for item in proposed if isinstance(item, Job)]), wait=True)
             if any(row.state in ("queued", "running") for row in sweep.refresh()):
@@ -101,6 +108,7 @@ def _num_trials(sweep: Sweep) -> int:
     rows, metric = sweep.refresh(), sweep.settings.metric
     finished = [row for row in rows if row.state == "finished"]
     failed = [row for row in rows if row.state == "failed"]
+    # Said at once: the other trials would be drawn blindly.
     if finished and all(row.best is None for row in finished):
         raise ConfigError(f"no run has logged {metric}, so nothing tells which is best; begin anew with sweep.metric=…")
     if not finished and len(failed) >= MOST_FAILED:
@@ -120,6 +128,7 @@ def _search(sweep: Sweep) -> Search:
 
 def _show_first(search: Search, goal: Goal, checker: JobChecker) -> None:
     """The jobs that do not depend on results."""
+    # Startup trials are random, so they are known without results.
     proposed = propose(search, goal, [], min(search.num_trials, search.startup_trials), checker)
     jobs = [item for item in proposed if isinstance(item, Job)]
     title = f"dry run: nothing is submitted; {len(jobs)} of {search.num_trials} trials, the others wait for results"

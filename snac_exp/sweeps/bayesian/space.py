@@ -41,6 +41,7 @@ class Dimension:
             numbers = list(value.range())
             if not numbers or not all(isinstance(number, int) for number in numbers):
                 raise ConfigError(f"{key}: range(…) is for whole numbers; choose interval(low, high) or a list")
+            # Hydra's range may run downwards; Optuna's may not.
             step = abs(numbers[1] - numbers[0]) if len(numbers) > 1 else 1
             return cls(key, "int", min(numbers), max(numbers), step=step)
         if isinstance(value, ChoiceSweep):
@@ -51,6 +52,7 @@ class Dimension:
     @classmethod
     def _interval(cls, key: str, value: IntervalSweep) -> "Dimension":
         low, high = value.start, value.end
+        # Whole ends make whole numbers, as in Hydra's own sweeper for Optuna.
         whole, log = isinstance(low, int) and isinstance(high, int), "log" in value.tags
         if low is None or high is None or not low < high or (log and low <= 0):
             above = " above 0" if log else ""
@@ -86,12 +88,14 @@ class Dimension:
             return str(int(value) if self.kind == "int" else value)
         assert self.low is not None
         assert self.high is not None
+        # Rounding may leave the interval by a hair, which Optuna would refuse when it reads the value back.
         short = float(f"{value:.{DIGITS}g}")
         return repr(min(max(short, self.low), self.high))
 
 
 def corners(space: Sequence[Dimension]) -> list[list[str]]:
     """Jobs in which every choice and both ends of every interval occur once beside the first of all others."""
+    # Not all combinations: their number doubles with every key, and each would build a codec and data.
     first = [dimension.ends()[0] for dimension in space]
     found = [first]
     for place, dimension in enumerate(space):
@@ -109,6 +113,7 @@ def _size(dimension: Dimension) -> float:
         return len(dimension.choices or [])
     if dimension.kind == "float":
         return math.inf
+    # Whole numbers, both ends among them.
     return ((dimension.high or 0) - (dimension.low or 0)) // (dimension.step or 1) + 1
 
 
