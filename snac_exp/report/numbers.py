@@ -19,6 +19,7 @@ def figure(value: object, digits: int = 4) -> str:
         return f"{value:,}"
     if value == 0:
         return "0"
+    # The exponent after rounding: 9.9996 with four digits is 10.00.
     exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
     if exponent < -4:
         return compact(value)
@@ -48,7 +49,7 @@ def duration(seconds: float | None) -> str:
     """3725 -> 1:02:05; under a minute in seconds."""
     if seconds is None:
         return DASH
-    if seconds < 59.95:
+    if seconds < 59.95:  # from here on one decimal would round to 60.0
         return f"{seconds:.1f} s"
     return str(timedelta(seconds=round(seconds)))
 
@@ -62,9 +63,11 @@ def nice_ticks(low: float, high: float, most: int = 5) -> list[float]:
     """Round numbers (steps of 1, 2, 2.5 or 5 times a power of ten) inside a range, at most so many."""
     if not high > low:
         return [low]
+    # The largest power of ten below the step that is needed; the factors widen it.
     power = 10.0 ** math.floor(math.log10((high - low) / most))
     for factor in (1, 2, 2.5, 5, 10, 20, 25, 50, 100):
         step = factor * power
+        # The slack keeps an end of the range that rounding put a hair inside of it.
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         if last - first + 1 <= most:
             return [index * step for index in range(first, last + 1)]
@@ -78,4 +81,4 @@ def tick_labels(ticks: list[float]) -> list[str]:
     if largest and (largest < 1e-3 or largest >= 1e7):
         return [compact(tick) for tick in ticks]
     decimals = next((number for number in range(9) if abs(step * 10**number - round(step * 10**number)) < 1e-6), 9)
-    return [minus(f"{tick + 0.0:,.{decimals}f}") for tick in ticks]
+    return [minus(f"{tick + 0.0:,.{decimals}f}") for tick in ticks]  # + 0.0 turns -0.0 into 0

@@ -14,7 +14,7 @@ from snac_exp.report.numbers import figure
 
 _FOLDER = Path(__file__).parent / "templates"
 _STATES = frozenset({"finished", "failed", "lost", "cancelled", "running", "queued", "preempted"})
-_SHORT_WORD = 18
+_SHORT_WORD = 18  # characters
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
@@ -22,14 +22,17 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,
+        # A name that a template expects and nobody gives is an error, never an empty place.
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {"figure": figure, "breakable": _breakable}
     style, script = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    # By its hash the browser runs this very script, and none that came in with a run's texts.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {
+        # Style and script are files of this package, so they may stand in the page as they are.
         "style": Markup(style),
         "script": Markup(script),
         "script_hash": f"sha256-{digest}",

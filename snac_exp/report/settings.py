@@ -70,6 +70,7 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
 def differs_from_defaults(config: Mapping[str, Any]) -> tuple[list[Difference], str | None]:
     """Keys in which a run's config differs from conf/train.yaml as it is now; else why that cannot be compared."""
     try:
+        # Not complete: defaults that a user has to set have no value here.
         defaults = resolved(compose_config("train", []), complete=False)
     except ConfigError as error:
         return [], f"the defaults cannot be composed ({error})"
@@ -80,4 +81,5 @@ def _same_path(item: Difference) -> bool:
     """Whether a run's absolute path is the default's relative one, from where the run was started."""
     default, ours = item.values
     name = item.key.rpartition(".")[2]
+    # Stored configs hold absolute paths, the defaults relative ones.
     return is_path_key(name) and not Path(default).is_absolute() and ours.endswith(f"/{default}")

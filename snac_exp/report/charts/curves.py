@@ -28,11 +28,13 @@ def marks_of(plan: Mapping[str, Any], metrics: Metrics) -> Marks:
     stages: list[float] = []
     begins, before = 0, None
     for epoch in plan.get("epochs", []):
+        # A phase that begins hides the stage that begins with it: one mark is enough.
         if not phases or phases[-1][1] != epoch["phase"]:
             phases.append((begins, epoch["phase"]))
         elif before is not None and before != epoch["stage"]:
             stages.append(begins)
         before = epoch["stage"]
+        # Beyond what the run has reached no step is known.
         if epoch["epoch"] not in metrics.last_steps:
             break
         begins = metrics.last_steps[epoch["epoch"]]
@@ -52,6 +54,7 @@ def loss_panels(metrics: Metrics, marks: Marks) -> list[Panel]:
         part = name.rpartition("/")[0]
         chart = _loss_chart(name, train.get(name), validation.get(name), marks, _steps(metrics))
         view = chart_view(chart)
+        # Counted under Checks; as a curve it would be a row of ones.
         if view is not None and name != "skipped_outlier":
             panels.setdefault(part, []).append(view)
     return [Panel(part or "Overall", charts) for part, charts in panels.items()]
@@ -69,6 +72,7 @@ def _loss_chart(
 ) -> Chart:
     metric = metric_of(name)
     colour = {"head_48k": "c1", "head_24k": "c2"}.get(name.rpartition("/")[0], "c4")
+    # Training batches are noisy, so they stand back where there is a validation.
     style = "line" if validation is None else "faint"
     lines = [Line("training", train, colour, style, noisy=True)] if train is not None else []
     lines += [Line("validation", validation, colour, "dots")] if validation is not None else []
@@ -79,6 +83,7 @@ def rate_chart(metrics: Metrics, marks: Marks) -> ChartView | None:
     """Learning rate of every group, on one logarithmic axis so that their ratio shows."""
     rates = metrics.named("lr/")
     colours = tints(rates)
+    # Four kinds of dashes, told apart without colour.
     lines = [Line(name, series, colours[name], dash=index % 4) for index, (name, series) in enumerate(rates.items())]
     chart = Chart("Learning rate", "logarithmic axis", tuple(lines), log=True, marks=marks, broken=True)
     return chart_view(replace(chart, x_range=_steps(metrics)))
@@ -93,6 +98,7 @@ def speed_charts(metrics: Metrics) -> list[ChartView]:
         elif not name.endswith(("_seconds", "_share")):
             title, unit = _titled(name)
             charts.append(Chart(title, unit, (Line("training", series, "c3"),)))
+    # The same axis for all charts of a run, so that what happens together lies together.
     views = (chart_view(replace(chart, x_range=_steps(metrics))) for chart in charts)
     return [view for view in views if view is not None]
 

@@ -35,9 +35,10 @@ class Whiskers:
 
 def whiskers(title: str, rows: Sequence[Estimated], most_ticks: int = 6) -> Whiskers:
     """Lay out means with intervals."""
+    # Zero always is on the axis: whether an interval holds it is what one looks for.
     ends = [0.0, *(value for row in rows for value in row[2:] if value is not None)]
     low, high = min(ends), max(ends)
-    margin = 0.05 * (high - low) or 1.0
+    margin = 0.05 * (high - low) or 1.0  # all values 0
     scale = Scale(low - (margin if low < 0 else 0.0), high + (margin if high > 0 or low == 0 else 0.0))
     ticks = nice_ticks(scale.low, scale.high, most_ticks)
     labels = zip(ticks, tick_labels(ticks), strict=True)

@@ -14,7 +14,7 @@ from snac_exp.report.charts.series import Drawn, Series, downsampled
 from snac_exp.report.charts.strokes import Scale, Stroke, stroke
 from snac_exp.report.numbers import compact, figure, nice_ticks, tick_labels
 
-_DECADES = 4
+_DECADES = 4  # of a logarithmic axis, from the highest value down
 _LONG_TAIL = 3.0  # a range this many times the usual one is cut
 
 
@@ -116,6 +116,7 @@ class ChartView:
 def chart_view(chart: Chart) -> ChartView | None:
     """Lay a chart out; None if it has no value to show."""
     lines = [line for line in chart.lines if len(line.series.finite)]
+    # Once per line: axis, curve, notes and cursor use the same points.
     drawn = [downsampled(line.series) for line in lines]
     y = None if not lines else _log_scale(drawn) if chart.log else _linear_scale(lines)
     if y is None:
@@ -123,6 +124,7 @@ def chart_view(chart: Chart) -> ChartView | None:
     x = _x_scale(lines, chart.x_range)
     return ChartView(
         chart=chart,
+        # Labels of large steps are wider, so fewer fit.
         x_ticks=_ticks(x, nice_ticks(x.low, x.high, 5 if x.high < 10_000 else 4)),
         y_ticks=_log_ticks(y) if chart.log else _ticks(y, nice_ticks(y.low, y.high, 5)),
         curves=[_curve(chart, line, item, x, y) for line, item in zip(lines, drawn, strict=True)],
@@ -136,6 +138,7 @@ def chart_view(chart: Chart) -> ChartView | None:
 def _x_scale(lines: Sequence[Line], shown: tuple[float, float] | None) -> Scale:
     ends = [end for line in lines for end in (float(line.series.steps.min()), float(line.series.steps.max()))]
     low, high = min([*ends, *(shown or ())]), max([*ends, *(shown or ())])
+    # A single step has no range; half a step on either side puts it in the middle.
     return Scale(low, high) if high > low else Scale(low - 0.5, low + 0.5)
 
 
@@ -145,11 +148,14 @@ def _linear_scale(lines: Sequence[Line]) -> Scale:
     noisy = [line.series.finite.values for line in lines if line.noisy]
     every = np.concatenate(kept + noisy)
     low, high = float(every.min()), float(every.max())
+    # A few outliers of single batches would press all the rest onto the axis.
     usual_low, usual_high = (float(part) for part in np.quantile(every, (0.01, 0.99)))
     if noisy and high - low > _LONG_TAIL * max(usual_high - usual_low, 1e-12):
         low = min([usual_low, *(float(part.min()) for part in kept)])
         high = max([usual_high, *(float(part.max()) for part in kept)])
+    # A constant line needs some height around it.
     margin = 0.06 * (high - low) or max(abs(high) * 0.05, 1e-6)
+    # An axis that would end a little below 0 ends at 0: most values cannot be negative.
     return Scale(0.0 if low >= 0 > low - margin else low - margin, high + margin)
 
 
@@ -159,6 +165,7 @@ def _log_scale(drawn: Sequence[Drawn]) -> Scale | None:
     if not len(positive):
         return None
     high = float(positive.max())
+    # Factors, since a logarithmic axis has no margin to add.
     return Scale(max(float(positive.min()), high / 10**_DECADES) / 1.5, high * 1.5, log=True)
 
 
@@ -168,6 +175,7 @@ def _ticks(scale: Scale, values: list[float]) -> list[Tick]:
 
 def _log_ticks(scale: Scale) -> list[Tick]:
     powers = range(math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high)) + 1)
+    # Over few decades powers of ten alone would be too few.
     factors = (1,) if scale.high / scale.low > 50 else (1, 2, 5)
     values = [factor * 10.0**power for power in powers for factor in factors]
     return [Tick(scale.percent(value), compact(value)) for value in values if scale.low <= value <= scale.high]
@@ -206,4 +214,5 @@ def _points(drawn: Sequence[Drawn], x: Scale, y: Scale) -> dict[str, Any]:
 
 
 def _short(value: float) -> float | None:
+    # Five digits, and null for NaN, which JSON does not have.
     return float(f"{value:.5g}") if math.isfinite(value) else None

@@ -11,8 +11,8 @@ from snac_exp.report.charts.lines import Tick
 from snac_exp.report.compare.comparison import Comparison
 from snac_exp.report.numbers import figure
 
-MOST_AXES = 7
-MOST_COLOURS = 7
+MOST_AXES = 7  # more do not fit beside each other
+MOST_COLOURS = 7  # of the palette
 _LOG_RATIO = 4.0  # from this ratio of its ends on, a positive axis is logarithmic
 
 
@@ -55,6 +55,7 @@ def parallel(comparison: Comparison) -> Parallel | None:
     keys = comparison.differences[:MOST_AXES]
     if len(measured) < 3 or not keys:
         return None
+    # By place: entries compare by identity, and the picture leaves some out.
     rows = {id(entry): index for index, entry in enumerate(comparison.entries)}
     texts = [[item.values[rows[id(entry)]] for entry in measured] for item in keys]
     places = [_inset(_places(column)) for column in texts]
@@ -82,6 +83,7 @@ def parallel(comparison: Comparison) -> Parallel | None:
         )
         for rank, entry in enumerate(measured)
     ]
+    # What has no axis is counted, so that nobody takes the picture for all of it.
     return Parallel(axes, run_lines, len(comparison.differences) - len(keys), len(comparison.entries) - len(measured))
 
 
@@ -93,6 +95,7 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     names = {}
     for key in keys:
         parts = key.split(".")
+        # A last part that is `name` never stands alone.
         for length in range(1 + (parts[-1] == "name" and len(parts) > 1), len(parts) + 1):
             name = ".".join(parts[-length:])
             if sum(other == name or other.endswith(f".{name}") for other in keys) == 1:
@@ -106,6 +109,7 @@ def _numbers(texts: Sequence[str]) -> list[float] | None:
         numbers = [float(text) for text in texts]
     except ValueError:
         return None
+    # The texts nan and inf are numbers in Python, and have no place on an axis.
     return numbers if all(math.isfinite(number) for number in numbers) else None
 
 
@@ -118,6 +122,7 @@ def _places(texts: Sequence[str]) -> list[float]:
     """Heights from 0 to 100: numbers to scale, words evenly in the order in which they come."""
     numbers = _numbers(texts)
     if numbers is None:
+        # In the order in which they come: words have none of their own.
         words = list(dict.fromkeys(texts))
         return [100.0 * words.index(text) / max(len(words) - 1, 1) for text in texts]
     scaled = np.log(numbers) if _is_log(texts) else np.array(numbers)
@@ -141,6 +146,7 @@ def _spread(heights: Sequence[float]) -> list[float]:
     """Equal heights a little apart, or runs would hide each other."""
     moved = []
     for index, height in enumerate(heights):
+        # Runs of one value stand side by side, at most 10 % of the axis wide.
         same = [place for place, other in enumerate(heights) if other == height]
         step = min(2.0, 10.0 / len(same))
         moved.append(height + step * ((len(same) - 1) / 2 - same.index(index)))
@@ -151,6 +157,7 @@ def _apart(heights: Sequence[float]) -> dict[int, float]:
     """Heights of the runs whose number has room beside the last axis, the best first."""
     kept: dict[int, float] = {}
     for rank, height in enumerate(heights):
+        # In percent of the axis: below this labels lie upon each other.
         if all(abs(height - other) >= 7 for other in kept.values()):
             kept[rank] = height
     return kept
@@ -175,6 +182,7 @@ def _path(heights: Sequence[float]) -> str:
     step = 1000.0 / (len(heights) - 1)
     points = [(index * step, 1000 - 10 * height) for index, height in enumerate(heights)]
     path = f"M{points[0][0]:.0f} {points[0][1]:.1f}"
+    # Tangents are level at every axis, so lines meet it at a right angle.
     for (x0, y0), (x1, y1) in pairwise(points):
         path += f"C{x0 + step * 0.4:.0f} {y0:.1f} {x1 - step * 0.4:.0f} {y1:.1f} {x1:.0f} {y1:.1f}"
     return path

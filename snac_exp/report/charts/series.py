@@ -71,6 +71,7 @@ def read_series(path: Path) -> Metrics:
         last_steps[epoch] = max(step, last_steps.get(epoch, 0))
         times += [float(values["time"])] if "time" in values else []
         for name, value in values.items():
+            # type, not isinstance: a bool is an int in Python, and no metric.
             if name not in _HEADER and (value is None or type(value) in (int, float)):
                 steps, figures = columns.setdefault(name, ([], []))
                 steps.append(step)
@@ -84,6 +85,7 @@ def _complete_lines(path: Path) -> Iterator[bytes]:
     if not path.exists():
         return
     with open(path, "rb") as file:
+        # Line by line: the file of a long run is larger than what is drawn of it.
         for line in file:
             if line.endswith(b"\n") and line.strip():
                 yield line
@@ -118,12 +120,14 @@ def downsampled(series: Series, most: int = MOST_POINTS) -> Drawn:
     """
     count = -(-len(series) // most) if len(series) > most else 1
     if count == 1:
+        # Nothing is merged, so the range from lowest to highest is the line itself.
         return Drawn(series.steps, series.values, series.values, series.values, 1)
     starts = np.arange(0, len(series), count)
     finite = np.isfinite(series.values)
     numbers = np.add.reduceat(finite.astype(float), starts)
-    empty = numbers == 0
+    empty = numbers == 0  # a bucket without a finite value
     mean = np.add.reduceat(np.where(finite, series.values, 0.0), starts) / np.maximum(numbers, 1)
+    # Infinities never win, and buckets of them alone become NaN below.
     low = np.minimum.reduceat(np.where(finite, series.values, np.inf), starts)
     high = np.maximum.reduceat(np.where(finite, series.values, -np.inf), starts)
     sizes = np.diff(np.append(starts, len(series)))

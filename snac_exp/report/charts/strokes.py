@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from snac_exp.report.charts.series import Drawn, Floats
 
-SIZE = 1000.0
+SIZE = 1000.0  # the view box of the SVG; one decimal of it is less than a pixel
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Scale:
     log: bool = False
 
     def __call__(self, values: Floats) -> Floats:
+        # The logarithm of 0 or less is no number, which the caller takes for not visible.
         with np.errstate(divide="ignore", invalid="ignore"):
             places = np.log10(values) if self.log else values
         low, high = (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
@@ -53,8 +54,10 @@ def stroke(drawn: Drawn, x: Scale, y: Scale, *, dots: bool, breaks: Sequence[flo
     parts = np.searchsorted(np.asarray(breaks, float), drawn.x, side="left")
     band = ""
     if drawn.num_merged > 1:
+        # SVG has no NaN; points that are not visible are cut out below.
         low, high = (np.nan_to_num(np.clip(y(part), 0, SIZE)) for part in (drawn.low, drawn.high))
         band = _area(places[visible], low[visible], high[visible])
+    # A point between two gaps has no line, so without a dot it would vanish.
     shown = (places[visible], heights[visible]) if dots else _lonely(places, heights, visible, parts)
     missing = np.isnan(drawn.mean)
     lost = _dots(places[missing], np.zeros(int(missing.sum())))
@@ -64,6 +67,7 @@ def stroke(drawn: Drawn, x: Scale, y: Scale, *, dots: bool, breaks: Sequence[flo
 def path(x: Floats, y: Floats, visible: NDArray[np.bool_], parts: NDArray[np.int64]) -> str:
     """A line through the points of each part, broken where one is not visible; the y axis points up."""
     text, before = "", None
+    # A path begins anew (M) after a gap or a break, else it goes on (L).
     for place, height, shown, part in zip(x, y, visible, parts, strict=True):
         if shown:
             text += f"{'L' if part == before else 'M'}{_point(place, height)}"
@@ -72,7 +76,7 @@ def path(x: Floats, y: Floats, visible: NDArray[np.bool_], parts: NDArray[np.int
 
 
 def _lonely(x: Floats, y: Floats, visible: NDArray[np.bool_], parts: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Points without a neighbour to draw a line to."""
+    """Points (P,) x and y without a neighbour to draw a line to."""
     joined = visible[1:] & visible[:-1] & (parts[1:] == parts[:-1])
     alone = visible & ~np.append(joined, False) & ~np.insert(joined, 0, False)
     return x[alone], y[alone]
@@ -92,6 +96,7 @@ def _dots(x: Floats, y: Floats) -> str:
 
 
 def _point(x: Any, y: Any) -> str:
+    # SVG counts downwards.
     return f"{_number(x)} {_number(SIZE - y)}"
 
 

@@ -10,6 +10,7 @@ from snac_exp.config.seeding import generator
 from snac_exp.errors import ConfigError
 
 X = "X"
+# X is the sound to be told, so it is no run's letter.
 LETTERS = ascii_uppercase.replace(X, "")
 
 
@@ -56,6 +57,7 @@ def shuffled(names: Sequence[str], seed: int, what: str) -> Blind:
         raise ConfigError(
             f"blind listening has letters for {len(LETTERS)} runs, not {len(names)}; compare fewer at once"
         )
+    # By title too: the same seed gives every clip and signal an order of its own.
     numbers = generator(seed, f"blind/{what}")
     order = tuple(int(place) for place in numbers.permutation(len(names)))
     x = LETTERS[int(numbers.integers(len(names)))]

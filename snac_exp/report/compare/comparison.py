@@ -15,7 +15,7 @@ from snac_exp.report.settings import Difference, differences
 
 FIRST_METRICS = ("head_48k/lsd_high_db", "val/objective")
 _NOT_TRAINED = ("initial", "baseline", "baseline_noise", "unigram", "val")
-MOST_COLUMNS = 6
+MOST_COLUMNS = 6  # besides the metric itself
 # Where a run lies and how it was watched says nothing about what it is.
 _NOT_COMPARED = ("output_dir", "name", "trainer.num_sample_clips", "trainer.log_every_steps")
 
@@ -122,6 +122,7 @@ def compare(sources: Sequence[Source], settings: ComparisonSettings) -> Comparis
     if metric not in known:
         raise ConfigError(f"no run has the metric '{metric}'{nearest(metric, known)}")
     goal = settings.goal or _goal(metric)
+    # By place and identity: two runs may be equal in all that is read of them.
     base = runs[_baseline(sources, settings.baseline)]
     entries = {id(run): _entry(run, base, metric, goal, settings.seed) for run in runs}
     ordered = sorted(entries.values(), key=lambda entry: _rank(entry, goal))
@@ -140,6 +141,7 @@ def compare(sources: Sequence[Source], settings: ComparisonSettings) -> Comparis
 
 def _read(source: Source) -> _Run:
     record = read_record(source.path)
+    # A damaged file of a single run is an error: leaving the run out would change what is compared.
     return _Run(source, record, figures_of(record), read_utterances(source.path))
 
 
@@ -163,6 +165,7 @@ def figures_of(record: Record) -> dict[str, float]:
     for name, series in record.metrics.named("val/").items():
         values = series.finite.values
         if len(values):
+            # The best validation, not the last: a run that overfits afterwards still has its best model.
             better = metric_of(name).better
             found[f"val/{name}"] = float(values.max() if better == "higher" else values.min())
     return found
@@ -171,6 +174,7 @@ def figures_of(record: Record) -> dict[str, float]:
 def _first_metric(runs: Sequence[_Run]) -> str:
     measured = [run.figures for run in runs if run.figures]
     for name in FIRST_METRICS:
+        # One that all runs have, so that none drops out of the ranking by default.
         if measured and all(name in figures for figures in measured):
             return name
     return FIRST_METRICS[-1]
@@ -184,6 +188,7 @@ def _goal(metric: str) -> str:
 
 
 def _value(run: _Run, metric: str, goal: str) -> float | None:
+    # By the goal that was asked for, which may be another one than the metric's own.
     series = run.record.metrics.series.get(metric) if metric.startswith("val/") else None
     if series is None:
         return run.figures.get(metric)
@@ -206,6 +211,7 @@ def _baseline(sources: Sequence[Source], wanted: str | None) -> int:
 
 def _interval(run: _Run, metric: str, seed: int) -> tuple[float, float] | None:
     """As the run itself states it, else from its utterances."""
+    # The run's own interval first, so that its report and the comparison say the same.
     low, high = (run.figures.get(f"{metric}{end}") for end in ("_low95", "_high95"))
     if low is not None and high is not None:
         return low, high
@@ -218,13 +224,16 @@ def _delta(
 ) -> Estimate | None:
     """The paired bootstrap over common utterances; without any the plain difference, which has no interval."""
     ours, theirs = scores.get(metric, {}), base_scores.get(metric, {})
+    # Sorted, since the bootstrap draws by place: a set's order changes from process to process.
     common = sorted(ours.keys() & theirs.keys())
     if common:
         return estimate([ours[key] - theirs[key] for key in common], seed)
+    # 0 utterances: nothing was paired.
     return None if value is None or base_value is None else Estimate(value - base_value, None, None, 0)
 
 
 def _rank(entry: Entry, goal: str) -> tuple[bool, float]:
+    # True sorts last: runs without a value come after all others.
     if entry.value is None:
         return True, 0.0
     return False, entry.value if goal == "minimize" else -entry.value
@@ -254,6 +263,7 @@ def _usual(known: Collection[str]) -> list[str]:
 
 def _differences(entries: Sequence[Entry]) -> list[Difference]:
     """What the configs differ in; keys that the sweep varies first."""
+    # + and ~ are Hydra's marks for keys that are added and removed.
     varied = {override.lstrip("+~").partition("=")[0] for entry in entries for override in entry.source.varied}
     found = [
         item

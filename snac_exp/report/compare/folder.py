@@ -31,13 +31,16 @@ def write_comparison(sources: Sequence[Source], settings: ComparisonSettings, so
     """
     if folder.exists():
         raise ConfigError(f"output={folder} is there already and is not written over; name a new folder")
+    # All is computed before the folder is made: what cannot be compared leaves nothing behind.
     comparison = compare(sources, settings)
     listening = listening_of(comparison, blind=sound.blind, seed=sound.seed, most_megabytes=sound.most_megabytes)
     page = comparison_page(comparison, listening)
     folder.mkdir(parents=True, exist_ok=False)
     write_rows(comparison, folder / ROWS_FILE)
     write_text(folder / TEXT_FILE, markdown(comparison))
+    # In the clear only here: the page holds it encoded, so that no glance at its source tells.
     if listening.keys:
         write_json(folder / KEY_FILE, listening.keys)
+    # Last: where the page is, all that it belongs to is there.
     write_text(folder / PAGE_FILE, page)
     return comparison

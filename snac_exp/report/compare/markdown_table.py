@@ -17,10 +17,12 @@ class Slot:
 
     def __init__(self, path: Path, name: str | None) -> None:
         self.path, self.name = path.expanduser().resolve(), name
+        # Looked for before anything is compared: a missing place is refused at once.
         self._split()
 
     def fill(self, table: str) -> None:
         """Put a table there atomically; all else in the file stays as it is."""
+        # Read again: somebody may have edited the file while the comparison was made.
         before, after = self._split()
         write_text(self.path, f"{before}\n\n{table}\n\n{after}")
 
@@ -28,6 +30,7 @@ class Slot:
         """The file up to the opening marker, and from the closing one on."""
         if not self.path.is_file():
             raise ConfigError(f"update={self.path}: there is no such file; write it first, with {self._wanted()}")
+        # As bytes, since text mode would turn line ends of Windows into others.
         text = self.path.read_bytes().decode("utf-8")
         opened = [f"{OPENING}{part.partition(' -->')[0]} -->" for part in text.split(OPENING)[1:]]
         mine = [line for line in opened if self.name is None or line == f"{OPENING}{self.name} -->"]
@@ -36,6 +39,7 @@ class Slot:
             raise ConfigError(f"update={self.path}: one place for the table is needed, and {found}; {self._wanted()}")
         before, marker, rest = text.partition(mine[0])
         inside, closing, after = rest.partition(CLOSING)
+        # An opening marker inside means that the place before it was never closed.
         if not closing or OPENING in inside:
             raise ConfigError(f"update={self.path}: {mine[0]} is not closed; put {CLOSING} behind the table")
         return before + marker, closing + after

@@ -70,6 +70,7 @@ def comparison_page(comparison: Comparison, listening: Listening) -> str:
 def tint_of(comparison: Comparison, entry: Entry) -> str:
     """A colour per run while there are enough; beyond that for the best and the baseline only."""
     place = comparison.entries.index(entry)
+    # Beyond the palette colours would repeat, so only two runs have one.
     if len(comparison.entries) <= MOST_COLOURS:
         return f"c{place + 1}"
     return "c1" if entry is comparison.best else "c2" if entry is comparison.baseline else "c0"
@@ -83,6 +84,7 @@ def _headline(comparison: Comparison) -> str:
     metric, part = metric_of(comparison.metric), comparison.metric.rpartition("/")[0]
     what = f"{metric.title} ({part})" if part else metric.title
     sentence = f"{best.label} is best: {what} {figure(best.value)} {metric.unit}".rstrip()
+    # A fraction of 0 has no meaning, nor has one of the baseline to itself.
     if best is base or best.delta is None or not base.value:
         return f"{sentence}, the baseline itself." if best is base else f"{sentence}."
     fraction, side = abs(best.delta.mean / base.value), "under" if best.delta.mean < 0 else "over"
@@ -102,6 +104,7 @@ def _table(comparison: Comparison) -> tuple[list[TableRow], Whiskers | None]:
         if entry.delta is not None
     ]
     ruler = whiskers("", ends, most_ticks=3) if ends else None
+    # By identity: entries are compared by `is`, and two runs may have equal values.
     forests = dict(zip(map(id, compared), ruler.rows if ruler else [], strict=True))
     rows = []
     for number, entry in enumerate(comparison.entries, 1):
@@ -126,6 +129,7 @@ def _side(entry: Entry, goal: str) -> str:
     """better or worse, if the interval says so."""
     if entry.delta is None or not entry.delta.excludes_zero:
         return ""
+    # Lower is better when minimizing, so a negative difference is then the good one.
     return "better" if (entry.delta.mean < 0) == (goal == "minimize") else "worse"
 
 
@@ -154,4 +158,5 @@ def _lines(comparison: Comparison, name: str) -> list[Line]:
         style = ("lead" if leads else "rest") if many else "dots"
         dash = place % 4 if not many else 0
         lines.append(Line(str(place + 1), series, tint_of(comparison, entry), style, dash))
+    # False sorts first.
     return sorted(lines, key=lambda line: line.style != "lead")

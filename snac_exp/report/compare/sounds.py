@@ -38,10 +38,12 @@ def listening_of(comparison: Comparison, *, blind: bool, seed: int, most_megabyt
     groups: dict[str, list[tuple[int, Clip]]] = {}
     for place, entry in enumerate(comparison.entries):
         for clip in entry.record.clips:
+            # By content, since every run calls its first clip alike.
             groups.setdefault(_digest(clip), []).append((place, clip))
     common = {
         digest: run_clips
         for digest, run_clips in groups.items()
+        # Counted by run: two clips of one run are no comparison.
         if digest and len({place for place, _ in run_clips}) > 1
     }
     grids: list[tuple[ClipGrid, Blind | None]] = []
@@ -49,6 +51,7 @@ def listening_of(comparison: Comparison, *, blind: bool, seed: int, most_megabyt
     room = most_megabytes * 1e6
     for title, run_clips in _titled(list(common.values())):
         kept = _within(run_clips, room)
+        # A single run cannot be compared with itself.
         if len(kept) < 2:
             notes.append(f"{title} is left out to keep the page small; more fits with max_megabytes=")
             continue
@@ -56,6 +59,7 @@ def listening_of(comparison: Comparison, *, blind: bool, seed: int, most_megabyt
             notes.append(f"{title}: the best {len(kept)} of {len(run_clips)} runs, to keep the page small")
         made = _blind_grids(comparison, title, kept, seed) if blind else [(_grid(comparison, title, kept), None)]
         grids += made
+        # What has been embedded, not the estimate from the sizes of the wavs.
         room -= sum(cell.sound.num_bytes for grid, _ in made for cell in grid.cells)
     alone = sum(len(run_clips) for digest, run_clips in groups.items() if digest not in common)
     if alone:
@@ -83,6 +87,7 @@ def _within(run_clips: RunClips, room: float) -> list[tuple[int, Clip]]:
     """As many runs, the best first, as there is room for."""
     kept, used = [], 0.0
     for place, clip in run_clips:
+        # References are embedded once, whatever the number of runs.
         used += sum(FLAC_SHARE * path.stat().st_size for label, path in clip.newest().items() if label[:3] != "ref")
         if used > room:
             break
@@ -105,13 +110,16 @@ def _blind_grids(
     grids: list[tuple[ClipGrid, Blind | None]] = []
     labels = dict.fromkeys(label for _, clip in run_clips for label in clip.labels if not label.startswith(REFERENCE))
     for label in labels:
+        # Runs without this head are left out, or an empty letter would give them away.
         sharing = [(place, clip) for place, clip in run_clips if label in clip.newest()]
         if len(sharing) < 2:
             continue
         name = f"{title}, {label}"
         key = shuffled([comparison.entries[place].label for place, _ in sharing], seed, name)
         paths: list[Path | None] = [sharing[place][1].newest()[label] for place in key.places]
+        # The references of all runs are the same bytes, see `listening_of`.
         references = {other: path for other, path in sharing[0][1].newest().items() if other.startswith(REFERENCE)}
         rows = {other: [path] * len(paths) for other, path in references.items()} | {label: paths}
+        # Neither pictures nor merged cells: both would show which sounds are the same.
         grids.append((make_grid(name, key.columns, rows, pictured=False, merged=False, about="order unknown"), key))
     return grids

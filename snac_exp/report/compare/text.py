@@ -51,6 +51,7 @@ def explanation(comparison: Comparison) -> str:
 
 def _protocol_note(comparison: Comparison) -> str:
     """Which runs were summed up before summary.json was measured as `snac-exp evaluate` measures, if only some were."""
+    # Only runs with a wide head: the others have no value above 12 kHz that the protocol changed.
     wide = [entry for entry in comparison.entries if any(name.endswith("/lsd_high_db") for name in entry.figures)]
     earlier = [entry.label for entry in wide if "count/native_high_band" not in entry.figures]
     if not earlier or len(earlier) == len(wide):
@@ -109,6 +110,7 @@ def _line(cells: list[str]) -> str:
 
 def _plain(text: str) -> str:
     """Text that ends neither a cell, nor a line, nor a comment."""
+    # `<` could begin a comment, such as the marker that ends the table's place in a Markdown file.
     return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())
 
 
@@ -119,6 +121,7 @@ def write_rows(comparison: Comparison, path: Path) -> None:
     kinds = {"rank": pa.int64(), "steps": pa.int64(), "is_baseline": pa.bool_(), "delta_utterances": pa.int64()}
     texts = ("run", "path", "state", "error", "metric", "goal")
     schema = pa.schema(
+        # Types are set, not guessed: a column that is empty in every run would have none.
         [
             (name, pa.string() if name in texts or name.startswith("config.") else kinds.get(name, pa.float64()))
             for name in rows[0]

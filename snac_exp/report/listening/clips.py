@@ -32,6 +32,7 @@ def find_clips(samples: Path) -> list[Clip]:
         number = re.fullmatch(r"epoch(\d+)", folder.name)
         if number is None:
             continue
+        # Names of clips may hold underscores; only the pictures, which have no label, tell where they end.
         pictured = [path.stem for path in folder.glob("*.png")]
         for path in sorted(folder.glob("*.wav")):
             clip, label = _split(path.stem, pictured)
@@ -42,17 +43,20 @@ def find_clips(samples: Path) -> list[Clip]:
 def _split(stem: str, pictured: Sequence[str]) -> tuple[str, str]:
     """Clip and label of a wav's name; a name without a label is the only signal of its clip."""
     owners = [name for name in pictured if stem.startswith(f"{name}_")]
+    # The longest name, since `clip_1` may be a clip beside `clip_1_2`.
     clip = max(owners, key=len) if owners else stem.partition("_")[0]
     return clip, stem.removeprefix(clip).lstrip("_") or "sample"
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """clip2 before clip10."""
+    # Pairs, since Python does not compare numbers with words; words come first.
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _order(label: str) -> tuple[int, int, str]:
     rank = 0 if label.startswith(REFERENCE) else 1 if label.startswith("pretrained") else 2
+    # The highest rate first: negative, and 0 for labels that name none.
     rate = re.search(r"(\d+)k", label)
     return rank, -int(rate[1]) if rate else 0, label
 
@@ -61,7 +65,8 @@ def chosen_epochs(sizes: Mapping[int, int], budget: int) -> list[int]:
     """As many epochs as fit into so many bytes, evenly spread, the first and the last among them; at least the last."""
     epochs = sorted(sizes)
     for number in range(len(epochs), 1, -1):
+        # Equally spaced, with both ends: how it began and how it ended are what one listens for.
         chosen = [epochs[round(index * (len(epochs) - 1) / (number - 1))] for index in range(number)]
         if sum(sizes[epoch] for epoch in chosen) <= budget:
             return chosen
-    return epochs[-1:]
+    return epochs[-1:]  # the last is kept even where it alone is too large

@@ -100,7 +100,9 @@ def make_grid(
     references = [
         sound for label, of_label in sounds.items() if label.startswith(REFERENCE) for sound in of_label if sound
     ]
+    # One peak for all cells: were each scaled to its own, a quiet output would look like a loud one.
     peak = max(float(powers(sound).max()) for sound in references or every) if pictured else None
+    # All pictures reach as high as the highest rate, so that equal heights are equal frequencies.
     top_hz = max(sound.rate for sound in every) / 2
     made = []
     for label, of_label in sounds.items():
@@ -113,20 +115,24 @@ def make_grid(
         ]
         made.append(Row(signal, tint(label), cells, shared))
     lengths, rates = [sound.seconds for sound in every], [sound.rate for sound in every]
+    # The lowest rate is the codec's own; above half of it only the wide outputs have a band.
     return ClipGrid(title, list(columns), made, max(lengths), top_hz / 1000, min(rates) / 2000, problems, about)
 
 
 def _merged(label: str, paths: Paths, merged: bool) -> Paths:
     """One path where several files are all equal; references always are one, wherever one of them lies."""
     present = [path for path in paths if path is not None]
+    # The reference does not change from epoch to epoch, so it is shown once.
     if label.startswith(REFERENCE) and len(paths) > 1:
         return present[:1]
+    # Compared by content: outputs that no training changed, such as those of the pretrained codec, are one cell.
     if merged and len(present) == len(paths) > 1 and len({path.read_bytes() for path in present}) == 1:
         return present[:1]
     return paths
 
 
 def _read(path: Path | None, problems: list[str]) -> Sound | None:
+    """A file's sound; None where there is no file or it cannot be read, which is noted in `problems`."""
     if path is None:
         return None
     try:

@@ -41,6 +41,7 @@ def read_sound(path: Path) -> Sound:
         DataError: it is no readable audio, or empty.
     """
     try:
+        # Whole files in memory: samples of a run are a few seconds long.
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
         raise DataError(f"{path} is not readable as audio: {error}") from error
@@ -59,6 +60,7 @@ def embedded_sound(sound: Sound) -> Embedded:
 def embedded_picture(pixels: NDArray[np.uint8]) -> Embedded:
     """WebP (lossy) of (height, width, 4) RGBA pixels."""
     file = io.BytesIO()
+    # Lossy is enough to look at; a lossless spectrogram is several times as large.
     Image.fromarray(pixels).save(file, format="WEBP", quality=72, method=4)
     return embedded("image/webp", file.getvalue())
 

@@ -67,6 +67,7 @@ def evaluation(summary: Mapping[str, Any]) -> Evaluation | None:
     measured = by_candidate(figures)
     if not measured:
         return None
+    # Metrics that exist at 48 kHz alone tell which candidates were measured at that rate.
     wide = {name: found for name, found in measured.items() if any(metric_of(it).rates == (48_000,) for it in found)}
     others = {name: found for name, found in measured.items() if name not in wide}
     titles = ("Against the 48 kHz target", "Against the 24 kHz target") if wide else ("", "")
@@ -112,9 +113,11 @@ def _place(name: str) -> tuple[bool, tuple[int, str]]:
 def _value(key: str, metric: str, group: Mapping[str, Mapping[str, float]], figures: Mapping[str, float]) -> Value:
     better = metric_of(metric).better
     every = [found[metric] for found in group.values() if metric in found]
+    # None for metrics without a better side: nothing is best there.
     best = min(every) if better == "lower" else max(every) if better == "higher" else None
     low, high = figures.get(f"{key}_low95"), figures.get(f"{key}_high95")
     interval = "" if low is None or high is None else f"{_digits(low, metric)} to {_digits(high, metric)}"
+    # A single candidate is no winner.
     return Value(_digits(figures[key], metric), interval, is_best=figures[key] == best and len(every) > 1)
 
 
@@ -126,6 +129,7 @@ def _digits(value: float, metric: str) -> str:
 def _whiskers(wide: Mapping[str, Mapping[str, float]], figures: Mapping[str, float]) -> Whiskers | None:
     """High-band distances with their intervals, the lowest first."""
     measured = sorted((found[FIRST_METRIC], name) for name, found in wide.items() if FIRST_METRIC in found)
+    # With one row there is nothing to compare.
     if len(measured) < 2:
         return None
     rows: list[Estimated] = []

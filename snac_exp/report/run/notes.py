@@ -13,7 +13,7 @@ from pathlib import Path
 
 from snac_exp.tracking.run_folder import RunFolder
 
-MOST_NOTES = 200
+MOST_NOTES = 200  # the page shows the newest
 
 _LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)  (.*)")
 # What the console writes again and again or shows as tables; the page has it elsewhere.
@@ -63,6 +63,7 @@ def read_notes(run_dir: Path, log: str) -> Notes:
 
 
 def _recorded(path: Path) -> list[Note]:
+    # A last line without its end is still being written.
     complete = path.read_bytes().rpartition(b"\n")[0].decode(errors="replace")
     lines = [json.loads(line) for line in complete.splitlines() if line.strip()]
     return [

@@ -94,6 +94,7 @@ def _grids(clips: tuple[Clip, ...], most_megabytes: float) -> tuple[list[ClipGri
     sizes: dict[int, int] = {}
     for clip in clips:
         for epoch, files in clip.files.items():
+            # References are embedded once per clip, not once per epoch.
             wanted = sum(path.stat().st_size for label, path in files.items() if not label.startswith(REFERENCE))
             sizes[epoch] = sizes.get(epoch, 0) + round(FLAC_SHARE * wanted)
     epochs = chosen_epochs(sizes, round(most_megabytes * 1e6)) if sizes else []
@@ -131,6 +132,7 @@ def _summary_values(run: Record) -> list[SummaryValue]:
     if objective is not None and len(objective.finite):
         values, places = objective.finite.values, objective.finite.steps
         best = f"step {places[values.argmin()]:,.0f}"
+        # Step 0 is the validation before training.
         before = f", {figure(float(values[0]))} before training" if places[0] == 0 else ""
         summary_values.append(SummaryValue("Best objective", figure(float(values.min())), f"{best}{before}"))
     speed = metrics.series.get("speed/audio_seconds_per_second")
@@ -147,6 +149,7 @@ def _summary_values(run: Record) -> list[SummaryValue]:
 def _config(config: Mapping[str, Any]) -> dict[str, Any]:
     found, unknown = differs_from_defaults(config)
     return {
+        # Keys that the program has learned since are counted, not listed: the run could not set them.
         "differences": [item for item in found if item.values[1] != ABSENT],
         "num_newer": sum(item.values[1] == ABSENT for item in found),
         "unknown": unknown,

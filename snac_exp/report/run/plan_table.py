@@ -42,6 +42,7 @@ def plan_table(plan: Mapping[str, Any]) -> PlanTable | None:
         return None
     merged: list[list[Mapping[str, Any]]] = []
     for epoch in epochs:
+        # Neighbours alone: epochs that return to earlier settings are a row of their own, in their place.
         if merged and _settings(merged[-1][0]) == _settings(epoch):
             merged[-1].append(epoch)
         else:
@@ -54,6 +55,7 @@ def plan_table(plan: Mapping[str, Any]) -> PlanTable | None:
         rows=[_row(items, groups, heads) for items in merged],
         num_epochs=len(epochs),
         num_steps=plan.get("num_steps"),
+        # Token models train on frames, which have no length in seconds in the plan.
         length_name="frames" if epochs[0].get("segment_seconds") is None else "tokens",
     )
 

@@ -60,6 +60,7 @@ def read_record(path: Path) -> Record:
     """
     folder = RunFolder.open(path)
     status = _json(folder.status_file)
+    # Not from the file alone: a killed process leaves a status that still says running.
     state = current_state(path)
     return Record(
         path=path.resolve(),
@@ -88,6 +89,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
+    # A log may hold bytes of any program that wrote to it.
     return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
 

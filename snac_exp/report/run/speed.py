@@ -55,10 +55,13 @@ def step_split(metrics: Metrics) -> Split | None:
         for name, series in speed.items()
         if name.endswith("_share")
     }
+    # A part without a finite value would make the whole sum NaN.
     parts = {name: value for name, value in (fractions | seconds).items() if np.isfinite(value)}
     rest = total - sum(parts.values())
+    # Half a percent: below that it is what rounding leaves.
     if rest > 0.005 * total:
         parts["compute" if len(parts) == 1 else "other"] = rest
+    # Parts that overlap, such as data read during the forward pass, may add up to more than the step.
     whole = max(total, sum(parts.values()))
     made = [
         Share(name.replace("_", " "), _TINTS.get(name, "c0"), 1000 * value, 100 * value / whole)
@@ -69,11 +72,13 @@ def step_split(metrics: Metrics) -> Split | None:
 
 def _mean(series: Series) -> float:
     values = series.finite.values
+    # Without the first, which compiles, allocates and fills caches.
     return float(values[1:].mean() if len(values) > 1 else values.mean()) if len(values) else float("nan")
 
 
 def _weighted(fraction: Series, step: Series) -> float:
     """Mean seconds of a part that is logged as a fraction of the step."""
+    # Of another number of lines they cannot be multiplied line by line.
     if len(fraction) != len(step):
         return float("nan")
     return _mean(Series(step.steps, fraction.values * step.values))
