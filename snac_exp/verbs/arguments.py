@@ -17,6 +17,7 @@ def folders_and_options(arguments: Sequence[str], keys: Sequence[str]) -> tuple[
     folders, options = [], []
     for argument in arguments:
         name, equals, _ = argument.partition("=")
+        # A known key is an option even where a folder of that name, such as `seed=1`, exists.
         if equals and name in keys:
             options.append(argument)
         elif Path(argument).expanduser().is_dir():
@@ -37,6 +38,7 @@ def seconds_of(options: Mapping[str, str], key: str) -> float:
     try:
         seconds = float(options[key])
     except ValueError:
+        # NaN fails the comparison below, with the same message.
         seconds = math.nan
     if not 0 <= seconds < math.inf:
         raise ConfigError(f"{key}={options[key]} is no number of seconds")
@@ -58,6 +60,7 @@ def folder_and_options(
             options[name] = value
         elif equals and name == key:
             folder = Path(value).expanduser()
+        # A path may hold an equals sign, so one that exists is a folder.
         elif not equals or Path(argument).expanduser().exists():
             folder = Path(argument).expanduser()
         else:

@@ -10,6 +10,7 @@ VERBS_DIR = Path(__file__).parent
 
 def verb_files() -> dict[str, Path]:
     """The file of every verb by its name on the command line (`cache-codes` lies in cache_codes.py)."""
+    # A letter first, so that __init__.py is no verb.
     files = {path.stem.replace("_", "-"): path for path in VERBS_DIR.glob("*/[a-z]*.py")}
     return dict(sorted(files.items()))
 
@@ -22,4 +23,5 @@ def verb_module(verb: str) -> Any:
 
 def verb_help(verb: str) -> str:
     """The docstring of a verb, read without importing it."""
+    # Parsed, not imported: help for all verbs must not import torch.
     return ast.get_docstring(ast.parse(verb_files()[verb].read_text(encoding="utf-8"))) or ""

@@ -33,12 +33,14 @@ def runs_of(folders: Sequence[Path]) -> RunList:
         else:
             sources = [Source(folder, folder.resolve().name)]
         for source in sources:
+            # Each run once, under its first name: a sweep and one of its runs may both be given.
             by_path.setdefault(source.path.resolve(), source)
     return RunList(_distinct(list(by_path.values())), settings)
 
 
 def _jobs(sweep: Sweep) -> list[Source]:
     """The jobs of a sweep, called by what they vary."""
+    # Brought up to date: jobs may have ended since anybody looked.
     rows = sweep.refresh()
     keys = list(dict.fromkeys(item.partition("=")[0] for row in rows for item in row.overrides))
     names = short_names(keys)
@@ -53,6 +55,7 @@ def _jobs(sweep: Sweep) -> list[Source]:
 def _typed(value: str) -> str:
     """The value of an override; small numbers as recipes write them."""
     try:
+        # Only what looks like a real number: 8 stays 8, and true stays true.
         return text_of(float(value)) if "e" in value or "." in value else unquoted(value)
     except ValueError:
         return unquoted(value)

@@ -38,12 +38,14 @@ def main(arguments: Sequence[str]) -> int:
     from snac_exp.release.files import folders, pipes
 
     to_one = options.output == "-" or output.suffix == ".wav"
+    # A folder is not refused: a job that was stopped goes on in it.
     if to_one and options.output != "-":
         refuse_existing(output)
     from snac_exp.release.loading import load_codec
     from snac_exp.release.outputs import chosen_heads
 
     codec = load_codec(options.checkpoint, device=options.device)
+    # One file takes one output: the widest, unless another is asked for. A folder takes all of them.
     rates = options.rates or (list(codec.sample_rates[-1:]) if to_one else None)
     heads = tuple(chosen_heads(codec.heads, options.output_heads, rates))
     settings = folders.Settings(heads, options.seed, options.noise, False, options.chunk_seconds)

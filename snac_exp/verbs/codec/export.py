@@ -39,6 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     """Export, and push if asked to."""
     options = structure(Options, verb_values("export", arguments))
 
+    # What a push needs is asked for first: an export takes minutes.
     if options.push is not None:
         check_repo_id(options.push)
         if options.licence is None:
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     print("\n".join(export(opened, output, Export(tuple(options.formats), texts, options.push))))
     if options.push is None:
         return 0
+    # From the folder's index, so that what is uploaded is what was proved.
     files = exported_files(output)
     if options.dry_run:
         print(_plan(options.push, files, options.private))

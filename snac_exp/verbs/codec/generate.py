@@ -50,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
 
     sampling = Sampling(options.temperature, options.top_k, options.top_p, options.seed)
     request = Request(options.seconds, options.num, sampling, options.keep_prompt)
+    # Before the model is loaded and writes for minutes: a path that is taken is refused at once.
     paths = output_paths(Path(options.output).expanduser(), options.num)
     opened = load_token_model(Path(options.checkpoint).expanduser(), options.device)
     codec = _codec(opened, options)
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str]) -> int:
 def _codec(opened: "TokenModel", options: Options) -> "TokenCodec":
     from snac_exp.data.tokens.codecs import listening_codec
 
+    # Elsewhere than the run had it, but the same one: its fingerprint is compared.
     settings = opened.codec if options.codec_path is None else replace(opened.codec, path=options.codec_path)
     return listening_codec(
         settings, opened.model.layout, device=options.decode_device, fingerprint=opened.codec_fingerprint
@@ -74,4 +76,5 @@ def _codec(opened: "TokenModel", options: Options) -> "TokenCodec":
 
 def _named(arguments: Sequence[str]) -> list[str]:
     """The arguments with the one that is no key=value, or that exists as a path, as `checkpoint=`."""
+    # A path may hold an equals sign, so one that exists is no key.
     return [f"checkpoint={item}" if "=" not in item or Path(item).expanduser().exists() else item for item in arguments]

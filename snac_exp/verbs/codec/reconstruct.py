@@ -40,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     options = structure(Options, verb_values("reconstruct", arguments))
     if (options.input == "-") != (options.output == "-"):
         raise ConfigError("a pipe goes through: give input=- and output=- together, or neither")
+    # After the options: torch takes seconds to import, and a mistyped key is refused before that.
     from snac_exp.release.files.folders import Settings, reconstruct
     from snac_exp.release.files.pipes import reconstruct_pcm
     from snac_exp.release.loading import load_codec
@@ -52,7 +53,9 @@ def main(arguments: Sequence[str]) -> int:
         reconstruct_pcm(codec, sys.stdin.buffer, sys.stdout.buffer, options.pcm_rate or codec.sampling_rate, settings)
         return 0
     source, output = Path(options.input).expanduser(), Path(options.output).expanduser()
+    # The weights identify the codec: the best model of a run that goes on is another one tomorrow.
     summary = reconstruct(codec, source, output, settings, codec.fingerprint)
+    # Before the refusal, so that what was done is told as well.
     print("\n".join(summary.lines("reconstructed", output)))
     summary.refuse_failures()
     return 0

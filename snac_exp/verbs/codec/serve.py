@@ -46,6 +46,7 @@ def main(arguments: Sequence[str]) -> int:
 
     opened = open_model(options.checkpoint)
     tuned = ReleasedCodec(opened.model, opened.blueprint, device=options.device)
+    # Loaded before the page opens: the first listener does not wait, and a mistake shows here.
     pretrained = _pretrained(options, opened)
     settings = PageSettings(options.host, options.port, options.max_seconds, options.max_megabytes, options.seed)
     serve(tuned, pretrained, settings)
@@ -63,6 +64,7 @@ def _pretrained(options: Options, opened: "Opened") -> "ReleasedCodec | None":
         return load_codec(options.pretrained, device=options.device)
     try:
         return codec_before(opened, options.device)
+    # The page is of use without it, so this is no error.
     except CodecError as error:
         print(f"no pretrained codec beside it: {error}", flush=True)
         return None

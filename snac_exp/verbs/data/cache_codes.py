@@ -65,6 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     output = Path(options.output).expanduser() if options.output else prepared / f"codes_{options.codec.name}"
     if not options.merge:
         _encode(options, prepared, output)
+    # A shard alone cannot tell whether all rows are there.
     if options.merge or options.shard.count == 1:
         _verify(options, prepared, output)
     else:
@@ -112,6 +113,7 @@ def _upgrade(options: Options, old: Path) -> int:
             "upgrade= needs the audio of the codes: data=FOLDER that snac-exp prepare wrote, or audio=FOLDER"
         )
     output = Path(options.output).expanduser()
+    # Audio that was never prepared: its manifest is made first, since old caches have none.
     if options.audio is not None:
         prepared = output / "prepared"
         print("\n".join(prepare(options.audio, prepared, split=options.split).lines))
@@ -119,5 +121,6 @@ def _upgrade(options: Options, old: Path) -> int:
         prepared = Path(str(options.prepared)).expanduser()
     summary = upgrade_cache(Manifest.read(prepared), open_codec(options.codec), old, output, options.verify_rows)
     print("\n".join(summary.lines))
+    # An upgraded cache is checked as a new one is.
     _verify(options, prepared, output)
     return 0

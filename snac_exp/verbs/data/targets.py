@@ -70,6 +70,7 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     """Check or make the targets of one kind."""
+    # data is a group of recipes, so Hydra wants another key.
     named = [f"prepared={item.removeprefix('data=')}" if item.startswith("data=") else item for item in arguments]
     overrides = hydra_overrides(named, path_keys=("prepared", "front_end"))
     options = structure(Options, resolved(compose_config("targets", overrides)))
@@ -84,6 +85,7 @@ def _native(options: Options, prepared: Path, output: Path) -> list[str]:
     from snac_exp.data.prepared.manifest import Manifest
     from snac_exp.data.targets.wideband import NOT_WIDE_NAME, WideBand, check_native
 
+    # One list of all files is written, so shards would overwrite each other's.
     if (options.shard.index, options.shard.count) != (0, 1):
         raise ConfigError("kind=native works in one process; leave out shard.index and shard.count")
     manifest = Manifest.read(prepared)
@@ -121,6 +123,7 @@ def _sidon(options: Options, prepared: Path, output: Path) -> list[str]:
     if options.rate != OUTPUT_RATE:
         raise ConfigError(f"rate={options.rate}: Sidon makes {OUTPUT_RATE} Hz only")
     settings = asdict(options.sidon)
+    # Not of the model: it decides how many files go through it at once, not what comes out.
     max_batch_seconds = settings.pop("max_batch_seconds")
     manifest = Manifest.read(prepared)
     sidon, identity = load_sidon(**settings)
@@ -138,4 +141,4 @@ def _sidon(options: Options, prepared: Path, output: Path) -> list[str]:
 
 
 def _next(output: Path) -> str:
-    return f"next: train with {shlex.quote(f'data.target_dir={output}')}"
+    return f"next: train with {shlex.quote(f'data.target_dir={output}')}"  # quoted, as the user has to type it

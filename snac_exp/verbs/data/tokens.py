@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from snac_exp.data.tokens.encoding import TokenSummary
 
 ACTIONS = ("check", "convert", "encode")
-EXIT_BAD_FILES = 2
+EXIT_BAD_FILES = 2  # as for any command with something to mend
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     action, *rest = arguments or ("",)
     if action not in ACTIONS:
         raise ConfigError(f"snac-exp tokens '{action}' is not possible{nearest(action, ACTIONS)}")
+    # dac_model is a path or a hub id; as a path it may hold what Hydra's grammar takes apart.
     overrides = hydra_overrides(rest, path_keys=("dac_model",))
     options = structure(Options, resolved(compose_config("tokens", overrides)))
     if action == "check":
@@ -81,6 +82,7 @@ def _encode(options: Options, output: Path) -> "TokenSummary":
         from snac_exp.data.tokens.files import CachedTokens
 
         table = open_table(Path(options.cache_dir).expanduser(), open_codec(options.codec))
+        # The cache's own split goes on, so that no speaker changes sides.
         validation = {int(row) for row in table.rows_of("validation")}
         tokens = CachedTokens(table, np.arange(len(table)), options.frames)
         return export_cache(tokens, validation, output, options.overwrite)

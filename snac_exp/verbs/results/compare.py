@@ -50,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
     from snac_exp.report.compare.folder import PAGE_FILE, Sound, write_comparison
     from snac_exp.report.compare.text import markdown_table
 
+    # Before the runs are read: a file without a place for the table is refused at once.
     slot = None if options.update is None else Slot(Path(options.update), options.table)
     runs = runs_of(folders)
     output = _output(options.output, runs.sources)
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _typed(argument: str) -> str:
     key, _, value = argument.partition("=")
+    # Quoted: Hydra would take a comma, an equals sign or a brace of a path for its own grammar.
     return f"{key}={quoted(unquoted(value))}" if key in _PATH_KEYS and value not in ("", "null") else argument
 
 
@@ -72,6 +74,7 @@ def _settings(options: Options, runs: RunList) -> ComparisonSettings:
     """What the command line asks, and where it does not, what the sweep asks."""
     asked = runs.sweep
     metric = options.metric or (asked.metric if asked is not None else None)
+    # The sweep's goal belongs to its metric; for another one it may point the wrong way.
     same = asked is not None and metric == asked.metric
     return ComparisonSettings(
         metric=metric,
@@ -87,5 +90,6 @@ def _output(wanted: str | None, sources: Sequence[Source]) -> Path:
     """The folder asked for, or a new name below outputs/comparisons."""
     if wanted is not None:
         return Path(wanted).expanduser()
+    # The runs' hash beside the time: two comparisons may begin within one second.
     digest = hashlib.sha256("\n".join(str(source.path.resolve()) for source in sources).encode()).hexdigest()[:6]
     return Path("outputs") / "comparisons" / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{digest}"

@@ -43,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.dry_run:
         print(json.dumps(spec_of(built), indent=2, ensure_ascii=False))
         return 0
+    # Asked for here: W&B itself would prompt, and a job without a terminal would wait for ever.
     if not has_key():
         raise ConfigError("there is no W&B key on this machine: run `wandb login`, set WANDB_API_KEY, or dry_run=true")
     print(f"published: {publish(built)}")

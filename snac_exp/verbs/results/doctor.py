@@ -50,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
 def _keyed(argument: str) -> str:
     """A path alone is the checkpoint; the path of `against` is quoted, as Hydra does not know that it is one."""
     name, equals, value = argument.partition("=")
+    # A path may hold an equals sign, so one that exists is no key.
     if not equals or Path(argument).expanduser().exists():
         return f"checkpoint={argument}"
     return f"against={quoted(unquoted(value))}" if name == "against" and value != "null" else argument

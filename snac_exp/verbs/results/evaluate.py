@@ -1,4 +1,4 @@
-"""Metric a checkpoint, a pretrained codec or a baseline on the same fixed utterances, with 95 % intervals.
+"""Measure a checkpoint, a pretrained codec or a baseline on the same fixed utterances, with 95 % intervals.
 
 usage: snac-exp evaluate data=PREPARED checkpoint=RUN|FILE|FOLDER|OWNER/NAME [output=FOLDER] [key=value …]
        snac-exp evaluate data=PREPARED codec=demo                      a pretrained codec; codec.path=DIR says where
@@ -75,8 +75,10 @@ def main(arguments: Sequence[str]) -> int:
     if any(it.startswith("codec.") for it in arguments) and not any(it.startswith("codec=") for it in arguments):
         raise ConfigError("codec.KEY= changes a codec that codec=NAME chooses: add it, like codec=snac_24khz")
     is_free = tuple(f"{key}=" for key in _FREE_TEXT)
+    # Only these are quoted: others hold lists and numbers, which Hydra is to read.
     quoted = [hydra_overrides([it], _FREE_TEXT)[0] if it.startswith(is_free) else it for it in arguments]
     options = structure(Options, verb_values("evaluate", quoted))
+    # None of them has a default, so what is not None was given.
     given = [key for key in SYSTEM_KEYS if getattr(options, key) is not None]
     if len(given) != 1:
         choices = "checkpoint=RUN, codec=NAME, system=interpolate, or evaluation=FOLDER with compare=FOLDER"
@@ -96,15 +98,18 @@ def _evaluate(options: Options) -> int:
 
     if options.data is None:
         raise ConfigError("data has no value: set it with data=FOLDER, the folder that snac-exp prepare wrote")
+    # Refusals come first: loading and measuring take minutes.
     if options.output is not None:
         refuse_finished(_path(options.output))
     earlier = None if options.compare is None else Evaluation.load(_path(options.compare))
     manifest, protocol, device = Manifest.read(_path(options.data)), _protocol(options), torch.device(options.device)
     system = _system(options, manifest, protocol)
     utterances, dropped = measurable(select(manifest, protocol.selection), protocol.rates)
+    # Before measuring: a comparison that will be refused is not worth the time.
     if earlier is not None:
         paths = {item.row.sha1: item.row.path for item in utterances}
         require_comparable(earlier, protocol.to_json(), paths, shared_only=options.compare_shared)
+    # Fitted only where it is used: it reads up to 200 training recordings.
     with_noise = "noise" in protocol.baselines and any(item.has(WIDE_RATE) for item in utterances)
     noise = fit_noise(manifest, protocol.selection) if with_noise else None
     identity = identity_of(system, manifest, utterances, protocol, device)
@@ -133,6 +138,7 @@ def _protocol(options: Options) -> "Protocol":
         wide_band=WideBand(WIDE_RATE, **asdict(options.wide_band)),
     )
     if options.system is None:
+        # Sorted, so that the order on the command line makes no other evaluation.
         return Protocol(selection, tuple(sorted(options.rates)), options.seed, tuple(options.baselines))
     if WIDE_RATE not in options.rates:
         raise ConfigError(f"system={options.system} has an output at {WIDE_RATE} Hz alone: set rates=[{WIDE_RATE}]")
@@ -182,6 +188,7 @@ def _show(grids: "Sequence[Grid]", lines: Sequence[str]) -> None:
     for grid in grids:
         terminal.print(grid.rich())
     for line in lines:
+        # Texts of files and errors: brackets in them are no markup.
         terminal.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

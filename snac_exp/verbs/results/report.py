@@ -28,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     options = structure(Options, verb_values("report", given))
     if not folders:
         raise ConfigError("which run? snac-exp report RUN")
+    # matplotlib and its fonts are imported only once there is something to draw.
     from snac_exp.report.run.page import write_report
 
     for source in runs_of(folders).sources:

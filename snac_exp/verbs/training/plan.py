@@ -21,10 +21,12 @@ def main(arguments: Sequence[str]) -> int:
     if style not in ("table", "json"):
         raise ConfigError(f"format={style} is not possible; there is: table, json")
     overrides = hydra_overrides([item for item in arguments if not item.startswith("format=")])
+    # Not complete: a recipe can be planned before its data is there.
     experiment, _ = compose_experiment(overrides, complete=False)
 
     plan = unroll(experiment, planned_geometry(experiment))
     if style == "json":
+        # Which checks would run: a plan that promises them is shown without running them.
         proofs = {"preflight": experiment.trainer.preflight}
         print(
             json.dumps({"name": experiment.name, **plan.to_json(), "groups": _groups(experiment), **proofs}, indent=2)

@@ -46,6 +46,7 @@ def _watch(folder: Path, every_seconds: float) -> None:
     """Keep the table up to date until Ctrl-C; where the output is no terminal, one table after the other."""
 
     screen = console()
+    # A log or a pipe cannot be drawn over, so there each table follows the last.
     with Live(console=screen, auto_refresh=False) if screen.is_terminal else nullcontext() as live:
         try:
             while True:

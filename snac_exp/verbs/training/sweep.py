@@ -26,6 +26,7 @@ from snac_exp.verbs.discovery import verb_files
 
 def main(arguments: Sequence[str]) -> int:
     """Submit what is left; returns 0 when all jobs are finished (or submitted), else 1."""
+    # A folder of a verb's name is taken for the sweep.
     if arguments and "=" not in arguments[0] and not Path(arguments[0]).is_dir():
         return _submit_shards(*arguments)
     folder, options = folder_and_options("sweep", arguments, {"wait": "true", "num_trials": ""}, None, key="resume")
@@ -48,11 +49,14 @@ def _submit_shards(verb: str, *arguments: str) -> int:
 
 
 def _resume(sweep: Sweep, folder: Path, *, wait: bool) -> int:
+    # A ledger without rows: the folder was made, and the process ended before the first job.
     if not sweep.rows():
         raise ConfigError(f"{folder} has no jobs: it was interrupted before they were made; begin it anew")
+    # Jobs that SLURM is still ending count as in the queue, and would not be chosen below.
     sweep.wait_for_endings()
     rows = sweep.to_run()
     try:
+        # With wait, jobs of an earlier call that are still in the queue are waited for too.
         if rows or (wait and sweep.is_in_a_queue()):
             open_backend(sweep.backend).submit(sweep, rows, wait=wait)
     except Stopped:

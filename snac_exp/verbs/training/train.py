@@ -39,12 +39,14 @@ def _main(arguments: list[str]) -> int:
         print(f"{__doc__}\n{_groups()}")
         return 0
     if "--cfg" in arguments:
+        # What stands behind --cfg is its kind; overrides may stand on both sides.
         place = arguments.index("--cfg")
         return _print_config(arguments[place + 1 :] + arguments[:place])
     if any(item in ("-m", "--multirun") for item in arguments):
         from snac_exp.sweeps.multirun import multirun
 
         return multirun(arguments)
+    # Hydra's own options would be taken for overrides, and fail with its messages.
     flags = [item for item in arguments if item.startswith("-")]
     if flags:
         raise ConfigError(f"{flags[0]} is no option of train.py; see python train.py --help")
@@ -58,9 +60,11 @@ def _start(arguments: list[str]) -> int:
     detached = "background=true" in arguments
     overrides = hydra_overrides([item for item in arguments if item not in ("background=true", "background=false")])
     experiment, values = compose_experiment(overrides)
+    # Asked for before a process is detached, which could ask nobody.
     require_key(experiment.tracker.mode)
     if detached:
         return start_detached(values, overrides)
+    # torch is imported here, after the whole config has passed.
     from snac_exp.runs.run import start
 
     return start(experiment, values, overrides)
@@ -76,6 +80,7 @@ def _resume(arguments: list[str], run_dir: Path) -> int:
 def resume_run(run_dir: Path) -> int:
     """Begin or go on with the run in a folder, from what lies there alone; returns the exit status."""
     folder = RunFolder(run_dir)
+    # The job of a verb in shards has no experiment to resume; it is run again and skips what is done.
     if folder.task.exists():
         from snac_exp.sweeps.shards import run_task
 
@@ -97,6 +102,7 @@ def _print_config(arguments: list[str]) -> int:
 def _groups() -> str:
     """The choices of every config group, read from conf/."""
     lines = ["groups:"]
+    # local and hydra are of the machine and of sweeps: no recipe chooses them.
     for folder in sorted(
         path for path in config_dir().iterdir() if path.is_dir() and path.name not in ("local", "hydra")
     ):
