@@ -58,7 +58,6 @@ def _by_counts(name: str, index: int, size: int, lines: Sequence[Mapping[str, An
     if last[f"codebook/{index}/perplexity"] < COLLAPSED_PERPLEXITY:
         text = f"collapsed: a perplexity of {last[f'codebook/{index}/perplexity']:.2f} at step {last['step']}"
         yield problem("codebooks", name, f"{text}: nearly all tokens are one entry")
-    # Few tokens miss entries by chance.
     elif used is not None and tokens >= TOKENS_PER_ENTRY * size:
         where = f"of its entries occur in {tokens:.0f} validation tokens at step {last['step']}"
         yield from _by_share(name, float(used), where)

@@ -38,7 +38,7 @@ def group_of(opened: OpenedCheckpoint, name: str) -> str:
 
 
 def by_group(opened: OpenedCheckpoint) -> dict[str, Tensors]:
-    """The model's tensors by group, in the model's order."""
+    """The model's tensors, of any shape, by group, in the model's order."""
     grouped: dict[str, Tensors] = {}
     for name, tensor in opened.model.items():
         grouped.setdefault(group_of(opened, name), {})[name] = tensor

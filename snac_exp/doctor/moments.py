@@ -79,7 +79,6 @@ def _broken(item: Moments, opened: OpenedCheckpoint) -> Finding | None:
 
 def _clip(optimizer: str, opened: OpenedCheckpoint) -> float | None:
     """The norm that the recipe clips an optimizer's gradients to."""
-    # The adversary has a clip of its own.
     section = "trainer" if optimizer == "optimizer" else "adversary"
     limit = (opened.config.get(section) or {}).get("grad_clip")
     return float(limit) if limit else None

@@ -133,7 +133,6 @@ def _done(system: System, utterance: Utterance, protocol: Protocol, noise: MeanS
     # One seed per recording: every system gets the same noise, whatever else is evaluated.
     seed = utterance.seed(protocol.seed)
     produced = system.produce(utterance, protocol.rates, seed)
-    # Read once, since several outputs are measured against one reference.
     references = {rate: utterance.reference(rate) for rate in protocol.rates}
     wide = references.get(WIDE_RATE)
     # Before scoring, so that baselines are measured by the same code as the system.

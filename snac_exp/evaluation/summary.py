@@ -81,7 +81,6 @@ def summarize(
     """
     started = time.monotonic()
     rows = spread(len(splits.validation), num_utterances)
-    # Only rates above the codec's own: the others have nothing to interpolate.
     wide_rates = sorted({rate for rate in codec.heads.values() if rate > codec.sampling_rate})
     # Fitted once, on training recordings alone: a yardstick must not know what it is measured on.
     noises = {rate: _fitted_noise(splits.train, rate) for rate in wide_rates}
@@ -89,7 +88,6 @@ def summarize(
     utterances: list[tuple[str, float]] = []
     num_native = 0
     for row in rows:
-        # One utterance in memory at a time.
         utterance = _read(splits.validation, row)
         for name, output in _candidates(codec, initial, utterance, noises):
             reference = utterance.references[output.rate]

@@ -225,7 +225,7 @@ def scored(output: Output, reference: Tensor, where: str, *, native_high_band: b
 
 
 def cut(output: Output, reference: Tensor, where: str) -> Tensor:
-    """The output without the padding of the last token.
+    """The output (N,) at the length of the reference (N,), without the padding of the last token.
 
     Raises:
         DataError: it is shorter than the reference; CodecError: it holds NaN or infinity.

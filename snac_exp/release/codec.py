@@ -274,13 +274,13 @@ class ReleasedCodec:
         return LatentDecoder(self.model, heads, field, self._position, seeds, self.dtype)
 
     def _latent(self, tokens: Sequence[Tensor], start: int, num_coarse: int) -> Tensor:
-        """Latent of the coarse tokens [start, start + num_coarse), or up to the end."""
+        """Latent (B, C, frames) of the coarse tokens from `start` on, `num_coarse` of them or up to the end."""
         slices = [self.geometry.codebook_slice(i, start, num_coarse) for i in range(len(tokens))]
         return self.latent([row[:, part] for row, part in zip(tokens, slices, strict=True)])
 
     @torch.no_grad()
     def _encode(self, audio: Tensor, start: int, stop: int) -> list[Tensor]:
-        """Tokens of frames [start, stop) of this audio, on the CPU."""
+        """audio (B, 1, N) -> tokens[i] (B, T_i) of its frames from `start` to `stop`, on the CPU."""
         with exact_float32():
             latent = self.model.encoder(audio.to(self.device))[..., start:stop]
             return [tokens.cpu() for tokens in self.model.quantizer(latent)[1]]

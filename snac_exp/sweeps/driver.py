@@ -67,7 +67,6 @@ def _forwarding_signals(process: "subprocess.Popen[bytes]") -> int:
     def forward(number: int, _frame: FrameType | None) -> None:
         process.send_signal(number)
 
-    # Handlers of this process are put back, since the caller may go on after the driver.
     before = {number: signal.signal(number, forward) for number in FORWARDED}
     try:
         return process.wait()

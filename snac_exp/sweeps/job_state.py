@@ -28,7 +28,6 @@ def updated(row: Row, run_dir: Path, settings: SweepSettings, queue: Mapping[str
 
 
 def _update_state(row: Row, run_dir: Path, queue: Mapping[str, str]) -> None:
-    # Only what the queue says of the job's newest id.
     in_queue = queue.get(row.slurm_id) if row.slurm_id else None
     if not run_dir.exists() and in_queue not in ACTIVE:
         row.state, row.error = "lost", f"its run folder is gone: {run_dir}"

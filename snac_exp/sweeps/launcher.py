@@ -61,7 +61,6 @@ class Session:
             # The text of the user, since Hydra writes overrides anew and loses quotes.
             kept = [fixed.get(key, item) for key, item in named.items() if not is_of_the_sweep(key)]
             jobs.append(self.checker.check(index, kept, varied))
-        # By meaning, not by text, and before anything is made on disk.
         refuse_doubles(jobs)
         return jobs
 

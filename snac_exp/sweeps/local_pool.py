@@ -64,7 +64,6 @@ class Pool:
             if gpus and needed[row.hash] > len(gpus):
                 raise ConfigError(f"{row.title} needs {needed[row.hash]} devices; there are {len(gpus)}")
         while waiting or self._running:
-            # A new list, since the loop takes items out of the one that is gone through.
             for done in [item for item in self._running if item.process.poll() is not None]:
                 self._running.remove(done)
                 free += done.devices

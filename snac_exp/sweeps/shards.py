@@ -42,7 +42,6 @@ class ShardJob:
     @property
     def hash(self) -> str:
         """Short hash of verb and arguments."""
-        # Six digits, as of a run's config: enough within one folder.
         return hashlib.sha256(json.dumps(self.values, sort_keys=True).encode()).hexdigest()[:6]
 
 
@@ -53,7 +52,6 @@ def submit_shards(verb: str, arguments: Sequence[str]) -> int:
         ConfigError: no count.
     """
     switches, rest = split_switches(list(arguments))
-    # They choose the launcher; the rest is handed to the verb as it is.
     choices = [item for item in rest if item.lstrip("+").startswith(("hydra/", "hydra."))]
     jobs = _jobs(verb, [item for item in rest if item not in choices])
     if switches["dry_run"]:

@@ -258,7 +258,6 @@ class Sweep(SweepFolder):
     def best(self) -> Row | None:
         """The job with the best value of the sweep's metric so far; None if nobody logged it."""
         measured = [row for row in self.rows() if row.best is not None]
-        # `best` has the sign of the metric; the goal turns it so that less is better.
         return min(measured, key=lambda row: self.settings.sign * (row.best or 0.0), default=None)
 
     def is_at_rest(self) -> bool:
@@ -268,5 +267,4 @@ class Sweep(SweepFolder):
 
 def sweep_hash(hashes: Sequence[str]) -> str:
     """Six hexadecimal digits of what a sweep means, whatever the order of its jobs."""
-    # Sorted: the same jobs in another order are the same sweep.
     return hashlib.sha256(" ".join(sorted(hashes)).encode()).hexdigest()[:6]

@@ -40,7 +40,6 @@ def runs_of(folders: Sequence[Path]) -> RunList:
 
 def _jobs(sweep: Sweep) -> list[Source]:
     """The jobs of a sweep, called by what they vary."""
-    # Brought up to date: jobs may have ended since anybody looked.
     rows = sweep.refresh()
     keys = list(dict.fromkeys(item.partition("=")[0] for row in rows for item in row.overrides))
     names = short_names(keys)

@@ -46,7 +46,6 @@ class CodecStream:
         if not is_whole(batch_size) or batch_size < 1:
             raise DataError(f"batch_size={batch_size!r} must be a whole number of at least 1")
         self._codec, self._decoder, self._head, self._batch_size = codec, decoder, head, batch_size
-        # int64, what the codebooks are indexed with; T = 0 at first.
         self._waiting = [torch.zeros(batch_size, 0, dtype=torch.int64) for _ in range(codec.geometry.num_codebooks)]
         self._closed = False
         self.sample_rate = decoder.model.rates[head]

@@ -120,7 +120,6 @@ def downsampled(series: Series, most: int = MOST_POINTS) -> Drawn:
     """
     count = -(-len(series) // most) if len(series) > most else 1
     if count == 1:
-        # Nothing is merged, so the range from lowest to highest is the line itself.
         return Drawn(series.steps, series.values, series.values, series.values, 1)
     starts = np.arange(0, len(series), count)
     finite = np.isfinite(series.values)

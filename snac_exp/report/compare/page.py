@@ -129,7 +129,6 @@ def _side(entry: Entry, goal: str) -> str:
     """better or worse, if the interval says so."""
     if entry.delta is None or not entry.delta.excludes_zero:
         return ""
-    # Lower is better when minimizing, so a negative difference is then the good one.
     return "better" if (entry.delta.mean < 0) == (goal == "minimize") else "worse"
 
 
@@ -158,5 +157,4 @@ def _lines(comparison: Comparison, name: str) -> list[Line]:
         style = ("lead" if leads else "rest") if many else "dots"
         dash = place % 4 if not many else 0
         lines.append(Line(str(place + 1), series, tint_of(comparison, entry), style, dash))
-    # False sorts first.
     return sorted(lines, key=lambda line: line.style != "lead")

@@ -51,7 +51,6 @@ def listening_of(comparison: Comparison, *, blind: bool, seed: int, most_megabyt
     room = most_megabytes * 1e6
     for title, run_clips in _titled(list(common.values())):
         kept = _within(run_clips, room)
-        # A single run cannot be compared with itself.
         if len(kept) < 2:
             notes.append(f"{title} is left out to keep the page small; more fits with max_megabytes=")
             continue

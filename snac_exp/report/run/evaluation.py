@@ -117,7 +117,6 @@ def _value(key: str, metric: str, group: Mapping[str, Mapping[str, float]], figu
     best = min(every) if better == "lower" else max(every) if better == "higher" else None
     low, high = figures.get(f"{key}_low95"), figures.get(f"{key}_high95")
     interval = "" if low is None or high is None else f"{_digits(low, metric)} to {_digits(high, metric)}"
-    # A single candidate is no winner.
     return Value(_digits(figures[key], metric), interval, is_best=figures[key] == best and len(every) > 1)
 
 
@@ -129,7 +128,6 @@ def _digits(value: float, metric: str) -> str:
 def _whiskers(wide: Mapping[str, Mapping[str, float]], figures: Mapping[str, float]) -> Whiskers | None:
     """High-band distances with their intervals, the lowest first."""
     measured = sorted((found[FIRST_METRIC], name) for name, found in wide.items() if FIRST_METRIC in found)
-    # With one row there is nothing to compare.
     if len(measured) < 2:
         return None
     rows: list[Estimated] = []

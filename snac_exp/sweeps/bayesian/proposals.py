@@ -112,4 +112,4 @@ def _checked(search: Search, index: int, varied: list[str], checker: JobChecker)
     try:
         return checker.check(index, [*search.fixed, *varied], varied)
     except ConfigError as error:
-        return Refused(index, varied, str(error).splitlines()[0])  # the first line names the reason
+        return Refused(index, varied, str(error).splitlines()[0])

@@ -37,7 +37,6 @@ def main(arguments: Sequence[str]) -> int:
     # Before the codec is loaded, which may be a download.
     if output.suffix in (".npz", ".parquet"):
         refuse_existing(output)
-    # A folder has many signals, and an .npz or a pipe takes one.
     if source.is_dir() and (output.suffix == ".npz" or options.output == "-"):
         raise ConfigError(f"a folder of audio does not go into {options.output}: give output=FOLDER or FILE.parquet")
     from snac_exp.release.files import folders, pipes

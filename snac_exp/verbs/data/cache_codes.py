@@ -121,6 +121,5 @@ def _upgrade(options: Options, old: Path) -> int:
         prepared = Path(str(options.prepared)).expanduser()
     summary = upgrade_cache(Manifest.read(prepared), open_codec(options.codec), old, output, options.verify_rows)
     print("\n".join(summary.lines))
-    # An upgraded cache is checked as a new one is.
     _verify(options, prepared, output)
     return 0
