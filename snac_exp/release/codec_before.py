@@ -1,4 +1,4 @@
-"""The codec that a run was trained from, to be heard beside what became of it."""
+"""The codec that a run was trained from, to compare by ear with what became of it."""
 
 from collections.abc import Mapping
 from typing import Any

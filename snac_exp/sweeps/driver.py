@@ -51,7 +51,6 @@ def _see_it_begin(sweep: Sweep, process: "subprocess.Popen[bytes]", log: Path) -
     end = time.monotonic() + BEGIN_SECONDS
     while process.poll() is None and time.monotonic() < end:
         holder = holder_of(sweep.path)
-        # Another process may hold the sweep; only the one that was started here counts.
         if holder is not None and holder.pid == process.pid:
             return
         time.sleep(POLL_SECONDS)

@@ -101,7 +101,6 @@ def _hand_over(overrides: list[str]) -> None:
         raise AssertionError("jobs are processes of their own; Hydra runs none")
 
     with (
-        # Hydra insists on a folder for its own files; ours are elsewhere.
         tempfile.TemporaryDirectory(prefix="snac-exp-sweep-") as folder,
         _command_line(
             # Quoted, since a temporary folder's path may hold what Hydra's grammar takes apart.

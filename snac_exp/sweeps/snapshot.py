@@ -59,7 +59,6 @@ def _copy_machine_code(root: Path, target: Path) -> None:
     for package in PACKAGES:
         for path in (root / package).rglob("__pycache__/*.nb[ci]"):
             copied = target / path.relative_to(root)
-            # Not for sources that were left out.
             if copied.parent.parent.is_dir():
                 copied.parent.mkdir(exist_ok=True)
                 shutil.copy2(path, copied)

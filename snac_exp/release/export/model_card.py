@@ -42,7 +42,7 @@ class CardTexts:
     Attributes:
         licence: SPDX id of these weights, e.g. mit; None = not stated.
         base_licence: of the codec it was trained from.
-        data: one or more sentences on the training data, its origin and its licence.
+        data: one or more sentences on the training data, where it came from and its licence.
         languages: ISO codes of the languages in the data.
     """
 
@@ -70,7 +70,7 @@ def model_card(opened: Opened, codec: ReleasedCodec, texts: CardTexts, repo_id: 
         bitrate=codec.bitrate,
         recipe_name=_line(str(_config(opened).get("name", "unknown"))),
         package_version=__version__,
-        facts=_facts(opened, codec),
+        facts=_properties(opened, codec),
         repo_id=repo_id,
         decode_options=_decode_options(codec),
         native_rate=native,
@@ -113,7 +113,6 @@ def _evaluation(summary: Mapping[str, float]) -> str:
     """A Markdown table: a row per candidate of the summary, a column per metric that it has."""
     values = by_candidate(summary)
     shown = [metric for metric in METRICS if any(metric.name in found for found in values.values())]
-    # Only metrics that somebody measured: a run may have left the slow ones out.
     if not shown:
         return ""
     rows = [["", *(f"{metric.full_title} {metric.arrow}".rstrip() for metric in shown)], ["---"] * (len(shown) + 1)]
@@ -123,10 +122,10 @@ def _evaluation(summary: Mapping[str, float]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _facts(opened: Opened, codec: ReleasedCodec) -> list[tuple[str, str]]:
+def _properties(opened: Opened, codec: ReleasedCodec) -> list[tuple[str, str]]:
     geometry: Geometry = codec.geometry
     rates = [f"{geometry.sampling_rate / geometry.hop_length / stride:.1f}" for stride in geometry.vq_strides]
-    facts = [
+    properties = [
         ("outputs", ", ".join(f"{head} ({rate} Hz)" for head, rate in codec.heads.items())),
         ("codebooks", f"{len(rates)} of {', '.join(map(str, codec.codebook_sizes))} entries"),
         ("tokens per second", ", ".join(rates)),
@@ -134,10 +133,10 @@ def _facts(opened: Opened, codec: ReleasedCodec) -> list[tuple[str, str]]:
         ("weights of the codec before training (SHA-256)", opened.blueprint.pretrained_fingerprint or "unknown"),
     ]
     if opened.checkpoint is not None:
-        facts.append(("optimiser steps", str(opened.checkpoint.state.step)))
-        facts.append(("audio trained on", f"{opened.checkpoint.state.audio_seconds / 3600:.1f} h"))
-        facts.append(("trained with torch", str(opened.checkpoint.environment.get("torch"))))
-    return facts
+        properties.append(("optimiser steps", str(opened.checkpoint.state.step)))
+        properties.append(("audio trained on", f"{opened.checkpoint.state.audio_seconds / 3600:.1f} h"))
+        properties.append(("trained with torch", str(opened.checkpoint.environment.get("torch"))))
+    return properties
 
 
 def _data_summary(opened: Opened, texts: CardTexts) -> str:

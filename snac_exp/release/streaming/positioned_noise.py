@@ -1,6 +1,6 @@
 """Noise that depends on its seed and its absolute position alone.
 
-Upstream draws a new normal sequence for each decode, so a part of a file decoded on its own would hear other noise than
+Upstream draws a new normal sequence for each decode, so a part of a file decoded on its own would get other noise than
 the same part of the whole. Here a noise block adds samples of an endless sequence of its own: sample n is a function of
 (seed, name of the block, n) alone. Chunks, streams, batches and whole files therefore add the very same numbers.
 """
@@ -102,7 +102,7 @@ def _noise_block(seed: int, name: str, index: int) -> npt.NDArray[np.float32]:
 def row_seeds(seed: int | Sequence[int] | None, batch_size: int) -> tuple[int, ...]:
     """One seed for all rows, or one per row; without a seed one is drawn from torch's generator.
 
-    Rows of one seed hear the same noise, so a row sounds the same whatever shares its batch.
+    Rows of one seed get the same noise, so a row sounds the same whatever shares its batch.
 
     Raises:
         DataError: it is no whole number, or there are neither one nor as many as rows.

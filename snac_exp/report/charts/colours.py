@@ -18,7 +18,6 @@ def tint(name: str) -> str:
 def tints(names: Iterable[str]) -> dict[str, str]:
     """Of several things at once: known ones keep their colour, the others get the free ones, then grey."""
     listed = list(names)
-    # What a known name may claim is not given to others.
     free = [colour for colour in _PALETTE if colour not in {tint(name) for name in listed}]
     found = {}
     for name in listed:

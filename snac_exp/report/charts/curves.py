@@ -61,7 +61,7 @@ def loss_panels(metrics: Metrics, marks: Marks) -> list[Panel]:
 
 
 def place_of(name: str) -> tuple[int, str, int, tuple[int, str]]:
-    """Sorting key of a figure `part/term`: the whole before the heads, the objective before its terms."""
+    """Sorting key of a metric `part/term`: the whole before the heads, the objective before its terms."""
     part, _, term = name.rpartition("/")
     first = _FIRST_PARTS.index(part) if part in _FIRST_PARTS else len(_FIRST_PARTS)
     return first, part, _FIRST_TERMS.index(term) if term in _FIRST_TERMS else len(_FIRST_TERMS), order_of(name)
@@ -83,14 +83,13 @@ def rate_chart(metrics: Metrics, marks: Marks) -> ChartView | None:
     """Learning rate of every group, on one logarithmic axis so that their ratio shows."""
     rates = metrics.named("lr/")
     colours = tints(rates)
-    # Four kinds of dashes, told apart without colour.
     lines = [Line(name, series, colours[name], dash=index % 4) for index, (name, series) in enumerate(rates.items())]
     chart = Chart("Learning rate", "logarithmic axis", tuple(lines), log=True, marks=marks, broken=True)
     return chart_view(replace(chart, x_range=_steps(metrics)))
 
 
 def speed_charts(metrics: Metrics) -> list[ChartView]:
-    """Throughput, and every other figure of speed and memory that is no part of the step."""
+    """Throughput, and every other metric of speed and memory that is no part of the step."""
     charts = []
     for name, series in metrics.named("speed/").items():
         if f"speed/{name}" == SPEED:

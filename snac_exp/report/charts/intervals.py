@@ -13,7 +13,7 @@ Estimated = tuple[str, str, float, float | None, float | None]
 
 @dataclass(frozen=True)
 class Whisker:
-    """A row of the plot: places from 0 to 100, that of zero among them, and the figures in words."""
+    """A row of the plot: places from 0 to 100, that of zero among them, and the numbers in words."""
 
     name: str
     tint: str

@@ -116,7 +116,6 @@ class ChartView:
 def chart_view(chart: Chart) -> ChartView | None:
     """Lay a chart out; None if it has no value to show."""
     lines = [line for line in chart.lines if len(line.series.finite)]
-    # Once per line: axis, curve, notes and cursor use the same points.
     drawn = [downsampled(line.series) for line in lines]
     y = None if not lines else _log_scale(drawn) if chart.log else _linear_scale(lines)
     if y is None:
@@ -153,7 +152,6 @@ def _linear_scale(lines: Sequence[Line]) -> Scale:
     if noisy and high - low > _LONG_TAIL * max(usual_high - usual_low, 1e-12):
         low = min([usual_low, *(float(part.min()) for part in kept)])
         high = max([usual_high, *(float(part.max()) for part in kept)])
-    # A constant line needs some height around it.
     margin = 0.06 * (high - low) or max(abs(high) * 0.05, 1e-6)
     # An axis that would end a little below 0 ends at 0: most values cannot be negative.
     return Scale(0.0 if low >= 0 > low - margin else low - margin, high + margin)
@@ -165,7 +163,6 @@ def _log_scale(drawn: Sequence[Drawn]) -> Scale | None:
     if not len(positive):
         return None
     high = float(positive.max())
-    # Factors, since a logarithmic axis has no margin to add.
     return Scale(max(float(positive.min()), high / 10**_DECADES) / 1.5, high * 1.5, log=True)
 
 

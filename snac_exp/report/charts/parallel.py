@@ -41,7 +41,7 @@ class RunLine:
 
 @dataclass(frozen=True)
 class Parallel:
-    """The picture, and how many keys differ too but have no axis, and how many runs have no figure."""
+    """The picture, and how many keys differ too but have no axis, and how many runs lack the metric."""
 
     axes: list[Axis]
     run_lines: list[RunLine]
@@ -83,7 +83,6 @@ def parallel(comparison: Comparison) -> Parallel | None:
         )
         for rank, entry in enumerate(measured)
     ]
-    # What has no axis is counted, so that nobody takes the picture for all of it.
     return Parallel(axes, run_lines, len(comparison.differences) - len(keys), len(comparison.entries) - len(measured))
 
 
@@ -95,7 +94,6 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     names = {}
     for key in keys:
         parts = key.split(".")
-        # A last part that is `name` never stands alone.
         for length in range(1 + (parts[-1] == "name" and len(parts) > 1), len(parts) + 1):
             name = ".".join(parts[-length:])
             if sum(other == name or other.endswith(f".{name}") for other in keys) == 1:

@@ -1,4 +1,4 @@
-"""Figures over steps: metrics.jsonl as columns, and what of a column is drawn."""
+"""Metrics over steps: metrics.jsonl as columns, and what of a column is drawn."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ MOST_POINTS = 480
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One figure over the run: (N,) steps and (N,) values, NaN where the value was not finite."""
+    """One metric over the run: (N,) steps and (N,) values, NaN where the value was not finite."""
 
     steps: Floats
     values: Floats
@@ -48,7 +48,7 @@ class Metrics:
     num_broken: int = 0
 
     def named(self, prefix: str) -> dict[str, Series]:
-        """The figures of a section, by the rest of their names."""
+        """The metrics of a section, by the rest of their names."""
         return {name.removeprefix(prefix): item for name, item in self.series.items() if name.startswith(prefix)}
 
 

@@ -36,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True)
 class ComparisonSettings:
-    """What is asked. metric: a figure of summary.json, or `val/...`, of which a run's best counts; None = the first of
+    """What is asked. metric: a value of summary.json, or `val/...`, of which a run's best counts; None = the first of
     `FIRST_METRICS` that there is. goal: minimize or maximize; None = as the metric is known. baseline: label, folder or
     number (from 1) of a run; None = the first."""
 
@@ -50,7 +50,7 @@ class ComparisonSettings:
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A run with its figures. interval: of the metric's mean over utterances. delta: to the baseline over the
+    """A run with its values. interval: of the metric's mean over utterances. delta: to the baseline over the
     utterances that both measured, where they are known one by one, else without an interval."""
 
     source: Source
@@ -160,7 +160,7 @@ def _entry(run: _Run, base: _Run, metric: str, goal: str, seed: int) -> Entry:
 
 
 def figures_of(record: Record) -> dict[str, float]:
-    """All single figures of a run: summary.json, and the lowest of every validation figure."""
+    """All single values of a run by key: summary.json, and the best of every validation metric."""
     found = flat_values(record.summary)
     for name, series in record.metrics.named("val/").items():
         values = series.finite.values
@@ -240,7 +240,7 @@ def _rank(entry: Entry, goal: str) -> tuple[bool, float]:
 
 
 def _columns(metric: str, wanted: Sequence[str], runs: Sequence[_Run]) -> list[str]:
-    """Further figures to show: those asked for, then usual ones that some run has."""
+    """Further metrics to show: those asked for, then usual ones that some run has."""
     known = {name for run in runs for name in run.figures}
     for name in wanted:
         if name not in known:

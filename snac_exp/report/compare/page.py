@@ -133,7 +133,7 @@ def _side(entry: Entry, goal: str) -> str:
 
 
 def _panels(comparison: Comparison) -> list[Panel]:
-    """Validation curves of all runs in one chart per figure, a panel per head."""
+    """Validation curves of all runs in one chart per metric, a panel per head."""
     names = {name for entry in comparison.entries for name in entry.record.metrics.named("val/")}
     panels: dict[str, list[ChartView]] = {}
     for name in sorted(names, key=place_of):

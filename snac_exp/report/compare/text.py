@@ -27,7 +27,7 @@ def delta_text(entry: Entry) -> str:
 
 
 def heading(name: str) -> str:
-    """A figure's key with its unit and the better side."""
+    """A metric's key with its unit and the better side."""
     metric = metric_of(name)
     return f"{name}{f' ({metric.unit})' if metric.unit else ''} {metric.arrow}".rstrip()
 
@@ -115,7 +115,7 @@ def _plain(text: str) -> str:
 
 
 def write_rows(comparison: Comparison, path: Path) -> None:
-    """A parquet file with a row per run: identity, state, metric, difference, every figure, every differing key."""
+    """A parquet file with a row per run: name, path, state, metric, difference, every value, every differing key."""
     figures = sorted({name for entry in comparison.entries for name in entry.figures}, key=order_of)
     rows = [_row(comparison, index, entry, figures) for index, entry in enumerate(comparison.entries)]
     kinds = {"rank": pa.int64(), "steps": pa.int64(), "is_baseline": pa.bool_(), "delta_utterances": pa.int64()}

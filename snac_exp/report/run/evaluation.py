@@ -1,4 +1,4 @@
-"""The evaluation of summary.json: tables of candidates that share a target, intervals, and one figure in a sentence."""
+"""The evaluation of summary.json: tables of candidates that share a target, intervals, and the gain in a sentence."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Value:
-    """A figure of the table; `interval` as in 8.2 to 9.3."""
+    """A value of the table; `interval` as in 8.2 to 9.3."""
 
     text: str
     interval: str = ""
@@ -43,7 +43,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Table:
-    """Candidates measured against the same target, so their figures compare."""
+    """Candidates measured against the same target, so their values compare."""
 
     title: str
     columns: list[Metric]

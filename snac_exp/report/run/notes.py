@@ -17,7 +17,7 @@ MOST_NOTES = 200  # the page shows the newest
 
 _LINE = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)  (.*)")
 # What the console writes again and again or shows as tables; the page has it elsewhere.
-_FIGURES = re.compile(
+_NOT_NOTES = re.compile(
     r"(start|epoch \d+/\d+ \S+)  (validation|batch)|run folder: |(summary|checkpoint|listen|look|report): |"
     r"\d+ training (rows|windows)|\s"
 )
@@ -77,7 +77,7 @@ def _logged(log: str) -> list[Note]:
     notes = []
     for line in log.splitlines():
         found = _LINE.fullmatch(line)
-        if found is None or not found[2] or _FIGURES.match(found[2]):
+        if found is None or not found[2] or _NOT_NOTES.match(found[2]):
             continue
         time, text = found[1], found[2]
         if text.startswith(_PROMISE):

@@ -35,7 +35,7 @@ _SECTIONS = {
 
 @dataclass(frozen=True)
 class SummaryValue:
-    """A figure of the summary."""
+    """A value of the summary."""
 
     name: str
     value: str
@@ -120,7 +120,7 @@ def _problems(run: Record) -> list[str]:
 
 
 def _summary_values(run: Record) -> list[SummaryValue]:
-    """Key figures of the run, those that are known."""
+    """Key values of the run, those that are known."""
     metrics, epochs = run.metrics, run.plan.get("epochs") or []
     steps = figure(run.step) if run.num_steps is None else f"{figure(run.step)} of {figure(run.num_steps)}"
     reached = f"epoch {max(metrics.last_steps, default=0)}" + (f" of {len(epochs)}" if epochs else "")

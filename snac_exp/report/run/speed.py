@@ -36,7 +36,7 @@ class Split:
 def step_split(metrics: Metrics) -> Split | None:
     """The mean of all logged steps but the first, which warms up; None if no step was timed.
 
-    Parts are the figures `speed/NAME_seconds`, or fractions `speed/NAME_share` of the step where there are only those;
+    Parts are the metrics `speed/NAME_seconds`, or fractions `speed/NAME_share` of the step where there are only those;
     what they leave is `other`. Means add up, other than medians.
     """
     speed = metrics.named("speed/")

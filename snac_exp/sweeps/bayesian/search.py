@@ -49,7 +49,6 @@ def begin(launcher: SweepLauncher, overrides: Sequence[Override], settings: dict
     # What holds at both ends of every interval is taken to hold in between.
     jobs = command.checked([[*same, *corner] for corner in corners(space)], 0)
     varying = {dimension.key for dimension in space}
-    # As the check wrote them: quotes and sweep keys are dealt with.
     fixed = [item for item in jobs[0].overrides if item.partition("=")[0] not in varying]
     search = structure(Search, settings | {"space": [asdict(item) for item in space], "fixed": fixed}, "hydra.sweeper")
     if command.dry_run:

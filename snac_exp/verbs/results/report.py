@@ -1,4 +1,4 @@
-"""One page per run: figures, curves, spectrograms and sound, plan, checks, config. Also while it runs.
+"""One page per run: metrics, curves, spectrograms and sound, plan, checks, config. Also while it runs.
 
 usage: snac-exp report RUN|SWEEP… [max_megabytes=24]
 
