@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from snac_exp.errors import ConfigError
 from snac_exp.sweeps.driver import run_driver
@@ -57,7 +56,7 @@ class Pool:
                 raise
 
     def _run(self, sweep: Sweep, waiting: list[Row]) -> None:
-        needed = {row.hash: _devices_of(sweep.run_dir(row)) for row in waiting}
+        needed = {row.hash: RunFolder.open(sweep.run_dir(row)).num_devices() for row in waiting}
         gpus = _gpus(self.devices)
         free, most = list(gpus), self._most(len(gpus), needed)
         for row in waiting:
@@ -126,11 +125,6 @@ class Pool:
 def _state(sweep: Sweep, row: Row) -> str:
     """How a job is now."""
     return next(known.state for known in sweep.refresh() if known.hash == row.hash)
-
-
-def _devices_of(run_dir: Path) -> int:
-    """trainer.devices of a stored config."""
-    return int(RunFolder.open(run_dir).values()["trainer"]["devices"])
 
 
 def _gpus(chosen: list[int] | None) -> list[int]:

@@ -171,7 +171,7 @@ class Slurm:
 
 def _common_devices(sweep: Sweep, rows: Sequence[Row]) -> int:
     """trainer.devices, the tasks per node of the array; all jobs must agree."""
-    wanted = {row.hash: int(RunFolder.open(sweep.run_dir(row)).values()["trainer"]["devices"]) for row in rows}
+    wanted = {row.hash: RunFolder.open(sweep.run_dir(row)).num_devices() for row in rows}
     if len(set(wanted.values())) > 1:
         raise ConfigError(f"the jobs of one array share their resources, but trainer.devices differs: {wanted}")
     return next(iter(wanted.values()))

@@ -9,9 +9,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from snac_exp.config.moved import as_first_published
+from snac_exp.config.stored import read_stored, stored_yaml
 from snac_exp.errors import ConfigError
 from snac_exp.system import folder_lock as lock
 from snac_exp.system.files import read_json, write_json, write_text
@@ -35,6 +34,9 @@ NOT_MEANING = (
     "task.sample_frames",
     "task.sample_temperature",
 )
+
+
+COMMENT = "# The resolved config of this run; resume reads this file and nothing else.\n"
 
 
 def meaning_hash(values: Mapping[str, Any]) -> str:
@@ -77,6 +79,7 @@ class RunFolder:
         self.wandb = path / "wandb"
         self.wandb_id = path / "wandb_id"
         self._beat = 0.0  # time.monotonic() of the last status, which a changed clock cannot move
+        self._values: dict[str, Any] | None = None
 
     @classmethod
     def create(cls, values: Mapping[str, Any], overrides: list[str], path: Path | None = None) -> "RunFolder":
@@ -90,12 +93,8 @@ class RunFolder:
         else:
             path.mkdir(parents=True, exist_ok=False)
         folder = cls(path)
-        write_text(
-            folder.config,
-            "# The resolved config of this run; resume reads this file and nothing else.\n"
-            + OmegaConf.to_yaml(dict(values)),
-        )
-        write_text(folder.overrides, OmegaConf.to_yaml(overrides))
+        write_text(folder.config, stored_yaml(dict(values), COMMENT))
+        write_text(folder.overrides, stored_yaml(overrides))
         return folder
 
     @classmethod
@@ -124,10 +123,40 @@ class RunFolder:
         return self.config.is_file() and self.overrides.is_file()
 
     def values(self) -> dict[str, Any]:
-        """The stored resolved config."""
-        container = OmegaConf.to_container(OmegaConf.load(self.config))
-        assert isinstance(container, dict)
-        return {str(key): value for key, value in container.items()}
+        """The stored resolved config, read once.
+
+        Raises:
+            ConfigError: it is damaged, or was changed after the run began.
+        """
+        if self._values is None:
+            found = read_stored(self.config)
+            if not isinstance(found, dict):
+                raise ConfigError(f"{self.config} holds no config of a run; restore it")
+            self._values = {str(key): value for key, value in found.items()}
+        return deepcopy(self._values)
+
+    def stored_overrides(self) -> list[str]:
+        """The overrides with which the run was begun; none where they are not stored.
+
+        Raises:
+            ConfigError: the file is damaged, or was changed after the run began.
+        """
+        found = read_stored(self.overrides) if self.overrides.exists() else []
+        if not isinstance(found, list):
+            raise ConfigError(f"{self.overrides} holds no list of overrides; restore it or remove it")
+        return [str(item) for item in found]
+
+    def num_devices(self) -> int:
+        """Processes of the run on one machine, as its config says.
+
+        Raises:
+            ConfigError: it does not say, or the config is damaged.
+        """
+        trainer = self.values().get("trainer")
+        found = trainer.get("devices") if isinstance(trainer, dict) else None
+        if type(found) is not int:
+            raise ConfigError(f"{self.config} says no number of trainer.devices; restore it")
+        return found
 
     @contextmanager
     def locked(self) -> Iterator[None]:

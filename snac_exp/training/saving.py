@@ -152,7 +152,7 @@ class Saver:
         if theirs != ours:
             raise CheckpointError(
                 f"{self.folder.path} was trained on codec {theirs[:12]}, not {ours[:12]}; "
-                "set codec.path in its config.yaml to that codec"
+                "set codec.path in its config.yaml to that codec, and remove the line `# sha256 …` above the values"
             )
 
     def _environment(self) -> dict[str, Any]:

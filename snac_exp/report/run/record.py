@@ -65,7 +65,7 @@ def read_record(path: Path) -> Record:
     return Record(
         path=path.resolve(),
         config=folder.values(),
-        overrides=_overrides(folder.overrides),
+        overrides=tuple(folder.stored_overrides()),
         state=state.state,
         error=state.error,
         traceback=str(status.get("error") or "").strip() or None,
@@ -91,9 +91,3 @@ def _json(path: Path) -> dict[str, Any]:
 def _text(path: Path) -> str:
     # A log may hold bytes of any program that wrote to it.
     return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-
-
-def _overrides(path: Path) -> tuple[str, ...]:
-    from omegaconf import OmegaConf
-
-    return tuple(str(item) for item in OmegaConf.load(path)) if path.exists() else ()

@@ -85,7 +85,11 @@ def resume_run(run_dir: Path) -> int:
         from snac_exp.sweeps.shards import run_task
 
         return run_task(folder, verb_module)
-    experiment = experiment_of(RunFolder.open(run_dir).values())
+    values = RunFolder.open(run_dir).values()
+    try:
+        experiment = experiment_of(values)
+    except ConfigError as error:
+        raise ConfigError(f"{folder.config}: {error}") from error
     from snac_exp.runs.run import resume
 
     return resume(experiment, folder)
