@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from snac_exp.codec.geometry import Geometry
+from snac_exp.data.checked_parquet import write_parquet
 from snac_exp.data.codes.encoding import Codes, Work, encode_all, exact_float32, num_coarse_of
 from snac_exp.data.codes.shards import (
     SHARD_NAME,
@@ -23,7 +23,9 @@ from snac_exp.data.codes.shards import (
     common_identity,
     differences,
     list_shards,
+    num_rows_of,
     read_metadata,
+    read_shard,
     shard_name,
     shard_schema,
 )
@@ -32,10 +34,11 @@ from snac_exp.data.prepared.manifest import Manifest, ManifestRow
 from snac_exp.data.rejection import Rejection, write_rejections
 from snac_exp.errors import DataError
 from snac_exp.system.environment import provenance
-from snac_exp.system.files import atomic_path
 from snac_exp.system.progress import Display, progress_display
 
 if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
     from snac_exp.codec.checkpoint import LoadedCodec
 
 CACHE_REJECTED_NAME = "cache_rejected.parquet"
@@ -143,7 +146,7 @@ def verify_cache(manifest: Manifest, cache_dir: Path | str) -> dict[str, int]:
     shards = list_shards(Path(cache_dir))
     if common_identity(shards).manifest_digest != manifest.digest:
         raise DataError(f"{cache_dir}: made from another manifest; cache this one in another folder")
-    cached = [path for shard in shards for path in pq.read_table(shard, columns=["path"])["path"].to_pylist()]
+    cached = [path for shard in shards for path in read_shard(shard, _paths)]
     rejected = [row.path for shard in shards for row in read_metadata(shard).rejected]
     expected = {row.path for row in manifest.rows}
     wrong = expected.symmetric_difference(cached + rejected)
@@ -152,6 +155,10 @@ def verify_cache(manifest: Manifest, cache_dir: Path | str) -> dict[str, int]:
         name = min(wrong, default="a path that comes twice")
         raise DataError(f"{cache_dir}: does not account for {name}; delete the folder and run cache-codes again")
     return {"cached": len(cached), "rejected": len(rejected)}
+
+
+def _paths(file: "pq.ParquetFile", metadata: ShardMetadata) -> list[str]:
+    return list(map(str, file.read(["path"], use_threads=False)["path"].to_pylist()))
 
 
 def cache_identity(manifest: Manifest, codec: "LoadedCodec") -> CacheIdentity:
@@ -211,7 +218,7 @@ def _finished(output_dir: Path, index: int, shards: list[list[ManifestRow]], ret
         return False
     metadata = read_metadata(path)
     # From the footer: no codes are read.
-    num_rows = pq.read_metadata(path).num_rows + len(metadata.rejected)
+    num_rows = num_rows_of(path) + len(metadata.rejected)
     if num_rows != len(shards[index]):
         raise DataError(f"{path}: accounts for {num_rows} of {len(shards[index])} rows; delete it and run again")
     return not (retry_rejected and metadata.rejected)
@@ -238,8 +245,7 @@ def write_shard(
     cached = [(row, codes) for row in rows if not isinstance(codes := results[row.path], Rejection)]
     columns = _columns([row for row, _ in cached], [codes for _, codes in cached], identity)
     schema = shard_schema(len(identity.vq_strides)).with_metadata(metadata.encode())
-    with atomic_path(output_dir / shard_name(index, count)) as temporary:
-        pq.write_table(pa.table(columns, schema=schema), temporary, compression="zstd")
+    write_parquet(output_dir / shard_name(index, count), pa.table(columns, schema=schema))
     return list(rejected)
 
 

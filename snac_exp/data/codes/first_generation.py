@@ -22,7 +22,7 @@ from snac_exp.codec.geometry import Geometry
 from snac_exp.config.seeding import generator
 from snac_exp.data.codes.cache import CACHE_REJECTED_NAME, cache_identity, refuse_foreign, write_rejected, write_shard
 from snac_exp.data.codes.encoding import Codes, exact_float32
-from snac_exp.data.codes.shards import CacheIdentity, read_metadata, shard_name
+from snac_exp.data.codes.shards import CacheIdentity, num_rows_of, read_metadata, shard_name
 from snac_exp.data.files.reading import resampled_length
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, write_table
@@ -232,7 +232,7 @@ def _write(
     """Write the shard of one old file unless it is there; returns the old rows that could not be used."""
     if shard.exists():
         failed = {item.path: item for item in read_metadata(shard).rejected}
-        if pq.read_metadata(shard).num_rows + len(failed) != len(rows):
+        if num_rows_of(shard) + len(failed) != len(rows):
             raise DataError(f"{shard}: made of another old cache; delete it and run again")
     else:
         found = _old_codes(path, rows, identity)

@@ -6,12 +6,11 @@ absent, and an interrupted conversion goes on at the shard where it stopped.
 """
 
 import hashlib
-import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,37 +19,31 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from snac_exp.data.codes.arrow_file import (
+    MAPPED_NAME,
+    ROW_CHECKSUM,
+    ROW_COLUMNS,
+    MappedCodes,
+    read_mapped,
+    write_mapped,
+)
 from snac_exp.data.codes.shards import (
     CacheIdentity,
     ShardMetadata,
     differences,
-    identity_of,
     list_shards,
-    metadata_of,
     read_metadata,
+    read_shard,
+    shard_schema,
 )
 from snac_exp.errors import DataError
-from snac_exp.system.files import atomic_path, read_json, write_json
+from snac_exp.system.files import read_json, write_json
 from snac_exp.system.locks import one_at_a_time
 from snac_exp.system.progress import progress_display
 
-MAPPED_NAME = "codes.arrow"
-METADATA_KEY = b"snac_exp_mapped_codes"
-FORMAT_VERSION = 1
 SHARDS_PER_CHECKPOINT = 64  # an interrupted conversion repeats at most these
 
 _BUILDING_NAME = ".codes.arrow.building"
-_ROW_COLUMNS = ("path", "split", "speaker", "num_samples")
-
-
-@dataclass(frozen=True)
-class MappedCodes:
-    """An open codes.arrow: one record batch with the columns path, split, speaker, num_samples and codes_i (large
-    lists of uint16), and what all shards have in common."""
-
-    batch: Any
-    identity: CacheIdentity
-    origins: frozenset[tuple[str, ...]]
 
 
 def open_mapped(cache_dir: Path) -> MappedCodes:
@@ -60,14 +53,14 @@ def open_mapped(cache_dir: Path) -> MappedCodes:
     """
     shards = list_shards(cache_dir)
     stamp = _stamp(shards)
-    found = _read(cache_dir / MAPPED_NAME, stamp)
+    found = read_mapped(cache_dir / MAPPED_NAME, stamp)
     if found is not None:
         return found
     with _lock(cache_dir):
-        found = _read(cache_dir / MAPPED_NAME, stamp)  # another process may have made it meanwhile
+        found = read_mapped(cache_dir / MAPPED_NAME, stamp)  # another process may have made it meanwhile
         if found is None:
             _convert(cache_dir, shards, stamp)
-            found = _read(cache_dir / MAPPED_NAME, stamp)
+            found = read_mapped(cache_dir / MAPPED_NAME, stamp)
     if found is None:
         raise DataError(f"{cache_dir}: the shards changed while they were converted; wait until they are finished")
     return found
@@ -80,18 +73,6 @@ def _stamp(shards: list[Path]) -> str:
         stat = path.stat()
         lines.append(f"{path.name} {stat.st_size} {stat.st_mtime_ns}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _read(path: Path, stamp: str) -> MappedCodes | None:
-    """The mapped file, if it is there and of these shards."""
-    if not path.exists():
-        return None
-    reader = pa.ipc.open_file(pa.memory_map(str(path)))
-    header = json.loads(reader.schema.metadata[METADATA_KEY])
-    if (header["version"], header["stamp"]) != (FORMAT_VERSION, stamp):
-        return None
-    origins = frozenset(tuple(origin) for origin in header["origins"])
-    return MappedCodes(reader.get_batch(0), identity_of(header["identity"]), origins)
 
 
 def _convert(cache_dir: Path, shards: list[Path], stamp: str) -> None:
@@ -121,13 +102,16 @@ class _Building:
 
     def __init__(self, folder: Path, stamp: str) -> None:
         self.folder, self.stamp = folder, stamp
-        state = read_json(folder / "state.json") if (folder / "state.json").exists() else None
-        if state is None or state["stamp"] != stamp:
+        try:
+            state = read_json(folder / "state.json")
+            self.num_shards, self._sizes = int(state["num_shards"]), list(map(int, state["sizes"]))
+            begun = state["stamp"] == stamp
+        except (OSError, ValueError, KeyError, TypeError):
+            begun = False  # not begun, or damaged
+        if not begun:
             self.remove()
-            state = {"stamp": stamp, "num_shards": 0, "sizes": None}
             folder.mkdir(parents=True)
-        self.num_shards: int = state["num_shards"]
-        self._sizes: list[int] | None = state["sizes"]
+            self.num_shards, self._sizes = 0, []
 
     @contextmanager
     def appending(self, num_codebooks: int) -> Iterator[Sequence[IO[bytes]]]:
@@ -135,7 +119,7 @@ class _Building:
         with ExitStack() as stack:
             files = [stack.enter_context(open(self.file(i), "ab")) for i in range(num_codebooks)]
             # What was written behind the last checkpoint may be part of a shard.
-            for file, size in zip(files, self._sizes or [0] * num_codebooks, strict=True):
+            for file, size in zip(files, self._sizes or [0] * num_codebooks, strict=False):
                 file.truncate(size)
             yield files
 
@@ -165,26 +149,19 @@ def _write(
     stamp: str,
 ) -> None:
     table = pa.concat_tables(part for part, _ in rows)
-    columns = {name: _large(table[name].combine_chunks()) for name in _ROW_COLUMNS}
+    columns = {name: _large(table[name].combine_chunks()) for name in ROW_COLUMNS}
     for i in range(len(identity.vq_strides)):
         lengths = table[f"length_{i}"].to_numpy()
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        if building.file(i).stat().st_size != offsets[-1] * np.dtype(np.uint16).itemsize:
+            raise DataError(f"{building.folder}: damaged; delete the folder, the codes are then mapped from the start")
         # An empty file cannot be mapped.
         flat = np.memmap(building.file(i), np.uint16, "r") if offsets[-1] else np.zeros(0, np.uint16)
         tokens = pa.Array.from_buffers(pa.uint16(), len(flat), [None, pa.py_buffer(flat)])
         # Offsets of 64 bits: all tokens of a codebook are one array, which may have more than 2^31.
         columns[f"codes_{i}"] = pa.LargeListArray.from_arrays(pa.array(offsets), tokens)
-    header = {
-        "version": FORMAT_VERSION,
-        "stamp": stamp,
-        "identity": asdict(identity),
-        "origins": sorted({metadata.origin for _, metadata in rows}),
-    }
-    batch = pa.RecordBatch.from_pydict(columns)
-    schema = batch.schema.with_metadata({METADATA_KEY: json.dumps(header).encode()})
-    with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
-        # A single batch, so that every column is one array and a row is found by its offsets.
-        out.write_batch(batch.replace_schema_metadata(schema.metadata))
+    columns[ROW_CHECKSUM] = table[ROW_CHECKSUM].combine_chunks()
+    write_mapped(path, columns, identity, {metadata.origin for _, metadata in rows}, stamp)
 
 
 def _large(column: Any) -> Any:
@@ -194,15 +171,19 @@ def _large(column: Any) -> Any:
 
 
 def _read_shard(path: Path) -> tuple[pa.Table, ShardMetadata]:
-    try:
-        with pq.ParquetFile(path) as file:
-            metadata = metadata_of(file.schema_arrow, path)
-            codes = [f"codes_{i}" for i in range(len(metadata.identity.vq_strides))]
-            return file.read([*_ROW_COLUMNS, *codes], use_threads=False), metadata
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{path}: not a readable code shard ({error}); delete it and run the same cache-codes command again"
-        ) from error
+    def read(file: pq.ParquetFile, metadata: ShardMetadata) -> tuple[pa.Table, ShardMetadata]:
+        codes = [f"codes_{i}" for i in range(len(metadata.identity.vq_strides))]
+        table = file.read([*ROW_COLUMNS, *codes], use_threads=False)
+        wanted = shard_schema(len(codes))
+        if any(table.schema.field(name).type != wanted.field(name).type for name in (*ROW_COLUMNS, *codes)):
+            raise ValueError("columns of other types")
+        table.validate(full=True)
+        lists = [table[name].combine_chunks().flatten() for name in codes]
+        if any(values.null_count for values in (*table.columns, *lists)):
+            raise ValueError("rows without a value")
+        return table, metadata
+
+    return read_shard(path, read)
 
 
 def _shard_rows(path: Path) -> tuple[pa.Table, ShardMetadata]:
@@ -212,10 +193,23 @@ def _shard_rows(path: Path) -> tuple[pa.Table, ShardMetadata]:
 
 
 def _with_lengths(table: pa.Table, num_codebooks: int) -> pa.Table:
-    kept = table.select(list(_ROW_COLUMNS)).replace_schema_metadata(None)
-    for i in range(num_codebooks):
-        kept = kept.append_column(f"length_{i}", pa.array(_flat(table[f"codes_{i}"])[1], pa.int64()))
-    return kept
+    """The rows without their tokens: with how many there are of each codebook, and with their checksum."""
+    kept = table.select(list(ROW_COLUMNS)).replace_schema_metadata(None)
+    flat = [_flat(table[f"codes_{i}"]) for i in range(num_codebooks)]
+    for i, (_, lengths) in enumerate(flat):
+        kept = kept.append_column(f"length_{i}", pa.array(lengths, pa.int64()))
+    return kept.append_column(ROW_CHECKSUM, pa.array(_row_checksums(flat), pa.uint32()))
+
+
+def _row_checksums(flat: Sequence[tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]]) -> list[int]:
+    """CRC-32 of each row's tokens, codebook after codebook."""
+    checksums = [0] * len(flat[0][1])
+    for tokens, lengths in flat:
+        end = 0
+        for row, length in enumerate(lengths.tolist()):
+            start, end = end, end + length
+            checksums[row] = zlib.crc32(tokens[start:end].data, checksums[row])
+    return checksums
 
 
 def _flat(column: Any) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:

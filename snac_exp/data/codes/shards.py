@@ -6,19 +6,24 @@ list of the manifest rows that could not be cached, so the cache accounts for ev
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from snac_exp.codec.geometry import Geometry
+from snac_exp.data.checked_parquet import T, read_footer, read_parquet
 from snac_exp.data.rejection import Rejection
 from snac_exp.errors import DataError
 
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
 METADATA_KEY = b"snac_exp_cache"
 FORMAT_VERSION = 1  # raise it when columns or metadata change their meaning
+_KIND, _MEND = "code shard", "delete it and run the same cache-codes command again"
 SHARD_NAME = re.compile(r"codes-(\d{5})-of-(\d{5})\.parquet")
 
 
@@ -79,16 +84,26 @@ def shard_schema(num_codebooks: int) -> pa.Schema:
 
 
 def read_metadata(path: Path) -> ShardMetadata:
-    """Metadata of one shard; DataError if the file is no shard of a code cache of this format."""
-    try:
-        return metadata_of(pq.read_schema(path), path)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a readable code shard ({error}); delete it and run cache-codes again") from error
+    """Metadata of one shard; DataError if the file is no shard of a code cache of this format, or damaged."""
+    return read_footer(path, _KIND, _MEND, lambda footer: _metadata_of(footer.metadata, path))
 
 
-def metadata_of(schema: pa.Schema, path: Path) -> ShardMetadata:
-    """The same from a schema that was read already."""
-    encoded = (schema.metadata or {}).get(METADATA_KEY)
+def num_rows_of(path: Path) -> int:
+    """Rows with codes in a shard; errors as `read_metadata`."""
+    return read_footer(path, _KIND, _MEND, lambda footer: int(footer.num_rows))
+
+
+def read_shard(path: Path, read: "Callable[[pq.ParquetFile, ShardMetadata], T]") -> T:
+    """What `read` takes from a shard, once its bytes match its checksum; errors as `read_metadata`."""
+
+    def with_metadata(file: "pq.ParquetFile") -> T:
+        return read(file, _metadata_of(file.schema_arrow.metadata, path))
+
+    return read_parquet(path, _KIND, _MEND, with_metadata)
+
+
+def _metadata_of(metadata: Mapping[bytes, bytes] | None, path: Path) -> ShardMetadata:
+    encoded = (metadata or {}).get(METADATA_KEY)
     if encoded is None:
         raise DataError(f"{path}: not written by snac-exp cache-codes; make the cache with it in a folder of its own")
     return _decode_metadata(path, json.loads(encoded))

@@ -1,5 +1,6 @@
 """All codes of a cache, mapped into memory: a slice of a row costs no read call and no copy of anything but itself."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from snac_exp.data.codes.arrow_file import MEND, ROW_CHECKSUM
 from snac_exp.data.codes.mapped_codes import open_mapped
 from snac_exp.data.codes.shards import CacheIdentity
+from snac_exp.errors import DataError
 
+UInt32Array = npt.NDArray[np.uint32]
 UInt16Array = npt.NDArray[np.uint16]
 Int64Array = npt.NDArray[np.int64]
 _INT64 = np.dtype(np.int64)  # made once: a row costs a few microseconds in all
@@ -35,6 +39,9 @@ class CodeTable:
     splits: Any
     speakers: Any
     origins: frozenset[tuple[str, ...]]
+    file: Path
+    row_checksums: UInt32Array | None
+    checked: bytearray  # rows whose tokens matched their checksum in this process
 
     @classmethod
     def open(cls, cache_dir: Path) -> "CodeTable":
@@ -51,6 +58,9 @@ class CodeTable:
             splits=batch.column("split"),
             speakers=batch.column("speaker"),
             origins=mapped.origins,
+            file=mapped.path,
+            row_checksums=batch.column(ROW_CHECKSUM).to_numpy() if mapped.has_checksums else None,
+            checked=bytearray(batch.num_rows),
         )
 
     def __len__(self) -> int:
@@ -63,6 +73,8 @@ class CodeTable:
 
     def codes(self, row: int, codebook: int, tokens: slice | None = None) -> UInt16Array:
         """Tokens (T_i,) of one codebook of a row, a view; the slice counts these tokens and is cut at their end."""
+        if not self.checked[row]:
+            self.check_row(row)
         # `item` gives Python integers; indexing gives NumPy scalars, and slicing by these is slower.
         offsets = self.offsets[codebook]
         whole = self.values[codebook][offsets.item(row) : offsets.item(row + 1)]
@@ -70,12 +82,30 @@ class CodeTable:
 
     def tensors(self, row: int) -> list[Tensor]:
         """Codes[i] (T_i,) int64 of a row, all tokens of every codebook."""
+        if not self.checked[row]:
+            self.check_row(row)
         make, end = torch.from_numpy, row + 1
         return [
             # astype copies: the map is read-only, and embeddings take int64.
             make(values[offsets.item(row) : offsets.item(end)].astype(_INT64))
             for values, offsets in zip(self.values, self.offsets, strict=True)
         ]
+
+    def check_row(self, row: int) -> None:
+        """Compare the tokens of a row with their checksum, if the file has any; DataError if they are damaged."""
+        if self.row_checksums is not None:
+            crc, end = 0, row + 1
+            for values, offsets in zip(self.values, self.offsets, strict=True):
+                tokens: Any = values[offsets.item(row) : offsets.item(end)]
+                crc = zlib.crc32(tokens, crc)
+            if crc != self.row_checksums.item(row):
+                raise DataError(f"{self.file}: damaged (the tokens of {self.path(row)} are not as written); {MEND}")
+        self.checked[row] = 1
+
+    def check(self) -> None:
+        """Read all tokens and compare them with their checksums; DataError naming the first row that is damaged."""
+        for row in range(len(self)):
+            self.check_row(row)
 
     def path(self, row: int) -> str:
         """Path of the row's source file relative to the audio root."""

@@ -11,7 +11,7 @@ import soundfile
 import torch
 
 from snac_exp.codec.checkpoint import LoadedCodec
-from snac_exp.data.codes import cache
+from snac_exp.data.checked_parquet import write_parquet
 from snac_exp.data.codes.cache import cache_codes, verify_cache
 from snac_exp.data.codes.encoding import exact_float32
 from snac_exp.data.codes.shards import read_metadata
@@ -85,14 +85,14 @@ def test_an_interrupted_run_leaves_whole_shards_and_no_others(
     manifest: Manifest, codec: LoadedCodec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[object] = []
-    write_table = pq.write_table
+    write_table = pq.ParquetWriter.write_table
 
     def write_two(*args: object, **options: object) -> None:
         if len(written) == 2:
             raise KeyboardInterrupt
         written.append(write_table(*args, **options))
 
-    monkeypatch.setattr(cache.pq, "write_table", write_two)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", write_two)
     with pytest.raises(KeyboardInterrupt):
         cache_codes(manifest, codec, tmp_path, rows_per_shard=7)
     assert [path.name for path in sorted(tmp_path.iterdir())] == [f"codes-0000{i}-of-00003.parquet" for i in range(2)]
@@ -143,7 +143,7 @@ def test_s08_a_cache_that_lost_a_row_is_found_out(manifest: Manifest, cache_dir:
     shutil.copytree(cache_dir, tmp_path / "codes")
     shard = tmp_path / "codes" / "codes-00001-of-00003.parquet"
     table = pq.read_table(shard)
-    pq.write_table(table.slice(1), shard)
+    write_parquet(shard, table.slice(1))
     with pytest.raises(DataError, match=f"does not account for {table['path'][0]}"):
         verify_cache(manifest, tmp_path / "codes")
 
@@ -188,7 +188,7 @@ def test_the_table_holds_what_the_shards_hold_and_notices_wrong_lengths(cache_di
     broken = pq.read_table(shard)
     column = broken.schema.get_field_index("codes_1")
     shorter = pa.array([codes[:-1] for codes in broken["codes_1"].to_pylist()], pa.list_(pa.uint16()))
-    pq.write_table(broken.set_column(column, broken.schema.field(column), shorter), shard)
+    write_parquet(shard, broken.set_column(column, broken.schema.field(column), shorter))
     with pytest.raises(DataError, match="wrong number of tokens in codebook 1"):
         CodeTable.open(tmp_path / "codes")
 

@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from snac_exp.data.checked_parquet import write_parquet
 from snac_exp.data.codes import mapped_codes
+from snac_exp.data.codes.arrow_file import read_mapped
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.errors import DataError
 
@@ -25,7 +27,7 @@ def rewrite(shard: Path, codebook: int, change: object) -> None:
     table = pq.read_table(shard)
     column = table.schema.get_field_index(f"codes_{codebook}")
     lists = pa.array([change(codes) for codes in table[f"codes_{codebook}"].to_pylist()], pa.list_(pa.uint16()))
-    pq.write_table(table.set_column(column, table.schema.field(column), lists), shard)
+    write_parquet(shard, table.set_column(column, table.schema.field(column), lists))
 
 
 def all_codes(table: CodeTable) -> list[list[int]]:
@@ -99,7 +101,7 @@ def test_shards_that_change_meanwhile_start_the_conversion_again(folder: Path, m
     CodeTable.open(folder)
     monkeypatch.setattr(mapped_codes, "_write", write)
     stamp = mapped_codes._stamp(sorted(folder.glob("codes-*.parquet")))
-    assert mapped_codes._read(folder / "codes.arrow", stamp) is None
+    assert read_mapped(folder / "codes.arrow", stamp) is None
     assert len(CodeTable.open(folder)) == 20
 
 
@@ -128,7 +130,7 @@ def test_a_folder_that_cannot_be_written_to_says_who_can_help(folder: Path) -> N
 def test_empty_shards_are_no_hindrance(folder: Path) -> None:
     """A shard all of whose rows were rejected has no rows."""
     shard = folder / "codes-00000-of-00003.parquet"
-    pq.write_table(pq.read_table(shard).slice(0, 0), shard)
+    write_parquet(shard, pq.read_table(shard).slice(0, 0))
     table = CodeTable.open(folder)
     assert len(table) == 13
     assert np.array_equal(np.diff(table.offsets[2]), 4 * table.coarse_lengths)

@@ -1,0 +1,133 @@
+"""The file format of codes.arrow: one record batch that is mapped into memory, with checksums.
+
+Columns: path, split, speaker, num_samples, codes_i (large lists of uint16) and crc32, that of a row's tokens, codebook
+after codebook. The schema's metadata holds the CRC-32 of all else: header, names, types and every buffer but those of
+the tokens. That one is compared when the file is opened, and a row's when the row is first used: tokens are gigabytes
+that a run may never read. Files of format 1 have neither; their offsets are checked, so that nothing outside is read.
+"""
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from snac_exp.data.checked_parquet import NOT_READABLE
+from snac_exp.data.codes.shards import CacheIdentity, identity_of
+from snac_exp.errors import DataError
+from snac_exp.system.files import atomic_path
+
+MAPPED_NAME = "codes.arrow"
+METADATA_KEY = b"snac_exp_mapped_codes"
+CHECKSUM_KEY = b"snac_exp_crc32"
+FORMAT_VERSION = 2
+ROW_COLUMNS = ("path", "split", "speaker", "num_samples")
+ROW_CHECKSUM = "crc32"
+MEND = "delete it, the next opening makes it again from the shards"
+
+_VERSIONS = (1, FORMAT_VERSION)
+_TEXT = ("path", "split", "speaker")
+
+
+@dataclass(frozen=True)
+class MappedCodes:
+    """An open codes.arrow: its batch, what all shards have in common, and whether rows have checksums."""
+
+    path: Path
+    batch: Any
+    identity: CacheIdentity
+    origins: frozenset[tuple[str, ...]]
+    has_checksums: bool
+
+
+def write_mapped(
+    path: Path, columns: Mapping[str, Any], identity: CacheIdentity, origins: set[tuple[str, ...]], stamp: str
+) -> None:
+    """Write all columns atomically. stamp: tells the shards that they are of."""
+    values = {"version": FORMAT_VERSION, "stamp": stamp, "identity": asdict(identity), "origins": sorted(origins)}
+    header = json.dumps(values).encode()
+    batch = pa.RecordBatch.from_pydict(dict(columns))
+    checksum = f"{_checksum(batch, header):08x}".encode()
+    schema = batch.schema.with_metadata({METADATA_KEY: header, CHECKSUM_KEY: checksum})
+    with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
+        # A single batch, so that every column is one array and a row is found by its offsets.
+        out.write_batch(batch.replace_schema_metadata(schema.metadata))
+
+
+def read_mapped(path: Path, stamp: str) -> MappedCodes | None:
+    """The mapped file, if it is there and of these shards.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        encoded = reader.schema.metadata[METADATA_KEY]
+        header = json.loads(encoded)
+        if header["version"] not in _VERSIONS or header["stamp"] != stamp:
+            return None
+        identity = identity_of(header["identity"])
+        origins = frozenset(tuple(origin) for origin in header["origins"])
+        mapped = MappedCodes(path, reader.get_batch(0), identity, origins, header["version"] == FORMAT_VERSION)
+        problem = _problem(mapped, encoded)
+    except NOT_READABLE as error:
+        raise DataError(f"{path}: not a file of mapped codes ({str(error).splitlines()[:1]}); {MEND}") from error
+    if problem:
+        raise DataError(f"{path}: damaged ({problem}); {MEND}")
+    return mapped
+
+
+def _problem(mapped: MappedCodes, header: bytes) -> str | None:
+    """What keeps a batch from being read without care."""
+    batch = mapped.batch
+    if {field.name: field.type for field in batch.schema} != _types(mapped):
+        return "its columns are not those of mapped codes"
+    batch.validate(full=not mapped.has_checksums)
+    if mapped.has_checksums:
+        if f"{_checksum(batch, header):08x}".encode() != batch.schema.metadata[CHECKSUM_KEY]:
+            return "its rows do not match their checksum"
+    elif any(column.null_count for column in batch.columns):
+        return "rows without a value"
+    for i in range(len(mapped.identity.vq_strides)):
+        lists = batch.column(f"codes_{i}")
+        if len(lists) and int(lists.offsets[-1].as_py()) > len(lists.values):
+            return f"tokens of codebook {i} are missing"
+    return None
+
+
+def _types(mapped: MappedCodes) -> dict[str, Any]:
+    types = {name: pa.large_string() if name in _TEXT else pa.int64() for name in ROW_COLUMNS}
+    types |= {f"codes_{i}": pa.large_list(pa.uint16()) for i in range(len(mapped.identity.vq_strides))}
+    return types | ({ROW_CHECKSUM: pa.uint32()} if mapped.has_checksums else {})
+
+
+def _checksum(batch: Any, header: bytes) -> int:
+    """CRC-32 of everything but the tokens; ValueError where a buffer is too short for the rows."""
+    crc = zlib.crc32(header)
+    for field, column in zip(batch.schema, batch.columns, strict=True):
+        crc = zlib.crc32(f"{field.name} {field.type} {len(column)} {column.null_count}".encode(), crc)
+        if len(column) and not column.offset and not column.null_count:
+            for values in _buffers(column):
+                crc = zlib.crc32(values.data, crc)
+    return crc
+
+
+def _buffers(column: Any) -> list[npt.NDArray[Any]]:
+    """The values of a column of numbers; offsets and bytes of texts; offsets of lists."""
+    if not (pa.types.is_large_list(column.type) or pa.types.is_large_string(column.type)):
+        return [column.to_numpy()]
+    offsets = np.frombuffer(column.buffers()[1], np.int64, len(column) + 1)
+    if pa.types.is_large_list(column.type):
+        return [offsets]
+    first, last, text = int(offsets[0]), int(offsets[-1]), column.buffers()[2]
+    size = text.size if text is not None else 0
+    if not 0 <= first <= last <= size:
+        raise ValueError(f"texts at {first} to {last} of {size} bytes")
+    return [offsets] + ([np.frombuffer(text, np.uint8, last - first, first)] if last > first else [])
