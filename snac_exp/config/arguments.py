@@ -12,7 +12,10 @@ from pathlib import Path
 
 from snac_exp.errors import ConfigError
 
-PATH_KEYS = ("path", "input", "output", "checkpoint", "directory", "manifest", "audio_root")
+PATH_KEYS = (
+    "path", "input", "output", "checkpoint", "directory", "manifest", "audio_root", "init_from", "val_list",
+    "pretrained",
+)  # fmt: skip
 PATH_ENDINGS = ("_dir", "_path", "_root", "_file")
 NEVER_SWEPT = "output_dir"  # one place for all jobs, which need not be there yet
 # A quoted string, or text up to the next comma; then that comma or the end.
@@ -34,6 +37,13 @@ def hydra_overrides(arguments: Sequence[str], path_keys: Sequence[str] = (), *, 
 def is_path_key(name: str) -> bool:
     """Whether the values of keys of this name are paths."""
     return name in PATH_KEYS or name.endswith(PATH_ENDINGS)
+
+
+def is_path(argument: str) -> bool:
+    """Whether an argument of a verb is a path by itself and no `key=value`: names of keys hold no separator, and a path
+    that is there is meant as such."""
+    name, equals, _ = argument.partition("=")
+    return not equals or os.sep in name or os.path.exists(os.path.expanduser(argument))
 
 
 def listed_paths(value: str) -> list[str]:

@@ -107,16 +107,18 @@ def compose_experiment(overrides: Sequence[str], *, complete: bool = True) -> tu
 
 
 def with_absolute_paths(values: dict[str, Any]) -> dict[str, Any]:
-    """Relative paths of data and codec made absolute, so that a run resumes from wherever one stands."""
-    changed: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            changed[key] = with_absolute_paths(value)
-        elif isinstance(value, str) and value != "???" and is_path_key(key) and key != "output_dir":
-            changed[key] = str(Path(value).expanduser().absolute())
-        else:
-            changed[key] = value
-    return changed
+    """Relative paths of data, codec and `init_from` made absolute, so that a run resumes from wherever one stands."""
+    return {key: _absolute(key, value) for key, value in values.items()}
+
+
+def _absolute(key: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return with_absolute_paths(value)
+    if isinstance(value, list):
+        return [_absolute("", item) for item in value]  # of data.sources, each with its own keys
+    if isinstance(value, str) and value != "???" and is_path_key(key) and key != "output_dir":
+        return str(Path(value).expanduser().absolute())
+    return value
 
 
 def explain(error: HydraException) -> str:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from snac_exp.config.arguments import is_path
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
 
@@ -22,7 +23,7 @@ def folders_and_options(arguments: Sequence[str], keys: Sequence[str]) -> tuple[
             options.append(argument)
         elif Path(argument).expanduser().is_dir():
             folders.append(Path(argument).expanduser())
-        elif equals:
+        elif not is_path(argument):
             raise ConfigError(f"there is no key '{name}' and no folder '{argument}'{nearest(name, keys)}")
         else:
             raise ConfigError(f"there is no folder {argument}")
@@ -60,8 +61,7 @@ def folder_and_options(
             options[name] = value
         elif equals and name == key:
             folder = Path(value).expanduser()
-        # A path may hold an equals sign, so one that exists is a folder.
-        elif not equals or Path(argument).expanduser().exists():
+        elif is_path(argument):
             folder = Path(argument).expanduser()
         else:
             raise ConfigError(f"snac-exp {verb} knows no {name}={nearest(name, [*defaults, key])}")

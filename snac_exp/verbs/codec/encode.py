@@ -13,7 +13,7 @@ from pathlib import Path
 
 from snac_exp.config.compose import verb_values
 from snac_exp.config.structure import structure
-from snac_exp.errors import ConfigError
+from snac_exp.errors import ConfigError, DataError
 from snac_exp.release.files.job import refuse_existing
 
 
@@ -33,8 +33,9 @@ def main(arguments: Sequence[str]) -> int:
     """Encode a file, a folder or a pipe."""
     options = structure(Options, verb_values("encode", arguments))
     source, output = Path(options.input).expanduser(), Path(options.output).expanduser()
-
     # Before the codec is loaded, which may be a download.
+    if options.input != "-" and not source.exists():
+        raise DataError(f"there is no {source}")
     if output.suffix in (".npz", ".parquet"):
         refuse_existing(output)
     if source.is_dir() and (output.suffix == ".npz" or options.output == "-"):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from snac_exp.config.arguments import is_path
 from snac_exp.config.compose import verb_values
 from snac_exp.config.structure import structure
 
@@ -76,5 +77,4 @@ def _codec(opened: "TokenModel", options: Options) -> "TokenCodec":
 
 def _named(arguments: Sequence[str]) -> list[str]:
     """The arguments with the one that is no key=value, or that exists as a path, as `checkpoint=`."""
-    # A path may hold an equals sign, so one that exists is no key.
-    return [f"checkpoint={item}" if "=" not in item or Path(item).expanduser().exists() else item for item in arguments]
+    return [f"checkpoint={item}" if is_path(item) else item for item in arguments]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from snac_exp.config.arguments import quoted, unquoted
+from snac_exp.config.arguments import is_path, quoted, unquoted
 from snac_exp.config.compose import verb_values
 from snac_exp.config.structure import structure
 from snac_exp.system.terminal import console
@@ -49,8 +49,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _keyed(argument: str) -> str:
     """A path alone is the checkpoint; the path of `against` is quoted, as Hydra does not know that it is one."""
-    name, equals, value = argument.partition("=")
-    # A path may hold an equals sign, so one that exists is no key.
-    if not equals or Path(argument).expanduser().exists():
+    if is_path(argument):
         return f"checkpoint={argument}"
+    name, _, value = argument.partition("=")
     return f"against={quoted(unquoted(value))}" if name == "against" and value != "null" else argument
