@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from snac_exp.system.files import atomic_path
+from snac_exp.data.checked_parquet import read_parquet, write_parquet
 
 # Stated, not inferred from rows: an empty list of rejections has columns too.
 REJECTED_SCHEMA = pa.schema([("path", pa.string()), ("kind", pa.string()), ("reason", pa.string())])
@@ -53,11 +53,14 @@ def write_rejections(path: Path, rejected: Iterable[Rejection]) -> None:
 
 
 def read_rejections(path: Path) -> list[Rejection]:
-    """What `write_rejections` wrote."""
-    return [Rejection(**row) for row in pq.read_table(path).to_pylist()]
+    """What `write_rejections` wrote; DataError if it is damaged."""
+
+    def rows(file: pq.ParquetFile) -> list[Rejection]:
+        return [Rejection(**row) for row in file.read().cast(REJECTED_SCHEMA).to_pylist()]
+
+    return read_parquet(path, "list of rejections", "delete it, the same command then tries what it lists again", rows)
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """Rows as one parquet file of a schema, atomically; the same rows give the same bytes."""
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")
+    """Rows as one parquet file of a schema with a checksum, atomically; the same rows give the same bytes."""
+    write_parquet(path, pa.Table.from_pylist(list(rows), schema=schema))

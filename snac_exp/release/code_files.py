@@ -2,7 +2,9 @@
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from snac_exp.data import checked_parquet
 from snac_exp.errors import DataError
 from snac_exp.release.codes import Codes
 from snac_exp.system.files import atomic_path
@@ -28,6 +31,10 @@ METADATA_KEY = b"snac_exp_codes"
 _VERSION = 1  # of the Parquet files
 _SCALARS = ("num_samples", "sample_rate", "codebooks")
 _ROWS_READ_AT_ONCE = 16  # as Python lists they take far more memory than in the file
+_NOT_READABLE = (
+    *(ValueError, OSError, EOFError, KeyError, RuntimeError, OverflowError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
 
 
 def write_npz(target: Path | IO[bytes], codes: Codes) -> None:
@@ -53,18 +60,18 @@ def read_npz(source: Path | bytes) -> Codes:
     try:
         file = io.BytesIO(source) if isinstance(source, bytes) else source
         _check_archive(file, name)
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+        with zipfile.ZipFile(file) as archive:
+            arrays = {item.removesuffix(".npy"): _array(archive.read(item)) for item in archive.namelist()}
     except FileNotFoundError:
         raise DataError(f"there is no {name}") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError, NotImplementedError) as error:
+    except _NOT_READABLE as error:
         raise DataError(f"{name} holds no codes that can be read ({error}); encode again") from None
     return _codes_of(arrays, name)
 
 
 @contextmanager
 def parquet_writer(path: Path, num_codebooks: int, codebooks: str) -> Iterator["ParquetCodes"]:
-    """A Parquet file (zstd) that appears under its name once all rows are written.
+    """A Parquet file (zstd, with a checksum) that appears under its name once all rows are written.
 
     Columns: path, num_samples, sample_rate (of the source), codes_0 … as lists of uint32.
     """
@@ -72,7 +79,7 @@ def parquet_writer(path: Path, num_codebooks: int, codebooks: str) -> Iterator["
     columns = [("path", pa.string()), ("num_samples", pa.int64()), ("sample_rate", pa.int64())]
     columns += [(f"codes_{i}", pa.list_(pa.uint32())) for i in range(num_codebooks)]
     schema = pa.schema(columns).with_metadata({METADATA_KEY: json.dumps(metadata).encode()})
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with checked_parquet.parquet_writer(path, schema) as writer:
         yield ParquetCodes(writer, schema)
 
 
@@ -97,6 +104,7 @@ def read_parquet(path: Path) -> Iterator[tuple[str, Codes]]:
         DataError: not there, damaged, or not of this kind. The stored paths are not checked here.
     """
     try:
+        checked_parquet.check_parquet(path, "file of codes", "encode again")
         file = pq.ParquetFile(path)
         metadata = json.loads((file.schema_arrow.metadata or {})[METADATA_KEY])
         names = [name for name in file.schema_arrow.names if name.startswith("codes_")]
@@ -117,6 +125,11 @@ def _check_rows(batch: pa.RecordBatch, names: list[str], path: Path) -> None:
     longest = max((pc.max(pc.list_value_length(batch.column(name))).as_py() or 0 for name in names), default=0)
     if longest > MAX_ROW_TOKENS:
         raise DataError(f"{path} has a row of {longest:,} tokens; that is no file of codes")
+
+
+def _array(member: bytes) -> Any:
+    """An array of a member that was read to its end, where its checksum is compared."""
+    return np.lib.format.read_array(io.BytesIO(member), allow_pickle=False)
 
 
 def _check_archive(file: Any, name: str) -> None:

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -63,19 +64,27 @@ def _unchanged(input_dir: Path, measured: FileMeasurement) -> bool:
 
 
 def _read_journal(path: Path, input_dir: Path) -> dict[str, FileMeasurement]:
-    """Measurements of earlier runs; a last line cut off by a kill is left out, so its file is read again."""
+    """Measurements of earlier runs; a line that is damaged, or cut off by a kill, is left out: its file is read again.
+
+    Raises:
+        DataError: the journal is of another input folder, or does not say of which.
+    """
     if not path.exists():
         return {}
-    lines = path.read_text(encoding="utf-8", errors="surrogateescape").split("\n")[:-1]
+    lines = path.read_bytes().split(b"\n")[:-1]
     if not lines:
         return {}
-    header = json.loads(lines[0])
-    if header.get("input") != str(input_dir):
-        raise DataError(f"{path}: belongs to the input folder {header.get('input')}; choose another output folder")
+    try:
+        header = json.loads(lines[0])
+        input_of = header["input"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: damaged ({error}); delete it, all files are then measured again") from error
+    if input_of != str(input_dir):
+        raise DataError(f"{path}: belongs to the input folder {input_of}; choose another output folder")
     if header != _header(input_dir):
         path.unlink()  # measured by other rules: every file is read again
         return {}
-    measurements = (_measurement_of(json.loads(line)) for line in lines[1:])
+    measurements = filter(None, map(_measurement_of, lines[1:]))
     return {measured.path: measured for measured in measurements}
 
 
@@ -83,9 +92,21 @@ def _header(input_dir: Path) -> dict[str, Any]:
     return {"input": str(input_dir), "rules": MEASURING_RULES}
 
 
-def _measurement_of(stored: dict[str, Any]) -> FileMeasurement:
-    problem = stored["problem"]
-    return FileMeasurement(**{**stored, "problem": None if problem is None else tuple(problem)})
+def _measurement_of(line: bytes) -> FileMeasurement | None:
+    """A line of the journal; None if it is not as it was written. Lines of earlier versions have no checksum."""
+    checksum, text = (None, line) if line.startswith(b"{") else (line[:8], line[9:])
+    if checksum is not None and checksum != _checksum(text):
+        return None
+    try:
+        stored = json.loads(text)
+        problem = stored["problem"]
+        return FileMeasurement(**{**stored, "problem": None if problem is None else tuple(problem)})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _checksum(text: bytes) -> bytes:
+    return f"{zlib.crc32(text):08x}".encode()
 
 
 @contextmanager
@@ -100,7 +121,8 @@ def _journal(path: Path, input_dir: Path) -> Iterator[Callable[[FileMeasurement]
             _cut_partial_line(file)
 
         def write(measured: FileMeasurement) -> None:
-            file.write(_line(asdict(measured)))
+            line = _line(asdict(measured))
+            file.write(_checksum(line[:-1]) + b" " + line)
             # Into the kernel, where a kill of this process cannot reach it; a power cut costs measuring again.
             file.flush()
 

@@ -3,12 +3,14 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from snac_exp.data.checked_parquet import read_parquet
 from snac_exp.data.rejection import write_table
 from snac_exp.errors import DataError
 
@@ -92,18 +94,24 @@ def read_manifest_table(path: Path | str) -> tuple[pa.Table, dict[str, Any]]:
     path = path / MANIFEST_NAME if path.is_dir() else path
     if not path.exists():
         raise DataError(f"{path}: no manifest there; make one with: snac-exp prepare input=FOLDER output={path.parent}")
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a readable manifest ({error}); run snac-exp prepare again") from error
-    metadata = (table.schema.metadata or {}).get(METADATA_KEY)
-    if metadata is None or table.schema.names != SCHEMA.names:
+    return read_parquet(path, "manifest", "delete it and run snac-exp prepare again", partial(_table_of, path))
+
+
+def _table_of(path: Path, file: pq.ParquetFile) -> tuple[pa.Table, dict[str, Any]]:
+    metadata = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
+    if metadata is None or file.schema_arrow.names != SCHEMA.names:
         raise DataError(f"{path}: not written by snac-exp prepare; run it on the folder of audio")
     header = json.loads(metadata)
     if header["version"] != FORMAT_VERSION:
         raise DataError(
             f"{path}: manifest format {header['version']}, this version reads {FORMAT_VERSION}; prepare again"
         )
+    if not (isinstance(header["input_dir"], str) and isinstance(header["settings"], dict)):
+        raise ValueError("a header without folder and settings")
+    table = file.read().cast(SCHEMA)
+    table.validate(full=True)
+    if any(column.null_count for column in table.columns):
+        raise ValueError("rows without a value")
     return table, header
 
 

@@ -20,7 +20,7 @@ from snac_exp.data.files.reading import audio_info
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow, safe_join
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, read_rejections, write_rejections
 from snac_exp.errors import DataError
-from snac_exp.system.files import atomic_path, read_json, write_json
+from snac_exp.system.files import atomic_path, read_json, write_signed_json
 
 IDENTITY_NAME = "targets.json"
 REJECTED_NAME = "rejected_targets-{index:02d}-of-{count:02d}.parquet"
@@ -144,12 +144,12 @@ class TargetFolder:
     def _refuse_foreign(self) -> None:
         path = self.output_dir / IDENTITY_NAME
         if path.exists():
-            found = read_json(path)
+            found = _read_identity(path)
             changed = [f"{key} was {found.get(key)}" for key, value in self.identity.items() if found.get(key) != value]
             if changed:
                 raise DataError(f"{path}: other targets lie there ({', '.join(changed)}); choose another output folder")
         else:
-            write_json(path, self.identity)
+            write_signed_json(path, self.identity)
 
     def _refuse_shared_names(self) -> None:
         # The target's suffix takes the place of the source's: a.wav and a.mp3 would both become a.flac.
@@ -164,6 +164,17 @@ class TargetFolder:
         """Of all parts, however many processes there were last time."""
         files = sorted(self.output_dir.glob(REJECTED_PATTERN))
         return [row for path in files for row in read_rejections(path)]
+
+
+def _read_identity(path: Path) -> dict[str, Any]:
+    try:
+        found = read_json(path)
+        if isinstance(found, dict):
+            return found
+        problem = "it holds no object"
+    except (OSError, ValueError) as error:
+        problem = str(error)
+    raise DataError(f"{path}: damaged ({problem}); delete it if you know what targets lie there, else their folder")
 
 
 def share_of(rows: Sequence[ManifestRow], index: int, count: int) -> list[ManifestRow]:
