@@ -20,6 +20,8 @@ OGG_HEADER_BYTES = 27  # of a page, before its lacing values
 OGG_LARGEST_PAGE = OGG_HEADER_BYTES + 255 + 255 * 255  # 255 lacing values, each counting up to 255 bytes
 OGG_LAST_PAGE = 4  # flag in the header type of a page
 FILES_REMEMBERED = 4096  # slices of one file are read again and again
+ZEROS_BLOCK_BYTES = 2**20
+_TAGS = (b"LIS", b"id3", b"ID3", b"TAG", b"bex", b"iXM")  # LIST, bext, iXML; of ID3v1, which is no chunk, three letters
 
 
 def check_complete(path: Path) -> None:
@@ -78,25 +80,43 @@ def _chunks_problem(file: BinaryIO, num_bytes: int, *, wanted: bytes, order: str
             large = struct.unpack("<QQ", file.read(16).ljust(16, b"\0"))[1]  # sizes of the whole, of the samples
         if name == wanted:
             if large is not None and size == 0xFFFFFFFF:
-                return _cut_off(place + 8 + large, num_bytes)
+                size = large
+            elif size >= UNKNOWN_SIZE:
+                return None
             end = place + 8 + size
-            return None if size >= UNKNOWN_SIZE else _cut_off(end, num_bytes) or _rest_problem(file, end, num_bytes)
+            return _cut_off(end, num_bytes) or _rest_problem(file, end, num_bytes, order)
         # Chunks begin at even places.
         place += 8 + size + size % 2
     return None
 
 
-def _rest_problem(file: BinaryIO, end: int, num_bytes: int) -> str | None:
-    """Bytes behind the samples are chunks with names of letters, or padding; anything else is samples not counted."""
+def _rest_problem(file: BinaryIO, end: int, num_bytes: int, order: str) -> str | None:
+    """Bytes behind the samples are chunks, or zeros that fill the file up; anything else is samples not counted."""
     end += end % 2
-    file.seek(end)
-    name = file.read(4)
-    if num_bytes - end <= 8 or not any(name) or all(32 <= byte < 127 for byte in name):
+    if num_bytes - end <= 8 or _are_chunks(file, end, num_bytes, order) or _are_zeros(file, end):
         return None
     return (
         f"{num_bytes - end:,} bytes follow the samples that its header counts: it was never closed, or its header is "
         "wrong; write it anew, e.g. with ffmpeg -ignore_length 1 -i OLD.wav NEW.wav"
     )
+
+
+def _are_chunks(file: BinaryIO, place: int, num_bytes: int, order: str) -> bool:
+    """Whether a chunk begins there: a name that chunks have, or letters and a size that ends within the file."""
+    file.seek(place)
+    name, size = struct.unpack(f"{order}4sI", file.read(8))
+    # Writers of tags are careless about their sizes; samples may look like four letters.
+    fits = place + 8 + size <= num_bytes + 1
+    return name[:3] in _TAGS or (fits and all(32 <= byte < 127 for byte in name))
+
+
+def _are_zeros(file: BinaryIO, place: int) -> bool:
+    """Whether nothing but zeros follows; a recording that begins with silence has other bytes later."""
+    file.seek(place)
+    while block := file.read(ZEROS_BLOCK_BYTES):
+        if block.count(0) < len(block):
+            return False
+    return True
 
 
 def _ogg_problem(file: BinaryIO, num_bytes: int) -> str | None:

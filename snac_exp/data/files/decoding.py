@@ -3,6 +3,7 @@
 This module imports no torch: the worker processes of `prepare` start in a fraction of a second.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ BLOCK_SAMPLES = 2**20  # per channel, 4 MB as float32
 MOST_SAMPLES = 2**40  # per channel: 265 days at 48 kHz; more means "unknown"
 MAX_PEAK = 8.0  # 18 dB over full scale: what lies above is no level, but another scale or a damaged sample
 INT16_PEAK = 256.0  # a float file between this and 2^15 most likely holds 16-bit integers
+LEAST_RATIO = 1e-20  # -200 dB: of channels that cancel out to the last bit
 CANCELLED = 0.2  # of one channel's peak: a sum of the channels below that has lost what was in them
 
 _FAILURES = (soundfile.SoundFileError, OSError, RuntimeError, TypeError)
@@ -45,13 +47,18 @@ class AudioInfo:
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """Of decoded samples (num, channels): peak of the mono mix, of the loudest channel and where, 1.0 = full scale."""
+    """Of decoded samples (num, channels): peak of the mono mix, of the loudest channel and where, 1.0 = full scale.
+
+    energy, sum_energy: squares of all channels' samples, and of the channels' sum, added up; 0 of a single channel.
+    """
 
     peak: float = 0.0
     channel_peak: float = 0.0
     peak_at: int = 0
     finite: bool = True
     num_channels: int = 1
+    energy: float = 0.0
+    sum_energy: float = 0.0
 
     @classmethod
     def of(cls, samples: Float32Array, start: int = 0) -> "Levels":
@@ -65,7 +72,8 @@ class Levels:
         # The sum of huge channels may overflow; their file is out of scale anyway.
         with np.errstate(over="ignore"):
             mono = float(np.abs(samples.mean(axis=1)).max())
-        return cls(mono, float(magnitude[at]), start + at, num_channels=samples.shape[1])
+        energies = (0.0, 0.0) if samples.shape[1] == 1 else (_energy(samples), _energy(samples.sum(axis=1)))
+        return cls(mono, float(magnitude[at]), start + at, True, samples.shape[1], *energies)
 
     def joined(self, other: "Levels") -> "Levels":
         """Of both blocks."""
@@ -77,6 +85,8 @@ class Levels:
             channel_peak=louder.channel_peak,
             peak_at=louder.peak_at,
             num_channels=max(self.num_channels, other.num_channels),
+            energy=self.energy + other.energy,
+            sum_energy=self.sum_energy + other.sum_energy,
         )
 
     @property
@@ -88,12 +98,21 @@ class Levels:
             scale = ": samples in 16-bit scale, divide them by 32768" if INT16_PEAK < self.channel_peak <= 2**15 else ""
             return "out_of_scale", f"sample {self.peak_at} is {self.channel_peak:.4g}, full scale is 1{scale}"
         # Times the channels, as mono is their mean: one that speaks beside silent ones is no cancellation.
-        if self.peak * self.num_channels < CANCELLED * self.channel_peak:
+        # By the peak alone a click that is in phase would hide it; by the energy alone, a loud hum.
+        cancels = self.peak * self.num_channels < CANCELLED * self.channel_peak
+        if cancels or self.sum_energy < CANCELLED**2 * self.energy:
+            lost = 10 * math.log10(max(self.sum_energy / self.energy, LEAST_RATIO)) if self.energy > 0 else 0.0
             return "antiphase", (
-                f"the channels cancel out: their mono mix peaks at {self.peak:.2e}, one alone at "
-                f"{self.channel_peak:.2e}; invert a channel, or keep one"
+                f"the channels cancel out: their sum has {lost:.0f} dB of their energy, and their mono mix peaks at "
+                f"{self.peak:.2e}, one alone at {self.channel_peak:.2e}; invert a channel, or keep one"
             )
         return None
+
+
+def _energy(samples: Float32Array) -> float:
+    """Sum of squares of samples of any shape, added up in double precision."""
+    flat = samples.reshape(-1).astype(np.float64)
+    return float(flat @ flat)
 
 
 @contextmanager

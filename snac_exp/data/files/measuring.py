@@ -19,7 +19,7 @@ from snac_exp.system.progress import progress_display
 
 JOURNAL_NAME = "scan.jsonl"
 FILES_PER_TASK = 16  # so that measuring outweighs sending it to a worker
-MEASURING_RULES = 2  # since when files are measured by decoding them, levels of all channels included
+MEASURING_RULES = 3  # since when channels are compared by their energy too
 
 
 def measure_all(input_dir: Path, output_dir: Path, num_workers: int | None) -> tuple[list[FileMeasurement], int]:

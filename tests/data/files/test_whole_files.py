@@ -61,6 +61,31 @@ def one_huge(samples: np.ndarray, value: float) -> np.ndarray:
     return samples
 
 
+def silent_at_first() -> np.ndarray:
+    samples = noise()
+    samples[:1000] = 0
+    return samples
+
+
+def letters_first() -> np.ndarray:
+    """16-bit samples whose first bytes read "abcd"."""
+    samples = noise()
+    samples[:2, 0] = np.frombuffer(b"abcd", "<i2") / 2**15
+    return samples
+
+
+def rf64_of_no_bytes(samples: np.ndarray) -> bytes:
+    """An RF64 file that was never closed: the sizes in its ds64 chunk are 0."""
+    data = encoded(samples)
+    place = data.index(b"fmt ")
+    return b"RF64\xff\xff\xff\xffWAVEds64\x1c\0\0\0" + bytes(28) + with_size(0xFFFFFFFF, data)[place:]
+
+
+def ssnd_of_no_bytes(data: bytes) -> bytes:
+    place = data.index(b"SSND") + 4
+    return data[:place] + bytes(4) + data[place + 4 :]
+
+
 BAD: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "halved wav": (
         "wav",
@@ -75,6 +100,23 @@ BAD: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "wav of 2e9 bytes": ("wav", lambda: with_size(2_000_000_000, encoded(noise())), "is cut off"),
     "wav of no bytes": ("wav", lambda: with_size(0, encoded(noise())), "96,000 bytes follow the samples"),
     "wav that counts too little": ("wav", lambda: with_size(1000, encoded(noise())), "95,000 bytes follow"),
+    "wav of no bytes, silent at first": (
+        "wav",
+        lambda: with_size(0, encoded(silent_at_first())),
+        "96,000 bytes follow the samples",
+    ),
+    "wav of no bytes that begins with letters": (
+        "wav",
+        lambda: with_size(0, encoded(letters_first())),
+        "96,000 bytes follow the samples",
+    ),
+    "rf64 of no bytes": ("wav", lambda: rf64_of_no_bytes(noise()), "96,000 bytes follow the samples"),
+    "aiff of no bytes": ("aiff", lambda: ssnd_of_no_bytes(encoded(noise(), "aiff")), "bytes follow the samples"),
+    "channels that cancel out but for a click": (
+        "wav",
+        lambda: encoded(one_huge(antiphase(), 0.9)),
+        "their sum has -34 dB of their energy, and their mono mix peaks at 9.00e-01",
+    ),
     "channels that cancel out": ("wav", lambda: encoded(antiphase()), "the channels cancel out"),
     "a sample of 1e29": ("wav", lambda: encoded(one_huge(noise(), 1e29), subtype="FLOAT"), "sample 1234 is 1e+29"),
     "16-bit scale": ("wav", lambda: encoded(noise() * 13000, subtype="FLOAT"), "samples in 16-bit scale, divide them"),
