@@ -17,12 +17,14 @@ MAX_COUNTED = 2**16  # entries; tokens of larger codebooks are not counted one b
 
 @dataclass(frozen=True)
 class TokenReport:
-    """Files by form, seconds of audio, counts (V,) of every token of every codebook (or nothing), and bad files."""
+    """Files by form, seconds of audio, counts (V,) of every token of every codebook (or nothing), bad files, and
+    how many have no checksum."""
 
     forms: dict[str, int]
     seconds: float
     counts: tuple[npt.NDArray[np.int64], ...]
     rejected: tuple[Rejection, ...]
+    num_unchecked: int
 
     @property
     def lines(self) -> list[str]:
@@ -34,6 +36,8 @@ class TokenReport:
                 continue
             used = int((counts > 0).sum())
             found.append(f"  codebook {k}: {used} of {len(counts)} tokens in use, {entropy_bits(counts):.2f} bits")
+        if self.num_unchecked:
+            found.append(f"{self.num_unchecked} files of before NPQ1 version 2, without a checksum; convert adds it")
         return [*found, f"{len(self.rejected)} files cannot be used", *reason_lines(self.rejected)]
 
 
@@ -65,7 +69,8 @@ def check_files(path: Path) -> TokenReport:
     layout = common_layout(good)
     forms = Counter(header.form for _, header in good)
     seconds = sum(header.num_frames / header.frames_per_second for _, header in good)
-    return TokenReport(dict(forms), seconds, tuple(counts[layout.vocab_sizes]), tuple(rejected))
+    num_unchecked = sum(header.checksum is None for _, header in good)
+    return TokenReport(dict(forms), seconds, tuple(counts[layout.vocab_sizes]), tuple(rejected), num_unchecked)
 
 
 def entropy_bits(counts: npt.NDArray[np.int64]) -> float:

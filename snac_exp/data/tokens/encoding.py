@@ -15,8 +15,8 @@ from snac_exp.data.rejection import Rejection, reason_lines
 from snac_exp.data.tokens.codecs import TokenCodec, kbps_of
 from snac_exp.data.tokens.files import CachedTokens, Int64Array, find_npq
 from snac_exp.data.tokens.npq import NpqError, read_header, read_npq, write_npq
+from snac_exp.data.tokens.val_list import write_val_list
 from snac_exp.errors import DataError
-from snac_exp.system.files import write_text
 from snac_exp.system.progress import progress_display
 
 VAL_LIST = "val_list.txt"  # what `data.val_list` of the source npq reads
@@ -122,7 +122,7 @@ def export_cache(tokens: CachedTokens, validation: set[int], output_dir: Path, o
         summary.seconds += len(frames) / layout.frames_per_second
     # Files that were there already are listed too.
     listed = [output for path, output in names.items() if rows[path] in validation]
-    write_text(output_dir / VAL_LIST, "".join(f"{path}\n" for path in listed))
+    write_val_list(output_dir / VAL_LIST, listed)
     return summary
 
 

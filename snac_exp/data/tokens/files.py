@@ -4,6 +4,7 @@ A source answers one question, the frames [start, start + num) of a file, and co
 """
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,15 @@ import numpy.typing as npt
 
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.data.rejection import Rejection
-from snac_exp.data.tokens.npq import NpqError, NpqHeader, TokenArray, check_tokens, map_tokens, read_header
+from snac_exp.data.tokens.npq import (
+    NpqError,
+    NpqHeader,
+    TokenArray,
+    check_content,
+    check_tokens,
+    map_tokens,
+    read_header,
+)
 from snac_exp.errors import DataError
 from snac_exp.lm.frames import FrameLayout, repeat_streams, stack_coarse
 
@@ -53,13 +62,14 @@ class NpqFiles:
     layout: FrameLayout
     lengths: Int64Array
     rejected: tuple[Rejection, ...]
+    checked: set[str]  # paths of files whose tokens have been compared with their checksum
 
     @classmethod
     def open(cls, folder: Path, verify_tokens: bool = True, min_frames: int = 2) -> "NpqFiles":
         """Read the header of every `*.npq` file below a folder and, with `verify_tokens`, every token.
 
-        Without it a token is checked when it is first used. Files that cannot be used, or have fewer than `min_frames`
-        frames, are listed in `rejected`.
+        Without it a file's tokens are checked when it is first used. Files that cannot be used, or have fewer than
+        `min_frames` frames, are listed in `rejected`.
 
         Raises:
             DataError: no file can be used, or files disagree about codebooks, vocabulary or frame rate; names them.
@@ -79,7 +89,8 @@ class NpqFiles:
         layout = common_layout(good)
         paths, headers = zip(*good, strict=True)
         lengths = np.array([header.num_frames for header in headers], dtype=np.int64)
-        return cls(folder, paths, headers, layout, lengths, tuple(rejected))
+        _warn_of_unchecked(folder, headers)
+        return cls(folder, paths, headers, layout, lengths, tuple(rejected), set(paths if verify_tokens else ()))
 
     def as_layout(self, layout: FrameLayout) -> "NpqFiles":
         """The same files with the meaning that a codec gives their streams, cut to whole alignments.
@@ -109,9 +120,14 @@ class NpqFiles:
 
     def read(self, file: int, start: int, num_frames: int) -> TokenArray:
         """Frames (num_frames, K) as they lie in the file, checked against the vocabulary."""
-        path = f"{self.folder}/{self.paths[file]}"  # a Path would take as long as the reading
+        name = self.paths[file]
+        path = f"{self.folder}/{name}"  # a Path would take as long as the reading
         # A plain array from here on: operations on an np.memmap run Python code each.
-        frames: TokenArray = np.asarray(_open_map(path, self.headers[file])[start : start + num_frames])
+        tokens: TokenArray = np.asarray(_open_map(path, self.headers[file]))
+        if name not in self.checked:
+            check_content(path, self.headers[file], tokens)
+            self.checked.add(name)
+        frames = tokens[start : start + num_frames]
         check_tokens(path, frames, self.layout.vocab_sizes, start)
         return frames
 
@@ -196,8 +212,18 @@ def _usable(path: Path, verify_tokens: bool, min_frames: int) -> NpqHeader:
     if header.num_frames < min_frames:
         raise NpqError(f"{path}: {header.num_frames} frames, fewer than the {min_frames} a window needs; leave it out")
     if verify_tokens:
-        check_tokens(path, map_tokens(path, header), header.vocab_sizes)
+        check_content(path, header, map_tokens(path, header))
     return header
+
+
+def _warn_of_unchecked(folder: Path, headers: Sequence[NpqHeader]) -> None:
+    num = sum(header.checksum is None for header in headers)
+    if num:
+        warnings.warn(
+            f"{folder}: {num} of {len(headers)} token files are of NPQ version 1 or older, without a checksum: damage "
+            f"to their tokens goes unseen; snac-exp tokens convert input={folder} output=FOLDER writes them anew",
+            stacklevel=3,
+        )
 
 
 @lru_cache(maxsize=OPEN_FILES)

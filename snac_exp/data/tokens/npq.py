@@ -3,6 +3,7 @@
 All numbers are little-endian, tokens are row-major [frames, codebooks]:
 
     NPQ1    magic, version u16, K u16, frames/s f32, kbps f32, T u32, vocab u32[K], dtype u8, tokens   21 + 4K bytes
+            version 2: then the CRC-32 of all before the tokens and that of the tokens, u32 each; version 1 ends there
     rated   K i32, frames/s f32, kbps f32, T i32, vocab i32[K], tokens u16                             16 + 4K bytes
     bare    K i32, frames/s f32, vocab i32[K], T i32, tokens u16                                       12 + 4K bytes
 
@@ -15,8 +16,10 @@ the same four bytes, and for K = 2 a vocabulary of `bare` would be the bits of t
 import math
 import os
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +28,8 @@ from snac_exp.errors import DataError
 from snac_exp.system.files import atomic_path
 
 MAGIC = b"NPQ1"
-VERSION = 1
+VERSION = 2
+NUM_CHECKSUM_BYTES = {1: 0, 2: 8}  # by version
 DTYPES = ("<u1", "<u2", "<u4")  # by the dtype byte of NPQ1
 MAX_CODEBOOKS = 2**16 - 1  # K is a u16
 MAX_OLD_VOCAB = 2**16  # the older forms hold uint16
@@ -44,7 +48,7 @@ class NpqHeader:
     """What a token file says about itself.
 
     form: npq1, rated or bare. frames_per_second in Hz. kbps: source bit rate, 0 = unknown. offset: bytes before the
-    tokens. dtype: NumPy name of a stored token.
+    tokens. dtype: NumPy name of a stored token. checksum: CRC-32 of the tokens, None in version 1 and older forms.
     """
 
     form: str
@@ -54,6 +58,7 @@ class NpqHeader:
     kbps: float
     dtype: str
     offset: int
+    checksum: int | None = None
 
     @property
     def num_codebooks(self) -> int:
@@ -68,7 +73,8 @@ class NpqHeader:
     @property
     def file_size(self) -> int:
         """Bytes a file with this header has."""
-        return self.offset + self.num_frames * self.bytes_per_frame
+        after = 0 if self.checksum is None else NUM_CHECKSUM_BYTES[VERSION]
+        return self.offset + self.num_frames * self.bytes_per_frame + after
 
 
 def read_header(path: Path | str) -> NpqHeader:
@@ -85,7 +91,9 @@ def read_header(path: Path | str) -> NpqHeader:
             head = file.read(24)
             if head[:4] == MAGIC:
                 num_codebooks = struct.unpack_from("<H", head.ljust(24, b"\0"), 6)[0]
-                return _npq1(path, head + file.read(max(21 + 4 * num_codebooks - 24, 0)), size)
+                head = (head + file.read(max(21 + 4 * num_codebooks - 24, 0)))[: 21 + 4 * num_codebooks]
+                file.seek(max(size - NUM_CHECKSUM_BYTES[VERSION], 0))
+                return _npq1(path, head, file.read(), size)
             num_codebooks = struct.unpack_from("<i", head.ljust(4, b"\0"))[0]
             if not (len(head) >= 12 and 1 <= num_codebooks <= MAX_CODEBOOKS):
                 raise NpqError(f"{path}: not an NPQ file: neither the magic NPQ1 nor a possible number of codebooks")
@@ -94,12 +102,12 @@ def read_header(path: Path | str) -> NpqHeader:
         raise NpqError(f"{path}: cannot be read ({error.strerror}); name a token file") from error
 
 
-def _npq1(path: Path | str, head: bytes, size: int) -> NpqHeader:
+def _npq1(path: Path | str, head: bytes, end: bytes, size: int) -> NpqHeader:
     if len(head) < 8:
         raise NpqError(f"{path}: cut off within its header; make the file again")
     version, num_codebooks = struct.unpack_from("<HH", head, 4)
-    if version != VERSION:
-        raise NpqError(f"{path}: NPQ version {version}, this program reads {VERSION}; convert it where it was made")
+    if version not in NUM_CHECKSUM_BYTES:
+        raise NpqError(f"{path}: NPQ version {version}, this program reads 1 and 2; convert it where it was made")
     if num_codebooks < 1:
         raise NpqError(f"{path}: has no codebooks; make the file again")
     if len(head) < 21 + 4 * num_codebooks:
@@ -109,9 +117,12 @@ def _npq1(path: Path | str, head: bytes, size: int) -> NpqHeader:
     code = head[20 + 4 * num_codebooks]
     if code >= len(DTYPES):
         raise NpqError(f"{path}: dtype {code} is none of 0 (uint8), 1 (uint16), 2 (uint32); make the file again")
-    header = NpqHeader("npq1", vocab, num_frames, rate, kbps, DTYPES[code], 21 + 4 * num_codebooks)
+    of_head, of_tokens = struct.unpack("<II", end.rjust(8, b"\0")) if version == VERSION else (None, None)
+    header = NpqHeader("npq1", vocab, num_frames, rate, kbps, DTYPES[code], 21 + 4 * num_codebooks, of_tokens)
     for problem in _problems(header, size):
         raise NpqError(f"{path}: {problem}; make the file again")
+    if of_head is not None and zlib.crc32(head) != of_head:
+        raise NpqError(f"{path}: damaged, its header does not match its checksum; make the file again")
     return header
 
 
@@ -199,11 +210,24 @@ def check_tokens(path: Path | str, tokens: TokenArray, vocab_sizes: tuple[int, .
             )
 
 
+def check_content(path: Path | str, header: NpqHeader, tokens: TokenArray) -> None:
+    """All tokens (num_frames, num_codebooks) of a file lie below their codebook's size and are as they were written.
+
+    Raises:
+        NpqError: they are not. Without a checksum only the sizes are compared.
+    """
+    check_tokens(path, tokens, header.vocab_sizes)
+    if header.checksum is not None:
+        data: Any = np.ascontiguousarray(tokens)
+        if zlib.crc32(data) != header.checksum:
+            raise NpqError(f"{path}: damaged, its tokens do not match their checksum; make the file again")
+
+
 def read_npq(path: Path | str) -> tuple[NpqHeader, TokenArray]:
     """Header and all tokens (num_frames, num_codebooks) of a file, every one checked; errors as `read_header`."""
     header = read_header(path)
     tokens = map_tokens(path, header)
-    check_tokens(path, tokens, header.vocab_sizes)
+    check_content(path, header, tokens)
     return header, tokens
 
 
@@ -232,15 +256,17 @@ def write_npq(
     with np.errstate(over="ignore"):  # too large for the file becomes infinite, which is refused below
         # Rounded as the file stores them: the header given back equals the one that will be read.
         rate, kbps = float(np.float32(frames_per_second)), float(np.float32(kbps))
-    header = NpqHeader("npq1", tuple(vocab_sizes), len(tokens), rate, kbps, DTYPES[code], 21 + 4 * len(vocab_sizes))
+    data = np.ascontiguousarray(tokens, DTYPES[code]).tobytes()
+    checksum, offset = zlib.crc32(data), 21 + 4 * len(vocab_sizes)
+    header = NpqHeader("npq1", tuple(vocab_sizes), len(tokens), rate, kbps, DTYPES[code], offset, checksum)
     for problem in _problems(header, header.file_size):
         raise NpqError(f"{path}: {problem}")
     if tokens.size:
         check_tokens(path, tokens, header.vocab_sizes)
     with atomic_path(Path(path)) as temporary, open(temporary, "wb") as file:
-        file.write(MAGIC + struct.pack("<HHffI", VERSION, len(vocab_sizes), rate, kbps, len(tokens)))
-        file.write(struct.pack(f"<{len(vocab_sizes)}IB", *vocab_sizes, code))
-        file.write(np.ascontiguousarray(tokens, DTYPES[code]).tobytes())
+        head = MAGIC + struct.pack("<HHffI", VERSION, len(vocab_sizes), rate, kbps, len(tokens))
+        head += struct.pack(f"<{len(vocab_sizes)}IB", *vocab_sizes, code)
+        file.write(head + data + struct.pack("<II", zlib.crc32(head), checksum))
     return header
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from snac_exp.config.seeding import generator
 from snac_exp.data.epoch_batches import EpochBatches
 from snac_exp.data.prepared.split import draw_validation
+from snac_exp.data.tokens.val_list import read_val_list
 from snac_exp.errors import ConfigError, DataError
 
 Int64Array = npt.NDArray[np.int64]
@@ -129,15 +130,9 @@ def split_files(
 
 
 def _listed(names: Sequence[str], val_list: Path) -> set[str]:
-    try:
-        lines = [line.strip() for line in val_list.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"data.val_list: cannot read {val_list} ({error}); name a text file of paths") from error
     by_name = {name: name for name in names} | {str(Path(name).with_suffix("")): name for name in names}
     chosen = set()
-    for line in lines:
-        if not line or line.startswith("#"):
-            continue
+    for line in read_val_list(val_list):
         name = by_name.get(line) or by_name.get(str(Path(line).with_suffix("")))
         if name is None:
             raise DataError(f"{val_list}: there is no usable file '{line}'; paths are relative to the folder")

@@ -1,6 +1,7 @@
 """Token files: exact bytes, both older headers, and nothing trusted."""
 
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +41,11 @@ def contents(draw: st.DrawFn, largest: int = 2**32 - 1) -> Content:
 def test_npq1_is_byte_for_byte_what_the_format_says(tmp_path: Path) -> None:
     tokens = np.array([[1, 2], [1023, 0], [7, 500]])
     write_npq(tmp_path / "a.npq", tokens, (1024, 512), 86.1328125, 7.75)
-    expected = b"NPQ1" + struct.pack("<HHffI", 1, 2, 86.1328125, 7.75, 3) + struct.pack("<II", 1024, 512) + b"\x01"
-    assert len(expected) == 21 + 4 * 2
-    assert (tmp_path / "a.npq").read_bytes() == expected + np.array([1, 2, 1023, 0, 7, 500], "<u2").tobytes()
+    head = b"NPQ1" + struct.pack("<HHffI", 2, 2, 86.1328125, 7.75, 3) + struct.pack("<II", 1024, 512) + b"\x01"
+    assert len(head) == 21 + 4 * 2
+    body = np.array([1, 2, 1023, 0, 7, 500], "<u2").tobytes()
+    checksums = struct.pack("<II", zlib.crc32(head), zlib.crc32(body))
+    assert (tmp_path / "a.npq").read_bytes() == head + body + checksums
 
 
 @pytest.mark.parametrize(("vocab", "code"), [(255, 0), (256, 1), (65535, 1), (65536, 2), (2**32 - 1, 2)])
@@ -148,7 +151,9 @@ def npq1(version: int = 1, k: int = 2, rate: float = 86.0, kbps: float = 8.0, t:
         (npq1()[:25], "cut off within its header"),
         (npq1()[:-1], "make 41 bytes, the file has 40"),
         (npq1() + b"x", "make 41 bytes, the file has 42"),
-        (npq1(version=2), "version 2"),
+        (npq1(version=3), "version 3"),
+        (npq1(version=2), "make 49 bytes, the file has 41"),
+        (npq1(version=2) + bytes(8), "its header does not match its checksum"),
         (npq1(k=0), "no codebooks"),
         (npq1(t=2**32 - 1), "make 17179869209 bytes"),
         (npq1(vocab=(1024, 2**32 - 1), k=2), "vocabulary of 4294967295"),

@@ -115,6 +115,7 @@ def test_the_verb_checks_and_converts(tmp_path: Path, capsys: pytest.CaptureFixt
     assert run(["tokens", "check", f"input={old}"]) == 0
     said = capsys.readouterr().out
     assert "2 usable files (1 bare, 1 npq1)" in said
+    assert "1 files of before NPQ1 version 2, without a checksum; convert adds it" in said
     assert "codebook 0: 4 of 4 tokens in use" in said
     assert "codebook 1: 1 of 4 tokens in use, 0.00 bits" in said
     assert run(["tokens", "convert", f"input={old}", f"output={new}"]) == 0

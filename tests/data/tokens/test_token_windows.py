@@ -169,7 +169,7 @@ def test_bad_files_are_listed_and_the_others_train(tmp_path: Path) -> None:
     cut.write_bytes(cut.read_bytes()[:-1])
     write_npq(tmp_path / "short.npq", np.zeros((1, 2), np.int64), VOCAB, 50.0)
     wild = tmp_path / "speaker1" / "0001.npq"
-    wild.write_bytes(wild.read_bytes()[:-1] + b"\xff")
+    wild.write_bytes(wild.read_bytes()[:-9] + b"\xff" + wild.read_bytes()[-8:])
     files = NpqFiles.open(tmp_path)
     assert sorted(files.paths) == ["speaker0/0003.npq", "speaker2/0002.npq"]
     reasons = {item.path: item.reason for item in files.rejected}
