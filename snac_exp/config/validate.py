@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Protocol
 
+from snac_exp.config.limits.wandb import check_wandb
 from snac_exp.config.schema import Experiment, Trainer
 from snac_exp.config.structure import nearest
 from snac_exp.config.task_package import door_of
@@ -19,6 +20,7 @@ class HasEpochs(Protocol):
 
 Ranges = Mapping[str, HasEpochs]
 
+MAX_FOLDER_BYTES = 200  # file systems take 255, and a sweep adds its own name
 TRAINER_ABOVE_ZERO = (
     *("batch_size", "validation_batch_size", "grad_clip", "devices", "log_every_steps", "validate_every_epochs"),
     *("preflight_rows", "accumulation", "samples_every_epochs"),
@@ -38,6 +40,7 @@ def validate(experiment: Experiment) -> None:
     _check_ranges("lr.phases", experiment.lr.phases, experiment.curriculum.stages)
     _check_groups(experiment)
     _check_phases(experiment)
+    check_wandb(experiment)
     # Last: what a task checks builds on ranges and groups that fit together.
     door_of(experiment.task.name, "checks").check(experiment)
 
@@ -89,6 +92,8 @@ def _check_numbers(experiment: Experiment) -> None:
     _check_optimizer(experiment.trainer)
     if not re.fullmatch(r"[\w.-]+", experiment.name):
         raise ConfigError(f"name={experiment.name!r} becomes a folder: use letters, digits, '_', '-' and '.'")
+    if len(experiment.name.encode()) > MAX_FOLDER_BYTES:
+        raise ConfigError(f"name={experiment.name!r} becomes a folder: use at most {MAX_FOLDER_BYTES} bytes")
 
 
 def _of_trainer_and_checkpoint(experiment: Experiment) -> dict[str, float]:

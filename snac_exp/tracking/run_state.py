@@ -35,7 +35,7 @@ def run_state(status: Mapping[str, Any] | None, queue: str | None) -> RunState:
     ended.
     """
     reported = None if status is None else str(status["state"])
-    error = _last_line(status)
+    error = _error_line(status)
     # First of all: a finished run stays finished, whatever becomes of its job.
     if reported == "finished":
         return RunState("finished")
@@ -82,10 +82,12 @@ def _is_dead(status: Mapping[str, Any]) -> bool:
     return owner.is_here and not owner.is_running_here()
 
 
-def _last_line(status: Mapping[str, Any] | None) -> str | None:
-    text = str((status or {}).get("error") or "").strip()
-    # Of a traceback the line with the error itself.
-    return text.splitlines()[-1] if text else None
+def _error_line(status: Mapping[str, Any] | None) -> str | None:
+    """What a run failed of, on one line: of a traceback the first line of the error, which may have several."""
+    lines = str((status or {}).get("error") or "").strip().splitlines()
+    frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
+    after = [line for line in lines[frames[-1] :] if not line.startswith(" ")] if frames else lines[-1:]
+    return after[0] if after else None
 
 
 def queue_states(jobs: Mapping[str, str]) -> dict[str, str]:

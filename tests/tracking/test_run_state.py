@@ -57,3 +57,12 @@ def test_the_reason_is_told() -> None:
     lost = run_state(status("running", ELSEWHERE), "OUT_OF_MEMORY").error
     assert lost is not None
     assert lost.endswith("on another ended without reporting its state; the queue says OUT_OF_MEMORY")
+
+
+def test_the_error_of_a_run_is_the_first_line_of_what_it_raised() -> None:
+    """A preflight names rows on lines of their own, below the one that says what is wrong."""
+    trace = 'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    g()\nKeyError: 1\n\nDuring …:\n\n'
+    trace += 'Traceback (most recent call last):\n  File "b.py", line 2, in h\n    raise x\n    ^^^^^^^\n'
+    failed = status("failed", error=trace + "snac_exp.errors.PreflightError: 2 rows are bad; mend\n  a.wav: late\nmore")
+    assert run_state(failed, None).error == "snac_exp.errors.PreflightError: 2 rows are bad; mend"
+    assert run_state(status("failed", error="ranks ended: {1: 3}"), None).error == "ranks ended: {1: 3}"

@@ -8,7 +8,7 @@ import pytest
 from recipe import CLIP, recipe, run_dir
 
 from snac_exp.system.code_version import code_version
-from tests.helpers.commands import Done, python_process
+from tests.helpers.commands import Done, python_process, verb
 from tests.tracking.test_wandb_mirror import assert_agree, files_of, messages, rows_of
 
 ROOT = Path(__file__).parents[2]
@@ -71,3 +71,22 @@ def test_who_the_run_is_and_what_it_gave(killed_and_resumed: Path) -> None:
     models = [artifact for artifact in messages(killed_and_resumed, "artifact") if artifact.type == "model"]
     assert models
     assert all({"best", "latest"} < set(model.aliases) for model in models)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({"WANDB_PROJECT": "p" * 129}, "ConfigError: W&B did not start the run (Invalid project name"),
+        ({"WANDB_CONSOLE": "no such"}, "ConfigError: W&B did not start the run (console: "),
+    ],
+)
+def test_a_refusal_at_the_start_is_one_line_that_status_shows(
+    environment: dict[str, str], line: str, corpus_dir: Path, tmp_path: Path
+) -> None:
+    done = python_process("train.py", *recipe(corpus_dir, tmp_path), *SHORT, environment=environment)
+    assert done.status == 2
+    assert done.err.splitlines()[-1].startswith(line)
+    (row,) = json.loads(verb("status", str(run_dir(tmp_path)), "format=json").out)
+    assert row["state"] == "failed"
+    assert line.removeprefix("ConfigError: ") in row["error"]

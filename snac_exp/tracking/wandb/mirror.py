@@ -80,8 +80,9 @@ class WandbMirror:
                 config=about.config,
                 settings=_settings(about),
             )
-        except wandb.errors.Error as error:
-            raise ConfigError(f"W&B did not start the run ({error}): {WAYS_OUT}") from error
+        except Exception as error:  # W&B's own, pydantic's, the network's: whatever it is, the run has no mirror
+            without = "or train without W&B: tracker.mode=off"
+            raise ConfigError(f"W&B did not start the run ({one_line(error)}): {WAYS_OUT}, {without}") from error
         define_axes(self._run, about.config.get("heads") or {})
         if self._online:
             # `step` is that of the next row; the server knows which rows it has.
@@ -132,6 +133,14 @@ class WandbMirror:
         artifact = wandb.Artifact(f"model-{self._run.id}", type="model", metadata=metadata)
         artifact.add_file(str(path), name=path.name)  # copied, since the next best one replaces the file
         self._run.log_artifact(artifact, aliases=list(line["aliases"]))
+
+
+def one_line(error: Exception) -> str:
+    """What an error of W&B says: of pydantic's several lines, each setting with its fault."""
+    errors = getattr(error, "errors", None)
+    if callable(errors):
+        return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors())
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _settings(labels: RunLabels) -> Any:

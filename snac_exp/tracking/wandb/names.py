@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from snac_exp.config.limits.wandb import MAX_NAME_CHARACTERS, MAX_TAG_CHARACTERS
 from snac_exp.system.code_version import code_version
 from snac_exp.tracking.sweep_folder import SweepFolder
-
-MAX_TAG_LENGTH = 64  # W&B refuses longer ones
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,7 @@ def labels_of(values: Mapping[str, Any], run_dir: Path, verb: str = "train") -> 
     run_dir = Path(run_dir).resolve()
     # TIME-HASH alone would tell nobody which sweep it is.
     group = f"{run_dir.parent.parent.name}/{run_dir.parent.name}" if SweepFolder(run_dir.parent).exists else None
+    group = None if group is None else group[-MAX_NAME_CHARACTERS:]  # its end tells sweeps apart
     config = dict(values) | {"code": code_version().as_dict()}
     return RunLabels(f"{values['name']}/{run_dir.name}", group, verb, tags_of(values), config)
 
@@ -49,5 +49,5 @@ def tags_of(values: Mapping[str, Any]) -> list[str]:
         "init": (values.get("init") or {}).get("name"),
         "codec": (values.get("codec") or {}).get("name"),
     }
-    own = [f"{key}:{value}"[:MAX_TAG_LENGTH] for key, value in parts.items() if value]
+    own = [f"{key}:{value}"[:MAX_TAG_CHARACTERS] for key, value in parts.items() if value]
     return list(dict.fromkeys([*own, *(values.get("tracker") or {}).get("tags", [])]))

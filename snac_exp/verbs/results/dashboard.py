@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snac_exp.config.compose import config_dir, verb_values
+from snac_exp.config.limits.wandb import check_name
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
 from snac_exp.tracking.wandb.key import has_key
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str]) -> int:
     if options.entity is None and not options.dry_run:
         raise ConfigError("entity has no value: give entity=NAME, the W&B user or team; or look first: dry_run=true")
 
+    for key in ("project", "entity"):
+        if getattr(options, key) is not None:
+            check_name(key, getattr(options, key))
     sections = definition(dashboards_dir(), options.definition)(options.head_names, options.num_clips)
     built = workspace(options.title, sections, options.project, options.entity or "ENTITY")
     if options.dry_run:

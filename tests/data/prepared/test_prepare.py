@@ -319,6 +319,7 @@ def test_s08_odd_files_are_used_or_refused_as_expected(odd: tuple[Path, PrepareS
             assert len(samples) == math.ceil(used[name].num_samples * 24000 / used[name].rate)
     assert {name: kind for name, (kind, _) in refused.items() if name not in by_policy} == {
         "zero_samples.wav": "empty",
+        "truncated.wav": "unreadable",
         "float_nan_inf.wav": "not_finite",
         "truncated.flac": "unreadable",
         "corrupt_frames.flac": "unreadable",

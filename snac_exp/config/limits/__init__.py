@@ -1,0 +1,1 @@
+"""Limits of other programs, checked when a recipe is composed."""
