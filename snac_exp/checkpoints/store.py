@@ -1,14 +1,14 @@
 """The checkpoints of a run: which files are kept, and which of them are whole."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import count
 from pathlib import Path
 
 from snac_exp.checkpoints.file import read_checkpoint, write_checkpoint
 from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.errors import CheckpointError
-from snac_exp.system.files import read_json, sha256_of_file, write_json
+from snac_exp.system.files import read_json, sha256_of_file, write_signed_json
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,21 @@ class Entry:
     step: int
     finished_epoch: bool
 
+    @classmethod
+    def of(cls, values: object) -> "Entry":
+        """The entry of these values; ValueError if they are none."""
+        kinds = {item.name: item.type for item in fields(cls)}
+        if not isinstance(values, dict) or {name: type(value) for name, value in values.items()} != kinds:
+            raise ValueError(f"an entry needs {', '.join(kinds)}")
+        return cls(**values)
+
 
 class CheckpointStore:
     """The checkpoints of one run folder and their retention.
 
     `latest.json` lists complete files, newest first. A file gets there only after it was written, synced and renamed,
-    so a process killed at any moment leaves the list true.
+    so a process killed at any moment leaves the list true. Before the first file there is a list without any, which
+    says that one is being written: whatever a kill leaves then is of a run that begins again at its first step.
     """
 
     def __init__(self, directory: Path, keep_epochs: int | None, keep_intermediate: int) -> None:
@@ -41,20 +50,39 @@ class CheckpointStore:
         if not finished_epoch:
             stem += f"_time_{time.strftime('%Y%m%d_%H%M%S')}" if by_time else f"_iter{step}"
         path = self._unused(stem)
+        if not self.index.exists():
+            write_signed_json(self.index, {"checkpoints": [], "writing": path.name})
         digest = write_checkpoint(path, checkpoint)
         entry = Entry(path.name, digest, epoch, step, finished_epoch)
         kept, dropped = self._retain([entry, *self.entries()])
         # File, list, removal, in this order: a kill in between leaves stray files, never a listed one that is missing.
-        write_json(self.index, {"checkpoints": [asdict(item) for item in kept]})
+        write_signed_json(self.index, {"checkpoints": [asdict(item) for item in kept]})
         for item in dropped:
             (self.directory / item.file).unlink(missing_ok=True)
         return path
 
     def entries(self) -> list[Entry]:
-        """Complete checkpoints, newest first."""
+        """Complete checkpoints, newest first.
+
+        Raises:
+            CheckpointError: latest.json is damaged.
+        """
+        return self._listed()[0]
+
+    def _listed(self) -> tuple[list[Entry], bool]:
+        """What latest.json lists, and whether it says that the first checkpoint is being written."""
         if not self.index.exists():
-            return []
-        return [Entry(**item) for item in read_json(self.index)["checkpoints"]]
+            return [], False
+        try:
+            values = read_json(self.index)
+            if not isinstance(values, dict) or not {"checkpoints"} <= values.keys() <= {"checkpoints", "writing"}:
+                raise ValueError("it is no list of checkpoints")
+            return [Entry.of(item) for item in values["checkpoints"]], "writing" in values
+        except (OSError, ValueError, TypeError) as error:
+            raise CheckpointError(
+                f"{self.index} is damaged ({error}); restore it, or begin a new run with init_from= one of the files "
+                "beside it"
+            ) from error
 
     def load_latest(self) -> Checkpoint | None:
         """The newest complete checkpoint, on the CPU, or None if no checkpoint was ever written here.
@@ -62,7 +90,9 @@ class CheckpointStore:
         Raises:
             CheckpointError: the newest file is missing or altered, or files lie here that no index names.
         """
-        entries = self.entries()
+        entries, is_first_under_way = self._listed()
+        if not entries and is_first_under_way:
+            return None
         if not entries:
             # Weights without a list are a damaged run, not a new one: beginning again would write over them.
             strays = sorted(path.name for path in self.directory.glob("*.pt"))
@@ -74,7 +104,8 @@ class CheckpointStore:
             return None
         entry, path = entries[0], self.directory / entries[0].file
         older = (
-            f"; to go on from {entries[1].file} (step {entries[1].step}) remove the first entry of {self.index}"
+            f"; to go on from {entries[1].file} (step {entries[1].step}) remove the first entry of {self.index}, and "
+            "the line `sha256` above it"
             if entries[1:]
             else ""
         )

@@ -27,7 +27,8 @@ class RecoveryPoint:
             return f"go on from it with: {resume}"
         entries = "the first entry" if len(self.newer) == 1 else f"the first {len(self.newer)} entries"
         index = RunFolder(run_dir).checkpoints / "latest.json"
-        return f"remove {entries} of {index} ({', '.join(self.newer)}), then: {resume}"
+        newer = ", ".join(self.newer)
+        return f"remove {entries} of {index} ({newer}), and the line `sha256` above, then: {resume}"
 
 
 def last_good(

@@ -11,7 +11,7 @@ from snac_exp.evaluation.figures import Difference, by_output, differences
 from snac_exp.evaluation.folder import Evaluation
 from snac_exp.evaluation.tables import Grid, cell, heading
 from snac_exp.release.files.job import refuse_existing
-from snac_exp.system.files import write_json, write_text
+from snac_exp.system.files import write_signed_json, write_text
 
 COMPARISON_NAME = "comparison.json"
 _NAMED = 3  # utterances of each kind in a message
@@ -59,7 +59,7 @@ class Comparison:
         # Before the Markdown file, so that nothing of an earlier comparison is replaced.
         refuse_existing(folder / COMPARISON_NAME)
         write_text(folder / "comparison.md", self.markdown())
-        write_json(folder / COMPARISON_NAME, self.to_json())
+        write_signed_json(folder / COMPARISON_NAME, self.to_json())
         return folder / COMPARISON_NAME
 
     def _grid(self, name: str, items: list[Difference]) -> Grid:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.metrics.metric import Metric
 from snac_exp.release.files.job import JOB_FILE, Job
-from snac_exp.system.files import atomic_path, read_json, write_json, write_text
+from snac_exp.system.files import atomic_path, read_json, write_signed_json, write_text
 
 FILES_NAME, SUMMARY_NAME, TABLE_NAME, SPEED_NAME = "files.parquet", "summary.json", "summary.md", "speed.json"
 PROGRESS_NAME = "progress.jsonl"
@@ -91,10 +91,10 @@ class EvaluationFolder:
         schema = pa.schema([*FIELDS, *((metric.name, pa.float64()) for metric in metrics)])
         with atomic_path(self.path / FILES_NAME) as temporary:
             pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")
-        write_json(self.path / SPEED_NAME, dict(speed))
+        write_signed_json(self.path / SPEED_NAME, dict(speed))
         write_text(self.path / TABLE_NAME, table)
         # Last: summary.json marks a finished evaluation, so all other files are whole by then.
-        write_json(self.path / SUMMARY_NAME, dict(summary))
+        write_signed_json(self.path / SUMMARY_NAME, dict(summary))
         self._progress.unlink(missing_ok=True)
 
 

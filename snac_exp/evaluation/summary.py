@@ -28,7 +28,7 @@ from snac_exp.metrics.keys import by_candidate
 from snac_exp.metrics.metric import Metric
 from snac_exp.metrics.table import METRICS, WIDE_RATE
 from snac_exp.release.outputs import rate_label
-from snac_exp.system.files import write_json
+from snac_exp.system.files import write_signed_json
 from snac_exp.tracking.run_folder import RunFolder
 
 SEED = 0
@@ -109,7 +109,7 @@ def summarize(
 def write_summary(run_dir: Path, summary: Mapping[str, float]) -> Path:
     """Write RUN_DIR/summary.json atomically; returns its path."""
     path = RunFolder(run_dir).summary
-    write_json(path, dict(summary))
+    write_signed_json(path, dict(summary))
     return path
 
 

@@ -18,7 +18,7 @@ from snac_exp.runs import ranks
 from snac_exp.runs.rendezvous import launched_fabric
 from snac_exp.system.code_version import code_version
 from snac_exp.system.environment import environment
-from snac_exp.system.files import write_json
+from snac_exp.system.files import write_signed_json
 from snac_exp.system.stop_request import EXIT_PREEMPTED, Stopped, StopRequest
 from snac_exp.tracking.console import Console
 from snac_exp.tracking.run_folder import RunFolder, SilentRunFolder
@@ -179,10 +179,10 @@ def _announce(trainer: Trainer, setup: TrainingSetup) -> None:
     if not trainer.fabric.is_global_zero:
         return
     sizes = {"num_items": [num_items(epoch) for epoch in trainer.plan.epochs], "num_steps": trainer.num_steps}
-    write_json(folder.plan, trainer.plan.to_json() | sizes)
+    write_signed_json(folder.plan, trainer.plan.to_json() | sizes)
     described = environment(trainer.fabric.device, settings.precision, trainer.fabric.world_size, settings.compile)
     codec = {"codec": setup.provenance["name"], "codec_fingerprint": setup.provenance["fingerprint"]}
-    write_json(folder.environment, described | codec | {"code": code_version().as_dict()})
+    write_signed_json(folder.environment, described | codec | {"code": code_version().as_dict()})
     text = StringIO()
     RichConsole(file=text, width=120).print(epoch_table(trainer.plan), group_table(trainer.experiment, setup.groups))
     trainer.console.begin(f"run folder: {folder.path}\n{text.getvalue()}")

@@ -12,7 +12,7 @@ from snac_exp.sweeps.job_state import best_of
 from snac_exp.sweeps.ledger import Row
 from snac_exp.sweeps.settings import SweepSettings
 from snac_exp.sweeps.sweep import Sweep
-from snac_exp.tracking.json_files import read_object
+from snac_exp.tracking.json_files import read_plan
 from snac_exp.tracking.metrics_file import lines_of_kind
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.run_state import RunState, queue_states, run_state, slurm_job, status_of
@@ -133,8 +133,7 @@ def _filled(blank: Line, item: RunEntry) -> Line:
     last = _last_training_lines(RunFolder(run_dir).metrics)
     newest = last[-1] if last else {}
     step, num_steps = newest.get("step", status.get("step")), status.get("num_steps")
-    plan_file = RunFolder(run_dir).plan
-    plan = read_object(plan_file) if plan_file.exists() else {}
+    plan = read_plan(RunFolder(run_dir).plan)
     return replace(
         blank,
         state=found.state,

@@ -133,6 +133,8 @@ def open_backend(spec: dict[str, Any]) -> Backend:
     Raises:
         ConfigError: it is no backend, has no such parameter, or one of another type.
     """
+    if not isinstance(spec.get("target"), str) or not isinstance(spec.get("parameters"), dict):
+        raise ConfigError("a backend has a target and parameters; restore sweep.json, or begin the sweep anew")
     target = current_name(str(spec["target"]))
     # Looked at as source before it is imported, since an import runs it.
     definition = find_definition(target, "hydra.launcher")

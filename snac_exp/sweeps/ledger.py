@@ -3,8 +3,10 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from snac_exp.errors import ConfigError
+from snac_exp.system.checksums.json_digest import signed, verified
 from snac_exp.system.files import write_text
 from snac_exp.system.locks import one_at_a_time
 from snac_exp.tracking.sweep_folder import SweepFolder
@@ -32,36 +34,66 @@ class Row:
         return f"job {self.job} ({' '.join(self.overrides) or 'as it stands'})"
 
 
+_COUNT = "num_jobs"
+"""Beside the fields of a row: how many lines the ledger has, so that none is lost without a word."""
+
+
 def read_ledger(folder: SweepFolder) -> list[Row]:
     """All jobs in order; none before the first was written.
 
     Raises:
-        ConfigError: a line is damaged.
+        ConfigError: a line is damaged or missing.
     """
     path = folder.ledger
     if not path.exists():
         return []
-    rows = []
+    rows, counts = [], set()
     # A broken byte does not end the reading: a line that is no JSON is named below.
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    *lines, rest = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate([*lines, rest] if rest else lines, start=1):
+        if not line:
+            continue  # a person has left this job out
         try:
-            rows.append(Row(**json.loads(line)))
-        except (ValueError, TypeError) as error:
+            values = verified(json.loads(line))
+            counts.add(values.pop(_COUNT, None))  # None: of a version that did not count
+            rows.append(_row(values))
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ConfigError(
-                f"{path}: line {number} is damaged ({error}); restore it, or remove it: its job is then left out"
+                f"{path}: line {number} is damaged ({error}); restore it, or leave the line empty: its job is then "
+                "left out"
             ) from error
+    if not lines or counts - {None, len(lines)}:
+        raise ConfigError(f"{path} is damaged: lines are missing or were added, it has {len(lines)}; restore it")
     return rows
+
+
+def _row(values: dict[str, Any]) -> Row:
+    """A row of these fields.
+
+    Raises:
+        TypeError: one is unknown, missing, or of another type.
+    """
+    row = Row(**values)
+    texts = (row.hash, row.run_dir, row.state)
+    numbers = (row.job, row.attempts)
+    optional_texts, optional_numbers = (row.slurm_id, row.cluster, row.error), (row.submitted, row.best)
+    fits = (
+        all(isinstance(item, str) for item in (*texts, *row.overrides))
+        and all(isinstance(item, int) for item in numbers)
+        and all(item is None or isinstance(item, str) for item in optional_texts)
+        and all(item is None or isinstance(item, int | float) for item in optional_numbers)
+    )
+    if not fits or not isinstance(row.overrides, list):
+        raise TypeError("a field has another type")
+    return row
 
 
 def update_ledger(folder: SweepFolder, change: Callable[[list[Row]], list[Row]]) -> list[Row]:
     """Apply a change to all rows, one process at a time; returns the rows written."""
-    # Read and written under one lock: a change between the two would be lost.
     with one_at_a_time(folder.ledger_lock):
         before = read_ledger(folder)
-        # On copies, since `before` must stay what the file holds.
         rows = change([Row(**asdict(row)) for row in before])
-        # Watchers refresh every few seconds; a ledger without news is not written again.
         if rows != before:
-            lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
-            write_text(folder.ledger, "".join(lines))
+            values = (signed(asdict(row) | {_COUNT: len(rows)}) for row in rows)
+            write_text(folder.ledger, "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in values))
     return rows

@@ -25,7 +25,6 @@ from snac_exp.sweeps.multirun import split_switches, with_parts
 from snac_exp.sweeps.outcome import outcome
 from snac_exp.sweeps.settings import SweepSettings
 from snac_exp.sweeps.sweep import Sweep
-from snac_exp.system.files import read_json
 from snac_exp.system.stop_request import EXIT_PREEMPTED, Stopped, StopRequest
 from snac_exp.tracking.run_folder import RunFolder
 
@@ -96,7 +95,10 @@ def run_task(folder: RunFolder, verb_module: Callable[[str], Any]) -> int:
 
     `verb_module` gives the module of a verb by its name.
     """
-    verb, *arguments = read_json(folder.task)
+    task = folder.values().get("task")  # task.json says the same to people
+    if not (isinstance(task, list) and task and all(isinstance(item, str) for item in task)):
+        raise ConfigError(f"{folder.config} names no verb as its task; restore it")
+    verb, *arguments = task
     # The lock is held for the whole task, so that two processes never fill one shard.
     with StopRequest() as stop, folder.locked():
         folder.begin()

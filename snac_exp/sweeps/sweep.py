@@ -20,16 +20,18 @@ from snac_exp.sweeps.job_state import updated
 from snac_exp.sweeps.ledger import Row, read_ledger, update_ledger
 from snac_exp.sweeps.settings import SweepSettings
 from snac_exp.sweeps.snapshot import take_snapshot
-from snac_exp.system.files import read_json, write_json
+from snac_exp.system.files import remove_left, write_json, write_signed_json
 from snac_exp.system.folder_lock import holder_of, locked
 from snac_exp.system.slurm_queue import ACTIVE
-from snac_exp.tracking.json_files import read_object
+from snac_exp.tracking.json_files import Shape, read_object, require_shape
 from snac_exp.tracking.run_folder import RunFolder, exclusive_folder
 from snac_exp.tracking.run_state import FINAL, queue_states
 from snac_exp.tracking.sweep_folder import SweepFolder
 
 ENDING_SECONDS = 120.0  # SLURM kills what does not leave by itself, after its KillWait of 30 s by default
 POLL_SECONDS = 0.5
+
+_SWEEP: Shape = {"question": dict, "backend": dict, "directory": str}
 
 
 class AnyJob(Protocol):
@@ -52,10 +54,15 @@ class Sweep(SweepFolder):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        stored = read_object(self.sweep_file, ("question", "backend", "directory"))
-        self.settings = structure(SweepSettings, stored["question"])
+        stored = read_object(self.sweep_file, _SWEEP)
+        try:
+            self.settings = structure(SweepSettings, stored["question"])
+        except ConfigError as error:
+            raise ConfigError(f"{self.sweep_file} is damaged: {error}; restore it") from error
         self.backend: dict[str, Any] = stored["backend"]
         self.search: dict[str, Any] | None = stored.get("search")  # of Bayesian search, else all jobs are known
+        if self.search is not None:
+            require_shape(self.sweep_file, self.search, {"num_trials": int}, "its search")
         self.directory = Path(stored["directory"])  # from which it was begun, and in which its jobs run
 
     @classmethod
@@ -105,14 +112,14 @@ class Sweep(SweepFolder):
         # sweep.json comes last: a folder without it is no sweep, whatever interrupted this.
         take_snapshot(folder)
         stored = {"question": asdict(settings), "backend": backend, "directory": str(Path.cwd()), "command": command}
-        write_json(folder.sweep_file, stored | {"search": search, "created": time.time()})
+        write_signed_json(folder.sweep_file, stored | {"search": search, "created": time.time()})
         return cls(folder.path)
 
     def add(self, jobs: Sequence[AnyJob]) -> list[Row]:
         """Make folders and ledger rows of jobs, or find those that are there already; returns the rows."""
         for job in jobs:
             # Beside the run folders, so that one that was deleted can be made again.
-            write_json(self._job_file(job.hash), {"overrides": job.overrides, "values": job.values})
+            write_signed_json(self._job_file(job.hash), {"overrides": job.overrides, "values": job.values})
             if not (self.path / job.hash).exists():
                 self._make_folder(job.hash, job.overrides, job.values)
         new = [Row(job.index, job.hash, job.varied, job.hash) for job in jobs]
@@ -128,7 +135,7 @@ class Sweep(SweepFolder):
     def _make_folder(self, name: str, overrides: list[str], values: dict[str, Any]) -> None:
         folder = RunFolder.create(values, overrides, self.path / name)
         if isinstance(values.get("task"), list):  # a verb and its arguments, not a training
-            write_json(folder.task, values["task"])
+            write_json(folder.task, values["task"])  # for people; the job reads its config
 
     def _job_file(self, name: str) -> Path:
         return self.jobs / f"{name}.json"
@@ -136,7 +143,7 @@ class Sweep(SweepFolder):
     def _restored(self, row: Row) -> bool:
         """Whether a job has its run folder; one that was deleted is made again, to begin at its first step."""
         if not self.run_dir(row).exists() and self._job_file(row.hash).exists():
-            stored = read_object(self._job_file(row.hash), ("overrides", "values"))
+            stored = read_object(self._job_file(row.hash), {"overrides": list, "values": dict})
             self._make_folder(row.run_dir, stored["overrides"], stored["values"])
         return RunFolder(self.run_dir(row)).config.exists()
 
@@ -163,7 +170,7 @@ class Sweep(SweepFolder):
         """Change how many trials a search may make."""
         assert self.search is not None
         self.search["num_trials"] = num_trials
-        write_json(self.sweep_file, read_json(self.sweep_file) | {"search": self.search})
+        write_signed_json(self.sweep_file, read_object(self.sweep_file) | {"search": self.search})
 
     def run_dir(self, row: Row) -> Path:
         """The run folder of a job."""
@@ -233,6 +240,7 @@ class Sweep(SweepFolder):
         Raises:
             ConfigError: there are some, and the code they should run is gone.
         """
+        remove_left([*self.path.glob(".*.tmp"), *self.jobs.glob(".*.tmp")])  # of a killed driver
         queue = self.queue()
         rows = [
             row

@@ -2,23 +2,48 @@
 
 import json
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from snac_exp.errors import CheckpointError, ConfigError
 from snac_exp.tracking.run_folder import RunFolder
 
+_LOGGED = (int, float, type(None))  # None: a value that was not finite
+
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """All complete lines of a metrics.jsonl (or of a run folder's), in order.
 
     A last line without its newline is left out: the run that is writing it, or was killed over it, has not said it yet.
+
+    Raises:
+        ConfigError: a line is damaged.
     """
     path = Path(path)
     if path.is_dir():
         path = RunFolder(path).metrics
-    complete = path.read_bytes().rpartition(b"\n")[0]
-    return [json.loads(line) for line in complete.split(b"\n") if line]
+    return list(_parsed(path, path.read_bytes().rpartition(b"\n")[0].split(b"\n")))
+
+
+def _parsed(path: Path, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The objects of lines that are not empty.
+
+    Raises:
+        ConfigError: a line is damaged.
+    """
+    for line in filter(None, lines):
+        try:
+            values = json.loads(line)
+            if not isinstance(values, dict):
+                raise ValueError("it is no object")
+            wrong = [key for key in ("step", "epoch") if type(values.get(key)) is not int]
+            wrong += [key for key, value in values.items() if "/" in key and not isinstance(value, _LOGGED)]
+            if wrong:
+                raise ValueError(f"its {wrong[0]} is no number")
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{path} has a damaged line ({error}); restore it, or remove that line") from error
+        yield values
 
 
 def rewind(path: Path, resume_at: int | None) -> int:
@@ -52,9 +77,6 @@ def lines_of_kind(path: Path, text: bytes, kind: str) -> list[dict[str, Any]]:
     Raises:
         ConfigError: one of them is damaged.
     """
-    try:
-        # Told apart before parsing, which costs most: other kinds may be nearly all of the lines.
-        complete = text.rpartition(b"\n")[0].split(b"\n")
-        return [json.loads(line) for line in complete if f'"kind": "{kind}"'.encode() in line]
-    except ValueError as error:
-        raise ConfigError(f"{path} has a damaged line ({error}); restore it, or remove that line") from error
+    # Told apart before parsing, which costs most: other kinds may be nearly all of the lines.
+    complete = text.rpartition(b"\n")[0].split(b"\n")
+    return list(_parsed(path, (line for line in complete if f'"kind": "{kind}"'.encode() in line)))

@@ -13,8 +13,9 @@ from snac_exp.config.moved import as_first_published
 from snac_exp.config.stored import read_stored, stored_yaml
 from snac_exp.errors import ConfigError
 from snac_exp.system import folder_lock as lock
-from snac_exp.system.files import read_json, write_json, write_text
+from snac_exp.system.files import remove_left, write_signed_json, write_text
 from snac_exp.system.owner import Owner
+from snac_exp.tracking.json_files import NUMBER, Shape, read_object, require_shape
 
 # Keys that change where or how fast a run happens, not what it computes.
 NOT_MEANING = (
@@ -36,6 +37,13 @@ NOT_MEANING = (
 )
 
 
+# Of a status, where it has them.
+_PROGRESS: Shape = {
+    name: (*kinds, type(None))
+    for name, kinds in {
+        "attempts": (int,), "epoch": (int,), "step": (int,), "num_steps": (int,), "seconds_left": NUMBER,
+    }.items()
+}  # fmt: skip
 COMMENT = "# The resolved config of this run; resume reads this file and nothing else.\n"
 
 
@@ -165,16 +173,17 @@ class RunFolder:
             yield
 
     def begin(self) -> None:
-        """Say that this process runs it; counts the attempts."""
+        """Say that this process runs it, rid of what killed ones left half-written; counts the attempts."""
+        self.remove_leftovers()
         known = self.status() or {}
-        self.set_status("running", error=None, stopped_by=None, attempts=int(known.get("attempts", 0)) + 1)
+        self.set_status("running", error=None, stopped_by=None, attempts=int(known.get("attempts") or 0) + 1)
 
     def set_status(self, state: str, **values: Any) -> None:
         """Write status.json: state is queued, running, finished, failed or preempted."""
         known = self.status() or {}
         # What was said before stays: attempts and steps outlive a change of state.
         known.update(state=state, **Owner.me().as_dict(), heartbeat=time.time(), **values)
-        write_json(self.status_file, known)
+        write_signed_json(self.status_file, known)
         self._beat = time.monotonic()
 
     def heartbeat(self, every_seconds: float = 10.0, **values: Any) -> None:
@@ -183,12 +192,20 @@ class RunFolder:
             self.set_status("running", **values)
 
     def status(self) -> dict[str, Any] | None:
-        """What the run last said of itself; None before it was ever begun."""
+        """What the run last said of itself; None before it was ever begun.
+
+        Raises:
+            ConfigError: the file is damaged.
+        """
         if not self.status_file.exists():
             return None
-        value = read_json(self.status_file)
-        assert isinstance(value, dict)
-        return value
+        found = read_object(self.status_file)
+        require_shape(self.status_file, found, {name: kinds for name, kinds in _PROGRESS.items() if name in found})
+        return found
+
+    def remove_leftovers(self) -> None:
+        """Remove what killed processes left half-written, wherever it lies in the folder."""
+        remove_left(list(self.path.rglob(".*.tmp")))
 
 
 class SilentRunFolder(RunFolder):
@@ -204,6 +221,9 @@ class SilentRunFolder(RunFolder):
 
     def heartbeat(self, every_seconds: float = 10.0, **values: Any) -> None:
         """Rank 0 says that the run is alive."""
+
+    def remove_leftovers(self) -> None:
+        """Rank 0 removes them."""
 
 
 def exclusive_folder(parent: Path, digest: str) -> Path:

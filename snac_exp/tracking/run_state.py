@@ -10,7 +10,7 @@ import psutil
 
 from snac_exp.system.owner import Owner
 from snac_exp.system.slurm_queue import ACTIVE, GONE, job_states
-from snac_exp.tracking.json_files import read_object
+from snac_exp.tracking.json_files import NUMBER, TEXT_OR_NONE, Shape, require_shape
 from snac_exp.tracking.run_folder import RunFolder
 
 # Nothing more happens in these states unless somebody asks for it.
@@ -18,6 +18,11 @@ FINAL = frozenset({"finished", "failed", "cancelled", "lost", "preempted"})
 BEGIN_SECONDS = 300.0  # within which a process in the background begins its run
 # Active, but without a process at the moment.
 WAITING = ACTIVE - {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING"}
+
+_STATUS: Shape = {
+    "state": str, "heartbeat": NUMBER,
+    "host": str, "pid": int, "process_started": NUMBER, "slurm_job_id": TEXT_OR_NONE, "slurm_restarts": int,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -112,8 +117,11 @@ def status_of(run_dir: Path) -> dict[str, Any] | None:
     Raises:
         ConfigError: it is damaged.
     """
-    path = RunFolder(run_dir).status_file
-    return read_object(path, {"state", "heartbeat", *Owner.__dataclass_fields__}) if path.exists() else None
+    folder = RunFolder(run_dir)
+    status = folder.status()
+    if status is not None:
+        require_shape(folder.status_file, status, _STATUS)
+    return status
 
 
 def current_state(run_dir: Path) -> RunState:

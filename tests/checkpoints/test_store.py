@@ -94,7 +94,7 @@ def test_a_kill_between_the_file_and_the_list_leaves_the_old_checkpoint(
     def dies(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("snac_exp.checkpoints.store.write_json", dies)
+    monkeypatch.setattr("snac_exp.checkpoints.store.write_signed_json", dies)
     with pytest.raises(KeyboardInterrupt):
         checkpoints.save(at(9), epoch=0, finished_epoch=True)
     loaded = checkpoints.load_latest()

@@ -1,5 +1,4 @@
 import io
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from snac_exp.evaluation.summary import summarize, summary_table, write_summary
 from snac_exp.evaluation.tables import heading
 from snac_exp.evaluation.utterances import spread, utterance_seed
 from snac_exp.metrics.table import metric_of
+from snac_exp.system.files import read_json
 
 HOP = 1024
 NUM_SAMPLES = 12 * HOP - 188
@@ -184,7 +184,7 @@ def test_summary_is_written_and_shown_at_80_columns(tmp_path: Path) -> None:
     summary = Setup().run(Codec(0.9, BOTH), Codec(0.5, BOTH))
     path = write_summary(tmp_path, summary)
     assert path == tmp_path / "summary.json"
-    assert json.loads(path.read_text()) == summary
+    assert read_json(path) == summary
     out = io.StringIO()
     Console(file=out, width=80).print(summary_table(summary))
     lines = out.getvalue().splitlines()

@@ -139,7 +139,7 @@ def test_every_state_of_a_run_has_its_page(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is no run folder"):
         write_report(tmp_path)
     (bare / "status.json").write_text("{")
-    with pytest.raises(DataError, match=r"status\.json is not the JSON that a run writes"):
+    with pytest.raises(ConfigError, match=r"status\.json is damaged .*; restore it or remove it"):
         write_report(bare)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from snac_exp.errors import ConfigError, DataError
-from snac_exp.system.files import left_beside, read_json, remove_left, write_json
+from snac_exp.system.files import left_beside, read_json, remove_left, write_signed_json
 from snac_exp.system.folder_lock import locked
 
 JOB_FILE = "job.json"
@@ -32,7 +32,7 @@ class Job:
         elif folder.exists() and (not folder.is_dir() or any(map(_is_of_others, folder.iterdir()))):
             raise ConfigError(f"{folder} exists and holds something else; give a new folder, nothing was touched")
         else:
-            write_json(file, plain)
+            write_signed_json(file, plain)
         self._done = _read_ledger(folder / LEDGER_FILE)
 
     @contextmanager

@@ -94,9 +94,11 @@ def _complete_lines(path: Path) -> Iterator[bytes]:
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         values = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return values if isinstance(values, dict) and {"step", "epoch"} <= values.keys() else None
+    if not isinstance(values, dict) or type(values.get("step")) is not int or type(values.get("epoch")) is not int:
+        return None
+    return values if isinstance(values.get("time", 0), int | float) else None
 
 
 @dataclass(frozen=True, eq=False)

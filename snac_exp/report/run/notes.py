@@ -65,11 +65,20 @@ def read_notes(run_dir: Path, log: str) -> Notes:
 def _recorded(path: Path) -> list[Note]:
     # A last line without its end is still being written.
     complete = path.read_bytes().rpartition(b"\n")[0].decode(errors="replace")
-    lines = [json.loads(line) for line in complete.splitlines() if line.strip()]
-    return [
-        Note(str(line["level"]), str(line["source"]), str(line["text"]).removeprefix(_PROMISE), step=line.get("step"))
-        for line in lines
-    ]
+    lines = enumerate(complete.split("\n"), start=1)
+    return [_note(line) or Note("warning", path.name, f"line {number} is damaged") for number, line in lines if line]
+
+
+def _note(line: str) -> Note | None:
+    """The note of a line; None where it is none."""
+    try:
+        values = json.loads(line)
+        level, source, text, step = values["level"], values["source"], values["text"], values.get("step")
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if not isinstance(step, int | None):
+        return None
+    return Note(str(level), str(source), str(text).removeprefix(_PROMISE), step=step)
 
 
 def _logged(log: str) -> list[Note]:

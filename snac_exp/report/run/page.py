@@ -48,7 +48,7 @@ def write_report(run_dir: Path, most_megabytes: float = MOST_MEGABYTES) -> Path:
     `most_megabytes` bounds the sound in it: long runs show fewer epochs, evenly spread.
 
     Raises:
-        ConfigError: there is no run. DataError: a file of the run is not what a run writes.
+        ConfigError: there is no run, or a file of it is not what a run writes.
     """
     path = RunFolder(run_dir).report
     write_text(path, report_page(read_record(Path(run_dir)), most_megabytes))

@@ -1,15 +1,13 @@
 """A run folder as a reader finds it: whatever is there yet, and the state of the run."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from snac_exp.errors import DataError
 from snac_exp.report.charts.series import Metrics, read_series
 from snac_exp.report.listening.clips import Clip, find_clips
-from snac_exp.system.files import read_json
+from snac_exp.tracking.json_files import read_object, read_plan
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.run_state import current_state
 
@@ -56,10 +54,10 @@ def read_record(path: Path) -> Record:
     """Read a run folder.
 
     Raises:
-        ConfigError: there is no run, or its status is damaged. DataError: a file of it is no JSON.
+        ConfigError: there is no run, or a file of it is damaged.
     """
     folder = RunFolder.open(path)
-    status = _json(folder.status_file)
+    status = folder.status() or {}
     # Not from the file alone: a killed process leaves a status that still says running.
     state = current_state(path)
     return Record(
@@ -70,22 +68,17 @@ def read_record(path: Path) -> Record:
         error=state.error,
         traceback=str(status.get("error") or "").strip() or None,
         status=status,
-        plan=_json(folder.plan),
-        environment=_json(folder.environment),
-        summary=_json(folder.summary),
+        plan=read_plan(folder.plan),
+        environment=_object(folder.environment),
+        summary=_object(folder.summary),
         metrics=read_series(folder.metrics),
         clips=tuple(find_clips(folder.samples)),
         log=_text(folder.log),
     )
 
 
-def _json(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        return dict(read_json(path))
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, ValueError) as error:
-        raise DataError(f"{path} is not the JSON that a run writes ({error}); restore it or remove it") from error
+def _object(path: Path) -> dict[str, Any]:
+    return read_object(path) if path.exists() else {}
 
 
 def _text(path: Path) -> str:

@@ -20,8 +20,8 @@ def digest_of(values: Mapping[str, Any]) -> str:
 
 
 def signed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The object with its digest under `sha256`, as its last key."""
-    return {**{key: value for key, value in values.items() if key != KEY}, KEY: digest_of(values)}
+    """The object with its digest under `sha256`, as its first key: a line that a person can remove with ease."""
+    return {KEY: digest_of(values), **{key: value for key, value in values.items() if key != KEY}}
 
 
 def verified(value: Any) -> Any:

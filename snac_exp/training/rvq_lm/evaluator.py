@@ -15,7 +15,7 @@ from snac_exp.data.tokens.sources import TokenSplits
 from snac_exp.data.tokens.windows import WindowSpec
 from snac_exp.errors import ConfigError, PreflightError
 from snac_exp.lm.sampling import Sampling
-from snac_exp.system.files import write_json
+from snac_exp.system.files import write_signed_json
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.training.rvq_lm.task import TokenTask, validate_tokens, write_token_samples
 from snac_exp.training.task import Evaluator, Note
@@ -72,7 +72,7 @@ class TokenEvaluator(Evaluator):
         specs = self._specs()
         baseline = unigram_metrics(self.splits, specs)
         path = folder.summary
-        write_json(path, {"task": "rvq_lm", "validation": final, "unigram": baseline, "num_windows": len(specs)})
+        write_signed_json(path, {"task": "rvq_lm", "validation": final, "unigram": baseline, "num_windows": len(specs)})
         ours, known = final["bits_per_second"], baseline["bits_per_second"]
         gain = f"{abs(1 - ours / known):.0%} {'fewer' if ours <= known else 'more'}"
         note(
