@@ -28,7 +28,7 @@ CHECKSUM_KEY = b"snac_exp_crc32"
 FORMAT_VERSION = 2
 ROW_COLUMNS = ("path", "split", "speaker", "num_samples")
 ROW_CHECKSUM = "crc32"
-MEND = "delete it, the next opening makes it again from the shards"
+MEND = "delete it and the next opening makes it again from the shards"
 
 _VERSIONS = (1, FORMAT_VERSION)
 _TEXT = ("path", "split", "speaker")

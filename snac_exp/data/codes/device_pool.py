@@ -66,8 +66,8 @@ def encode_on(job: CacheJob, number: int, device: str) -> CacheSummary:
 
 
 def verified(prepared: Path, output: Path) -> str:
-    """Check that every manifest row is cached or rejected, and make the mapped copy that training reads."""
+    """Check that every manifest row is cached or rejected, and make, or check, the mapped copy that training reads."""
     counts = verify_cache(Manifest.read(prepared), output)
     # Opening makes the mapped copy now, so that no training run has to wait for it.
-    CodeTable.open(output)
+    CodeTable.open(output).check()
     return f"complete: {counts['cached']} rows cached, {counts['rejected']} rejected, every manifest row accounted for"

@@ -47,6 +47,10 @@ class TokenSource(Protocol):
         """Path of a file, relative to its folder."""
         ...
 
+    def check(self) -> str:
+        """Read all tokens and compare them with their checksums; a line that says so, or DataError."""
+        ...
+
     def read(self, file: int, start: int, num_frames: int) -> TokenArray:
         """Frames (num_frames, K), a view where possible; they must lie within the file."""
         ...
@@ -118,6 +122,12 @@ class NpqFiles:
         """Path of a file, relative to the folder."""
         return self.paths[file]
 
+    def check(self) -> str:
+        """Compare the tokens of all files with their checksums; DataError naming the first that is damaged."""
+        for name, header in zip(self.paths, self.headers, strict=True):
+            check_content(self.folder / name, header, map_tokens(self.folder / name, header))
+        return f"the tokens of {len(self.paths)} files are as they were written"
+
     def read(self, file: int, start: int, num_frames: int) -> TokenArray:
         """Frames (num_frames, K) as they lie in the file, checked against the vocabulary."""
         name = self.paths[file]
@@ -157,6 +167,10 @@ class CachedTokens:
     def name(self, file: int) -> str:
         """Path of the row's audio file."""
         return self.table.path(int(self.rows[file]))
+
+    def check(self) -> str:
+        """As `CodeTable.check`."""
+        return self.table.check()
 
     def read(self, file: int, start: int, num_frames: int) -> TokenArray:
         """Frames (num_frames, K); `start` and `num_frames` are whole coarse tokens."""

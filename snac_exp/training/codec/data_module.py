@@ -7,6 +7,7 @@ from snac_exp.codec.geometry import Geometry
 from snac_exp.config.schema import Experiment
 from snac_exp.data.loader import make_loader
 from snac_exp.data.slices.batch import Batch
+from snac_exp.data.slices.dataset import SliceDataset
 from snac_exp.data.slices.sampling import SliceSampler
 from snac_exp.data.slices.splits import Splits
 from snac_exp.training.plan import EpochPlan
@@ -51,6 +52,10 @@ class CodecDataModule(DataModule):
     def names(self, batch: Batch) -> list[str]:
         """Paths of the batch's rows."""
         return [self.splits.train.path(int(row)) for row in batch.rows]
+
+    def check_stored(self) -> list[str]:
+        """Cached codes."""
+        return [self.splits.train.table.check()] if isinstance(self.splits.train, SliceDataset) else []
 
     def described(self) -> str:
         """Rows of both splits."""

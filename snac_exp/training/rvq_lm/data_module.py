@@ -53,6 +53,10 @@ class TokenDataModule(DataModule):
         """Names of the files that the batch's windows are of."""
         return [self.splits.train.source.name(int(file)) for file in batch.files]
 
+    def check_stored(self) -> list[str]:
+        """Token files, or cached codes."""
+        return [self.splits.train.source.check()]
+
     def described(self) -> str:
         """Frames and rejected files."""
         train, validation = (part.num_frames for part in (self.splits.train, self.splits.validation))

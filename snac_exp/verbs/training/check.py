@@ -4,7 +4,8 @@ usage: snac-exp check [the overrides of train.py]
 
 Loads codec and data, prints plan and parameter groups, and runs the preflight of training: the heads start where the
 recipe says, codes and audio line up at the start and at the end of utterances, cached codes come back when encoded
-again. Exit status 0 when every check passes, 2 with the reason when one does not.
+again; all tokens are compared with their checksums. Exit status 0 when every check passes, 2 with the reason when one
+does not.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str]) -> int:
     plan = unroll(experiment, setup.geometry)
     console.print(epoch_table(plan), group_table(experiment, setup.groups))
     console.print(f"{setup.data_module.described()}, {plan.num_steps(setup.data_module.num_items)} steps")
+    for line in setup.data_module.check_stored():
+        console.print(line)
     setup.evaluator.preflight(console.print)
     console.print("all checks passed")
     return 0

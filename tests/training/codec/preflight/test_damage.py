@@ -1,5 +1,7 @@
 """The preflight's damage table, through the commands a user gives: what is refused, why, and what passes."""
 
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,9 +57,22 @@ def third(number: int) -> Callable[[CodeTable], np.ndarray]:
 def test_a_true_cache_passes_both_splits(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(prepared) == 0
     said = capsys.readouterr().out
+    assert re.search(r"^the cached codes of \d+ rows are as they were written$", said, re.MULTILINE)
     assert "train codes come back from their audio, 100.00% equal" in said
     assert "validation codes come back from their audio, 100.00% equal" in said
     assert "validation utterances: lag" in said
+
+
+def test_one_damaged_token_of_a_row_that_no_proof_looks_at_is_found(prepared: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(prepared / "codes_demo", tmp_path / "codes_demo"))
+    table, path = CodeTable.open(folder), folder / "codes.arrow"
+    row, data = int(table.rows_of("train")[-1]), bytearray(path.read_bytes())
+    data[data.rindex(table.codes(row, 2).tobytes())] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=rf"codes\.arrow: damaged \(the tokens of {table.path(row)} are not as written"):
+        check(tmp_path)
+    with pytest.raises(DataError, match="are not as written"):
+        cli.run(["cache-codes", f"data={prepared}", "codec=demo", f"output={folder}", "merge=true"])
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

@@ -46,7 +46,7 @@ def with_codes(setup: TrainingSetup, change: Callable[[np.ndarray, int], np.ndar
     for codes, offsets, stride in zip(table.values, table.offsets, setup.codec.geometry.vq_strides, strict=True):
         rows = [change(codes[first:stop], stride) for first, stop in pairwise(offsets)]
         values.append(np.concatenate(rows))
-    setup.splits.train.table = dataclasses.replace(table, values=values)
+    setup.splits.train.table = dataclasses.replace(table, values=values, row_checksums=None)
     return setup
 
 
