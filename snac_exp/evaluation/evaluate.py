@@ -23,7 +23,7 @@ from snac_exp.system.environment import device_name
 from snac_exp.system.progress import progress_display
 
 BASELINES = ("interpolate", "noise")
-PACKAGES = ("numpy", "torchmetrics", "pystoi")  # other versions of them may give other values
+PACKAGES = ("numpy", "pystoi")  # other versions of them may give other values
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ def pesq_wb(reference: Tensor, estimate: Tensor, rate: int) -> float | None:
     None where it is undefined: digital silence, less than 0.25 s, or no utterance found. Meant for 8 to 30 s of speech;
     its C code has room for 50 utterances, some minutes.
     """
-    from pesq import BufferTooShortError, NoUtterancesError
-    from torchmetrics.functional.audio.pesq import perceptual_evaluation_speech_quality
+    from pesq import BufferTooShortError, NoUtterancesError, pesq
 
     from snac_exp.metrics.spectra import check_lengths, varies
 
@@ -29,10 +28,10 @@ def pesq_wb(reference: Tensor, estimate: Tensor, rate: int) -> float | None:
     if not (varies(reference) and varies(estimate)):
         return None
     try:
-        score: Tensor = perceptual_evaluation_speech_quality(estimate.cpu(), reference.cpu(), rate, "wb")
+        score = pesq(rate, reference.cpu().numpy(), estimate.cpu().numpy(), "wb")
     except (BufferTooShortError, NoUtterancesError, ValueError):  # a level beyond the range of its floats: NaN inside
         return None
-    return score.item()
+    return float(score)
 
 
 def pesq_is_missing() -> str | None:

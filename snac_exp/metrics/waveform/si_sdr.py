@@ -15,16 +15,19 @@ def si_sdr(reference: Tensor, estimate: Tensor, rate: int) -> float | None:
 
     With s the reference and a = <e, s> / <s, s> for the estimate e: 10 log10 |a s|^2 / |a s - e|^2. None for silence.
     """
-    from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio
+    import torch
 
     from snac_exp.metrics.spectra import check_lengths, varies
 
     check_lengths(reference, estimate)
-    # torchmetrics adds an epsilon to both sides, which would make 0 dB of silence against silence.
+    # The guard below would make 0 dB of silence against silence.
     if not (varies(reference) and varies(estimate)):
         return None
-    ratio: Tensor = scale_invariant_signal_distortion_ratio(estimate.float(), reference.float(), zero_mean=True)
-    return ratio.item()
+    target, found = (signal.float() - signal.float().mean() for signal in (reference, estimate))
+    guard = torch.finfo(torch.float32).eps  # a perfect estimate has no distortion to divide by
+    scaled = ((found * target).sum() + guard) / (target.square().sum() + guard) * target
+    ratio = (scaled.square().sum() + guard) / ((scaled - found).square().sum() + guard)
+    return 10 * ratio.log10().item()
 
 
 SI_SDR = Metric("si_sdr_db", "SI-SDR", "dB", better="higher", decimals=2, order=50, function=si_sdr)

@@ -18,7 +18,7 @@ def stoi(reference: Tensor, estimate: Tensor, rate: int) -> float | None:
 
     None where it is undefined: fewer than 30 frames of speech (0.4 s) after silent frames are removed.
     """
-    from torchmetrics.functional.audio.stoi import short_time_objective_intelligibility
+    from pystoi import stoi as intelligibility
 
     from snac_exp.metrics.spectra import check_lengths, varies
 
@@ -29,10 +29,10 @@ def stoi(reference: Tensor, estimate: Tensor, rate: int) -> float | None:
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Not enough STFT frames", category=RuntimeWarning)
         try:
-            score: Tensor = short_time_objective_intelligibility(estimate.cpu(), reference.cpu(), rate)
+            score = intelligibility(reference.cpu().numpy(), estimate.cpu().numpy(), rate)
         except RuntimeWarning:  # pystoi would go on with the score 1e-5
             return None
-    return score.item()
+    return float(score)
 
 
 STOI = Metric(
