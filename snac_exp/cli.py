@@ -1,31 +1,21 @@
 """`snac-exp VERB key=value …`: every command of the package, with one grammar for all."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from snac_exp import __version__
 from snac_exp.config.compose import config_dir
 from snac_exp.config.structure import nearest
-from snac_exp.errors import ConfigError, DataError, guarded
+from snac_exp.errors import ConfigError, guarded
 from snac_exp.verbs.discovery import verb_files, verb_help, verb_module
+from snac_exp.verbs.files import with_files
 
 HELP_FLAGS = ("-h", "--help")
 
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(guarded(lambda: _with_files(lambda: run(sys.argv[1:]))))
-
-
-def _with_files(command: Callable[[], int]) -> int:
-    """Run a command; a file or folder that the system refuses is the user's to mend, and is named."""
-    try:
-        return command()
-    except OSError as error:
-        # Without a file it is nothing that a user could mend.
-        if error.filename is None:
-            raise
-        raise DataError(f"{error.filename}: {error.strerror}") from error
+    sys.exit(guarded(lambda: with_files(lambda: run(sys.argv[1:]))))
 
 
 def run(arguments: Sequence[str]) -> int:

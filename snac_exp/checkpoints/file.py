@@ -11,6 +11,7 @@ from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.errors import CheckpointError
 from snac_exp.system.checksums.torch_zip import verify_torch_zip
 from snac_exp.system.files import atomic_path, sha256_of_file
+from snac_exp.system.paths.kind import TORCH_KINDS, fault_of
 
 _UNREADABLE = (RuntimeError, EOFError, ValueError, OSError, LookupError, TypeError, AttributeError)
 """What torch's reader raises where a file is cut off, damaged or something else."""
@@ -54,14 +55,19 @@ def read_tensors(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         # torch names the class or function that it refused as `GLOBAL module.name`.
         found = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it holds {found[1]}, which could run code" if found else "it is damaged, or something else"
+        reason = (
+            f"it holds {found[1]}, which could run code"
+            if found
+            else f"{fault_of(path, *TORCH_KINDS)}, or something else"
+        )
         raise CheckpointError(
             f"{path} is no checkpoint of tensors and plain values: {reason}; nothing of it was run, use another file"
         ) from error
     except _UNREADABLE as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{path} is no checkpoint of tensors and plain values: it is damaged ({reason}); use another file"
+            f"{path} is no checkpoint of tensors and plain values: {fault_of(path, *TORCH_KINDS)} ({reason}); "
+            "use another file"
         ) from error
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from snac_exp.errors import CodecError
 from snac_exp.system.files import read_json
+from snac_exp.system.paths.kind import refuse_file
 
 CONFIG_FILE = "config.json"
 
@@ -156,6 +157,7 @@ def geometry_of_directory(directory: Path) -> Geometry:
 
 def config_of_directory(directory: Path) -> dict[str, Any]:
     """Contents of a checkpoint directory's config.json; errors as `geometry_of_directory`."""
+    refuse_file(Path(directory), f"a codec's folder, which holds {CONFIG_FILE} and weights", CodecError)
     path = Path(directory) / CONFIG_FILE
     try:
         config = read_json(path)

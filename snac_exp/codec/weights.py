@@ -18,6 +18,7 @@ from torch import Tensor
 from snac_exp.codec.geometry import CONFIG_FILE
 from snac_exp.errors import CodecError
 from snac_exp.system.checksums.torch_zip import verify_torch_zip
+from snac_exp.system.paths.kind import TORCH_KINDS, fault_of
 
 WEIGHTS_FILE = "pytorch_model.bin"
 SAFETENSORS_FILE = "model.safetensors"
@@ -133,18 +134,21 @@ def _read_torch(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CodecError(
-            f"{path} is no plain dictionary of tensors: it is damaged, or loading it would run code, which is refused; "
+            f"{path} is no plain dictionary of tensors: {fault_of(path, *TORCH_KINDS)}, or loading it would run code, "
+            "which is refused; "
             "download the checkpoint again from a source you trust"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise CodecError(f"{path} is damaged ({brief(error)}); download the checkpoint again") from None
+        fault = fault_of(path, *TORCH_KINDS).removeprefix("it ")
+        raise CodecError(f"{path} {fault} ({brief(error)}); download the checkpoint again") from None
 
 
 def _read_safetensors(path: Path) -> object:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CodecError(f"{path} is damaged ({brief(error)}); download the checkpoint again") from None
+        fault = fault_of(path, "safetensors").removeprefix("it ")
+        raise CodecError(f"{path} {fault} ({brief(error)}); download the checkpoint again") from None
 
 
 def _are_named_tensors(weights: object) -> TypeGuard[Mapping[str, Tensor]]:

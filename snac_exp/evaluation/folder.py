@@ -21,6 +21,7 @@ from snac_exp.errors import ConfigError, DataError
 from snac_exp.metrics.metric import Metric
 from snac_exp.release.files.job import JOB_FILE, Job
 from snac_exp.system.files import atomic_path, read_json, write_signed_json, write_text
+from snac_exp.system.paths.kind import refuse_file
 
 FILES_NAME, SUMMARY_NAME, TABLE_NAME, SPEED_NAME = "files.parquet", "summary.json", "summary.md", "speed.json"
 PROGRESS_NAME = "progress.jsonl"
@@ -110,6 +111,7 @@ class Evaluation:
     @classmethod
     def load(cls, path: Path) -> "Evaluation":
         """Read a folder; DataError if it holds no finished evaluation."""
+        refuse_file(path, "a folder that snac-exp evaluate wrote", DataError)
         if not (path / SUMMARY_NAME).is_file() or not (path / FILES_NAME).is_file():
             state = "is not finished: give its own command again" if (path / JOB_FILE).is_file() else "is not there"
             raise DataError(f"{path}: an evaluation {state}; a finished one has {SUMMARY_NAME} and {FILES_NAME}")

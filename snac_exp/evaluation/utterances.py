@@ -22,6 +22,7 @@ from snac_exp.data.slices.dataset import TARGET_SUFFIXES, TARGET_TOLERANCE_SECON
 from snac_exp.data.targets.wideband import WideBand
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.metrics.table import WIDE_RATE
+from snac_exp.system.paths.kind import refuse_file
 from snac_exp.system.progress import progress_display
 
 LONGEST_SECONDS = 60.0
@@ -210,6 +211,7 @@ def _target(folder: Path, row: ManifestRow) -> Path:
     for candidate in (wanted, *(wanted.with_suffix(suffix) for suffix in TARGET_SUFFIXES)):
         if candidate.exists():
             return candidate
+    refuse_file(folder, "a folder of targets", DataError)
     raise DataError(f"{wanted}: no target file for {row.path}; make it with snac-exp targets, or set target_dir=null")
 
 

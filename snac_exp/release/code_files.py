@@ -20,6 +20,7 @@ from snac_exp.data import checked_parquet
 from snac_exp.errors import DataError
 from snac_exp.release.codes import Codes
 from snac_exp.system.files import atomic_path
+from snac_exp.system.paths.kind import TORCH_KINDS, fault_of
 
 MAX_NPZ_BYTES = 2**28
 """Largest unpacked size that is read: an hour of codes is about 1 MB, so more is no honest file."""
@@ -65,7 +66,8 @@ def read_npz(source: Path | bytes) -> Codes:
     except FileNotFoundError:
         raise DataError(f"there is no {name}") from None
     except _NOT_READABLE as error:
-        raise DataError(f"{name} holds no codes that can be read ({error}); encode again") from None
+        fault = "" if isinstance(source, bytes) else f"{fault_of(source, 'NumPy arrays (npz)', *TORCH_KINDS)}, "
+        raise DataError(f"{name} holds no codes that can be read ({fault}{error}); encode again") from None
     return _codes_of(arrays, name)
 
 
@@ -118,7 +120,8 @@ def read_parquet(path: Path) -> Iterator[tuple[str, Codes]]:
     except FileNotFoundError:
         raise DataError(f"there is no {path}") from None
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is no Parquet file of snac-exp encode, or damaged ({error})") from None
+        fault = fault_of(path, "Parquet")
+        raise DataError(f"{path} is no Parquet file of snac-exp encode, or damaged: {fault} ({error})") from None
 
 
 def _check_rows(batch: pa.RecordBatch, names: list[str], path: Path) -> None:

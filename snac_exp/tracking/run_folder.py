@@ -15,6 +15,7 @@ from snac_exp.errors import ConfigError
 from snac_exp.system import folder_lock as lock
 from snac_exp.system.files import remove_left, write_signed_json, write_text
 from snac_exp.system.owner import Owner
+from snac_exp.system.paths.kind import refuse_file
 from snac_exp.tracking.json_files import NUMBER, Shape, read_object, require_shape
 
 # Keys that change where or how fast a run happens, not what it computes.
@@ -113,6 +114,7 @@ class RunFolder:
             ConfigError: there is no run at `path`.
         """
         folder = cls(path)
+        refuse_file(path, "a run folder", ConfigError)
         if not folder.config.is_file():
             raise ConfigError(
                 f"{path} is no run folder: it has no config.yaml; give the folder that training printed at its start"

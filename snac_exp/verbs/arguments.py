@@ -7,6 +7,7 @@ from pathlib import Path
 from snac_exp.config.arguments import is_path
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
+from snac_exp.system.paths.kind import refuse_file
 
 
 def folders_and_options(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -26,6 +27,7 @@ def folders_and_options(arguments: Sequence[str], keys: Sequence[str]) -> tuple[
         elif not is_path(argument):
             raise ConfigError(f"there is no key '{name}' and no folder '{argument}'{nearest(name, keys)}")
         else:
+            refuse_file(Path(argument).expanduser(), "the folder of a run or a sweep", ConfigError)
             raise ConfigError(f"there is no folder {argument}")
     return folders, options
 
@@ -68,5 +70,6 @@ def folder_and_options(
     if folder is None:
         raise ConfigError(f"snac-exp {verb} needs a folder: snac-exp {verb} {key}=DIR")
     if not folder.is_dir():
+        refuse_file(folder, "the folder of a run or a sweep", ConfigError)
         raise ConfigError(f"there is no folder {folder}")
     return folder, options

@@ -59,8 +59,9 @@ def verb(*arguments: str) -> Done:
     """What `snac-exp ARGUMENTS` does, in this process."""
     from snac_exp import cli
     from snac_exp.errors import guarded
+    from snac_exp.verbs.files import with_files
 
-    return _here(lambda: guarded(lambda: cli.run(arguments)))
+    return _here(lambda: guarded(lambda: with_files(lambda: cli.run(arguments))))
 
 
 def _here(command: Callable[[], int]) -> Done:

@@ -112,3 +112,50 @@ def test_relative_paths_are_stored_absolute() -> None:
     (source,) = values["data"]["sources"]
     assert (source["path"], source["target_dir"]) == (str(Path("p").absolute()), str(Path("~/t").expanduser()))
     assert values["codec"]["path"] == str(Path("c d").absolute())
+
+
+NOT_TAKEN = [call for call in CALLS if call[:2] != ("encode", "input={}")]
+NOT_TAKEN += [("encode", "input={}", "output={tmp}/o.npz", "checkpoint={demo}")]
+
+
+@pytest.mark.parametrize("call", NOT_TAKEN, ids=" ".join)
+def test_a_file_that_is_not_taken_is_named_as_what_it_is(
+    call: tuple[str, ...], corpus_dir: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("Remember the milk.\n" * 100)
+    done = called(call, file, corpus_dir, tmp_path)
+    if call[:1] == ("doctor",) and done.status == 1:
+        assert "is a file of text" in done.out.replace("\n", "")
+        return
+    assert done.status == 2, done.err
+    assert str(file) in done.err
+    assert "is a file of text" in done.err, done.err
+    assert "delete" not in done.err
+    assert file.read_text().startswith("Remember")
+
+
+OUTPUTS = [
+    ("train", "output_dir={}", "data.cache_dir={corpus}/prepared/codes_demo"),
+    ("prepare", "input={corpus}/audio", "output={}"),
+    ("cache-codes", "data={corpus}/prepared", "codec=demo", "output={}"),
+    ("targets", "data={corpus}/prepared", "kind=resample", "output={}"),
+    ("tokens", "encode", "input={corpus}/audio", "output={}"),
+    ("encode", "input={corpus}/audio", "output={}", "checkpoint={demo}"),
+    ("reconstruct", "input={corpus}/audio", "output={}", "checkpoint={demo}"),
+    ("export", "checkpoint={demo}", "output={}"),
+    ("evaluate", "data={corpus}/prepared", "checkpoint={demo}", "output={}"),
+]
+
+
+@pytest.mark.parametrize("below", ["", "/below"])
+@pytest.mark.parametrize("call", OUTPUTS, ids=" ".join)
+def test_a_file_where_a_folder_is_to_be_made(
+    call: tuple[str, ...], below: str, corpus_dir: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("Remember the milk.\n" * 100)
+    done = called(call, Path(f"{file}{below}"), corpus_dir, tmp_path)
+    assert done.status == 2, done.err
+    assert f"{file} is a file of text, not a folder" in done.err
+    assert file.read_text() == "Remember the milk.\n" * 100

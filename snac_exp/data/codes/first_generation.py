@@ -28,6 +28,7 @@ from snac_exp.data.prepared.manifest import Manifest, ManifestRow
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, write_table
 from snac_exp.data.rows import manifest_rows
 from snac_exp.errors import DataError
+from snac_exp.system.paths.kind import refuse_file
 from snac_exp.system.progress import progress_display
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def upgrade_cache(
     old_dir, output_dir = Path(old_dir), Path(output_dir)
     # By number: of two old rows for one file the first counts, so their order is part of the result.
     files = sorted((path for path in old_dir.glob(OLD_PATTERN) if _OLD_NAME.fullmatch(path.name)), key=_order)
+    refuse_file(old_dir, "a folder with a first-generation cache", DataError)
     if not files:
         raise DataError(f"{old_dir}: no first-generation cache there ({OLD_PATTERN}); upgrade= names its folder")
     identity = cache_identity(manifest, codec)

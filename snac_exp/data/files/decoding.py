@@ -18,6 +18,7 @@ import soundfile
 from snac_exp.data.files.completeness import check_complete
 from snac_exp.data.files.mp3 import check_length
 from snac_exp.errors import DataError
+from snac_exp.system.paths.kind import kind_of_file
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -234,7 +235,8 @@ def _opened(path: Path) -> Any:
         if not path.exists():
             raise DataError(f"{path}: no such file; is the audio folder the one the manifest was made from?") from error
         raise DataError(
-            f"{path}: not readable as audio ({_without_path(error)}); replace it or leave it out"
+            f"{path}: not readable as audio ({_without_path(error)}): it is {kind_of_file(path)}; "
+            "replace it or leave it out"
         ) from error
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from snac_exp.data.checked_parquet import read_parquet
 from snac_exp.data.rejection import write_table
 from snac_exp.errors import DataError
+from snac_exp.system.paths.kind import kind_of_file, refuse_file
 
 METADATA_KEY = b"snac_exp_manifest"
 FORMAT_VERSION = 1  # raise it when columns or header change their meaning
@@ -92,6 +93,8 @@ def read_manifest_table(path: Path | str) -> tuple[pa.Table, dict[str, Any]]:
     """The rows as a table of SCHEMA, and the header (input_dir, settings); errors as Manifest.read, paths unchecked."""
     path = Path(path)
     path = path / MANIFEST_NAME if path.is_dir() else path
+    if path.name != MANIFEST_NAME and kind_of_file(path) != "a file of Parquet":
+        refuse_file(path, "a folder that snac-exp prepare wrote", DataError)
     if not path.exists():
         raise DataError(f"{path}: no manifest there; make one with: snac-exp prepare input=FOLDER output={path.parent}")
     return read_parquet(path, "manifest", "delete it and run snac-exp prepare again", partial(_table_of, path))

@@ -14,6 +14,7 @@ from snac_exp.data.prepared.manifest import MANIFEST_NAME, REJECTED_NAME, Manife
 from snac_exp.data.prepared.split import draw_validation, match_speakers, speaker_of
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, write_rejections
 from snac_exp.errors import ConfigError, DataError
+from snac_exp.system.paths.kind import refuse_file
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def prepare(
     settings = PrepareSettings(split, speaker_level, train_ratio, seed, min_seconds, silence_db, patterns)
     _check_settings(settings)
     input_dir, output_dir = Path(input_dir).expanduser().resolve(), Path(output_dir).expanduser()
+    refuse_file(input_dir, "a folder of audio; input= names one", DataError)
     if not input_dir.is_dir():
         raise DataError(f"{input_dir}: no such folder; input= names the folder of audio")
     # Before measuring, which may take hours.

@@ -9,6 +9,7 @@ from snac_exp.data.codes.table import CodeTable
 from snac_exp.data.slices.dataset import AudioFolders, SliceDataset
 from snac_exp.data.slices.splits import Splits, existing_folder, limited
 from snac_exp.errors import DataError
+from snac_exp.system.paths.kind import refuse_file
 
 if TYPE_CHECKING:
     from snac_exp.codec.checkpoint import LoadedCodec
@@ -69,6 +70,7 @@ class CachedCodes:
 def open_table(cache_dir: Path, codec: "LoadedCodec") -> CodeTable:
     """The codes of a cache, if this codec made them; DataError names the codec of each, and the command that caches."""
     command = f"snac-exp cache-codes data=PREPARED_FOLDER output={cache_dir} codec={codec.name}"
+    refuse_file(cache_dir, "a folder that snac-exp cache-codes wrote", DataError)
     # Asked first: such a folder has none of today's shards and would pass for an empty one.
     if cache_dir.is_dir() and is_first_generation(cache_dir):
         raise DataError(

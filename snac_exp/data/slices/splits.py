@@ -15,6 +15,7 @@ from snac_exp.config.seeding import generator
 from snac_exp.data.slices.dataset import AlignedDataset
 from snac_exp.data.slices.sampling import SliceSpec, validation_specs
 from snac_exp.errors import DataError
+from snac_exp.system.paths.kind import refuse_file
 
 if TYPE_CHECKING:
     from snac_exp.codec.checkpoint import LoadedCodec
@@ -80,6 +81,7 @@ def limited(rows: Int64Array, limit: int | None, seed: int) -> Int64Array:
 def existing_folder(key: str, folder: str) -> Path:
     """The folder, or DataError naming the key that should say where it is."""
     path = Path(folder).expanduser()
+    refuse_file(path, f"the folder that {key} names", DataError)
     if not path.is_dir():
         raise DataError(f"{key}: no folder {path}; set {key} to where the files lie on this machine")
     return path

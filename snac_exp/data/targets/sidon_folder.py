@@ -15,6 +15,7 @@ from snac_exp.data.targets.sidon import OUTPUT_RATE, FrontEnd, Sidon
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.system.files import sha256_of_file
 from snac_exp.system.hub import download, hub_access
+from snac_exp.system.paths.kind import refuse_file
 from snac_exp.system.progress import progress_display
 
 
@@ -56,6 +57,7 @@ def load_sidon(
 def _model_file(path: str | None, hub_id: str | None, name: str) -> Path:
     if path is not None:
         file = Path(path).expanduser() / name
+        refuse_file(file.parent, "the folder of Sidon's TorchScript files", DataError)
         if not file.exists():
             raise DataError(f"{file}: no such file; sidon.path names the folder of Sidon's TorchScript files")
         return file

@@ -11,6 +11,7 @@ from snac_exp.data.rejection import Rejection, reason_lines
 from snac_exp.data.tokens.files import common_layout, find_npq
 from snac_exp.data.tokens.npq import NpqError, NpqHeader, read_npq
 from snac_exp.errors import DataError
+from snac_exp.system.paths.kind import refuse_file
 
 MAX_COUNTED = 2**16  # entries; tokens of larger codebooks are not counted one by one
 
@@ -65,6 +66,8 @@ def check_files(path: Path) -> TokenReport:
             if len(column):
                 column += np.bincount(tokens[:, k], minlength=len(column))
     if not good:
+        if not path.name.endswith(".npq"):
+            refuse_file(path, "a token file or a folder of them", DataError)
         raise DataError("\n".join([f"{path}: no usable .npq file there", *reason_lines(rejected)]))
     layout = common_layout(good)
     forms = Counter(header.form for _, header in good)

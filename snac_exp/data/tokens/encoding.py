@@ -17,6 +17,7 @@ from snac_exp.data.tokens.files import CachedTokens, Int64Array, find_npq
 from snac_exp.data.tokens.npq import NpqError, read_header, read_npq, write_npq
 from snac_exp.data.tokens.val_list import write_val_list
 from snac_exp.errors import DataError
+from snac_exp.system.paths.kind import refuse_file
 from snac_exp.system.progress import progress_display
 
 VAL_LIST = "val_list.txt"  # what `data.val_list` of the source npq reads
@@ -53,6 +54,7 @@ def encode_folder(
     Raises:
         DataError: no audio there, or two files that differ only by their suffix.
     """
+    refuse_file(input_dir, "a folder of audio", DataError)
     if not input_dir.is_dir():
         raise DataError(f"input: no folder {input_dir}; set it to a folder of audio")
     paths = _npq_names(find_audio(input_dir, skip=output_dir))
@@ -144,6 +146,7 @@ def convert_folder(input_dir: Path, output_dir: Path, overwrite: bool = False) -
         summary.num_made += 1
         summary.seconds += header.num_frames / header.frames_per_second
     if not (summary.num_made or summary.num_kept or summary.rejected):
+        refuse_file(input_dir, "a folder of .npq files", DataError)
         raise DataError(f"{input_dir}: no .npq files there")
     return summary
 

@@ -28,6 +28,7 @@ from snac_exp.data.tokens.npq import (
 )
 from snac_exp.errors import DataError
 from snac_exp.lm.frames import FrameLayout, repeat_streams, stack_coarse
+from snac_exp.system.paths.kind import refuse_file
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -78,6 +79,7 @@ class NpqFiles:
         Raises:
             DataError: no file can be used, or files disagree about codebooks, vocabulary or frame rate; names them.
         """
+        refuse_file(folder, "a folder of .npq files", DataError)
         if not folder.is_dir():
             raise DataError(f"data.directory: no folder {folder}; set it to where the .npq files lie on this machine")
         good: list[tuple[str, NpqHeader]] = []

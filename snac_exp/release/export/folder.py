@@ -21,6 +21,7 @@ from snac_exp.system.files import (
     write_json,
     write_text,
 )
+from snac_exp.system.paths.kind import refuse_file
 
 CARD_FILE = "README.md"
 INDEX_FILE = "export.json"
@@ -95,6 +96,7 @@ def _files(folder: Path) -> Sequence[str]:
 def _require_same(output: Path, identity: dict[str, Any]) -> None:
     index = output / INDEX_FILE
     if not index.is_file() or read_json(index).get("export") != identity:
+        refuse_file(output, "a folder; choose another one", ConfigError)
         raise ConfigError(f"{output} exists and holds something else; give a new folder, nothing was touched")
     # Also the files: someone may have edited the card since, and pushing must not pass that off as the export.
     for name, digest in read_json(index)["files"].items():

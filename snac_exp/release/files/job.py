@@ -14,6 +14,7 @@ from typing import Any
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.system.files import left_beside, read_json, remove_left, write_signed_json
 from snac_exp.system.folder_lock import locked
+from snac_exp.system.paths.kind import refuse_file
 
 JOB_FILE = "job.json"
 LEDGER_FILE = "files.jsonl"
@@ -30,6 +31,7 @@ class Job:
         if file.is_file():
             _same_job(file, plain)
         elif folder.exists() and (not folder.is_dir() or any(map(_is_of_others, folder.iterdir()))):
+            refuse_file(folder, "a folder; choose another one", ConfigError)
             raise ConfigError(f"{folder} exists and holds something else; give a new folder, nothing was touched")
         else:
             write_signed_json(file, plain)

@@ -27,11 +27,12 @@ from snac_exp.runs.background import start_detached
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.wandb.key import require_key
 from snac_exp.verbs.discovery import verb_module
+from snac_exp.verbs.files import with_files
 
 
 def main(arguments: Sequence[str]) -> int:
     """Train, resume or explain; returns the exit status."""
-    return guarded(lambda: _main(list(arguments)))
+    return guarded(lambda: with_files(lambda: _main(list(arguments))))
 
 
 def _main(arguments: list[str]) -> int:

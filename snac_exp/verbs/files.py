@@ -1,0 +1,29 @@
+"""Files and folders that the system refuses are the user's to mend: they are named, without a traceback."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from snac_exp.errors import DataError
+from snac_exp.system.paths.kind import refuse_file
+
+
+def with_files(command: Callable[[], int]) -> int:
+    """Run a command and return its exit status.
+
+    Raises:
+        DataError: in place of an error of the system about a path; a file where a folder should be is named as what it
+            is.
+    """
+    try:
+        return command()
+    except (FileExistsError, NotADirectoryError) as error:
+        if error.filename is None:
+            raise
+        path = Path(str(error.filename))
+        for place in (path, *path.parents):
+            refuse_file(place, "a folder; choose another one", DataError)
+        raise DataError(f"{path}: {error.strerror}") from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise DataError(f"{error.filename}: {error.strerror}") from error
