@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from plain import COARSE, RATES, Plain, Utterance, context_of, distance, terms, without_noise
+from plain import COARSE, RATES, Plain, Utterance, context_of, distance, lsd_high, terms, without_noise
 from scipy.signal import resample_poly
 from snac import SNAC
 from torch import Tensor
@@ -241,21 +241,27 @@ def test_s18_s28_each_best_model_holds_the_averaged_weights_of_its_own_best_epoc
             assert distance(own.items(), expected, both.start) < 0.02, file
 
 
-def test_s11_s28_the_summary_is_of_averaged_weights_against_each_heads_own_file(both: Both) -> None:
+def test_s11_s15_s28_the_summary_is_of_averaged_weights_against_each_heads_own_file(both: Both) -> None:
     summary = json.loads((both.folder / "summary.json").read_text())
     model = both.model(both.start | both.trained.averages[-1])
     raw = both.model(both.start | both.trained.weights)
     values: dict[str, list[float]] = {}
+    high = []
     for item in both.material.validation:
         with torch.no_grad():
             for of, outputs in (("", model(item.codes, item.num_tokens)), ("raw/", raw(item.codes, item.num_tokens))):
                 for head, output in outputs.items():
                     target = item.audio[head]
                     values.setdefault(of + head, []).append(float((output[: len(target)] - target).abs().mean()))
+                if not of:
+                    target = item.audio["head_48k"]
+                    high.append(lsd_high(target, outputs["head_48k"][: len(target)]))
     for head in RATES:
         averaged, own = np.mean(values[head]), np.mean(values[f"raw/{head}"])
         assert summary[f"{head}/l1"] == pytest.approx(averaged, rel=5e-4)
         assert abs(own - averaged) > 4e-3 * averaged  # so that the one is not taken for the other
+    assert summary["count/native_high_band"] == len(high)
+    assert summary["head_48k/lsd_high_db"] == pytest.approx(np.mean(high), rel=2e-3)
 
 
 def test_s11_s16_samples_are_the_slices_that_were_validated(both: Both) -> None:

@@ -16,6 +16,7 @@ from snac_exp import cli
 from snac_exp.checkpoints.file import write_checkpoint
 from snac_exp.errors import CheckpointError, ConfigError
 from snac_exp.release.codec import ReleasedCodec
+from snac_exp.release.export import formats
 from snac_exp.release.loading import load_codec, open_model
 from snac_exp.release.streaming.positioned_noise import noise_sequence
 from tests.helpers.killed import killed_at
@@ -245,6 +246,32 @@ def test_a_hub_that_refuses(run_dir: Path, tmp_path: Path, monkeypatch: pytest.M
     ]
     with pytest.raises(CheckpointError, match=r"403 forbidden.*hf auth login"):
         cli.run([*command, "dry_run=false"])
+
+
+@pytest.mark.parametrize("form", ["snac", "multirate", "fused"])
+@pytest.mark.parametrize("part", ["encoder", "quantizer", "trunk", "native head"])
+def test_an_export_of_other_weights_is_refused(
+    form: str, part: str, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written is opened and compared with the model that it came from, not with itself."""
+
+    def altered(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        places = {
+            "encoder": ("encoder.block.1.",),
+            "quantizer": ("quantizer.quantizers.1.out_proj.",),
+            "trunk": ("trunk.0.", "decoder.model.0."),
+            "native head": ("heads.head_24k.conv", f"decoder.model.{len(random_model().trunk) + 1}."),
+        }
+        name = next(name for name in weights if name.startswith(places[part]) and name.endswith("bias"))
+        return weights | {name: weights[name] + 1e-3}
+
+    save_file, save = formats.save_file, torch.save
+    monkeypatch.setattr(formats, "save_file", lambda weights, *rest, **more: save_file(altered(weights), *rest, **more))
+    monkeypatch.setattr(torch, "save", lambda weights, *rest: save(altered(weights), *rest))
+    output = tmp_path / "out"
+    with pytest.raises(CheckpointError, match=r"does not (en|de)code as the model does"):
+        cli.run(["export", f"checkpoint={run_dir}", f"output={output}", f"formats=[{form}]"])
+    assert not list(output.glob("**/*.safetensors")) + list(output.glob("**/*.bin"))
 
 
 @pytest.mark.slow

@@ -46,6 +46,7 @@ def write_snac(opened: Opened, directory: Path) -> str:
     # With upstream's own loader, not with ours: that is who will read it.
     loaded = SNAC.from_pretrained(str(directory))
     _require_equal(model, model.native_name, loaded.decode, "upstream's layout")
+    _require_equal_codes(model, loaded, "upstream's layout")
     return "config.json, pytorch_model.bin: snac.SNAC.from_pretrained decodes to the same samples, bit for bit"
 
 
@@ -112,10 +113,11 @@ def _write(model: nn.Module, blueprint: Blueprint, directory: Path, *, folded: b
 
 
 def _check_again(opened: Opened, directory: Path) -> None:
-    """Open what was written and decode with it."""
+    """Open what was written, decode and encode with it."""
     again = open_model(directory, opened.blueprint.allowed_heads).model
     for name in opened.model.rates:
         _require_equal(opened.model, name, partial(_decode_one, again, name), str(directory))
+    _require_equal_codes(opened.model, again, str(directory))
 
 
 def _decode_one(model: MultiRateSnac, head: str, codes: list[Tensor]) -> Tensor:
@@ -137,6 +139,21 @@ def _require_equal(model: MultiRateSnac, head: str, decode: Callable[[list[Tenso
     if not torch.equal(expected, found):
         difference = (expected - found).abs().max().item()
         raise CheckpointError(f"{what} does not decode as the model does: {head} differs by {difference:.1e}")
+
+
+@torch.no_grad()
+def _require_equal_codes(model: MultiRateSnac, found: MultiRateSnac | SNAC, what: str) -> None:
+    """Both encoders must give the same latent (1, C, T) of noise (1, 1, N), and both quantizers the same of it."""
+    geometry = model.geometry
+    num_samples = _CHECK_STEPS * geometry.coarse_step * geometry.coarse_hop
+    audio = 0.1 * torch.randn(1, 1, num_samples, generator=torch.Generator().manual_seed(0))
+    # Latents rather than codes: a slightly wrong weight moves every number of a latent and perhaps no code.
+    latent = model.encoder(audio)
+    quantized, codes = model.quantizer(latent)
+    others = (found.encoder(audio), *found.quantizer(latent))
+    same = torch.equal(latent, others[0]) and torch.equal(quantized, others[1])
+    if not same or not all(map(torch.equal, codes, others[2])):
+        raise CheckpointError(f"{what} does not encode as the model does")
 
 
 def _random_codes(model: MultiRateSnac) -> list[Tensor]:
