@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from snac_exp.errors import CodecError
+from snac_exp.system.checksums.listed_files import verify_listed
 from snac_exp.system.files import read_json
 from snac_exp.system.paths.kind import refuse_file
 
@@ -161,10 +162,11 @@ def config_of_directory(directory: Path) -> dict[str, Any]:
     path = Path(directory) / CONFIG_FILE
     try:
         config = read_json(path)
+        verify_listed(path)
     except OSError as error:
         raise CodecError(f"cannot read {path}: {error.strerror}; a codec directory must hold this file") from None
     except ValueError as error:
-        raise CodecError(f"{path} is no JSON: {error}") from None
+        raise CodecError(f"{path} is damaged or no JSON: {error}; download or export it again") from None
     if not isinstance(config, dict):
         raise CodecError(f"{path} must hold a dictionary of SNAC's arguments, not a {type(config).__name__}")
     return config

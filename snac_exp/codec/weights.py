@@ -17,6 +17,7 @@ from torch import Tensor
 
 from snac_exp.codec.geometry import CONFIG_FILE
 from snac_exp.errors import CodecError
+from snac_exp.system.checksums.listed_files import verify_listed
 from snac_exp.system.checksums.torch_zip import verify_torch_zip
 from snac_exp.system.paths.kind import TORCH_KINDS, fault_of
 
@@ -145,6 +146,7 @@ def _read_torch(path: Path) -> object:
 
 def _read_safetensors(path: Path) -> object:
     try:
+        verify_listed(path)
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         fault = fault_of(path, "safetensors").removeprefix("it ")

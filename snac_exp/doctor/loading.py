@@ -10,8 +10,9 @@ from snac_exp.doctor.findings import Finding, problem
 from snac_exp.doctor.opening import OpenedCheckpoint
 from snac_exp.errors import SnacExpError
 from snac_exp.release.blueprint import TRUSTED_PREFIX
-from snac_exp.release.loading import DESCRIPTION_FILE, open_model
+from snac_exp.release.loading import open_model
 from snac_exp.release.token_model import load_token_model
+from snac_exp.system.checksums.listed_files import DESCRIPTION_FILE
 
 
 def examine_loading(opened: OpenedCheckpoint) -> list[Finding]:

@@ -15,7 +15,7 @@ from snac_exp.checkpoints.state import TrainState
 from snac_exp.checkpoints.store import CheckpointStore, Entry
 from snac_exp.codec.weights import SAFETENSORS_FILE, WEIGHTS_FILE, Weights, unwrapped
 from snac_exp.errors import CheckpointError
-from snac_exp.release.loading import DESCRIPTION_FILE
+from snac_exp.system.checksums.listed_files import DESCRIPTION_FILE, verify_listed
 from snac_exp.tracking.run_folder import RunFolder
 
 Tensors = dict[str, Tensor]
@@ -120,6 +120,7 @@ def _read(path: Path) -> Any:
     if path.suffix != ".safetensors":
         return read_tensors(path)
     try:
+        verify_listed(path)
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,8 +1,8 @@
 """`load_codec`: from whatever names a trained codec to something that encodes and decodes."""
 
-import json
 import os
-from collections.abc import Collection
+import warnings
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,12 @@ from snac_exp.codec.weights import SAFETENSORS_FILE, WEIGHTS_FILE
 from snac_exp.errors import CheckpointError
 from snac_exp.release.blueprint import Blueprint, check_finite, restore
 from snac_exp.release.codec import ReleasedCodec
+from snac_exp.system.checksums import listed_files
+from snac_exp.system.checksums.listed_files import DESCRIPTION_FILE, verify_listed
+from snac_exp.system.files import read_json
 from snac_exp.system.hub import download, has_file, is_repo_id
 from snac_exp.tracking.run_folder import RunFolder
 
-DESCRIPTION_FILE = "snac_exp.json"
 FORMAT = "snac_exp multi-rate codec"
 VERSION = 1
 
@@ -90,9 +92,10 @@ def open_model(source: str | Path, allow_heads: Collection[str] = ()) -> Opened:
     )
 
 
-def describe_folder(blueprint: Blueprint, *, folded: bool) -> dict[str, Any]:
-    """Contents of snac_exp.json beside weights of `blueprint`."""
-    return {"format": FORMAT, "version": VERSION, "weight_norm_folded": folded, **blueprint.describe()}
+def describe_folder(blueprint: Blueprint, *, folded: bool, files: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Contents of snac_exp.json beside weights of `blueprint`; `files` are the SHA-256 of those by name."""
+    described = {"format": FORMAT, "version": VERSION, "weight_norm_folded": folded, **blueprint.describe()}
+    return described | {listed_files.KEY: dict(files or {})}
 
 
 def _open_directory(path: Path, allow_heads: Collection[str]) -> Opened:
@@ -130,9 +133,9 @@ def _open_checkpoint(path: Path, allow_heads: Collection[str]) -> Opened:
 def _open_exported(path: Path, allow_heads: Collection[str]) -> Opened:
     file = path / DESCRIPTION_FILE
     try:
-        description = json.loads(file.read_text(encoding="utf-8"))
-    # RecursionError is what deeply nested JSON raises.
-    except (OSError, ValueError, RecursionError) as error:
+        description = read_json(file)
+        verify_listed(file)
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be read ({error}); export or download it again") from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise CheckpointError(f"{file} is not written by snac-exp export; give another folder")
@@ -174,6 +177,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"there is no {path}; export or download the folder again")
     try:
+        if not verify_listed(path):
+            warnings.warn(f"{path} was exported without a checksum: damage goes unseen; export it again", stacklevel=2)
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); export or download it again") from None

@@ -12,19 +12,19 @@ from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.export.formats import FORMATS
 from snac_exp.release.export.model_card import CardTexts, model_card
 from snac_exp.release.loading import Opened
+from snac_exp.system.checksums.listed_files import INDEX_FILE
 from snac_exp.system.files import (
     folder_beside,
     left_beside,
     read_json,
     remove_left,
     sha256_of_file,
-    write_json,
+    write_signed_json,
     write_text,
 )
 from snac_exp.system.paths.kind import refuse_file
 
 CARD_FILE = "README.md"
-INDEX_FILE = "export.json"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def export(opened: Opened, output: Path, wanted: Export) -> list[str]:
         write_text(temporary / CARD_FILE, _card(opened, wanted, temporary, output))
         # Last, over all that is there: the hashes prove later that nothing was changed.
         index = {"export": identity, "files": {name: sha256_of_file(temporary / name) for name in _files(temporary)}}
-        write_json(temporary / INDEX_FILE, index)
+        write_signed_json(temporary / INDEX_FILE, index)
         if output.exists():
             output.rmdir()  # it is empty
         # One rename, so the folder is there with all its files or not at all.
@@ -67,7 +67,23 @@ def export(opened: Opened, output: Path, wanted: Export) -> list[str]:
 
 def exported_files(output: Path) -> dict[str, int]:
     """Names and sizes in bytes of an exported folder's files, the index left out: it is for this machine."""
-    return {name: (output / name).stat().st_size for name in read_json(output / INDEX_FILE)["files"]}
+    return {name: (output / name).stat().st_size for name in _index(output)["files"]}
+
+
+def _index(output: Path) -> dict[str, Any]:
+    """What the folder says of its export.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    file = output / INDEX_FILE
+    try:
+        index = read_json(file)
+        if not isinstance(index, dict) or not isinstance(index.get("files"), dict):
+            raise ValueError("it lists no files")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} is damaged ({error}); export into a new folder") from None
+    return index
 
 
 def _identity(opened: Opened, wanted: Export) -> dict[str, Any]:
@@ -94,11 +110,11 @@ def _files(folder: Path) -> Sequence[str]:
 
 
 def _require_same(output: Path, identity: dict[str, Any]) -> None:
-    index = output / INDEX_FILE
-    if not index.is_file() or read_json(index).get("export") != identity:
+    index = _index(output) if (output / INDEX_FILE).is_file() else {}
+    if index.get("export") != identity:
         refuse_file(output, "a folder; choose another one", ConfigError)
         raise ConfigError(f"{output} exists and holds something else; give a new folder, nothing was touched")
     # Also the files: someone may have edited the card since, and pushing must not pass that off as the export.
-    for name, digest in read_json(index)["files"].items():
+    for name, digest in index["files"].items():
         if not (output / name).is_file() or sha256_of_file(output / name) != digest:
             raise ConfigError(f"{output / name} is not the file that was exported; export into a new folder")

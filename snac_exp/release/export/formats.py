@@ -20,8 +20,9 @@ from snac_exp.release.blueprint import Blueprint, restore
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.export.onnx import export_onnx
 from snac_exp.release.folding import fold
-from snac_exp.release.loading import DESCRIPTION_FILE, Opened, describe_folder, open_model
-from snac_exp.system.files import atomic_path, write_json
+from snac_exp.release.loading import Opened, describe_folder, open_model
+from snac_exp.system.checksums.listed_files import DESCRIPTION_FILE
+from snac_exp.system.files import atomic_path, sha256_of_file, write_signed_json
 
 FUSED_DIR = "fused"
 ONNX_DIR = "onnx"
@@ -109,7 +110,8 @@ def _write(model: nn.Module, blueprint: Blueprint, directory: Path, *, folded: b
     with atomic_path(directory / SAFETENSORS_FILE) as temporary:
         save_file(weights, temporary, metadata={"format": "pt"})  # the framework, as other readers expect
     # The description last: a folder without it is not taken for an exported one.
-    write_json(directory / DESCRIPTION_FILE, describe_folder(blueprint, folded=folded))
+    files = {SAFETENSORS_FILE: sha256_of_file(directory / SAFETENSORS_FILE)}
+    write_signed_json(directory / DESCRIPTION_FILE, describe_folder(blueprint, folded=folded, files=files))
 
 
 def _check_again(opened: Opened, directory: Path) -> None:
