@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test check test-slurm bench bench-gpu lint types format clean
+.PHONY: help demo test check test-slurm campaign bench bench-gpu lint types format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -20,6 +20,9 @@ check: lint types  ## for moments between commits: lint, types and the tests of 
 test-slurm: $(INSTALLED)  ## the SLURM scenarios on a real SLURM set up on this machine (Debian, root)
 	tests/slurm/with_slurm.sh env SNAC_EXP_TEST_SLURM=1 $(BIN)/python -m pytest -n0 --durations=0 -v tests/slurm \
 		"tests/docs/test_commands.py::test_the_commands_of_a_page_run_in_order[sweeps]"
+
+campaign: $(INSTALLED)  ## kill 100 trainings, damage 10,000 files, print what became of it (about an hour)
+	$(BIN)/python -m tests.campaigns
 
 bench: $(INSTALLED)  ## every figure against the plain way, under 10 minutes on 2 cores; fails when one misses its floor
 	$(BIN)/python -m benchmarks.all

@@ -36,10 +36,11 @@ def corpus_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     One for all test processes: not to be changed by tests.
     """
-    return shared_folder(tmp_path_factory, "corpus, with 'odd' name", _make_corpus)
+    return shared_folder(tmp_path_factory, "corpus, with 'odd' name", make_corpus)
 
 
-def _make_corpus(folder: Path) -> None:
+def make_corpus(folder: Path) -> None:
+    """What `corpus_dir` gives, in a folder of its own."""
     from snac_exp import cli
     from snac_exp.data.demo.speech import write_demo_speech
 

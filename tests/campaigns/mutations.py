@@ -3,6 +3,7 @@
 Tests use small counts; a campaign gives large ones. An interpreter that crashes ends the process, which says it too.
 """
 
+import json
 import os
 import random
 from collections import Counter
@@ -12,6 +13,8 @@ from pathlib import Path
 from snac_exp.errors import SnacExpError
 
 SAME, REFUSED, UNNAMED, WRONG = "same", "refused", "refused without naming the file", "wrong values"
+CAMPAIGN, TIMES = "SNAC_EXP_CAMPAIGN", "SNAC_EXP_CAMPAIGN_TIMES"
+"""Variables of a campaign: the file that records it, and how many times as many mutations as a test asks for."""
 LONGEST = 64  # bytes of a zeroed run, a swapped block or an insertion
 
 
@@ -28,29 +31,55 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
 
 
 def survives(
-    opening: Callable[[Path], object], path: Path, expected: object, seed: int, count: int, *, keep_times: bool = True
+    opening: Callable[[Path], object],
+    path: Path,
+    expected: object,
+    seed: int,
+    count: int,
+    *,
+    keep_times: bool = True,
+    without_checksum: bool = False,
 ) -> Counter[str]:
     """How `count` openings of a file ended, each with another damage; the file is as before in the end.
 
     Outcomes: SAME, REFUSED (an error of ours that names the file), UNNAMED (one that does not), WRONG, or the class of
     any other exception. What is neither SAME nor REFUSED is printed with the number that `mutation` takes.
     `opening` gives something that compares equal. keep_times: the file's times stay, as when a disk loses bits.
+    A campaign goes on for more mutations after those and records them all, but for files of earlier versions
+    (without_checksum), which nothing protects.
     """
     data, stat = path.read_bytes(), path.stat()
-    outcomes: Counter[str] = Counter()
+
+    def tried(number: int) -> str:
+        path.write_bytes(mutation(data, seed, number))
+        if keep_times:
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        outcome = _outcome(opening, path, expected)
+        if outcome not in (SAME, REFUSED):
+            print(f"{path}: mutation {number} of seed {seed}: {outcome}")
+        return outcome
+
     try:
-        for number in range(count):
-            path.write_bytes(mutation(data, seed, number))
-            if keep_times:
-                os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-            outcome = _outcome(opening, path, expected)
-            if outcome not in (SAME, REFUSED):
-                print(f"{path}: mutation {number} of seed {seed}: {outcome}")
-            outcomes[outcome] += 1
+        outcomes = Counter(tried(number) for number in range(count))
+        if CAMPAIGN in os.environ and not without_checksum:
+            further = Counter(tried(number) for number in range(count, count * int(os.environ[TIMES])))
+            record(Path(os.environ[CAMPAIGN]), _name_of(path), outcomes + further)
+        return outcomes
     finally:
         path.write_bytes(data)
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    return outcomes
+
+
+def record(log: Path, name: str, outcomes: Counter[str]) -> None:
+    """Add a line to the record of a campaign."""
+    with open(log, "a", encoding="utf-8") as file:
+        file.write(json.dumps({"file": name, "outcomes": outcomes}) + "\n")
+
+
+def _name_of(path: Path) -> str:
+    """The test that opens it, and the file."""
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").partition("::")[0].removeprefix("tests/")
+    return f"{test}: {path.name}"
 
 
 def mutation(data: bytes, seed: int, number: int) -> bytes:

@@ -3,8 +3,21 @@
 import random
 from pathlib import Path
 
+import pytest
+
 from snac_exp.errors import DataError
-from tests.campaigns.mutations import KINDS, REFUSED, SAME, UNNAMED, WRONG, harmless, mutate, mutation, survives
+from tests.campaigns.mutations import (
+    CAMPAIGN,
+    KINDS,
+    REFUSED,
+    SAME,
+    UNNAMED,
+    WRONG,
+    harmless,
+    mutate,
+    mutation,
+    survives,
+)
 
 DATA = bytes(range(1, 200))
 
@@ -20,7 +33,8 @@ def test_every_kind_of_damage_comes_and_changes_the_data() -> None:
     assert any(sorted(item) == sorted(DATA) for item in found), "two blocks swapped"
 
 
-def test_outcomes(tmp_path: Path) -> None:
+def test_outcomes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(CAMPAIGN, raising=False)
     path = tmp_path / "file"
     path.write_bytes(DATA)
     stamp = path.stat().st_mtime_ns

@@ -2,18 +2,14 @@
 
 import json
 import signal
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from recipe import ADVERSARY, CLIP, recipe, run_dir
 
-from snac_exp.checkpoints.file import read_checkpoint
-from snac_exp.tracking.metrics_file import read_metrics
 from tests.helpers import commands
 from tests.helpers.commands import Done, python_process, train_process
+from tests.helpers.same_runs import assert_equal, logged, outcome
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")
@@ -22,39 +18,6 @@ DRIVER = Path(__file__).with_name("driver.py")
 def train(*arguments: str, accident: str | None = None) -> Done:
     """In this process, or with an accident in one of its own."""
     return commands.train(*arguments) if accident is None else python_process(str(DRIVER), accident, *arguments)
-
-
-def outcome(folder: Path) -> dict[str, Any]:
-    """The newest checkpoint with all state, without what depends on the clock."""
-    entry = json.loads((folder / "checkpoints" / "latest.json").read_text())["checkpoints"][0]
-    saved = asdict(read_checkpoint(folder / "checkpoints" / entry["file"]))
-    for clock in ("elapsed_seconds", "metrics_position"):  # lines hold times, whose digits vary
-        del saved["state"][clock]
-    return {name: part for name, part in saved.items() if name not in ("config", "environment")}
-
-
-def logged(folder: Path) -> list[dict[str, Any]]:
-    return [
-        {key: value for key, value in line.items() if key != "time" and not key.startswith("speed/")}
-        for line in read_metrics(folder)
-    ]
-
-
-def assert_equal(ours: Any, theirs: Any, where: str = "") -> None:
-    """Exact equality of nested containers with tensors."""
-    assert type(ours) is type(theirs), where
-    if isinstance(ours, torch.Tensor):
-        assert torch.equal(ours, theirs), where
-    elif isinstance(ours, dict):
-        assert ours.keys() == theirs.keys(), where
-        for key in ours:
-            assert_equal(ours[key], theirs[key], f"{where}.{key}")
-    elif isinstance(ours, list | tuple):
-        assert len(ours) == len(theirs), where
-        for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            assert_equal(one, other, f"{where}[{index}]")
-    else:
-        assert ours == theirs, where
 
 
 @pytest.fixture(scope="module")

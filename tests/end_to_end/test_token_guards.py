@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from test_resume import assert_equal, logged
 from token_recipe import GROWING, token_data, token_run
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.training.rvq_lm.task import TokenTask
 from snac_exp.verbs.training.train import main
+from tests.helpers.same_runs import assert_equal, logged
 
 EVERY_STEP = ["checkpoint.every_steps=1"]
 MICRO_BATCHES = 3  # of a step of GROWING; each asks for the loss once

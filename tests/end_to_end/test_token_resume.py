@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_resume import DRIVER, ROOT, assert_equal, logged, outcome
+from test_resume import DRIVER, ROOT
 from token_recipe import GROWING, token_data, token_run
 
 from snac_exp.verbs.training.train import main
+from tests.helpers.same_runs import assert_equal, logged, outcome
 from tests.helpers.waiting import GUARD_SECONDS
 
 

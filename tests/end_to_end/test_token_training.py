@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from test_resume import logged
 from token_recipe import SMALL, token_data, token_run
 
 from snac_exp import cli
@@ -18,6 +17,7 @@ from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.data.tokens.npq import write_npq
 from snac_exp.system.files import read_json
 from snac_exp.verbs.training.train import main
+from tests.helpers.same_runs import logged
 
 SAMPLES = ["trainer.num_sample_clips=2", "task.sample_frames=40"]
 RUNS = {
