@@ -17,11 +17,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from snac_exp.data.checked_parquet import read_parquet, write_parquet
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.metrics.metric import Metric
 from snac_exp.release.files.job import JOB_FILE, Job
-from snac_exp.system.files import atomic_path, read_json, write_signed_json, write_text
+from snac_exp.system.checksums.json_digest import signed, verified
+from snac_exp.system.files import write_signed_json, write_text
 from snac_exp.system.paths.kind import refuse_file
+from snac_exp.tracking.json_files import read_object
 
 FILES_NAME, SUMMARY_NAME, TABLE_NAME, SPEED_NAME = "files.parquet", "summary.json", "summary.md", "speed.json"
 PROGRESS_NAME = "progress.jsonl"
@@ -90,8 +93,7 @@ class EvaluationFolder:
         """Write what people read; each file is whole or absent."""
         # Columns of all metrics, since the first rows alone may lack some, as those of wide rates.
         schema = pa.schema([*FIELDS, *((metric.name, pa.float64()) for metric in metrics)])
-        with atomic_path(self.path / FILES_NAME) as temporary:
-            pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary, compression="zstd")
+        write_parquet(self.path / FILES_NAME, pa.Table.from_pylist(list(rows), schema=schema))
         write_signed_json(self.path / SPEED_NAME, dict(speed))
         write_text(self.path / TABLE_NAME, table)
         # Last: summary.json marks a finished evaluation, so all other files are whole by then.
@@ -116,16 +118,25 @@ class Evaluation:
             state = "is not finished: give its own command again" if (path / JOB_FILE).is_file() else "is not there"
             raise DataError(f"{path}: an evaluation {state}; a finished one has {SUMMARY_NAME} and {FILES_NAME}")
         try:
-            identity, summary = read_json(path / JOB_FILE), read_json(path / SUMMARY_NAME)
-            rows = pq.read_table(path / FILES_NAME).to_pylist()
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise DataError(f"{path}: the evaluation cannot be read ({error}); copy it again") from None
-        return cls(path, identity, summary, rows)
+            identity = read_object(path / JOB_FILE, {"system": dict, "protocol": dict})
+            summary = read_object(path / SUMMARY_NAME)
+        except ConfigError as error:
+            raise DataError(f"the evaluation cannot be read: {error}") from None
+        return cls(path, identity, summary, read_parquet(path / FILES_NAME, "list of results", "copy it again", _rows))
 
     @property
     def name(self) -> str:
         """Of the system."""
         return str(self.identity["system"]["name"])
+
+
+def _rows(file: pq.ParquetFile) -> list[Row]:
+    """The rows of an evaluation; KeyError if a column is missing."""
+    table = file.read()
+    for name, _ in FIELDS:
+        table.column(name)
+    rows: list[Row] = table.to_pylist()
+    return rows
 
 
 def refuse_finished(path: Path) -> None:
@@ -136,15 +147,16 @@ def refuse_finished(path: Path) -> None:
 
 def _line(item: Done) -> str:
     # A NaN would make lines that other readers of JSON refuse; undefined values are null.
-    return json.dumps(vars(item), ensure_ascii=False, allow_nan=False)
+    return json.dumps(signed(vars(item)), ensure_ascii=False, allow_nan=False)
 
 
 def _read_progress(path: Path) -> list[Done]:
-    """Utterances done so far; a last line that was being written when the process died does not count."""
+    """Utterances done so far; a line that was being written when the process died, or is damaged, does not count: its
+    utterance is measured once more."""
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []:
         try:
-            found.append(Done(**json.loads(line)))
-        except ValueError:
+            found.append(Done(**verified(json.loads(line))))
+        except (ValueError, TypeError, RecursionError):
             continue
     return found

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from snac_exp.data.checked_parquet import read_parquet, write_parquet
 from snac_exp.errors import DataError
-from snac_exp.system.files import atomic_path
 from snac_exp.tracking.run_folder import RunFolder
 
 _FIELDS = ("utterance", "seconds", "candidate")
@@ -39,8 +39,7 @@ def write_utterances(
     fields = [("utterance", pa.string()), ("seconds", pa.float64()), ("candidate", pa.string())]
     schema = pa.schema([*fields, *((metric, pa.float64()) for metric in metrics)])
     path = RunFolder(run_dir).utterances
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary, compression="zstd")
+    write_parquet(path, pa.Table.from_pylist(rows, schema=schema))
     return path
 
 
@@ -53,10 +52,7 @@ def read_utterances(run_dir: Path) -> Scores:
     path = RunFolder(run_dir).utterances
     if not path.exists():
         return {}
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path} cannot be read ({error}); remove it, or copy it again") from error
+    table: pa.Table = read_parquet(path, "list of utterances", "remove it, or copy it again", pq.ParquetFile.read)
     missing = [name for name in _FIELDS if name not in table.column_names]
     if missing:
         raise DataError(f"{path} has no column {', '.join(missing)}; remove it, or measure the run again")

@@ -82,7 +82,12 @@ def _seconds_to_wait(holder: Owner | None) -> float:
 def _holder(file: TextIO) -> Owner | None:
     file.seek(0)
     text = file.read()
-    return Owner.from_dict(json.loads(text)) if text.strip() else None
+    try:
+        return Owner.from_dict(json.loads(text)) if text.strip() else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ConfigError(
+            f"{file.name} is damaged and does not say who writes this folder; if nobody does, remove it"
+        ) from None
 
 
 def _write(file: TextIO, text: str) -> None:

@@ -7,14 +7,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from snac_exp.data.checked_parquet import write_parquet
 from snac_exp.errors import ConfigError
+from snac_exp.evaluation.folder import Evaluation
+from snac_exp.evaluation.utterance_rows import read_utterances
+from snac_exp.release.files.job import Job
 from snac_exp.report.run.notes import read_notes
 from snac_exp.report.run.record import read_record
 from snac_exp.sweeps.ledger import read_ledger, update_ledger
 from snac_exp.sweeps.sweep import Sweep
 from snac_exp.system.files import read_json, write_signed_json
+from snac_exp.system.folder_lock import locked
 from snac_exp.tracking.json_files import read_object
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.run_state import status_of
@@ -151,3 +157,52 @@ def test_what_a_killed_process_left_anywhere_goes_when_the_run_begins(run: Path)
     assert [path for path in left if path.exists()] == []
     found: Any = status_of(run)
     assert (found["state"], found["attempts"]) == ("running", 2)
+
+
+def of_utterances(path: Path) -> object:
+    return read_utterances(path.parent)
+
+
+def of_evaluation(path: Path) -> object:
+    found = Evaluation.load(path.parent)
+    return found.identity, found.summary, found.rows
+
+
+@pytest.mark.parametrize(
+    ("name", "opened"),
+    [
+        ("utterances.parquet", of_utterances),
+        ("files.parquet", of_evaluation),
+        ("summary.json", of_evaluation),
+        ("job.json", of_evaluation),
+    ],
+)
+def test_what_was_measured_is_refused_or_the_same(
+    name: str, opened: Callable[[Path], object], run: Path, tmp_path: Path
+) -> None:
+    folder = run if opened is of_utterances else copied("evaluation", tmp_path)
+    if name.endswith(".parquet"):
+        write_parquet(folder / name, pq.read_table(folder / name))
+    else:
+        write_signed_json(folder / name, read_json(folder / name))
+    outcomes = survives(opened, folder / name, opened(folder / name), seed=0, count=40)
+    assert harmless(outcomes), outcomes
+
+
+def test_a_damaged_note_of_what_is_done_is_done_once_more(tmp_path: Path) -> None:
+    job = Job(tmp_path, {"what": "test"})
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.out").touch()
+        job.record(name, "1", [f"{name}.out"])
+    path = tmp_path / "files.jsonl"
+    first, second, third = path.read_text().splitlines()
+    path.write_text("\n".join([first.replace("a.out", "c.out"), "[1]", second, "\x00", third, ""]))
+    again = Job(tmp_path, {"what": "test"})
+    assert [again.is_done(name, "1") for name in ("a", "b", "c")] == [False, True, True]
+
+
+def test_a_lock_that_names_nobody_is_one_error(run: Path) -> None:
+    for content in ("{", "[1]", '{"host": 1}'):
+        (run / ".lock").write_text(content)
+        with pytest.raises(ConfigError, match=r"\.lock is damaged .*; if nobody does, remove it"), locked(run):
+            pass

@@ -60,7 +60,7 @@ def test_utterances_come_back(tmp_path: Path) -> None:
     assert table.column_names == ["utterance", "seconds", "candidate", "x", "y"]
     assert table.num_rows == 4
     (RunFolder(tmp_path).utterances).write_bytes(b"PAR1")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"utterances\.parquet: not a readable .*; remove it, or copy it again"):
         read_utterances(tmp_path)
     assert read_utterances(tmp_path / "nowhere") == {}
 

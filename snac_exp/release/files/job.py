@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from snac_exp.errors import ConfigError, DataError
+from snac_exp.system.checksums.json_digest import signed, verified
 from snac_exp.system.files import left_beside, read_json, remove_left, write_signed_json
 from snac_exp.system.folder_lock import locked
 from snac_exp.system.paths.kind import refuse_file
@@ -71,7 +72,7 @@ class Job:
         """Note that an input is done; the note is on the disk when this returns."""
         entry = {"name": name, "stamp": stamp, "outputs": outputs}
         with open(self.folder / LEDGER_FILE, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            file.write(json.dumps(signed(entry), ensure_ascii=False) + "\n")
             # On the disk before the next file starts: a power cut may cost one file of work, never the list.
             file.flush()
             os.fsync(file.fileno())
@@ -115,11 +116,11 @@ def _is_of_others(path: Path) -> bool:
 def _same_job(file: Path, settings: dict[str, Any]) -> None:
     try:
         found = read_json(file)
+        if not isinstance(found, dict):
+            raise ValueError("it is no object")
     except ValueError as error:
         raise ConfigError(f"{file} is damaged ({error}); give a new output folder") from None
-    different = sorted(
-        key for key in {*found, *settings} if not isinstance(found, dict) or found.get(key) != settings.get(key)
-    )
+    different = sorted(key for key in {*found, *settings} if found.get(key) != settings.get(key))
     if different:
         raise ConfigError(
             f"{file.parent} holds the outputs of another job (other {', '.join(different)}); give a new output folder"
@@ -134,14 +135,16 @@ def _end_last_line(path: Path) -> None:
 
 
 def _read_ledger(path: Path) -> dict[str, dict[str, Any]]:
-    """Entries by name; a last line that was being written when the process died does not count."""
+    """Entries by name; a line that was being written when the process died, or is damaged, does not count."""
     if not path.is_file():
         return {}
     entries = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
-            entry = json.loads(line)
-        except ValueError:
-            continue  # cut off: its file is done once more
+            entry = verified(json.loads(line))
+            if [type(entry[key]) for key in ("name", "stamp", "outputs")] != [str, str, list]:
+                raise TypeError
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue  # cut off or damaged: its file is done once more
         entries[entry["name"]] = entry
     return entries

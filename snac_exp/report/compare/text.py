@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from snac_exp.data.checked_parquet import write_parquet
 from snac_exp.metrics.table import metric_of, order_of
 from snac_exp.report.compare.comparison import Comparison, Entry
 from snac_exp.report.numbers import DASH, figure, signed
-from snac_exp.system.files import atomic_path
 
 
 def interval_text(low: float | None, high: float | None) -> str:
@@ -127,8 +126,7 @@ def write_rows(comparison: Comparison, path: Path) -> None:
             for name in rows[0]
         ]
     )
-    with atomic_path(path) as temporary:
-        pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary, compression="zstd")
+    write_parquet(path, pa.Table.from_pylist(rows, schema=schema))
 
 
 def _row(comparison: Comparison, index: int, entry: Entry, figures: list[str]) -> dict[str, Any]:
