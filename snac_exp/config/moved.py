@@ -22,6 +22,12 @@ MOVED = {
 ADDED: dict[str, dict[str, Any]] = {"trainer": {"preflight": ["start", "codes", "sound", "targets"]}}
 """Keys that came later, by group, with the value that does what was done before."""
 
+ADDED_OPTIONS: dict[str, dict[str, Any]] = {
+    "snac_exp.data.slices.audio_folder.AudioFolder": {"target_delay_seconds": 0.0},
+    "snac_exp.data.slices.cached_codes.CachedCodes": {"target_delay_seconds": 0.0},
+}
+"""The same of a component, by its name today. At that value they do not count for the hash of a recipe."""
+
 _FIRST = {today: first for first, today in MOVED.items()}
 
 
@@ -39,16 +45,22 @@ def modern(values: Mapping[str, Any]) -> dict[str, Any]:
     """A stored resolved config in today's form: every `_target_` under its current name, keys that came later at the
     value they came with."""
     renamed = _renamed(values, current_name)
-    for group, keys in ADDED.items():
-        if isinstance(renamed.get(group), dict):
+    for group, value in renamed.items():
+        if isinstance(value, dict):
             # What is stored wins.
-            renamed[group] = keys | renamed[group]
+            renamed[group] = ADDED.get(group, {}) | ADDED_OPTIONS.get(str(value.get("_target_")), {}) | value
     return renamed
 
 
 def as_first_published(values: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved config in the form it would first have been stored in, which hashes are taken over."""
-    return _renamed(values, first_name)
+    return {group: _without_added(value) for group, value in _renamed(values, first_name).items()}
+
+
+def _without_added(value: Any) -> Any:
+    """A component without the options that came later, where they are at the value that they came with."""
+    added = ADDED_OPTIONS.get(current_name(str(value.get("_target_"))), {}) if isinstance(value, dict) else {}
+    return {key: item for key, item in value.items() if key not in added or item != added[key]} if added else value
 
 
 def _renamed(values: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+import numpy as np
+
 from snac_exp.data.files.decoding import AudioInfo, Float32Array
 from snac_exp.data.files.reading import read_mono
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow, safe_join
@@ -46,12 +48,14 @@ class FolderRows(Generic[Row]):
 
     path_of: relative path of a row's file. endings: tried in place of the path's own where that is not there, as for
     targets in another format. check: sees row, file and its header before anything is decoded, and may raise.
+    delay_seconds: so much later than the row lies what is in its file; below 0 it lies earlier.
     """
 
     folder: Path
     path_of: Callable[[Row], str]
     endings: tuple[str, ...] = ()
     check: Callable[[Row, Path, AudioInfo], None] | None = None
+    delay_seconds: float = 0.0
 
     def file(self, row: Row) -> Path:
         """The row's file, which need not be there if no other endings are tried; DataError for a path that leaves the
@@ -76,8 +80,11 @@ class FolderRows(Generic[Row]):
             if self.check is not None:
                 self.check(row, file, info)
 
-        samples = read_mono(file, rate, start, num, check=seen)
-        return RowAudio(samples, headers[0])
+        first = start + round(self.delay_seconds * rate)
+        # What a file that lies earlier does not have of the row's beginning is silence.
+        missing = min(max(-first, 0), num if num is not None else max(-first, 0))
+        samples = read_mono(file, rate, max(first, 0), None if num is None else num - missing, check=seen)
+        return RowAudio(np.pad(samples, (missing, 0)) if missing else samples, headers[0])
 
 
 def manifest_rows(manifest: Manifest) -> FolderRows[ManifestRow]:

@@ -23,6 +23,7 @@ from snac_exp.system.environment import device_name
 from snac_exp.system.progress import progress_display
 
 BASELINES = ("interpolate", "noise")
+_COMPARABLE = ("measures_version", "max_seconds", "target_dir", "target_delay_seconds", "wide_band")
 PACKAGES = ("numpy", "pystoi")  # other versions of them may give other values
 
 
@@ -59,7 +60,7 @@ class Protocol:
 def comparable(protocol: dict[str, Any]) -> dict[str, Any]:
     """The part of a protocol that decides what a value of an utterance means."""
     # Seed, rates and baselines may differ: they change which rows there are or their noise, not what a value means.
-    return {key: protocol.get(key) for key in ("measures_version", "max_seconds", "target_dir", "wide_band")}
+    return {key: protocol.get(key) for key in _COMPARABLE}
 
 
 def identity_of(

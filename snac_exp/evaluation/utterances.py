@@ -16,9 +16,10 @@ from torch import Tensor
 from snac_exp.config.seeding import derive_seed
 from snac_exp.data.files.bandwidth import Bandwidth, measure_bandwidth
 from snac_exp.data.files.decoding import AudioInfo
-from snac_exp.data.files.reading import read_mono, resampled_length
+from snac_exp.data.files.reading import resampled_length
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow, safe_join
-from snac_exp.data.slices.dataset import TARGET_SUFFIXES, TARGET_TOLERANCE_SECONDS
+from snac_exp.data.rows import FolderRows
+from snac_exp.data.slices.dataset import TARGET_SUFFIXES, TARGET_TOLERANCE_SECONDS, check_target_delay
 from snac_exp.data.targets.wideband import WideBand
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.metrics.table import WIDE_RATE
@@ -43,6 +44,7 @@ class Selection:
     num_utterances: so many, evenly spread over the split; None = all. max_seconds: of a longer file the beginning
     counts. wide_band: what a file's own band must be to count above 12 kHz; with `only_wide_band` other files are left
     out altogether. target_dir: references at 48 kHz under the same relative paths; None = the source files.
+    target_delay_seconds: constant delay of these behind the sources, taken back.
     """
 
     split: str = "validation"
@@ -51,16 +53,21 @@ class Selection:
     only_wide_band: bool = False
     target_dir: Path | None = None
     wide_band: WideBand = NATIVE_HIGH_BAND
+    target_delay_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.max_seconds <= LONGEST_SECONDS:
             raise ConfigError(f"max_seconds={self.max_seconds} must be above 0 and at most {LONGEST_SECONDS:.0f}")
         if self.num_utterances is not None and self.num_utterances < 1:
             raise ConfigError(f"num_utterances={self.num_utterances} must be at least 1, or null for all")
+        check_target_delay(self.target_delay_seconds, self.target_dir)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self) | {"target_dir": None if self.target_dir is None else str(self.target_dir)}
+        plain = asdict(self) | {"target_dir": None if self.target_dir is None else str(self.target_dir)}
+        if not self.target_delay_seconds:
+            del plain["target_delay_seconds"]  # as before there was such a key: earlier evaluations stay comparable
+        return plain
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,7 @@ class Utterance:
     num_samples: int
     bandwidth: Bandwidth
     narrow: tuple[str, str] | None
+    wide_delay_seconds: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -98,7 +106,13 @@ class Utterance:
 
     def reference(self, rate: int) -> Tensor | None:
         """What an output at this rate is measured against (N,); None where the file holds less than that rate."""
-        return self._read(self.wide_file if rate == WIDE_RATE else self.file, rate) if self.has(rate) else None
+        if not self.has(rate):
+            return None
+        return self._wide() if rate == WIDE_RATE else self._read(self.file, rate)
+
+    def _wide(self) -> Tensor:
+        """The reference (N,) at 48 kHz, a declared delay of it taken back."""
+        return self._read(self.wide_file, WIDE_RATE, self.wide_delay_seconds)
 
     def has(self, rate: int) -> bool:
         """Whether there is a reference at this rate: files below it are not made up."""
@@ -109,14 +123,15 @@ class Utterance:
         """A seed that follows from the file's content, so that it is the same in any selection."""
         return utterance_seed(seed, self.row.sha1)
 
-    def _read(self, file: Path, rate: int) -> Tensor:
+    def _read(self, file: Path, rate: int, delay_seconds: float = 0.0) -> Tensor:
         """The measured part (N,) of a file at `rate` Hz; DataError if its length is no longer the manifest's."""
 
         # When it is read, not when it is selected: hours may lie between them.
-        def check(info: AudioInfo) -> None:
-            _check_length(file, self.row, info)
+        def check(_name: str, _path: Path, info: AudioInfo) -> None:
+            _check_length(file, self.row, info, delay_seconds)
 
-        return torch.from_numpy(read_mono(file, rate, 0, self.samples_at(rate), check=check))
+        rows = FolderRows[str](file.parent, lambda name: name, check=check, delay_seconds=delay_seconds)
+        return torch.from_numpy(rows.read(file.name, rate, 0, self.samples_at(rate)).samples)
 
 
 def utterance_seed(seed: int, sha1: str) -> int:
@@ -179,7 +194,7 @@ def wide_band_audio(manifest: Manifest, selection: Selection, most: int) -> list
     chosen = [rows[index] for index in spread(len(rows), most)]
     found = [it for it in _measured(manifest, chosen, selection, "training bandwidth") if it.native_high_band]
     # The default binds this turn's utterance; a plain closure would read the last one every time.
-    return [lambda it=it: it._read(it.wide_file, WIDE_RATE) for it in found]  # type: ignore[misc]
+    return [lambda it=it: it._wide() for it in found]  # type: ignore[misc]
 
 
 def _measured(manifest: Manifest, rows: Sequence[ManifestRow], selection: Selection, what: str) -> list[Utterance]:
@@ -203,6 +218,7 @@ def _utterance(manifest: Manifest, row: ManifestRow, selection: Selection) -> Ut
         num_samples=min(row.num_samples, round(selection.max_seconds * row.rate)),
         bandwidth=bandwidth,
         narrow=selection.wide_band.failure(bandwidth),
+        wide_delay_seconds=selection.target_delay_seconds,
     )
 
 
@@ -215,8 +231,8 @@ def _target(folder: Path, row: ManifestRow) -> Path:
     raise DataError(f"{wanted}: no target file for {row.path}; make it with snac-exp targets, or set target_dir=null")
 
 
-def _check_length(file: Path, row: ManifestRow, info: AudioInfo) -> None:
-    if abs(info.seconds - row.seconds) > TARGET_TOLERANCE_SECONDS:
+def _check_length(file: Path, row: ManifestRow, info: AudioInfo, delay: float = 0.0) -> None:
+    if min(abs(info.seconds - row.seconds), abs(info.seconds - delay - row.seconds)) > TARGET_TOLERANCE_SECONDS:
         raise DataError(
             f"{file}: {info.seconds:.3f} s, but the manifest says {row.seconds:.3f} s; the file has changed or belongs "
             "to another utterance: prepare the folder again"

@@ -36,6 +36,7 @@ class Source:
     weight: float = 1.0
     target_dir: str | None = None
     audio_root: str | None = None
+    target_delay_seconds: float = 0.0
 
 
 class AudioDataset(AlignedDataset):
@@ -86,7 +87,7 @@ class AudioFolder:
     """Options of the data source.
 
     path: what `snac-exp prepare` wrote; sources: several of these, each with its weight (share of the slices) and its
-    own target_dir and audio_root. target_dir, audio_root, limit, context_tokens, validation_*: as for CachedCodes.
+    own target_dir, target_delay_seconds and audio_root. These, limit, context_tokens, validation_*: as for CachedCodes.
     Validation takes all folders alike, whatever their weights.
     """
 
@@ -95,6 +96,7 @@ class AudioFolder:
     path: str | None = None
     sources: list[dict[str, Any]] = field(default_factory=list)
     target_dir: str | None = None
+    target_delay_seconds: float = 0.0
     audio_root: str | None = None
     limit: int | None = None
     context_tokens: int | None = 0
@@ -138,10 +140,11 @@ class AudioFolder:
         if (self.path is None) == (not self.sources):
             raise ConfigError("data: name one prepared folder with data.path=FOLDER, or several with data.sources")
         if self.path is not None:
-            return [Source(self.path, 1.0, self.target_dir, self.audio_root)]
-        if self.target_dir is not None or self.audio_root is not None:
+            return [Source(self.path, 1.0, self.target_dir, self.audio_root, self.target_delay_seconds)]
+        if self.target_dir is not None or self.audio_root is not None or self.target_delay_seconds:
             raise ConfigError(
-                "data.target_dir and data.audio_root belong to data.path; give them in each of data.sources"
+                "data.target_dir, target_delay_seconds and audio_root belong to data.path; give them in each of "
+                "data.sources"
             )
         # The schema leaves the entries of this list alone, so a misspelt key is caught here.
         return [structure(Source, dict(item), f"data.sources[{i}]") for i, item in enumerate(self.sources)]
@@ -151,4 +154,5 @@ def _folders(source: Source, input_dir: str) -> AudioFolders:
     return AudioFolders(
         source=existing_folder("audio_root", source.audio_root or input_dir),
         targets=existing_folder("target_dir", source.target_dir) if source.target_dir else None,
+        target_delay_seconds=source.target_delay_seconds,
     )

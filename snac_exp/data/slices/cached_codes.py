@@ -20,7 +20,8 @@ class CachedCodes:
     """Options of the data source.
 
     cache_dir: what `snac-exp cache-codes` wrote. target_dir: targets of heads whose rate is not the codec's, under the
-    same relative paths; null = the source files. audio_root: where the source files lie now; null = where they lay
+    same relative paths; null = the source files. target_delay_seconds: constant delay of these targets behind their
+    sources, taken back wherever they are read. audio_root: where the source files lie now; null = where they lay
     when the cache was made. limit: at most so many training rows, drawn by the seed (a smaller limit is a subset of a
     larger one). context_tokens: coarse tokens decoded on either side of a
     scored slice; None = as many as the decoder sees.
@@ -30,6 +31,7 @@ class CachedCodes:
 
     cache_dir: str
     target_dir: str | None = None
+    target_delay_seconds: float = 0.0
     audio_root: str | None = None
     limit: int | None = None
     context_tokens: int | None = 0
@@ -46,6 +48,7 @@ class CachedCodes:
         folders = AudioFolders(
             source=existing_folder("data.audio_root", self.audio_root or table.identity.audio_root),
             targets=existing_folder("data.target_dir", self.target_dir) if self.target_dir else None,
+            target_delay_seconds=self.target_delay_seconds,
         )
         rows = {split: table.rows_of(split) for split in ("train", "validation")}
         # Training rows alone: runs with different limits validate on the same utterances.

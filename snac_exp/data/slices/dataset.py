@@ -1,10 +1,12 @@
 """Slices of codes from memory and of audio from the files: reads what a SliceSpec says and decides nothing."""
 
 import hashlib
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,20 +26,39 @@ from snac_exp.data.prepared.manifest import safe_join
 from snac_exp.data.rows import FolderRows
 from snac_exp.data.slices.batch import Sample
 from snac_exp.data.slices.sampling import SliceSpec
-from snac_exp.errors import DataError
+from snac_exp.errors import ConfigError, DataError
 
 Int64Array = npt.NDArray[np.int64]
 
 TARGET_SUFFIXES = (".flac", ".wav", ".ogg")  # tried where the target has another format than its source
+MAX_TARGET_DELAY_SECONDS = 0.4  # as far as the preflight looks for a delay
 TARGET_TOLERANCE_SECONDS = 0.02  # between the lengths of a file and of its codes
 
 
 @dataclass(frozen=True)
 class AudioFolders:
-    """Where the source files lie and, for heads of another rate than the codec's, the targets (null: the sources)."""
+    """Where the source files lie and, for heads of another rate than the codec's, the targets (null: the sources).
+
+    target_delay_seconds: constant delay of all targets behind their sources, as of the model that made them.
+    """
 
     source: Path
     targets: Path | None
+    target_delay_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_target_delay(self.target_delay_seconds, self.targets)
+
+
+def check_target_delay(seconds: float, targets: Path | None) -> None:
+    """ConfigError for a delay that no model has, or a delay without targets."""
+    # Written so that NaN is refused too.
+    if not abs(seconds) <= MAX_TARGET_DELAY_SECONDS:
+        raise ConfigError(
+            f"target_delay_seconds={seconds} must lie within ±{MAX_TARGET_DELAY_SECONDS}: it is the delay of a model"
+        )
+    if seconds and targets is None:
+        raise ConfigError(f"target_delay_seconds={seconds} is of targets, and target_dir names none; leave it out")
 
 
 class RowTable(Protocol):
@@ -128,7 +149,9 @@ class AlignedDataset(Dataset[Sample], ABC):
         # The native head learns the source itself: a restored target brought down to its rate is another signal.
         if rate == self.geometry.sampling_rate or folders.targets is None:
             return FolderRows(folders.source, self.path, check=self._check_length)
-        return FolderRows(folders.targets, self.path, TARGET_SUFFIXES, self._check_length)
+        delay = folders.target_delay_seconds
+        check = partial(self._check_length, delay=delay)
+        return FolderRows(folders.targets, self.path, TARGET_SUFFIXES, check, delay)
 
     def whole(self, row: int) -> tuple[list[Tensor], dict[str, Tensor]]:
         """A whole utterance: codes[i] (1, T_i) int64 and audio[head] (1, 1, N_head), N_head its true length."""
@@ -180,11 +203,13 @@ class AlignedDataset(Dataset[Sample], ABC):
             )
         # Rounded down: a sample that the file fills in part is not scored.
         end = audio.info.num_samples * self.geometry.sampling_rate // audio.info.rate
+        end -= math.ceil(rows.delay_seconds * self.geometry.sampling_rate)
         return torch.from_numpy(audio.samples), end
 
-    def _check_length(self, row: int, path: Path, info: AudioInfo) -> None:
+    def _check_length(self, row: int, path: Path, info: AudioInfo, delay: float = 0.0) -> None:
+        """DataError unless the file is as long as the row, or by its delay longer."""
         seconds = int(self.num_samples[row]) / self.geometry.sampling_rate
-        if abs(info.seconds - seconds) > TARGET_TOLERANCE_SECONDS:
+        if min(abs(info.seconds - seconds), abs(info.seconds - delay - seconds)) > TARGET_TOLERANCE_SECONDS:
             raise DataError(
                 f"{path}: {info.seconds:.3f} s, but its codes cover {seconds:.3f} s;"
                 " the file has changed or belongs to another utterance: prepare, cache (and make targets) again"

@@ -63,6 +63,7 @@ class Options:
     rates: list[int]
     baselines: list[str]
     target_dir: str | None
+    target_delay_seconds: float
     wide_band: WideBandOptions
     seed: int
     noise: bool
@@ -135,6 +136,7 @@ def _protocol(options: Options) -> "Protocol":
         max_seconds=options.max_seconds,
         only_wide_band=options.only_wide_band,
         target_dir=None if options.target_dir is None else _path(options.target_dir),
+        target_delay_seconds=options.target_delay_seconds,
         wide_band=WideBand(WIDE_RATE, **asdict(options.wide_band)),
     )
     if options.system is None:

@@ -6,7 +6,7 @@ phases). Measured at the loudest words of either half, two delays also give the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
@@ -71,26 +71,42 @@ def prove_targets(dataset: AlignedDataset, head: str, rate: int, split: str, row
         if cause is not None:
             bad.append(RowVerdict(dataset.path(row), -abs(found.seconds) if found else -1.0, cause))
     what = f"targets of {head} are not in time with their sources"
-    refuse(what, split, bad, len(rows), len(dataset), MEND)
+    declared = dataset.folders_of(rows[0]).target_delay_seconds
+    refuse(what, split, bad, len(rows), len(dataset), MEND + _constant_delay(delays, declared))
     # Many delays that are each uncertain by some milliseconds still have a certain median.
     typical = median(delay.seconds for delay in delays)
     if abs(typical) > MAX_DELAY_SECONDS:
         raise PreflightError(
             f"{what}: half of the {split} targets are {typical * 1000:+.1f} ms late or more (at most "
-            f"{MAX_DELAY_SECONDS * 1000:.0f} ms); {MEND}"
+            f"{MAX_DELAY_SECONDS * 1000:.0f} ms); {MEND}{_constant_delay(delays, declared)}"
         )
+    taken_back = f", {declared * 1000:g} ms that are declared taken back" if declared else ""
     return (
-        f"{split} targets of {head} lie {typical * 1000:+.2f} ms from their sources, none further than "
+        f"{split} targets of {head} lie {typical * 1000:+.2f} ms from their sources{taken_back}, none further than "
         f"{max(abs(delay.seconds) for delay in delays) * 1000:.1f} ms: {holds_of_all(len(rows), len(dataset))}"
     )
 
 
+def _constant_delay(delays: Sequence[Delay], declared: float) -> str:
+    """What to write where all rows lie equally late, as behind a model with a delay of its own."""
+    steady = [delay for delay in delays if delay.correlation >= SAME_UTTERANCE and abs(delay.drift) <= MAX_DRIFT]
+    if len(steady) < max(len(delays), 2):
+        return ""
+    seconds = [delay.seconds for delay in steady]
+    allowed = MAX_DELAY_SECONDS if all(delay.exact for delay in steady) else 2 * MAX_ROUGH_DELAY_SECONDS
+    if max(seconds) - min(seconds) > allowed:
+        return ""
+    total = declared + median(seconds)
+    return f", or declare the delay that all of them have: data.target_delay_seconds={total:.5f}"
+
+
 def read_pair(dataset: AlignedDataset, row: int, rate: int) -> tuple[Float, Float]:
-    """Source and target (N,) of a row at `RATE`, as long as both are; at most `LONGEST_SECONDS`."""
+    """Source and target (N,) of a row at `RATE`, a declared delay taken back; at most `LONGEST_SECONDS`."""
     whole = int(dataset.num_samples[row]) * RATE // dataset.geometry.sampling_rate
     num = min(whole, int(LONGEST_SECONDS * RATE))
     source = read_mono(dataset.source_file(row), RATE, 0, num)
-    target = read_mono(dataset.target_file(row, rate), RATE, 0, num)
+    # Without the check of its length: a stretched target is told of as such.
+    target = replace(dataset.audio_rows(row, rate), check=None).read(row, RATE, 0, num).samples
     return source.astype(np.float64), target.astype(np.float64)
 
 
