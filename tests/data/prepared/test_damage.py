@@ -54,6 +54,10 @@ def test_a_damaged_journal_gives_the_same_measurements(corpus_dir: Path, tmp_pat
     outcomes = survives(prepared_again, journal, prepared_again(journal), 4, 30)
     assert set(outcomes) <= {SAME, REFUSED}
     assert {17, 18, 19} <= set(known), "files of damaged lines are measured again"
+    written = journal.read_bytes()
+    journal.write_bytes(written.replace(b'"num_samples": 33600', b'"num_samples": 33601', 1))
+    assert prepared_again(journal) == prepared_again(journal)
+    assert known[-2:] == [19, 20], "another number is no measurement"
     header, *lines = journal.read_bytes().splitlines()
     journal.write_bytes(b"\n".join([header, *(line.partition(b" ")[2] for line in lines), b""]))
     prepared_again(journal)
