@@ -75,12 +75,18 @@ def listed_paths(value: str) -> list[str]:
 def _override(argument: str, path_keys: Sequence[str], *, sweeping: bool) -> str:
     key, equals, value = argument.partition("=")
     if not equals and not argument.startswith("~"):
-        raise ConfigError(f"'{argument}' is no key=value; write key={argument}, with the key it is meant for")
+        raise ConfigError(f"'{argument}' is no key=value; {_mended(argument)}")
     name = key.lstrip("+").rsplit(".", 1)[-1]
     if not (name in path_keys or is_path_key(name)) or value in ("", "null"):
         return argument
     paths = listed_paths(value) if sweeping and name != NEVER_SWEPT else [value]
     return f"{key}={','.join(path if unquoted(path) != path else quoted(path) for path in paths)}"
+
+
+def _mended(argument: str) -> str:
+    if argument.startswith("-"):
+        return f"keys have no dashes: {argument.strip('-') or 'key'}=VALUE"
+    return f"write key={argument}, with the key it is meant for; a value with spaces needs quotes, 'key=a b'"
 
 
 def quoted(path: str) -> str:

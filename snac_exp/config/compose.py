@@ -19,6 +19,8 @@ from snac_exp.config.validate import validate
 from snac_exp.errors import ConfigError
 
 OF_A_SWEEP = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper")
+OF_THE_SWEEP_COMMAND = ("dry_run", "wait", "again")
+ADDED_GROUPS = ("experiment", "debug", "sweep")
 
 
 def config_dir() -> Path:
@@ -66,7 +68,8 @@ def refuse_sweep(config_name: str, overrides: Sequence[str]) -> None:
     """
     for item in OverridesParser.create().parse_overrides(list(overrides)):
         key, line = item.key_or_group, item.input_line
-        if key.partition(".")[0] == "sweep" or key.startswith(OF_A_SWEEP):
+        of_the_command = config_name == "train" and key in OF_THE_SWEEP_COMMAND
+        if key.partition(".")[0] == "sweep" or key.startswith(OF_A_SWEEP) or of_the_command:
             raise ConfigError(f"{line} needs -m before it: a sweep is started with: python train.py -m {line} …")
         if config_name == "train" and item.is_sweep_override():
             raise ConfigError(
@@ -135,10 +138,12 @@ def explain(error: HydraException) -> str:
     text = next(line for line in str(error).splitlines() if line.strip())
     absent = re.search(r"Could not override '([^']+)'.*No match in the defaults list", text)
     if absent is not None and (config_dir() / absent[1]).is_dir():
-        return f"{absent[1]} is added to the recipe, not replaced: write +{absent[1]}=NAME"
+        if absent[1] in ADDED_GROUPS:
+            return f"{absent[1]} is added to the recipe, not replaced: write +{absent[1]}=NAME"
+        return f"unknown key '{absent[1]}' of this command; its --help lists the keys"
     wanted = re.search(r"Could not find '([^']+)'", text)
     if wanted is None:
         return text
-    folder = config_dir() / Path(wanted[1]).parent
-    close = nearest(Path(wanted[1]).name, (path.stem for path in folder.glob("*.yaml")))
+    group, _, name = wanted[1].rpartition("/")  # of `init=` the name is empty
+    close = nearest(name, (path.stem for path in (config_dir() / group).glob("*.yaml")))
     return f"there is no file conf/{wanted[1]}.yaml{close}"

@@ -31,10 +31,13 @@ def structure(kind: type[T], value: Any, path: str = "") -> T:
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for the closest choice, else the list of what there is."""
+    """`; did you mean 'x'?` for what begins so or else the closest choice, else the list of what there is."""
     options = sorted(choices)
-    close = difflib.get_close_matches(name, options, n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else f"; there is: {', '.join(options) or 'nothing'}"
+    longer = [it for it in options if name and it.startswith(name)]
+    close = longer or difflib.get_close_matches(name, options, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {' or '.join(map(repr, close))}?"
+    return f"; there is: {', '.join(options) or 'nothing'}"
 
 
 def _convert(kind: Any, value: Any, path: str) -> Any:
@@ -153,7 +156,8 @@ def _mapping(value: Any, path: str) -> dict[str, Any]:
 
 def _sequence(value: Any, path: str) -> list[Any]:
     if not isinstance(value, list):
-        raise ConfigError(f"{path}={value!r} must be a list")
+        example = "" if isinstance(value, dict) else f": {path}=[{value}]"
+        raise ConfigError(f"{path}={value!r} must be a list{example}")
     return value
 
 

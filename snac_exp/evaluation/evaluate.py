@@ -98,8 +98,9 @@ def fit_noise(manifest: Manifest, selection: Selection) -> MeanSpectrumNoise:
     audio = wide_band_audio(manifest, selection, NOISE_FIT_UTTERANCES)
     if not audio:
         raise DataError(
-            f"{manifest.input_dir}: no training file reaches above 12 kHz by itself, so there is no mean spectrum "
-            "for the noise baseline; go without it with baselines=[interpolate]"
+            f"{manifest.input_dir}: no training file meets wide_band.* (energy up to "
+            f"{selection.wide_band.min_cutoff_hz:.0f} Hz, …), so there is no mean spectrum for the noise baseline; "
+            "go without it with baselines=[interpolate]"
         )
     return MeanSpectrumNoise.fitted(read() for read in audio)
 

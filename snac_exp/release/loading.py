@@ -79,6 +79,8 @@ def open_model(source: str | Path, allow_heads: Collection[str] = ()) -> Opened:
     """The model that `source` names, as it was trained; see `load_codec`."""
     if not isinstance(source, str | Path):
         raise CheckpointError(f"{source!r} is no path or hub id; give one as a str or a Path")
+    if source == "":  # which would be the folder where one stands
+        raise CheckpointError("an empty path is no codec; give a run folder, a checkpoint file or an exported folder")
     path = Path(source).expanduser()
     # What lies here wins over a hub id of the same form.
     if os.path.isfile(path):  # false where Path.is_file raises, as for a name that is too long

@@ -44,8 +44,10 @@ def test_only_values_of_path_keys_are_quoted(argument: str, override: str) -> No
 
 
 def test_an_argument_without_equals_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'phase12' is no key=value"):
+    with pytest.raises(ConfigError, match=r"'phase12' is no key=value; write key=phase12.*needs quotes, 'key=a b'"):
         hydra_overrides(["phase12"])
+    with pytest.raises(ConfigError, match="keys have no dashes: input=VALUE"):
+        hydra_overrides(["--input", "speech"])
 
 
 def swept(argument: str) -> list[str]:

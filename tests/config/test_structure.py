@@ -46,7 +46,7 @@ def test_structure_builds_nested_dataclasses_and_widens_int_to_float() -> None:
         ({"inner": {"rate": True}}, "inner.rate=True must be of type float"),
         ({"inner": {"rate": 1.0, "kind": "flor"}}, "inner.kind='flor' is not possible; did you mean 'floor'"),
         ({"span": [1]}, "span=[1] needs 2 entries"),
-        ({"sizes": 4}, "sizes=4 must be a list"),
+        ({"sizes": 4}, "sizes=4 must be a list: sizes=[4]"),
         ({"sizes": [4.5]}, "sizes[0]=4.5 must be of type int"),
         ({"inner": 3}, "'inner' must be a group of keys"),
     ],

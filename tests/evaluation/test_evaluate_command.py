@@ -88,7 +88,7 @@ def test_other_utterances_stop_a_comparison_before_anything_is_measured(
     ("arguments", "reason"),
     [
         ([], "nothing is given to evaluate"),
-        (["codec=demo", "checkpoint=x"], "checkpoint and codec is given"),
+        (["codec=demo", "checkpoint=x"], "checkpoint and codec are given"),
         (["codec=demo"], "data has no value"),
         (["codec=demo", "data=x", "rates=[24000,44100]"], "rates="),
         (["codec=demo", "data=x", "baselines=[silence]"], "baselines="),

@@ -158,6 +158,8 @@ def test_places_with_nothing_usable(tmp_path: Path) -> None:
         load_codec(tmp_path / "nowhere")
     with pytest.raises(CheckpointError, match="holds no codec"):
         load_codec(tmp_path)
+    with pytest.raises(CheckpointError, match="an empty path is no codec"):
+        load_codec("")
     with pytest.raises(CheckpointError, match="there is no xxx"):
         load_codec("x" * 5_000)
     for source in (None, 5, b"x"):

@@ -26,7 +26,9 @@ def measure_all(input_dir: Path, output_dir: Path, num_workers: int | None) -> t
     """Measurements of all files in the order of their paths, and how many were known from before."""
     paths = find_audio(input_dir, skip=output_dir)
     if not paths:
-        raise DataError(f"{input_dir}: no audio files below it (wav, flac, ogg, opus, mp3, aiff)")
+        raise DataError(
+            f"{input_dir}: no audio files below it (wav, flac, ogg, opus, mp3, aiff); name the folder that holds them"
+        )
     known = _read_journal(output_dir / JOURNAL_NAME, input_dir)
     measurements = {path: known[path] for path in paths if path in known and _unchanged(input_dir, known[path])}
     num_known = len(measurements)

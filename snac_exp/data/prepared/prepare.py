@@ -163,9 +163,10 @@ def _split(
     usable: list[FileMeasurement], settings: PrepareSettings, input_dir: Path, rejected: list[Rejection]
 ) -> list[ManifestRow]:
     if not usable:
+        kinds = ", ".join(f"{kind} {num}" for kind, num in count_kinds(rejected).items())
         raise DataError(
-            f"{input_dir}: none of {len(rejected)} files is usable ({count_kinds(rejected)}), "
-            f"first: {rejected[0].reason}"
+            f"{input_dir}: none of {len(rejected)} files is usable ({kinds}), "
+            f"first: {rejected[0].path}: {rejected[0].reason}"
         )
     speakers = {measured.path: speaker_of(measured.path, settings.speaker_level) for measured in usable}
     # Named speakers go to validation whole, whatever `split` says.

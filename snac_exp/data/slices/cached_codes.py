@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from snac_exp.data.codes.first_generation import is_first_generation
 from snac_exp.data.codes.table import CodeTable
+from snac_exp.data.prepared.manifest import MANIFEST_NAME
 from snac_exp.data.slices.dataset import AudioFolders, SliceDataset
 from snac_exp.data.slices.splits import Splits, existing_folder, limited
 from snac_exp.errors import DataError
@@ -79,6 +80,12 @@ def open_table(cache_dir: Path, codec: "LoadedCodec") -> CodeTable:
         raise DataError(
             f"{cache_dir}: a first-generation cache; rewrite it once with: snac-exp cache-codes upgrade={cache_dir} "
             f"audio=FOLDER output=NEW_FOLDER codec={codec.name}, then set data.cache_dir=NEW_FOLDER"
+        )
+    if (cache_dir / MANIFEST_NAME).is_file() and not any(cache_dir.glob("codes-*.parquet")):
+        caches = sorted({str(shard.parent) for shard in cache_dir.glob("*/codes-*.parquet")})
+        raise DataError(
+            f"{cache_dir} is a prepared folder; data.cache_dir= names the folder of its codes: "
+            + (", ".join(caches) or f"make one with: snac-exp cache-codes data={cache_dir} codec={codec.name}")
         )
     if not cache_dir.is_dir() or not any(cache_dir.glob("codes-*.parquet")):
         raise DataError(f"{cache_dir}: no code cache there; make one with: {command}")

@@ -89,7 +89,8 @@ def _index(output: Path) -> dict[str, Any]:
 def _identity(opened: Opened, wanted: Export) -> dict[str, Any]:
     unknown = sorted(set(wanted.formats) - set(FORMATS))
     if unknown or not wanted.formats:
-        raise ConfigError(f"formats={list(wanted.formats)}: {unknown} is no form of export; there is {list(FORMATS)}")
+        found = f"{', '.join(unknown)} is" if unknown else "an empty list holds"
+        raise ConfigError(f"formats: {found} no form of export; there is: {', '.join(FORMATS)}")
     return {
         "weights": fingerprint(opened.model),
         "formats": sorted(wanted.formats),

@@ -94,7 +94,9 @@ def _native(options: Options, prepared: Path, output: Path) -> list[str]:
     return [
         f"{counts['wide_band']} of {len(manifest.rows)} files are wide-band",
         f"not wide-band: {kinds} ({output / NOT_WIDE_NAME})",
-        "next: leave data.target_dir=null, the files are their own targets; take out or restore those that are not",
+        "next: leave data.target_dir=null, the files are their own targets; take out or restore those that are not"
+        if counts["wide_band"]
+        else "next: none can be a target; restore them with kind=sidon, or train 24 kHz alone (phase10_decoder_only)",
     ]
 
 

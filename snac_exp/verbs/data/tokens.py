@@ -48,6 +48,8 @@ class Options:
 def main(arguments: Sequence[str]) -> int:
     """Do one of the three."""
     action, *rest = arguments or ("",)
+    if not action:
+        raise ConfigError(f"snac-exp tokens needs a word that says what to do: {', '.join(ACTIONS)}")
     if action not in ACTIONS:
         raise ConfigError(f"snac-exp tokens '{action}' is not possible{nearest(action, ACTIONS)}")
     # dac_model is a path or a hub id; as a path it may hold what Hydra's grammar takes apart.

@@ -83,7 +83,8 @@ def main(arguments: Sequence[str]) -> int:
     given = [key for key in SYSTEM_KEYS if getattr(options, key) is not None]
     if len(given) != 1:
         choices = "checkpoint=RUN, codec=NAME, system=interpolate, or evaluation=FOLDER with compare=FOLDER"
-        raise ConfigError(f"{' and '.join(given) or 'nothing'} is given to evaluate; give one of {choices}")
+        found = f"{' and '.join(given)} are" if given else "nothing is"
+        raise ConfigError(f"{found} given to evaluate; give one of {choices}")
     return _compare_finished(options) if options.evaluation is not None else _evaluate(options)
 
 

@@ -59,6 +59,9 @@ def _main(arguments: list[str]) -> int:
 
 def _start(arguments: list[str]) -> int:
     detached = "background=true" in arguments
+    for item in arguments:
+        if item.startswith("background=") and item not in ("background=true", "background=false"):
+            raise ConfigError(f"{item} is not possible; there is: background=true, background=false")
     overrides = hydra_overrides([item for item in arguments if item not in ("background=true", "background=false")])
     experiment, values = compose_experiment(overrides)
     # Asked for before a process is detached, which could ask nobody.

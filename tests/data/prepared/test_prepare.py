@@ -162,10 +162,12 @@ def test_a_folder_without_usable_audio_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no audio files below it"):
         prepare(tmp_path / "in", tmp_path / "out")
     (tmp_path / "in" / "a.wav").write_text("x")
-    with pytest.raises(DataError, match=r"none of 1 files is usable \(\{'unreadable': 1\}\)"):
+    with pytest.raises(DataError, match=r"none of 1 files is usable \(unreadable 1\), first: .*not readable"):
         prepare(tmp_path / "in", tmp_path / "out")
     with pytest.raises(DataError, match="no such folder"):
         prepare(tmp_path / "nowhere", tmp_path / "out")
+    with pytest.raises(DataError, match=r"a\.wav is a file of text, not a folder of audio; input= names one"):
+        prepare(tmp_path / "in" / "a.wav", tmp_path / "out")
     with pytest.raises(ConfigError, match="speaker_level=0"):
         prepare(tmp_path / "in", tmp_path / "out", speaker_level=0)
 

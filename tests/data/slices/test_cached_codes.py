@@ -178,6 +178,14 @@ def test_a_cache_of_another_codec_is_refused_and_both_are_named(
 def test_an_absent_or_incomplete_cache_names_the_command(tmp_path: Path, cache_dir: Path, codec: LoadedCodec) -> None:
     with pytest.raises(DataError, match=r"no code cache there; make one with: snac-exp cache-codes .* codec=tiny0"):
         CachedCodes(str(tmp_path)).open(codec, HEADS, seed=0)
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    (prepared / "manifest.parquet").touch()
+    with pytest.raises(DataError, match=r"is a prepared folder; .*snac-exp cache-codes data=.*prepared codec=tiny0$"):
+        CachedCodes(str(prepared)).open(codec, HEADS, seed=0)
+    shutil.copytree(cache_dir, prepared / "codes_tiny0")
+    with pytest.raises(DataError, match=r"data\.cache_dir= names the folder of its codes: .*prepared/codes_tiny0$"):
+        CachedCodes(str(prepared)).open(codec, HEADS, seed=0)
     partial = tmp_path / "codes"
     shutil.copytree(cache_dir, partial)
     (partial / "codes-00001-of-00003.parquet").unlink()

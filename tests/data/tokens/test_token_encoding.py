@@ -129,6 +129,8 @@ def test_the_verb_checks_and_converts(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="says what to do: check, convert, encode"):
+        run(["tokens"])
     with pytest.raises(ConfigError, match="did you mean 'check'"):
         run(["tokens", "chek"])
     with pytest.raises(ConfigError, match="input=FOLDER"):

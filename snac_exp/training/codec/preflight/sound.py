@@ -119,7 +119,7 @@ def prove_sound(
     for where in ("start", "end"):
         specs = [_window(dataset, row, context_tokens, at_end=where == "end") for row in rows]
         for head, measured in _lags(codec, dataset, specs, rates).items():
-            yield check_lag(measured, f"{head} at the {where} of {len(rows)} {split} utterances")
+            yield check_lag(measured, f"target of {head} at the {where} of {len(rows)} {split} utterances")
 
 
 def _long_rows(dataset: AlignedDataset, count: int, seed: int) -> list[int]:
