@@ -166,7 +166,7 @@ def test_places_with_nothing_usable(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="is no path or hub id"):
             load_codec(source)  # type: ignore[arg-type]
     (tmp_path / "text.pt").write_text("root:x:0:0:root:/root:/bin/bash\n" * 20)
-    with pytest.raises(CheckpointError, match=r"text\.pt is no checkpoint of tensors and plain values: it is a file of text"):
+    with pytest.raises(CheckpointError, match=r"text\.pt is no checkpoint of tensors .*: it is a file of text"):
         load_codec(tmp_path / "text.pt")
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(CheckpointError, match=r"no best_model\.pt yet"):
