@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 import torch
@@ -262,6 +263,22 @@ def test_s11_s15_s28_the_summary_is_of_averaged_weights_against_each_heads_own_f
         assert abs(own - averaged) > 4e-3 * averaged  # so that the one is not taken for the other
     assert summary["count/native_high_band"] == len(high)
     assert summary["head_48k/lsd_high_db"] == pytest.approx(np.mean(high), rel=2e-3)
+
+
+def test_s09_s11_s25_evaluate_scores_every_sample_of_each_heads_own_file(both: Both, tmp_path: Path) -> None:
+    root = both.material.root
+    command = ["evaluate", f"data={root / 'prepared'}", f"checkpoint={both.folder}", f"output={tmp_path / 'out'}"]
+    assert cli.run([*command, f"target_dir={root / 'targets'}", "baselines=[]"]) == 0
+    rows = pq.read_table(tmp_path / "out" / "files.parquet").to_pylist()
+    best = read_checkpoint(both.folder / "checkpoints" / "best_model.pt")
+    model = both.model(dict(best.model))
+    for item in both.material.validation:
+        with torch.no_grad():
+            outputs = model(item.codes, item.num_tokens)
+        for head, output in outputs.items():
+            target = item.audio[head]
+            expected = float((output[: len(target)] - target).abs().mean())
+            assert any(row["l1"] == pytest.approx(expected, rel=1e-3) for row in rows), head
 
 
 def test_s11_s16_samples_are_the_slices_that_were_validated(both: Both) -> None:
