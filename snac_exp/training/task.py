@@ -5,6 +5,7 @@ The loop knows no more than this, so a codec's decoder and a token model train b
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import torch
@@ -12,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from snac_exp.config.seeding import derive_seed
+from snac_exp.errors import ConfigError
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.speed import StepTimer
 from snac_exp.training.plan import EpochPlan
@@ -129,6 +131,16 @@ class Evaluator(ABC):
         Raises:
             PreflightError: the first promise that does not hold.
         """
+
+    def check_all_rows(self, folder: Path, note: Note) -> int:
+        """Look at every row of the data, not only at a sample; returns how many looks found a bad row.
+
+        folder: where an unfinished check leaves its record. note: is told of the share of bad rows and the worst.
+
+        Raises:
+            ConfigError: this task proves nothing of single rows.
+        """
+        raise ConfigError("rows=all is of codec recipes, whose codes and targets are proved row by row; leave it out")
 
     @abstractmethod
     def validate(self, fabric: Fabric) -> dict[str, float]:

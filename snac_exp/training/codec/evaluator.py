@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
@@ -19,6 +20,7 @@ from snac_exp.release.blueprint import Blueprint
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.training.codec.decoder_task import DecoderTask
+from snac_exp.training.codec.preflight.all_rows import check_all_rows
 from snac_exp.training.codec.preflight.proofs import left_out
 from snac_exp.training.codec.preflight.run import Preflight
 from snac_exp.training.codec.samples import write_samples
@@ -41,12 +43,22 @@ class CodecEvaluator(Evaluator):
 
     def preflight(self, note: Note, attempt: int = 0) -> list[str]:
         """Heads start where the recipe says; codes and audio line up; cached codes come back."""
+        return self._preflight(self._proofs(), attempt).run(note)
+
+    def check_all_rows(self, folder: Path, note: Note) -> int:
+        """The proofs by codes and by targets of every row; before it, those that are not of single rows."""
+        of_rows = [name for name in self._proofs() if name in ("codes", "targets")]
+        others = [name for name in self._proofs() if name not in of_rows]
+        num_bad = check_all_rows(self._preflight(of_rows), folder, note)
+        self._preflight(others).run(lambda line: None if "left out" in line else note(line))
+        return num_bad
+
+    def _preflight(self, proofs: list[str], attempt: int = 0) -> Preflight:
         experiment = self.experiment
         # Weights of another run start where that run ended: there is no init to prove.
         init = None if experiment.init is None or experiment.init_from is not None else experiment.init.name
         rows, seed = experiment.trainer.preflight_rows, experiment.seed
-        proofs = self._proofs()
-        return Preflight(self.task, self.codec, self.splits, init, proofs, rows, seed, attempt).run(note)
+        return Preflight(self.task, self.codec, self.splits, init, proofs, rows, seed, attempt)
 
     def _proofs(self) -> list[str]:
         """Those the recipe asks for; what random weights decode can be compared with nothing."""
