@@ -7,7 +7,7 @@ import pytest
 
 from snac_exp.errors import ConfigError
 from snac_exp.release.files.job import refuse_existing
-from snac_exp.system.files import atomic_path, folder_beside, left_beside, remove_left
+from snac_exp.system.files import atomic_path, folder_beside, left_beside, remove_left, remove_left_in
 
 
 def names(folder: Path) -> list[str]:
@@ -23,6 +23,18 @@ def test_what_dead_processes_left_is_removed_and_nothing_else(tmp_path: Path) ->
     (tmp_path / ".codes [1].npz.4242.tmp" / "config.json").write_text("{}")
     refuse_existing(target)
     assert names(tmp_path) == sorted(kept)
+
+
+def test_what_dead_processes_left_below_a_folder_is_removed_and_no_hidden_file_of_a_user(tmp_path: Path) -> None:
+    folder = tmp_path / "samples" / "epoch001"
+    folder.mkdir(parents=True)
+    for name in (".clip0.png.a_cd3f_h.tmp", ".notes.tmp", ".draft.of.mine.tmp"):
+        (folder / name).write_text("half")
+    with atomic_path(folder / "clip1.png") as temporary:
+        temporary.write_text("whole")
+        remove_left_in(tmp_path)
+    remove_left_in(tmp_path / "nowhere")
+    assert names(folder) == [".draft.of.mine.tmp", ".notes.tmp", "clip1.png"]
 
 
 def test_what_is_being_written_stays(tmp_path: Path) -> None:

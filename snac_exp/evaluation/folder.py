@@ -22,7 +22,7 @@ from snac_exp.errors import ConfigError, DataError
 from snac_exp.metrics.metric import Metric
 from snac_exp.release.files.job import JOB_FILE, Job
 from snac_exp.system.checksums.json_digest import signed, verified
-from snac_exp.system.files import write_signed_json, write_text
+from snac_exp.system.files import remove_left_in, write_signed_json, write_text
 from snac_exp.system.paths.kind import refuse_file
 from snac_exp.tracking.json_files import read_object
 
@@ -69,6 +69,7 @@ class EvaluationFolder:
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         refuse_finished(path)
         self.path = Job(path, identity).folder
+        remove_left_in(self.path)
         self._progress = path / PROGRESS_NAME
         self.done = {item.path: item for item in _read_progress(self._progress)}
         # Rewritten whole: the next line would otherwise go on from the broken one, and both would be lost.

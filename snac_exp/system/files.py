@@ -4,6 +4,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,8 @@ from typing import Any
 
 from snac_exp.system.checksums.json_digest import signed, verified
 from snac_exp.system.locks import try_lock
+
+_LEFT = re.compile(r"\..+\.([a-z0-9_]{8}|\d+)\.tmp", re.DOTALL)
 
 
 @contextmanager
@@ -79,6 +82,12 @@ def remove_left(paths: Iterable[Path]) -> None:
                 path.unlink(missing_ok=True)
         finally:
             os.close(handle)
+
+
+def remove_left_in(folder: Path) -> None:
+    """Remove what killed processes left half-written anywhere below a folder, which need not be there."""
+    # The names that `atomic_path` and `folder_beside` give, no other hidden file of a user.
+    remove_left([path for path in folder.rglob(".*.tmp") if _LEFT.fullmatch(path.name)])
 
 
 def _temporary_beside(path: Path) -> tuple[int, Path]:

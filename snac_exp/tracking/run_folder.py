@@ -13,7 +13,7 @@ from snac_exp.config.moved import as_first_published
 from snac_exp.config.stored import read_stored, stored_yaml
 from snac_exp.errors import ConfigError
 from snac_exp.system import folder_lock as lock
-from snac_exp.system.files import remove_left, write_signed_json, write_text
+from snac_exp.system.files import remove_left_in, write_signed_json, write_text
 from snac_exp.system.owner import Owner
 from snac_exp.system.paths.kind import refuse_file
 from snac_exp.tracking.json_files import NUMBER, Shape, read_object, require_shape
@@ -207,7 +207,7 @@ class RunFolder:
 
     def remove_leftovers(self) -> None:
         """Remove what killed processes left half-written, wherever it lies in the folder."""
-        remove_left(list(self.path.rglob(".*.tmp")))
+        remove_left_in(self.path)
 
 
 class SilentRunFolder(RunFolder):

@@ -12,7 +12,7 @@ import pytest
 
 from snac_exp.data.checked_parquet import write_parquet
 from snac_exp.errors import ConfigError
-from snac_exp.evaluation.folder import Evaluation
+from snac_exp.evaluation.folder import Evaluation, EvaluationFolder
 from snac_exp.evaluation.utterance_rows import read_utterances
 from snac_exp.release.files.job import Job
 from snac_exp.report.run.notes import read_notes
@@ -149,7 +149,7 @@ def test_sweep_verbs_name_a_file_of_another_shape(name: str, sweep: Path) -> Non
 
 
 def test_what_a_killed_process_left_anywhere_goes_when_the_run_begins(run: Path) -> None:
-    left = [run / ".status.json.abc.tmp", run / "samples" / "epoch004" / ".clip0.png.abc.tmp"]
+    left = [run / ".status.json.abcdefgh.tmp", run / "samples" / "epoch004" / ".clip0.png.abcdefg1.tmp"]
     for path in left:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
@@ -206,3 +206,13 @@ def test_a_lock_that_names_nobody_is_one_error(run: Path) -> None:
         (run / ".lock").write_text(content)
         with pytest.raises(ConfigError, match=r"\.lock is damaged .*; if nobody does, remove it"), locked(run):
             pass
+
+
+def test_what_a_killed_verb_left_goes_when_the_verb_is_repeated(run: Path, tmp_path: Path) -> None:
+    left = [run / ".report.html.abcdefgh.tmp", tmp_path / "evaluation" / ".files.parquet.abcdefgh.tmp"]
+    EvaluationFolder(tmp_path / "evaluation", {"what": "test"})
+    for path in left:
+        path.write_bytes(b"half")
+    assert commands.verb("report", str(run)).status == 0
+    EvaluationFolder(tmp_path / "evaluation", {"what": "test"})
+    assert [path for path in left if path.exists()] == []

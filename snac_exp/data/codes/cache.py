@@ -34,6 +34,7 @@ from snac_exp.data.prepared.manifest import Manifest, ManifestRow
 from snac_exp.data.rejection import Rejection, write_rejections
 from snac_exp.errors import DataError
 from snac_exp.system.environment import provenance
+from snac_exp.system.files import remove_left
 from snac_exp.system.progress import Display, progress_display
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def cache_codes(
     geometry, identity = codec.geometry, cache_identity(manifest, codec)
     shards = _plan_shards(manifest, geometry, rows_per_shard)
     refuse_foreign(output_dir, identity, len(shards))  # one folder never holds shards of two codecs
+    remove_left(output_dir.glob(".*.tmp"))
     mine = {i: rows for i, rows in enumerate(shards) if i % shard_count == shard_index}  # short and long ones alike
     todo = {i: rows for i, rows in mine.items() if not _finished(output_dir, i, shards, retry_rejected)}
     max_seconds = max_batch_seconds or MAX_BATCH_SECONDS.get(torch.device(device).type, 120.0)

@@ -14,6 +14,7 @@ from snac_exp.data.prepared.manifest import MANIFEST_NAME, REJECTED_NAME, Manife
 from snac_exp.data.prepared.split import draw_validation, match_speakers, speaker_of
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, write_rejections
 from snac_exp.errors import ConfigError, DataError
+from snac_exp.system.files import remove_left
 from snac_exp.system.paths.kind import refuse_file
 
 
@@ -88,6 +89,7 @@ def prepare(
         raise DataError(f"{input_dir}: no such folder; input= names the folder of audio")
     # Before measuring, which may take hours.
     _refuse_other_output(output_dir, input_dir, settings)
+    remove_left(output_dir.glob(".*.tmp"))  # not below: the codes there have a command of their own
     measurements, num_known = measure_all(input_dir, output_dir, num_workers)
     usable, rejected = _separated(measurements, settings)
     rows = _split(usable, settings, input_dir, rejected)

@@ -20,7 +20,7 @@ from snac_exp.data.files.reading import audio_info
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow, safe_join
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, read_rejections, write_rejections
 from snac_exp.errors import DataError
-from snac_exp.system.files import atomic_path, read_json, write_signed_json
+from snac_exp.system.files import atomic_path, read_json, remove_left_in, write_signed_json
 
 IDENTITY_NAME = "targets.json"
 REJECTED_NAME = "rejected_targets-{index:02d}-of-{count:02d}.parquet"
@@ -83,6 +83,7 @@ class TargetFolder:
     def begin(self, retry_rejected: bool) -> list[ManifestRow]:
         """The rows of this part that still need work; rejected ones stay so unless they are to be tried again."""
         self._refuse_foreign()
+        remove_left_in(self.output_dir)
         known = {row.path: row for row in self._read_rejected()}
         todo = []
         for row in self.rows:

@@ -13,7 +13,7 @@ from typing import Any
 
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.system.checksums.json_digest import signed, verified
-from snac_exp.system.files import left_beside, read_json, remove_left, write_signed_json
+from snac_exp.system.files import left_beside, read_json, remove_left, remove_left_in, write_signed_json
 from snac_exp.system.folder_lock import locked
 from snac_exp.system.paths.kind import refuse_file
 
@@ -46,8 +46,7 @@ class Job:
             ConfigError: another process is at work on this job.
         """
         with locked(self.folder):
-            # Only of atomic writes, which begin with a dot and end with .tmp.
-            remove_left(list(self.folder.rglob(".*.tmp")))
+            remove_left_in(self.folder)
             # Before the ledger is read and written to: another process may have been killed while writing a line.
             _end_last_line(self.folder / LEDGER_FILE)
             self._done = _read_ledger(self.folder / LEDGER_FILE)

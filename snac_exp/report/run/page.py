@@ -20,7 +20,7 @@ from snac_exp.report.run.plan_table import plan_table
 from snac_exp.report.run.record import Record, read_record
 from snac_exp.report.run.speed import step_split
 from snac_exp.report.settings import ABSENT, differs_from_defaults
-from snac_exp.system.files import write_text
+from snac_exp.system.files import left_beside, remove_left, write_text
 from snac_exp.tracking.run_folder import RunFolder
 
 MOST_MEGABYTES = 24.0
@@ -51,6 +51,7 @@ def write_report(run_dir: Path, most_megabytes: float = MOST_MEGABYTES) -> Path:
         ConfigError: there is no run, or a file of it is not what a run writes.
     """
     path = RunFolder(run_dir).report
+    remove_left(left_beside(path))
     write_text(path, report_page(read_record(Path(run_dir)), most_megabytes))
     return path
 

@@ -20,6 +20,7 @@ from snac_exp.config.compose import compose_config, resolved
 from snac_exp.config.schema import Codec
 from snac_exp.config.structure import nearest, structure
 from snac_exp.errors import ConfigError
+from snac_exp.system.files import remove_left_in
 
 if TYPE_CHECKING:
     from snac_exp.data.tokens.encoding import TokenSummary
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     if action == "check":
         return _check(_folder("input", options.input))
     output = _folder("output", options.output)
+    remove_left_in(output)
     if action == "convert":
         from snac_exp.data.tokens.encoding import convert_folder
 
