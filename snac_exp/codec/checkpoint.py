@@ -13,8 +13,8 @@ from snac import SNAC
 from snac.layers import NoiseBlock
 from torch import Tensor, nn
 
+from snac_exp.codec.files.weights import WEIGHTS_FILE, brief, read_weights, unknown_prefix, weights_file
 from snac_exp.codec.geometry import CONFIG_FILE, Geometry, config_of_directory
-from snac_exp.codec.weights import WEIGHTS_FILE, brief, read_weights, unknown_prefix, weights_file
 from snac_exp.errors import CodecError
 from snac_exp.system.files import atomic_path, write_json
 from snac_exp.system.hub import download

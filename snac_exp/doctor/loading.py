@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from snac_exp.codec.files.weights import SAFETENSORS_FILE, weights_file
 from snac_exp.codec.geometry import CONFIG_FILE
-from snac_exp.codec.weights import SAFETENSORS_FILE, weights_file
 from snac_exp.doctor.findings import Finding, problem
 from snac_exp.doctor.opening import OpenedCheckpoint
 from snac_exp.errors import SnacExpError

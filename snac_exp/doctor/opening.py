@@ -13,7 +13,7 @@ from snac_exp.checkpoints.file import read_tensors
 from snac_exp.checkpoints.format import Checkpoint, is_checkpoint
 from snac_exp.checkpoints.state import TrainState
 from snac_exp.checkpoints.store import CheckpointStore, Entry
-from snac_exp.codec.weights import SAFETENSORS_FILE, WEIGHTS_FILE, Weights, unwrapped
+from snac_exp.codec.files.weights import SAFETENSORS_FILE, WEIGHTS_FILE, Weights, unwrapped
 from snac_exp.errors import CheckpointError
 from snac_exp.system.checksums.listed_files import DESCRIPTION_FILE, verify_listed
 from snac_exp.tracking.run_folder import RunFolder

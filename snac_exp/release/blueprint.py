@@ -12,10 +12,10 @@ from snac import SNAC
 from torch import Tensor
 
 from snac_exp.codec.checkpoint import LoadedCodec
+from snac_exp.codec.files.weights import unknown_prefix
 from snac_exp.codec.geometry import Geometry
 from snac_exp.codec.heads import Head
 from snac_exp.codec.multirate import MultiRateSnac
-from snac_exp.codec.weights import unknown_prefix
 from snac_exp.errors import CheckpointError, SnacExpError
 from snac_exp.release.folding import fold
 

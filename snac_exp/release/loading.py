@@ -15,10 +15,10 @@ from torch import Tensor
 from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.codec.checkpoint import LoadedCodec, load_directory
+from snac_exp.codec.files.weights import SAFETENSORS_FILE, WEIGHTS_FILE
 from snac_exp.codec.geometry import CONFIG_FILE
 from snac_exp.codec.heads import NativeHead
 from snac_exp.codec.multirate import MultiRateSnac, head_name
-from snac_exp.codec.weights import SAFETENSORS_FILE, WEIGHTS_FILE
 from snac_exp.errors import CheckpointError
 from snac_exp.release.blueprint import Blueprint, check_finite, restore
 from snac_exp.release.codec import ReleasedCodec

@@ -13,8 +13,8 @@ from snac import SNAC
 from torch import Tensor, nn
 
 from snac_exp.codec.checkpoint import save_snac
+from snac_exp.codec.files.weights import SAFETENSORS_FILE
 from snac_exp.codec.multirate import MultiRateSnac
-from snac_exp.codec.weights import SAFETENSORS_FILE
 from snac_exp.errors import CheckpointError
 from snac_exp.release.blueprint import Blueprint, restore
 from snac_exp.release.codec import ReleasedCodec
