@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from snac_exp.config.arguments import hydra_overrides
+from snac_exp.config.compose import compose_experiment
 from snac_exp.errors import ConfigError
 from snac_exp.runs import ranks
 from snac_exp.tracking.metrics_file import read_metrics
@@ -103,6 +105,24 @@ def test_a_batch_script_without_srun_starts_its_ranks_itself(
     (run_dir,) = (tmp_path / "outputs/tiny").iterdir()
     assert json.loads((run_dir / "environment.json").read_text())["world_size"] == 2
     assert (RunFolder(run_dir).status() or {})["state"] == "finished"
+
+
+@pytest.mark.slow
+def test_the_tasks_of_a_step_train_one_run(tiny: list[str], tmp_path: Path) -> None:
+    """As srun starts them: each with its number, all with the run's folder."""
+    _, values = compose_experiment(hydra_overrides([*tiny, "trainer.devices=2"]))
+    folder = RunFolder.create(values, [])
+    port = {"MASTER_PORT": str(ranks._free_port()), "MASTER_ADDR": "127.0.0.1"}
+    tasks = [
+        subprocess.Popen(
+            [sys.executable, "train.py", f"resume={folder.path}"], cwd=ROOT,
+            env=os.environ | JOB | FIRST_TASK | port | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+        )
+        for rank in (1, 0)
+    ]  # fmt: skip
+    assert [task.wait(GUARD_SECONDS) for task in tasks] == [0, 0]
+    assert json.loads((folder.path / "environment.json").read_text())["world_size"] == 2
+    assert [line["step"] for line in read_metrics(folder.path) if line["kind"] == "train"] == list(range(1, 7))
 
 
 @pytest.mark.slow
