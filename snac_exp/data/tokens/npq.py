@@ -3,7 +3,7 @@
 All numbers are little-endian, tokens are row-major [frames, codebooks]:
 
     NPQ1    magic, version u16, K u16, frames/s f32, kbps f32, T u32, vocab u32[K], dtype u8, tokens   21 + 4K bytes
-            version 2: then the CRC-32 of all before the tokens and that of the tokens, u32 each; version 1 ends there
+            version 2: then the CRC-32 of the tokens and that of the header with it, u32 each; version 1 ends there
     rated   K i32, frames/s f32, kbps f32, T i32, vocab i32[K], tokens u16                             16 + 4K bytes
     bare    K i32, frames/s f32, vocab i32[K], T i32, tokens u16                                       12 + 4K bytes
 
@@ -117,11 +117,11 @@ def _npq1(path: Path | str, head: bytes, end: bytes, size: int) -> NpqHeader:
     code = head[20 + 4 * num_codebooks]
     if code >= len(DTYPES):
         raise NpqError(f"{path}: dtype {code} is none of 0 (uint8), 1 (uint16), 2 (uint32); make the file again")
-    of_head, of_tokens = struct.unpack("<II", end.rjust(8, b"\0")) if version == VERSION else (None, None)
+    of_tokens, of_head = struct.unpack("<II", end.rjust(8, b"\0")) if version == VERSION else (None, None)
     header = NpqHeader("npq1", vocab, num_frames, rate, kbps, DTYPES[code], 21 + 4 * num_codebooks, of_tokens)
     for problem in _problems(header, size):
         raise NpqError(f"{path}: {problem}; make the file again")
-    if of_head is not None and zlib.crc32(head) != of_head:
+    if of_head is not None and zlib.crc32(head + end[:4]) != of_head:
         raise NpqError(f"{path}: damaged, its header does not match its checksum; make the file again")
     return header
 
@@ -266,7 +266,8 @@ def write_npq(
     with atomic_path(Path(path)) as temporary, open(temporary, "wb") as file:
         head = MAGIC + struct.pack("<HHffI", VERSION, len(vocab_sizes), rate, kbps, len(tokens))
         head += struct.pack(f"<{len(vocab_sizes)}IB", *vocab_sizes, code)
-        file.write(head + data + struct.pack("<II", zlib.crc32(head), checksum))
+        of_tokens = struct.pack("<I", checksum)
+        file.write(head + data + of_tokens + struct.pack("<I", zlib.crc32(head + of_tokens)))
     return header
 
 

@@ -44,8 +44,9 @@ def test_npq1_is_byte_for_byte_what_the_format_says(tmp_path: Path) -> None:
     head = b"NPQ1" + struct.pack("<HHffI", 2, 2, 86.1328125, 7.75, 3) + struct.pack("<II", 1024, 512) + b"\x01"
     assert len(head) == 21 + 4 * 2
     body = np.array([1, 2, 1023, 0, 7, 500], "<u2").tobytes()
-    checksums = struct.pack("<II", zlib.crc32(head), zlib.crc32(body))
-    assert (tmp_path / "a.npq").read_bytes() == head + body + checksums
+    of_body = struct.pack("<I", zlib.crc32(body))
+    of_head = struct.pack("<I", zlib.crc32(head + of_body))
+    assert (tmp_path / "a.npq").read_bytes() == head + body + of_body + of_head
 
 
 @pytest.mark.parametrize(("vocab", "code"), [(255, 0), (256, 1), (65535, 1), (65536, 2), (2**32 - 1, 2)])
