@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from snac_exp.data.tokens.files import NpqFiles
-from snac_exp.data.tokens.npq import read_header, read_npq, write_npq
+from snac_exp.data.tokens.npq import NpqError, read_header, read_npq, write_npq
 from snac_exp.data.tokens.val_list import write_val_list
 from snac_exp.data.tokens.windows import split_files
 from snac_exp.errors import DataError
@@ -32,7 +32,10 @@ def read(path: Path) -> Any:
 
 def test_a_damaged_token_file_is_refused(path: Path) -> None:
     assert survives(read, path, read(path), 1, 60) == {REFUSED: 60}
-    assert harmless(survives(read_header, path, read_header(path), 2, 900))
+    assert harmless(survives(read_header, path, read_header(path), 2, 60))
+    path.write_bytes((data := path.read_bytes())[:-8] + bytes([data[-8] ^ 1]) + data[-7:])
+    with pytest.raises(NpqError, match="its header does not match its checksum"):
+        read_header(path)  # the checksum of the tokens, which is part of the header
 
 
 @pytest.mark.parametrize("verify_tokens", [True, False])
