@@ -60,9 +60,10 @@ def read_plan(path: Path) -> dict[str, Any]:
         return {}
     plan = read_object(path)
     require_shape(path, {"epochs": []} | plan, {"epochs": list})
-    for number, epoch in enumerate(plan.get("epochs", []), start=1):
+    epochs = plan.get("epochs", [])
+    for number, epoch in enumerate(epochs, start=1):
         require_shape(path, epoch, _EPOCH, f"entry {number} of its epochs")
         for name in ("peak_rates", "loss_weights"):
-            rates = dict.fromkeys(epoch[name], (*NUMBER, type(None)))
+            rates = dict.fromkeys([*epochs[0][name], *epoch[name]], (*NUMBER, type(None)))  # the same in every epoch
             require_shape(path, epoch[name], rates, f"{name} of entry {number} of its epochs")
     return plan

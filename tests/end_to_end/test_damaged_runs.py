@@ -19,7 +19,7 @@ from snac_exp.report.run.notes import read_notes
 from snac_exp.report.run.record import read_record
 from snac_exp.sweeps.ledger import read_ledger, update_ledger
 from snac_exp.sweeps.sweep import Sweep
-from snac_exp.system.files import read_json, write_signed_json
+from snac_exp.system.files import read_json, write_json, write_signed_json
 from snac_exp.system.folder_lock import locked
 from snac_exp.tracking.json_files import read_object
 from snac_exp.tracking.run_folder import RunFolder
@@ -216,3 +216,12 @@ def test_what_a_killed_verb_left_goes_when_the_verb_is_repeated(run: Path, tmp_p
     assert commands.verb("report", str(run)).status == 0
     EvaluationFolder(tmp_path / "evaluation", {"what": "test"})
     assert [path for path in left if path.exists()] == []
+
+
+def test_a_plan_whose_epochs_have_other_groups_is_named(run: Path) -> None:
+    plan = read_json(run / "plan.json")
+    plan["epochs"][1]["loss_weights"]["hfad_48k"] = plan["epochs"][1]["loss_weights"].pop("head_48k")
+    write_json(run / "plan.json", plan)
+    done = commands.verb("report", str(run))
+    assert done.status == 2
+    assert "plan.json is damaged: loss_weights of entry 2 of its epochs lacks head_48k; restore it" in done.err
