@@ -89,17 +89,15 @@ def cache_codes(
     so processes never write the same file and a restart with another number of them continues the same cache.
     Finished shards are kept; with `retry_rejected` those with rejected rows are made again. `max_batch_seconds` limits
     the audio in one batch (null: 8 on a CPU, where larger batches are slower, else 120); `num_readers` threads read the
-    next batches meanwhile. Rows that cannot be read any more are listed in cache_rejected.parquet.
-    Raises DataError if the folder holds codes of another codec or manifest.
+    next batches meanwhile. Rows that cannot be read any more are listed in cache_rejected.parquet; DataError if the
+    folder holds codes of another codec or manifest.
     """
-    if not 0 <= shard_index < shard_count:
-        raise DataError(f"shard.index={shard_index} must lie between 0 and shard.count - 1 = {shard_count - 1}")
     started, output_dir = time.monotonic(), Path(output_dir)
     geometry, identity = codec.geometry, cache_identity(manifest, codec)
     shards = _plan_shards(manifest, geometry, rows_per_shard)
     refuse_foreign(output_dir, identity, len(shards))  # one folder never holds shards of two codecs
     remove_left(output_dir.glob(".*.tmp"))
-    mine = {i: rows for i, rows in enumerate(shards) if i % shard_count == shard_index}  # short and long ones alike
+    mine = _part_of(shards, shard_index, shard_count)
     todo = {i: rows for i, rows in mine.items() if not _finished(output_dir, i, shards, retry_rejected)}
     max_seconds = max_batch_seconds or MAX_BATCH_SECONDS.get(torch.device(device).type, 120.0)
     work = [batch for i, rows in todo.items() for batch in _batches(i, rows, geometry, max_seconds)]
@@ -107,8 +105,8 @@ def cache_codes(
     with exact_float32(), display("cache-codes", sum(map(len, todo.values()))) as advance:
         done = encode_all(work, manifest, codec, torch.device(device), num_readers, advance)
         for i, results in itertools.groupby(done, key=lambda result: result[0].shard):  # in order, as `work` is
-            found, made_on = dict(_by_path(results)), provenance(device)
-            rejected += write_shard(output_dir, i, len(shards), identity, found, todo[i], made_on)
+            found = dict(_by_path(results))
+            rejected += write_shard(output_dir, i, len(shards), identity, found, todo[i], provenance(device))
     write_rejected(output_dir)  # of all shards: other processes may have finished some meanwhile
     cached = _without([row for rows in todo.values() for row in rows], rejected)
     return CacheSummary(
@@ -120,6 +118,13 @@ def cache_codes(
         audio_seconds=sum(row.seconds for row in cached),
         wall_seconds=time.monotonic() - started,
     )
+
+
+def _part_of(shards: list[list[ManifestRow]], index: int, count: int) -> dict[int, list[ManifestRow]]:
+    """Number of a shard -> its rows, of those that process `index` of `count` makes; short and long ones alike."""
+    if not 0 <= index < count:
+        raise DataError(f"shard.index={index} must lie between 0 and shard.count - 1 = {count - 1}")
+    return {i: rows for i, rows in enumerate(shards) if i % count == index}
 
 
 def _without(rows: list[ManifestRow], rejected: list[Rejection]) -> list[ManifestRow]:
