@@ -95,9 +95,9 @@ def cache_codes(
     started, output_dir = time.monotonic(), Path(output_dir)
     geometry, identity = codec.geometry, cache_identity(manifest, codec)
     shards = _plan_shards(manifest, geometry, rows_per_shard)
+    mine = _part_of(shards, shard_index, shard_count)
     refuse_foreign(output_dir, identity, len(shards))  # one folder never holds shards of two codecs
     remove_left(output_dir.glob(".*.tmp"))
-    mine = _part_of(shards, shard_index, shard_count)
     todo = {i: rows for i, rows in mine.items() if not _finished(output_dir, i, shards, retry_rejected)}
     max_seconds = max_batch_seconds or MAX_BATCH_SECONDS.get(torch.device(device).type, 120.0)
     work = [batch for i, rows in todo.items() for batch in _batches(i, rows, geometry, max_seconds)]
