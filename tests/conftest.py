@@ -1,6 +1,7 @@
 """Shared fixtures: one small prepared corpus, a browser, real audio where it lies beside the checkout."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from tests.helpers.summary import pytest_runtest_call, pytest_terminal_summary  
 
 # Several test processes share the cores; a pool of threads in each makes every operation wait for a busy core.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A shell without job control starts what runs in the background with Ctrl-C ignored, and children inherit that: tests that
+# press it would wait for ever. A handler of Python's is set back to the default in children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No example is wrong because it took long.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -139,7 +139,7 @@ def test_geometry_of_a_directory_names_the_file(tmp_path, shapes):
     write_json(tmp_path / "config.json", shapes["attention"])
     assert geometry_of_directory(tmp_path) == SNAC_32KHZ
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(CodecError, match=r"config\.json is no JSON"):
+    with pytest.raises(CodecError, match=r"config\.json is damaged or no JSON"):
         geometry_of_directory(tmp_path)
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(CodecError, match="must hold a dictionary"):

@@ -37,7 +37,7 @@ from snac_exp.data.codes.shards import (
     shard_schema,
 )
 from snac_exp.errors import DataError
-from snac_exp.system.files import read_json, write_json
+from snac_exp.system.files import read_json, write_signed_json
 from snac_exp.system.locks import one_at_a_time
 from snac_exp.system.progress import progress_display
 
@@ -130,7 +130,7 @@ class _Building:
             file.flush()
             os.fsync(file.fileno())
         state = {"stamp": self.stamp, "num_shards": num_shards, "sizes": [file.tell() for file in files]}
-        write_json(self.folder / "state.json", state)
+        write_signed_json(self.folder / "state.json", state)
 
     def file(self, codebook: int) -> Path:
         """Flat uint16 tokens of one codebook."""
