@@ -15,8 +15,8 @@ from tests.helpers.summary import pytest_runtest_call, pytest_terminal_summary  
 # Several test processes share the cores; a pool of threads in each makes every operation wait for a busy core.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# A shell without job control starts what runs in the background with Ctrl-C ignored, and children inherit that: tests that
-# press it would wait for ever. A handler of Python's is set back to the default in children.
+# A shell without job control starts what runs in the background with Ctrl-C ignored, and children inherit that: tests
+# that press it would wait for ever. A handler of Python's is set back to the default in children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No example is wrong because it took long.
