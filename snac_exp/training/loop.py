@@ -107,7 +107,8 @@ class Trainer:
                     self._log(epoch, batch, values)
                     self._save_if_due(epoch)
                     self.profiler.after_step(self.state.step)
-                    if self._flags["stop"]:
+                    # Several ranks agree within the next step; one need not wait for it.
+                    if self._flags["stop"] or (self.fabric.world_size == 1 and self.stop.requested):
                         return self._pause(epoch, stop)
                 else:
                     self._validate(epoch.epoch)

@@ -23,8 +23,8 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "class Mine(CachedCodes): ...\n"
         "class Raw(CachedCodes):\n    provides = frozenset({'audio'})\n"
         "class Wrong(CachedCodes):\n    provides = frozenset({'audios'})\n"
-        "class Silent:\n    def __init__(self, cache_dir, target_dir, audio_root, limit, context_tokens,\n"
-        "        validation_seconds, validation_slices): ...\n"
+        "class Silent:\n    def __init__(self, cache_dir, target_dir, target_delay_seconds, audio_root, limit,\n"
+        "        context_tokens, validation_seconds, validation_slices): ...\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
