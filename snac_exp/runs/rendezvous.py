@@ -4,7 +4,6 @@ PyTorch's own rendezvous waits inside C++, where no signal handler runs, for hal
 Here each rank enters its name in the store and looks every so often who is there.
 """
 
-import atexit
 import os
 import socket
 import time
@@ -68,12 +67,10 @@ def _join(fabric: Fabric) -> None:
         world_size=fabric.world_size,
         device_id=device if device.type == "cuda" else None,
     )
-    if backend == "nccl":
-        atexit.register(_leave)
 
 
-def _leave() -> None:
-    """NCCL warns of a group that is still there at the end of the program."""
+def leave() -> None:
+    """End the process group of a run, if it had one: the next run in this process would wait for its ranks."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
 

@@ -15,7 +15,7 @@ from snac_exp.config.schema import Experiment
 from snac_exp.config.schema import Trainer as TrainerSettings
 from snac_exp.report.run.page import write_report
 from snac_exp.runs import ranks
-from snac_exp.runs.rendezvous import launched_fabric
+from snac_exp.runs.rendezvous import launched_fabric, leave
 from snac_exp.system.code_version import code_version
 from snac_exp.system.environment import environment
 from snac_exp.system.files import write_signed_json
@@ -61,6 +61,8 @@ def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
             folder.set_status("failed", error="".join(traceback.format_exception(error)))
             _report(folder)
             raise
+        finally:
+            leave()
         folder.set_status("finished" if finished else "preempted", stopped_by=stop.signal_name)
         _report(folder)
     return 0 if finished else EXIT_PREEMPTED

@@ -209,3 +209,15 @@ def test_what_slurm_started_is_what_the_recipe_wants(
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=message) if message else nullcontext():
         ranks.check_started(devices)
+
+
+@pytest.mark.slow
+def test_the_next_run_of_a_process_waits_for_nobody(tiny: list[str], tmp_path: Path) -> None:
+    """A group of two that stayed would have the next run, of one rank, wait for the second without end."""
+    code = (
+        "import sys; from torch import distributed; from snac_exp.verbs.training.train import main\n"
+        "assert main([*sys.argv[1:], 'trainer.devices=2', 'name=two']) == 0\n"
+        "assert not distributed.is_initialized()\n"
+        "assert main(sys.argv[1:]) == 0"
+    )
+    python_process("-c", code, *tiny).succeeded()
