@@ -8,9 +8,8 @@ summary.json     means with intervals; written last, so that it marks a finished
 summary.md       the same to read
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from snac_exp.data.checked_parquet import read_parquet, write_parquet
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.metrics.metric import Metric
 from snac_exp.release.files.job import JOB_FILE, Job
-from snac_exp.system.checksums.json_digest import signed, verified
+from snac_exp.system.checksums.json_lines import signed_line, sound_lines
 from snac_exp.system.files import remove_left_in, write_signed_json, write_text
 from snac_exp.system.paths.kind import refuse_file
 from snac_exp.tracking.json_files import read_object
@@ -74,13 +73,13 @@ class EvaluationFolder:
         self.done = {item.path: item for item in _read_progress(self._progress)}
         # Rewritten whole: the next line would otherwise go on from the broken one, and both would be lost.
         if self.done:  # without a line that was cut off
-            write_text(self._progress, "".join(f"{_line(item)}\n" for item in self.done.values()))
+            write_text(self._progress, "".join(f"{signed_line(vars(item))}\n" for item in self.done.values()))
 
     def record(self, item: Done) -> None:
         """Keep what an utterance gave."""
         # Written at once, so a kill costs the utterance under way and no other.
         with open(self._progress, "a", encoding="utf-8") as file:
-            file.write(f"{_line(item)}\n")
+            file.write(f"{signed_line(vars(item))}\n")
         self.done[item.path] = item
 
     def finish(
@@ -146,18 +145,9 @@ def refuse_finished(path: Path) -> None:
         raise ConfigError(f"{path} holds a finished evaluation, which is not overwritten; give another output")
 
 
-def _line(item: Done) -> str:
-    # A NaN would make lines that other readers of JSON refuse; undefined values are null.
-    return json.dumps(signed(vars(item)), ensure_ascii=False, allow_nan=False)
-
-
 def _read_progress(path: Path) -> list[Done]:
     """Utterances done so far; a line that was being written when the process died, or is damaged, does not count: its
     utterance is measured once more."""
-    found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.is_file() else []:
-        try:
-            found.append(Done(**verified(json.loads(line))))
-        except (ValueError, TypeError, RecursionError):
-            continue
-    return found
+    lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    names = {item.name for item in fields(Done)}
+    return [Done(**values) for values in sound_lines(lines) if values.keys() == names]

@@ -82,10 +82,12 @@ def test_an_export_without_checksums_opens_with_a_warning(tmp_path: Path) -> Non
     shutil.copytree(OLD, folder)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        open_model(folder)  # export.json has them
+        listed = open_model(folder)  # export.json has them
     (folder / "export.json").unlink()
     with pytest.warns(UserWarning, match="was exported without a checksum"):
-        open_model(folder)
+        unlisted = open_model(folder)
+    weights = unlisted.model.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in listed.model.state_dict().items())
 
 
 def test_a_damaged_list_is_named(exported: Path, run_dir: Path, tmp_path: Path) -> None:

@@ -221,3 +221,8 @@ def test_the_next_run_of_a_process_waits_for_nobody(tiny: list[str], tmp_path: P
         "assert main(sys.argv[1:]) == 0"
     )
     python_process("-c", code, *tiny).succeeded()
+    worlds = {
+        path.parents[1].name: json.loads(path.read_text())["world_size"]
+        for path in (tmp_path / "outputs").glob("*/*/environment.json")
+    }
+    assert worlds == {"two": 2, "tiny": 1}

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from snac_exp.errors import ConfigError, DataError
-from snac_exp.system.checksums.json_digest import signed, verified
+from snac_exp.system.checksums.json_lines import signed_line, sound_lines
 from snac_exp.system.files import left_beside, read_json, remove_left, remove_left_in, write_signed_json
 from snac_exp.system.folder_lock import locked
 from snac_exp.system.paths.kind import refuse_file
@@ -71,7 +71,7 @@ class Job:
         """Note that an input is done; the note is on the disk when this returns."""
         entry = {"name": name, "stamp": stamp, "outputs": outputs}
         with open(self.folder / LEDGER_FILE, "a", encoding="utf-8") as file:
-            file.write(json.dumps(signed(entry), ensure_ascii=False) + "\n")
+            file.write(signed_line(entry) + "\n")
             # On the disk before the next file starts: a power cut may cost one file of work, never the list.
             file.flush()
             os.fsync(file.fileno())
@@ -138,12 +138,7 @@ def _read_ledger(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     entries = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
-        try:
-            entry = verified(json.loads(line))
-            if [type(entry[key]) for key in ("name", "stamp", "outputs")] != [str, str, list]:
-                raise TypeError
-        except (ValueError, TypeError, KeyError, RecursionError):
-            continue  # cut off or damaged: its file is done once more
-        entries[entry["name"]] = entry
+    for entry in sound_lines(path.read_bytes().split(b"\n")):
+        if [type(entry.get(key)) for key in ("name", "stamp", "outputs")] == [str, str, list]:
+            entries[entry["name"]] = entry
     return entries

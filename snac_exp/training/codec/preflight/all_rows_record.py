@@ -1,15 +1,15 @@
 """What a check of all rows has found so far: a line per row, so that a killed check goes on where it was."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import BinaryIO
 
 from snac_exp.errors import DataError
+from snac_exp.system.checksums.json_lines import signed_line, sound_lines
 from snac_exp.system.locks import try_lock
 
 
@@ -56,8 +56,11 @@ class RowRecord:
         lines = self._file.read().split(b"\n")
         # What follows the last newline was cut off by a kill; its row is looked at again.
         self._file.truncate(sum(len(line) + 1 for line in lines[:-1]))
-        for line in lines[:-1]:
-            found = CheckedRow(**json.loads(line))
+        names = {item.name for item in fields(CheckedRow)}
+        for values in sound_lines(lines[:-1]):
+            if values.keys() != names:
+                continue  # of another version: its row is looked at again
+            found = CheckedRow(**values)
             rows = self._good.setdefault((found.split, found.proof), {})
             if found.cause is None:
                 rows[found.row] = found.score
@@ -70,7 +73,7 @@ class RowRecord:
 
     def write(self, found: CheckedRow) -> None:
         """Add a row; it is with the operating system when this returns."""
-        self._file.write((json.dumps(asdict(found), ensure_ascii=False) + "\n").encode())
+        self._file.write((signed_line(asdict(found)) + "\n").encode())
         self._file.flush()
 
     def finish(self) -> Path:

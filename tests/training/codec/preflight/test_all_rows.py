@@ -12,6 +12,7 @@ import soundfile
 
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.training.codec.preflight import all_rows_record
+from tests.campaigns.mutations import mutation
 from tests.helpers.commands import Done, python_process, verb
 
 Damage = Callable[..., None]
@@ -141,6 +142,19 @@ def test_rows_that_were_bad_are_looked_at_again(tmp_path: Path) -> None:
         assert record.good("validation", "codes") == {}
     with all_rows_record.RowRecord.open(tmp_path, ["y"]) as record:  # other data
         assert record.good("train", "codes") == {}
+
+
+def test_a_damaged_line_of_the_record_costs_looking_at_its_row_again(tmp_path: Path) -> None:
+    rows = {row: row / 10 for row in range(8)}
+    with all_rows_record.RowRecord.open(tmp_path, ["x"]) as record:
+        for row, score in rows.items():
+            record.write(all_rows_record.CheckedRow("train", "codes", row, f"{row}.wav", score))
+    (path,) = tmp_path.iterdir()
+    written = path.read_bytes()
+    for number in range(60):
+        path.write_bytes(mutation(written, 0, number))
+        with all_rows_record.RowRecord.open(tmp_path, ["x"]) as record:
+            assert record.good("train", "codes").items() <= rows.items(), number
 
 
 @pytest.mark.parametrize(
