@@ -14,12 +14,13 @@ from snac.layers import Snake1d
 from snac_exp.checkpoints.file import write_checkpoint
 from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.checkpoints.state import TrainState
-from snac_exp.codec.checkpoint import LoadedCodec, config_of, fingerprint
+from snac_exp.codec.checkpoint import LoadedCodec, config_of, fingerprint, save_snac
 from snac_exp.codec.geometry import Geometry
 from snac_exp.codec.heads import NativeHead, ResidualHead, UpsampleHead
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.release.codec import ReleasedCodec
-from snac_exp.release.loading import load_codec
+from snac_exp.release.export.formats import write_fused, write_multirate
+from snac_exp.release.loading import load_codec, open_model
 
 SMALL: dict[str, Any] = {
     "sampling_rate": 24000,
@@ -184,3 +185,29 @@ def audio_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     odd.mkdir()
     soundfile.write(odd / "three.wav", speech_like(30_011, 2), 48_000)
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported_folder(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That checkpoint in the forms for load_codec, and in inference form below fused/."""
+    folder = tmp_path_factory.mktemp("exported")
+    opened = open_model(checkpoint)
+    write_multirate(opened, folder)
+    write_fused(opened, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> ReleasedCodec:
+    """A codec in upstream's layout, as it was before training."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    save_snac(random_codec().model, folder)
+    return load_codec(folder)
+
+
+@pytest.fixture(scope="session")
+def upload(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording as somebody drops it: stereo at 44.1 kHz, with a quote in its name."""
+    path = tmp_path_factory.mktemp("upload") / "it's mine.wav"
+    soundfile.write(path, speech_like(44_100, channels=2), 44_100)
+    return path

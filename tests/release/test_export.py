@@ -1,10 +1,9 @@
-"""Exported folders: upstream's package loads them, every form gives the same samples, the card says it all, pushing."""
+"""Exported folders: upstream's package loads them, every form gives the same samples, the card says it all."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -150,102 +149,6 @@ def test_an_export_that_is_killed_leaves_nothing_that_opens(run_dir: Path, expor
     files = [path.relative_to(exported) for path in exported.rglob("*") if path.is_file()]
     assert {"pytorch_model.bin", "export.json"} <= {str(file) for file in files}
     assert all((output / file).read_bytes() == (exported / file).read_bytes() for file in files)
-
-
-class RecordedHub:
-    """Stands in for the hub's client and keeps what it is asked."""
-
-    calls: list[tuple[str, dict[str, Any]]]
-
-    def __init__(self) -> None:
-        self.calls = []
-
-    def __call__(self) -> "RecordedHub":
-        return self
-
-    def create_repo(self, repo_id: str, **arguments: Any) -> None:
-        self.calls.append(("create_repo", {"repo_id": repo_id, **arguments}))
-
-    def upload_folder(self, **arguments: Any) -> str:
-        self.calls.append(("upload_folder", arguments))
-        return "https://hub/commit"
-
-
-@pytest.mark.slow
-def test_push_is_a_dry_run_unless_told_otherwise(
-    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    hub = RecordedHub()
-    monkeypatch.setattr("huggingface_hub.HfApi", hub)
-    output = tmp_path / "out"
-    command = ["export", f"checkpoint={run_dir}", f"output={output}", "push=someone/codec"]
-    with pytest.raises(ConfigError, match="push= needs a licence"):
-        cli.run(command)
-    assert cli.run([*command, "licence=mit"]) == 0
-    printed = capsys.readouterr().out
-    assert "dry run: would upload to public repository someone/codec" in printed
-    assert "model.safetensors" in printed
-    assert hub.calls == []
-    assert cli.run([*command, "licence=mit", "dry_run=false", "private=true"]) == 0
-    assert "holds this export already, unchanged" in capsys.readouterr().out
-    (made, create), (uploaded, upload) = hub.calls
-    assert (made, create["repo_id"], create["private"], create["exist_ok"]) == (
-        "create_repo",
-        "someone/codec",
-        True,
-        True,
-    )
-    assert (uploaded, upload["folder_path"]) == ("upload_folder", str(output))
-    weights = ["fused/model.safetensors", "model.safetensors", "pytorch_model.bin"]
-    texts = ["README.md", "config.json", "fused/snac_exp.json", "snac_exp.json"]
-    assert sorted(upload["allow_patterns"]) == sorted(weights + texts)
-    assert 'load_codec("someone/codec")' in (output / "README.md").read_text()
-
-
-@pytest.mark.slow
-def test_what_was_changed_after_the_export_is_not_pushed(
-    run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub = RecordedHub()
-    monkeypatch.setattr("huggingface_hub.HfApi", hub)
-    command = [
-        "export",
-        f"checkpoint={run_dir}",
-        f"output={tmp_path / 'o'}",
-        "push=a/b",
-        "licence=mit",
-        "formats=[fused]",
-    ]
-    assert cli.run(command) == 0
-    (tmp_path / "o" / "README.md").write_text("something else")
-    with pytest.raises(ConfigError, match="is not the file that was exported"):
-        cli.run([*command, "dry_run=false"])
-    assert hub.calls == []
-
-
-@pytest.mark.parametrize("name", ["codec", "../x/y", "a/b/c", "https://hub/a/b", "a/..b"])
-def test_names_that_are_no_repository(name: str, run_dir: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no repository of the hub"):
-        cli.run(["export", f"checkpoint={run_dir}", f"output={tmp_path / 'o'}", f"push='{name}'", "licence=mit"])
-
-
-@pytest.mark.slow
-def test_a_hub_that_refuses(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Refusing(RecordedHub):
-        def create_repo(self, repo_id: str, **arguments: Any) -> None:
-            raise OSError("403 forbidden")
-
-    monkeypatch.setattr("huggingface_hub.HfApi", Refusing())
-    command = [
-        "export",
-        f"checkpoint={run_dir}",
-        f"output={tmp_path / 'o'}",
-        "push=a/b",
-        "licence=mit",
-        "formats=[fused]",
-    ]
-    with pytest.raises(CheckpointError, match=r"403 forbidden.*hf auth login"):
-        cli.run([*command, "dry_run=false"])
 
 
 @pytest.mark.parametrize("form", ["snac", "multirate", "fused"])

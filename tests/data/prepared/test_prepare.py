@@ -1,4 +1,4 @@
-"""From a folder to a manifest: nothing is lost, no speaker and no recording is in both splits."""
+"""From a folder to a manifest: nothing is lost, nothing is overwritten, and what is not used is listed."""
 
 import csv
 import math
@@ -11,35 +11,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import soundfile
-from hypothesis import given
-from hypothesis import strategies as st
 
 from snac_exp.data.files import measuring, scan
 from snac_exp.data.files.reading import read_mono
 from snac_exp.data.prepared.manifest import Manifest, safe_join
 from snac_exp.data.prepared.prepare import PrepareSummary, prepare
-from snac_exp.data.prepared.split import draw_validation, speaker_of
 from snac_exp.errors import ConfigError, DataError
-
-SHARED = Path(os.environ.get("SNAC_EXP_SHARED", Path(__file__).resolve().parents[3] / "shared"))
-ODD_FILES = SHARED / "data" / "odd"
-
-
-def write(path: Path, seconds: float = 1.0, seed: int = 0, rate: int = 16000) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.random.default_rng(seed).uniform(-0.5, 0.5, round(seconds * rate)), rate)
-    return path
+from tests.data.prepared.folders import small_corpus, write
 
 
 def rejected(folder: Path) -> dict[str, tuple[str, str]]:
     return {row["path"]: (row["kind"], row["reason"]) for row in pq.read_table(folder / "rejected.parquet").to_pylist()}
-
-
-def small_corpus(folder: Path, speakers: int = 6, files: int = 3) -> Path:
-    for speaker in range(speakers):
-        for i in range(files):
-            write(folder / f"speaker{speaker}" / f"{i}.wav", seconds=0.3 + 0.1 * i, seed=100 * speaker + i)
-    return folder
 
 
 def test_rows_say_what_the_files_are(tmp_path: Path) -> None:
@@ -57,69 +39,6 @@ def test_rows_say_what_the_files_are(tmp_path: Path) -> None:
     assert summary.num_rows == dict(Counter(row.split for row in manifest.rows))
     assert sum(summary.seconds.values()) == pytest.approx(6 * 1.2)
     assert (summary.num_files, summary.num_known, summary.rejected) == (18, 0, {})
-
-
-def test_whole_speakers_validate_and_ratio_counts_seconds(tmp_path: Path) -> None:
-    small_corpus(tmp_path / "in", speakers=10)
-    prepare(tmp_path / "in", tmp_path / "out", train_ratio=0.8)
-    splits: dict[str, set[str]] = {}
-    for row in Manifest.read(tmp_path / "out").rows:
-        splits.setdefault(row.speaker, set()).add(row.split)
-    assert all(len(split) == 1 for split in splits.values())
-    assert Counter(split.pop() for split in splits.values()) == {"train": 8, "validation": 2}
-
-
-@pytest.mark.slow
-@given(
-    seconds=st.dictionaries(st.text(max_size=5), st.floats(0.1, 1000), min_size=2, max_size=30),
-    ratio=st.floats(0.05, 0.99),
-    seed=st.integers(0, 9),
-)
-def test_a_drawn_split_has_both_sides_and_is_as_near_as_single_groups_allow(
-    seconds: dict[str, float], ratio: float, seed: int
-) -> None:
-    chosen = draw_validation(seconds, ratio, seed)
-    assert 1 <= len(chosen) < len(seconds)
-    assert chosen == draw_validation(dict(reversed(seconds.items())), ratio, seed)
-    wanted = (1 - ratio) * sum(seconds.values())
-    assert abs(sum(seconds[name] for name in chosen) - wanted) <= max(seconds.values())
-
-
-def test_another_seed_gives_another_split() -> None:
-    seconds = {f"speaker{i}": 1.0 for i in range(40)}
-    assert draw_validation(seconds, 0.9, 0) != draw_validation(seconds, 0.9, 1)
-    with pytest.raises(ConfigError, match="train_ratio=95"):
-        draw_validation(seconds, 95, 0)
-    with pytest.raises(DataError, match="only 1 speaker to split: only; use split=file"):
-        draw_validation({"only": 1.0}, 0.9, 0)
-
-
-def test_speakers_are_folders_at_the_chosen_level() -> None:
-    assert speaker_of("train/p1/chapter/a.wav", None) == "train/p1/chapter"
-    assert speaker_of("train/p1/chapter/a.wav", 2) == "train/p1"
-    assert speaker_of("p1/a.wav", 3) == "p1"
-    assert speaker_of("a.wav", None) == "."
-
-
-def test_files_can_be_split_without_speakers(tmp_path: Path) -> None:
-    for i in range(20):
-        write(tmp_path / "in" / f"{i:02d}.wav", seed=i)
-    with pytest.raises(DataError, match="use split=file"):
-        prepare(tmp_path / "in", tmp_path / "other")
-    summary = prepare(tmp_path / "in", tmp_path / "out", split="file")
-    assert summary.num_rows == {"train": 19, "validation": 1}
-
-
-def test_validation_speakers_are_named_by_patterns(tmp_path: Path) -> None:
-    small_corpus(tmp_path / "in" / "nested", speakers=4)
-    small_corpus(tmp_path / "in", speakers=2, files=2)
-    prepare(tmp_path / "in", tmp_path / "out", validation_speakers=["speaker3", "speaker0"])
-    speakers = {row.speaker for row in Manifest.read(tmp_path / "out").rows if row.split == "validation"}
-    assert speakers == {"nested/speaker3", "nested/speaker0"}  # speaker0/0.wav is a duplicate, see below
-    with pytest.raises(DataError, match="no speaker matches 'val_\\*'; the first speakers are nested/speaker0"):
-        prepare(tmp_path / "in", tmp_path / "b", validation_speakers=["val_*"])
-    with pytest.raises(DataError, match="match every speaker"):
-        prepare(tmp_path / "in", tmp_path / "b", validation_speakers=["*"])
 
 
 def test_s08_bad_files_are_listed_and_counted(tmp_path: Path) -> None:
@@ -287,16 +206,14 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def odd(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PrepareSummary]:
-    if not ODD_FILES.is_dir():
-        pytest.skip("needs real audio: set SNAC_EXP_SHARED to a folder that holds data/")
+def odd(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PrepareSummary]:
     output = tmp_path_factory.mktemp("odd")
-    return output, prepare(ODD_FILES, output, split="file", train_ratio=0.8)
+    return output, prepare(shared_data / "odd", output, split="file", train_ratio=0.8)
 
 
-def test_s08_odd_files_are_used_or_refused_as_expected(odd: tuple[Path, PrepareSummary]) -> None:
-    output, summary = odd
-    with open(ODD_FILES / "manifest.csv", newline="", encoding="utf-8") as file:
+def test_s08_odd_files_are_used_or_refused_as_expected(shared_data: Path, odd: tuple[Path, PrepareSummary]) -> None:
+    (output, summary), files = odd, shared_data / "odd"
+    with open(files / "manifest.csv", newline="", encoding="utf-8") as file:
         expected = {row["file"]: row["expected"] for row in csv.DictReader(file)}
     used = {row.path: row for row in Manifest.read(output).rows}
     refused = rejected(output)
@@ -316,7 +233,7 @@ def test_s08_odd_files_are_used_or_refused_as_expected(odd: tuple[Path, PrepareS
             assert name in by_policy or "refus" in expectation, (name, refused[name])
         else:
             assert "decode" in expectation, name
-            samples = read_mono(ODD_FILES / name, 24000)
+            samples = read_mono(files / name, 24000)
             assert np.isfinite(samples).all()
             assert len(samples) == math.ceil(used[name].num_samples * 24000 / used[name].rate)
     assert {name: kind for name, (kind, _) in refused.items() if name not in by_policy} == {
