@@ -17,7 +17,6 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -25,10 +24,9 @@ from snac import SNAC
 from snac.layers import DecoderBlock, EncoderBlock, NoiseBlock, ResidualUnit, Snake1d
 from torch import Tensor, nn
 
-from snac_exp.codec.checkpoint import LoadedCodec, config_of, load_codec
+from snac_exp.codec.checkpoint import LoadedCodec, config_of
 from snac_exp.codec.effective import assign_effective
-from snac_exp.codec.geometry import Geometry, check_declared
-from snac_exp.config.schema import Codec
+from snac_exp.codec.geometry import Geometry
 from snac_exp.config.seeding import derive_seed
 from snac_exp.errors import CodecError
 
@@ -137,14 +135,3 @@ def _build(config: Mapping[str, Any]) -> SNAC:
         return SNAC(**config)
     except (TypeError, ValueError, RuntimeError, ZeroDivisionError, IndexError) as error:
         raise CodecError(f"codec.scratch does not describe a SNAC model: {error}") from None
-
-
-def open_codec(codec: Codec, seed: int = 0) -> LoadedCodec:
-    """The checkpoint of a codec config, or random weights drawn by the seed; its geometry must be the declared one."""
-    if codec.scratch is not None:
-        loaded = fresh_codec(asdict(codec.scratch), seed, codec.name)
-    else:
-        loaded = load_codec(codec.name, codec.path, codec.hub_id, codec.bundled)
-    if codec.geometry is not None:
-        check_declared(loaded.geometry, codec.geometry)
-    return loaded

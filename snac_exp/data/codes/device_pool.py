@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from snac_exp.codec.scratch import open_codec
+from snac_exp.codec.opening import open_codec
 from snac_exp.config.schema import Codec
 from snac_exp.data.codes.cache import CacheSummary, cache_codes, joined, verify_cache
 from snac_exp.data.codes.table import CodeTable

@@ -5,7 +5,7 @@ from functools import partial
 
 from snac_exp.codec.checkpoint import LoadedCodec
 from snac_exp.codec.multirate import MultiRateSnac
-from snac_exp.codec.scratch import open_codec
+from snac_exp.codec.opening import open_codec
 from snac_exp.codec.start import initialise
 from snac_exp.config.instantiate import instantiate
 from snac_exp.config.schema import Experiment

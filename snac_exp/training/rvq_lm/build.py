@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from snac_exp.codec.checkpoint import LoadedCodec
-from snac_exp.codec.scratch import open_codec
+from snac_exp.codec.opening import open_codec
 from snac_exp.config.instantiate import instantiate
 from snac_exp.config.schema import Experiment
 from snac_exp.config.seeding import derive_seed

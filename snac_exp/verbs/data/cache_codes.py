@@ -101,7 +101,7 @@ def _verify(options: Options, prepared: Path, output: Path) -> None:
 
 
 def _upgrade(options: Options, old: Path) -> int:
-    from snac_exp.codec.scratch import open_codec
+    from snac_exp.codec.opening import open_codec
     from snac_exp.data.codes.first_generation import upgrade_cache
     from snac_exp.data.prepared.manifest import Manifest
     from snac_exp.data.prepared.prepare import prepare

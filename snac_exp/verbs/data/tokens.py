@@ -78,7 +78,7 @@ def _check(path: Path) -> int:
 def _encode(options: Options, output: Path) -> "TokenSummary":
     import numpy as np
 
-    from snac_exp.codec.scratch import open_codec
+    from snac_exp.codec.opening import open_codec
     from snac_exp.data.tokens.encoding import encode_folder, export_cache
 
     if options.cache_dir is not None:

@@ -1,0 +1,19 @@
+"""The codec that a recipe names, opened."""
+
+from dataclasses import asdict
+
+from snac_exp.codec.checkpoint import LoadedCodec, load_codec
+from snac_exp.codec.geometry import check_declared
+from snac_exp.codec.scratch import fresh_codec
+from snac_exp.config.schema import Codec
+
+
+def open_codec(codec: Codec, seed: int = 0) -> LoadedCodec:
+    """The checkpoint of a codec config, or random weights drawn by the seed; its geometry must be the declared one."""
+    if codec.scratch is not None:
+        loaded = fresh_codec(asdict(codec.scratch), seed, codec.name)
+    else:
+        loaded = load_codec(codec.name, codec.path, codec.hub_id, codec.bundled)
+    if codec.geometry is not None:
+        check_declared(loaded.geometry, codec.geometry)
+    return loaded
