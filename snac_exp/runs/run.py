@@ -6,15 +6,14 @@ from functools import partial
 from io import StringIO
 from typing import Any
 
-import torch
 from rich.console import Console as RichConsole
 
 from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.checkpoints.store import CheckpointStore
 from snac_exp.config.schema import Experiment
-from snac_exp.config.schema import Trainer as TrainerSettings
 from snac_exp.report.run.page import write_report
 from snac_exp.runs import ranks
+from snac_exp.runs.numerics import set_numerics
 from snac_exp.runs.rendezvous import launched_fabric, leave
 from snac_exp.system.code_version import code_version
 from snac_exp.system.environment import environment
@@ -70,7 +69,8 @@ def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
 
 def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resuming: bool) -> bool:
     """Build everything and fit; whether the run came to its end."""
-    _set_numerics(experiment.trainer)
+    settings = experiment.trainer
+    set_numerics(num_threads=settings.num_threads, tf32=settings.tf32)
     fabric = launched_fabric(experiment.trainer)
     with fabric.rank_zero_first():  # data that is made on first use is made once
         setup = build(experiment)
@@ -113,15 +113,6 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
         return finished
     finally:
         console.end()
-
-
-def _set_numerics(settings: TrainerSettings) -> None:
-    if settings.num_threads is not None:
-        # The number of threads decides the order of sums, and with it the last bits of every result.
-        torch.set_num_threads(settings.num_threads)
-    if settings.tf32:
-        # TF32 for matrix products; convolutions on CUDA use it by default.
-        torch.set_float32_matmul_precision("high")
 
 
 def _store(experiment: Experiment, folder: RunFolder, *, remove_leftovers: bool) -> CheckpointStore:

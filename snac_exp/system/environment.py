@@ -15,7 +15,7 @@ from snac_exp.system import torchaudio as torchaudio_shim
 # Changes of these can change the last bits of a resumed run.
 BITWISE = (
     *("snac_exp", "torch", "torchaudio", "snac", "numpy", "soundfile", "lightning-fabric"),
-    *("cpu", "device", "num_threads", "precision", "world_size", "compile"),
+    *("cpu", "device", "num_threads", "precision", "world_size", "compile", "tf32"),
 )
 
 
@@ -36,12 +36,14 @@ def environment(device: torch.device, precision: str, world_size: int, compiled:
         "num_threads": torch.get_num_threads(),
         "precision": precision,
         "world_size": world_size,
+        "tf32": torch.backends.cudnn.allow_tf32,
     }
 
 
 def environment_changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """The differences that may show in the last bits, in words."""
-    return [f"{key} was {before.get(key)} and is {now[key]}" for key in BITWISE if before.get(key) != now[key]]
+    missing = "not recorded"  # by an earlier version
+    return [f"{key} was {before.get(key, missing)} and is {now[key]}" for key in BITWISE if before.get(key) != now[key]]
 
 
 def usable_device(device: torch.device | str) -> torch.device:
