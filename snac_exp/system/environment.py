@@ -2,7 +2,7 @@
 
 import os
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ BITWISE = (
     *("cpu", "device", "num_threads", "precision", "world_size", "compile", "tf32"),
 )
 
+_WITH_FABRIC = ("lightning-fabric", "pytorch-lightning", "lightning")
+"""Packages that bring the module lightning_fabric."""
+
 
 def environment(device: torch.device, precision: str, world_size: int, compiled: bool = False) -> dict[str, Any]:
     """Plain values that describe where a run computes."""
@@ -26,7 +29,8 @@ def environment(device: torch.device, precision: str, world_size: int, compiled:
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "torchaudio": str(torchaudio_shim.__version__),
-        **{package: version(package) for package in ("snac", "numpy", "soundfile", "lightning-fabric")},
+        **{package: version(package) for package in ("snac", "numpy", "soundfile")},
+        "lightning-fabric": fabric_version(),
         "compile": "inductor" if compiled else "none",
         "platform": platform.platform(),
         "host": platform.node(),
@@ -62,6 +66,21 @@ def usable_device(device: torch.device | str) -> torch.device:
     return found
 
 
+def fabric_version() -> str:
+    """Version of Lightning Fabric, which comes alone or inside of a larger package.
+
+    Raises:
+        PackageNotFoundError: none of them is installed.
+    """
+    *larger, last = _WITH_FABRIC
+    for package in larger:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue  # the next one may have brought it
+    return version(last)
+
+
 def device_name(device: torch.device | str) -> str:
     """The model of the processor behind a torch device."""
     device = torch.device(device)
@@ -78,7 +97,7 @@ def cpu_name() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of the packages that compute."""
-    return {package: version(package) for package in ("torch", "snac", "snac_exp")}
+    return {package: version(package) for package in ("torch", "snac")} | {"snac_exp": __version__}
 
 
 def provenance(device: torch.device | str) -> tuple[str, ...]:
