@@ -23,6 +23,7 @@ from snac_exp.release.files.job import JOB_FILE, Job
 from snac_exp.system.checksums.json_lines import signed_line, sound_lines
 from snac_exp.system.files import remove_left_in, write_signed_json, write_text
 from snac_exp.system.paths.kind import refuse_file
+from snac_exp.system.paths.refused import append_line
 from snac_exp.tracking.json_files import read_object
 
 FILES_NAME, SUMMARY_NAME, TABLE_NAME, SPEED_NAME = "files.parquet", "summary.json", "summary.md", "speed.json"
@@ -78,8 +79,7 @@ class EvaluationFolder:
     def record(self, item: Done) -> None:
         """Keep what an utterance gave."""
         # Written at once, so a kill costs the utterance under way and no other.
-        with open(self._progress, "a", encoding="utf-8") as file:
-            file.write(f"{signed_line(vars(item))}\n")
+        append_line(self._progress, signed_line(vars(item)))
         self.done[item.path] = item
 
     def finish(

@@ -11,6 +11,7 @@ from rich.console import Console as RichConsole
 from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.checkpoints.store import CheckpointStore
 from snac_exp.config.schema import Experiment
+from snac_exp.errors import SnacExpError
 from snac_exp.report.run.page import write_report
 from snac_exp.runs import ranks
 from snac_exp.runs.numerics import set_numerics
@@ -29,11 +30,18 @@ from snac_exp.training.plan import unroll
 from snac_exp.training.plan_table import epoch_table, group_table
 from snac_exp.training.setup import TrainingSetup
 
+_TO_MEND = (SnacExpError, OSError)  # by the user; anything else is a defect, of which every trace is kept
+
 
 def start(experiment: Experiment, values: Mapping[str, Any], overrides: list[str]) -> int:
-    """Make a new run folder and train in it; returns the exit status."""
+    """Make a new run folder and train in it; returns the exit status. What fails before there is a plan leaves none."""
     folder = RunFolder.create(values, overrides)
-    return _run(experiment, folder, resuming=False)
+    try:
+        return _run(experiment, folder, resuming=False)
+    except _TO_MEND:
+        if folder.has_nothing():
+            folder.remove()
+        raise
 
 
 def resume(experiment: Experiment, folder: RunFolder) -> int:
@@ -57,8 +65,9 @@ def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
             finished = False
         # Also a second Ctrl-C and SystemExit: a run that ends without a word looks lost.
         except BaseException as error:
-            folder.set_status("failed", error="".join(traceback.format_exception(error)))
-            _report(folder)
+            if resuming or not isinstance(error, _TO_MEND) or not folder.has_nothing():
+                _tell_failure(folder, error)
+                _report(folder)
             raise
         finally:
             leave()
@@ -143,6 +152,14 @@ def _conclude(trainer: Trainer, setup: TrainingSetup) -> None:
         setup.evaluator.sum_up(trainer.fabric, trainer.folder, trainer.console.result)
     for line in _results(trainer):
         trainer.console.result(line)
+
+
+def _tell_failure(folder: RunFolder, failure: BaseException) -> None:
+    """Note why a run failed; where even that cannot be written, say so, and let the failure itself come to light."""
+    try:
+        folder.set_status("failed", error="".join(traceback.format_exception(failure)))
+    except OSError as error:
+        print(f"the failure is not noted either ({error})", flush=True)
 
 
 def _report(folder: RunFolder) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from snac_exp.config.compose import config_dir
 from snac_exp.errors import ConfigError
 from snac_exp.system.files import write_text
+from snac_exp.system.paths.refused import naming
 from snac_exp.system.process import code_root
 from snac_exp.tracking.sweep_folder import SweepFolder
 
@@ -34,12 +35,10 @@ def take_snapshot(folder: SweepFolder) -> Path:
         write_text(folder.diff, diff.encode(errors="surrogateescape").decode(errors="replace"))
     else:
         for package in PACKAGES:
-            if (root / package).is_dir():
-                shutil.copytree(root / package, target / package, ignore=shutil.ignore_patterns("__pycache__"))
+            _copy(root, target, _files_below(root, root / package))
     _copy_machine_code(root, target)
-    conf = config_dir()
     # conf/ is partly there by now, from the tracked files.
-    shutil.copytree(conf, target / conf.relative_to(root), dirs_exist_ok=True)
+    _copy(root, target, _files_below(root, config_dir()))
     if not (target / "snac_exp" / "__init__.py").is_file():
         raise ConfigError(f"the snapshot {target} holds no package snac_exp; was it copied from {root}?")
     return target
@@ -51,7 +50,13 @@ def _copy(root: Path, target: Path, names: list[str]) -> None:
         if (root / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             # With its time: numba's compiled code is only used for a source of the same time and size.
-            shutil.copy2(root / name, target / name)
+            with naming(target / name):
+                shutil.copy2(root / name, target / name)
+
+
+def _files_below(root: Path, folder: Path) -> list[str]:
+    found = sorted(path for path in folder.rglob("*") if "__pycache__" not in path.parts)
+    return [path.relative_to(root).as_posix() for path in found]
 
 
 def _copy_machine_code(root: Path, target: Path) -> None:
@@ -61,7 +66,8 @@ def _copy_machine_code(root: Path, target: Path) -> None:
             copied = target / path.relative_to(root)
             if copied.parent.parent.is_dir():
                 copied.parent.mkdir(exist_ok=True)
-                shutil.copy2(path, copied)
+                with naming(copied):
+                    shutil.copy2(path, copied)
 
 
 def _is_checkout(root: Path) -> bool:

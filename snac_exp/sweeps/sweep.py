@@ -20,7 +20,7 @@ from snac_exp.sweeps.job_state import updated
 from snac_exp.sweeps.ledger import Row, read_ledger, update_ledger
 from snac_exp.sweeps.settings import SweepSettings
 from snac_exp.sweeps.snapshot import take_snapshot
-from snac_exp.system.files import remove_left, write_json, write_signed_json
+from snac_exp.system.files import remove_left, removed_on_error, write_json, write_signed_json
 from snac_exp.system.folder_lock import holder_of, locked
 from snac_exp.system.slurm_queue import ACTIVE
 from snac_exp.tracking.json_files import Shape, read_object, require_shape
@@ -109,10 +109,11 @@ class Sweep(SweepFolder):
                 "or add again=true to run all of it a second time"
             )
         folder = SweepFolder(exclusive_folder(parent, digest).resolve())
-        # sweep.json comes last: a folder without it is no sweep, whatever interrupted this.
-        take_snapshot(folder)
         stored = {"question": asdict(settings), "backend": backend, "directory": str(Path.cwd()), "command": command}
-        write_signed_json(folder.sweep_file, stored | {"search": search, "created": time.time()})
+        # sweep.json comes last: a folder without it is no sweep, whatever interrupted this.
+        with removed_on_error(folder.path):
+            take_snapshot(folder)
+            write_signed_json(folder.sweep_file, stored | {"search": search, "created": time.time()})
         return cls(folder.path)
 
     def add(self, jobs: Sequence[AnyJob]) -> list[Row]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from snac_exp.system.checksums.json_digest import signed, verified
 from snac_exp.system.locks import try_lock
+from snac_exp.system.paths.refused import naming
 
 _LEFT = re.compile(r"\..+\.([a-z0-9_]{8}|\d+)\.tmp", re.DOTALL)
 
@@ -24,18 +25,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     A reader (or a process killed at any moment) sees the old file or the new one, never a part. What a killed process
     leaves, `.NAME.….tmp`, is told from what is being written by its lock: see `remove_left`.
+
+    Raises:
+        OSError: names `path` where the system refuses, as on a full disk.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = _temporary_beside(path)
     try:
-        yield temporary
-        # The bytes before the name: after a power cut a name must not lead to an empty file.
-        _fsync(temporary)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; the final file follows the user's umask
-        temporary.replace(path)
-        # A rename is on disk when its folder is.
-        _fsync(path.parent)
+        with naming(path, temporary):
+            yield temporary
+            # The bytes before the name: after a power cut a name must not lead to an empty file.
+            _fsync(temporary)
+            temporary.chmod(0o666 & ~_umask())  # mkstemp makes files private; the final file follows the user's umask
+            temporary.replace(path)
+            # A rename is on disk when its folder is.
+            _fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
         os.close(handle)
@@ -46,14 +51,26 @@ def folder_beside(path: Path) -> Iterator[Path]:
     """A new hidden folder `.NAME.PID.tmp` beside `path`, to be renamed to it; what is left of it in the end goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
-    temporary.mkdir()
+    with naming(path, temporary):
+        temporary.mkdir()
     handle = os.open(temporary, os.O_RDONLY)
     try:
         try_lock(handle)
-        yield temporary
+        with naming(path, temporary):
+            yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # it is not there any more if all went well
         os.close(handle)
+
+
+@contextmanager
+def removed_on_error(folder: Path) -> Iterator[None]:
+    """Around filling a folder that was just made: an error leaves nothing of it."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def left_beside(path: Path) -> list[Path]:
@@ -93,7 +110,10 @@ def remove_left_in(folder: Path) -> None:
 def _temporary_beside(path: Path) -> tuple[int, Path]:
     """A new file with our lock on it, and its descriptor; another one if somebody removes it before it has the lock."""
     while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        except OSError as error:  # of a name that nobody has heard of
+            raise OSError(error.errno, error.strerror, str(path)) from error
         if try_lock(handle) != "busy" and os.path.exists(name):
             return handle, Path(name)
         os.close(handle)

@@ -11,6 +11,7 @@ from typing import TextIO
 from snac_exp.errors import ConfigError
 from snac_exp.system.locks import lock_now
 from snac_exp.system.owner import Owner
+from snac_exp.system.paths.refused import write_whole
 from snac_exp.system.slurm_queue import current_job
 
 LOCK_FILE = ".lock"
@@ -91,8 +92,8 @@ def _holder(file: TextIO) -> Owner | None:
 
 
 def _write(file: TextIO, text: str) -> None:
-    file.seek(0)
-    file.truncate()
-    file.write(text)
-    file.flush()
+    # Not through the buffer, which would be written once more when the file is closed, in vain, on a full disk.
+    os.ftruncate(file.fileno(), 0)
+    with open(file.fileno(), "ab", buffering=0, closefd=False) as raw:
+        write_whole(raw, text.encode(), Path(file.name))
     os.fsync(file.fileno())

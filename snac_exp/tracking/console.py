@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from snac_exp.system import terminal
+from snac_exp.system.paths.refused import append_line
 from snac_exp.tracking.run_folder import RunFolder
 
 
@@ -54,8 +55,7 @@ class Console:
         self._is_live = self._rich.is_terminal and not quiet
         folder = RunFolder(Path(run_dir))
         self._notes = folder.notes
-        # Line by line: whoever follows the log sees every line, and a killed run has lost none.
-        self._log = open(folder.log, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+        self._log = folder.log
         self._num_epochs, self._num_steps = num_epochs, num_steps
         self._every_seconds = every_seconds
         self._head, self._num_batches = "start", 0
@@ -105,9 +105,7 @@ class Console:
         self._line(text, shown=not self._quiet or level in ("warning", "error"))
         if source is not None:
             note = {"time": round(time.time(), 3), "step": step, "source": source, "level": level, "text": text}
-            # Opened for every note: there are few, and a killed run keeps them all.
-            with open(self._notes, "a", encoding="utf-8") as file:
-                file.write(json.dumps(note, ensure_ascii=False) + "\n")
+            append_line(self._notes, json.dumps(note, ensure_ascii=False))
 
     def result(self, text: str) -> None:
         """Show and log what the run came to, in quiet mode too."""
@@ -119,12 +117,12 @@ class Console:
         self.note(f"{self._head}  took {epoch}, {total} in all")
 
     def end(self) -> None:
-        """Stop the display and close the log; safe to call twice."""
+        """Stop the display; safe to call twice."""
         self._live.stop()
-        self._log.close()
 
     def _line(self, text: str, *, shown: bool) -> None:
-        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}\n")
+        # Whoever follows the log sees every line, and a killed run has lost none.
+        append_line(self._log, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {text}")
         if shown:
             # markup=False: names of runs and messages may hold brackets.
             self._rich.print(text, markup=False, highlight=False)

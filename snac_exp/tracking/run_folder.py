@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from snac_exp.config.moved import as_first_published
 from snac_exp.config.stored import read_stored, stored_yaml
 from snac_exp.errors import ConfigError
 from snac_exp.system import folder_lock as lock
-from snac_exp.system.files import remove_left_in, write_signed_json, write_text
+from snac_exp.system.files import remove_left_in, removed_on_error, write_signed_json, write_text
 from snac_exp.system.owner import Owner
 from snac_exp.system.paths.kind import refuse_file
 from snac_exp.tracking.json_files import NUMBER, Shape, read_object, require_shape
@@ -102,8 +103,9 @@ class RunFolder:
         else:
             path.mkdir(parents=True, exist_ok=False)
         folder = cls(path)
-        write_text(folder.config, stored_yaml(dict(values), COMMENT))
-        write_text(folder.overrides, stored_yaml(overrides))
+        with removed_on_error(path):
+            write_text(folder.config, stored_yaml(dict(values), COMMENT))
+            write_text(folder.overrides, stored_yaml(overrides))
         return folder
 
     @classmethod
@@ -155,6 +157,14 @@ class RunFolder:
         if not isinstance(found, list):
             raise ConfigError(f"{self.overrides} holds no list of overrides; restore it or remove it")
         return [str(item) for item in found]
+
+    def has_nothing(self) -> bool:
+        """Whether the run has not come so far as to have a plan: nothing is known but what its command said."""
+        return not self.plan.exists()
+
+    def remove(self) -> None:
+        """Leave nothing of a run that has nothing."""
+        shutil.rmtree(self.path)
 
     def num_devices(self) -> int:
         """Processes of the run on one machine, as its config says.
@@ -226,6 +236,9 @@ class SilentRunFolder(RunFolder):
 
     def remove_leftovers(self) -> None:
         """Rank 0 removes them."""
+
+    def remove(self) -> None:
+        """Rank 0 removes it."""
 
 
 def exclusive_folder(parent: Path, digest: str) -> Path:

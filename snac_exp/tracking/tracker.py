@@ -12,6 +12,7 @@ from typing import Any
 from snac_exp.config.schema import Tracker as Settings
 from snac_exp.errors import ConfigError
 from snac_exp.system.files import sha256_of_file
+from snac_exp.system.paths.refused import write_whole
 from snac_exp.tracking.metrics_file import read_metrics, rewind
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.wandb.key import require_key
@@ -177,7 +178,7 @@ class Tracker:
             raise ValueError(f"metrics may not be named {', '.join(sorted(taken))}: every line has that field")
         line = {"step": step, "epoch": epoch, "kind": kind, "time": round(time.time(), 3), **values}
         # The file first: what W&B has not got is made up for from it.
-        self._file.write(json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n")
+        write_whole(self._file, json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n", self.path)
         self._mirrored(line)
 
     def _mirrored(self, line: Mapping[str, Any]) -> None:

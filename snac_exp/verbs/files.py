@@ -1,10 +1,12 @@
 """Files and folders that the system refuses are the user's to mend: they are named, without a traceback."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from snac_exp.errors import DataError
 from snac_exp.system.paths.kind import refuse_file
+from snac_exp.system.paths.refused import mend_of
 
 
 def with_files(command: Callable[[], int]) -> int:
@@ -15,7 +17,9 @@ def with_files(command: Callable[[], int]) -> int:
             is.
     """
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()  # here, where a disk that is full is an error of the system, and not at exit
+        return status
     except (FileExistsError, NotADirectoryError) as error:
         if error.filename is None:
             raise
@@ -23,7 +27,11 @@ def with_files(command: Callable[[], int]) -> int:
         for place in (path, *path.parents):
             refuse_file(place, "a folder; choose another one", DataError)
         raise DataError(f"{path}: {error.strerror}") from error
+    except BrokenPipeError:
+        raise  # `guarded` knows whether the reader has left
     except OSError as error:
         if error.filename is None:
-            raise
-        raise DataError(f"{error.filename}: {error.strerror}") from error
+            if not mend_of(error):
+                raise
+            raise DataError(f"standard output, or a file of a library: {error.strerror}{mend_of(error)}") from error
+        raise DataError(f"{error.filename}: {error.strerror}{mend_of(error)}") from error

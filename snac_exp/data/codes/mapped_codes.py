@@ -39,6 +39,7 @@ from snac_exp.data.codes.shards import (
 from snac_exp.errors import DataError
 from snac_exp.system.files import read_json, write_signed_json
 from snac_exp.system.locks import one_at_a_time
+from snac_exp.system.paths.refused import write_whole
 from snac_exp.system.progress import progress_display
 
 SHARDS_PER_CHECKPOINT = 64  # an interrupted conversion repeats at most these
@@ -88,7 +89,7 @@ def _convert(cache_dir: Path, shards: list[Path], stamp: str) -> None:
                 table, metadata = _read_shard(path)
                 _check_shard(path, table, metadata, first)
                 for i, file in enumerate(files):
-                    file.write(_flat(table[f"codes_{i}"])[0].data)
+                    write_whole(file, _flat(table[f"codes_{i}"])[0].data, building.file(i))
                 rows.append((_with_lengths(table, len(files)), metadata))
                 if number % SHARDS_PER_CHECKPOINT == 0 or number == len(shards):
                     building.checkpoint(number, files)
@@ -117,7 +118,7 @@ class _Building:
     def appending(self, num_codebooks: int) -> Iterator[Sequence[IO[bytes]]]:
         """The flat files, cut back to the last checkpoint."""
         with ExitStack() as stack:
-            files = [stack.enter_context(open(self.file(i), "ab")) for i in range(num_codebooks)]
+            files = [stack.enter_context(open(self.file(i), "ab", buffering=0)) for i in range(num_codebooks)]
             # What was written behind the last checkpoint may be part of a shard.
             for file, size in zip(files, self._sizes or [0] * num_codebooks, strict=False):
                 file.truncate(size)
@@ -127,7 +128,6 @@ class _Building:
         """Everything so far is on disk."""
         # Tokens first, then the state that counts them: after a power cut it must not promise more than there is.
         for file in files:
-            file.flush()
             os.fsync(file.fileno())
         state = {"stamp": self.stamp, "num_shards": num_shards, "sizes": [file.tell() for file in files]}
         write_signed_json(self.folder / "state.json", state)

@@ -15,6 +15,7 @@ from typing import Any
 
 from snac_exp.data.files.scan import FileMeasurement, find_audio, measure, stamp
 from snac_exp.errors import DataError
+from snac_exp.system.paths.refused import write_whole
 from snac_exp.system.progress import progress_display
 
 JOURNAL_NAME = "scan.jsonl"
@@ -115,18 +116,17 @@ def _checksum(text: bytes) -> bytes:
 def _journal(path: Path, input_dir: Path) -> Iterator[Callable[[FileMeasurement], None]]:
     """Yield `write(measurements)`, which appends one line that survives a kill right after it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+b") as file:
+    # Unbuffered: a line is with the kernel at once, where a kill cannot reach it; a power cut costs measuring again.
+    with open(path, "a+b", buffering=0) as file:
         # Opened for appending, a file begins at its end: 0 means that it is new.
         if file.tell() == 0:
-            file.write(_line(_header(input_dir)))
+            write_whole(file, _line(_header(input_dir)), path)
         else:
             _cut_partial_line(file)
 
         def write(measured: FileMeasurement) -> None:
             line = _line(asdict(measured))
-            file.write(_checksum(line[:-1]) + b" " + line)
-            # Into the kernel, where a kill of this process cannot reach it; a power cut costs measuring again.
-            file.flush()
+            write_whole(file, _checksum(line[:-1]) + b" " + line, path)
 
         yield write
 

@@ -16,6 +16,7 @@ from snac_exp.system.checksums.json_lines import signed_line, sound_lines
 from snac_exp.system.files import left_beside, read_json, remove_left, remove_left_in, write_signed_json
 from snac_exp.system.folder_lock import locked
 from snac_exp.system.paths.kind import refuse_file
+from snac_exp.system.paths.refused import append_line
 
 JOB_FILE = "job.json"
 LEDGER_FILE = "files.jsonl"
@@ -70,11 +71,8 @@ class Job:
     def record(self, name: str, stamp: str, outputs: list[str]) -> None:
         """Note that an input is done; the note is on the disk when this returns."""
         entry = {"name": name, "stamp": stamp, "outputs": outputs}
-        with open(self.folder / LEDGER_FILE, "a", encoding="utf-8") as file:
-            file.write(signed_line(entry) + "\n")
-            # On the disk before the next file starts: a power cut may cost one file of work, never the list.
-            file.flush()
-            os.fsync(file.fileno())
+        # On the disk before the next file starts: a power cut may cost one file of work, never the list.
+        append_line(self.folder / LEDGER_FILE, signed_line(entry), sync=True)
         self._done[name] = entry
 
 

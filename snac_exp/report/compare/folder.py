@@ -9,7 +9,7 @@ from snac_exp.report.compare.comparison import Comparison, ComparisonSettings, S
 from snac_exp.report.compare.page import comparison_page
 from snac_exp.report.compare.sounds import listening_of
 from snac_exp.report.compare.text import markdown, write_rows
-from snac_exp.system.files import write_json, write_text
+from snac_exp.system.files import removed_on_error, write_json, write_text
 
 PAGE_FILE, TEXT_FILE, ROWS_FILE, KEY_FILE = "comparison.html", "comparison.md", "comparison.parquet", "key.json"
 
@@ -36,11 +36,12 @@ def write_comparison(sources: Sequence[Source], settings: ComparisonSettings, so
     listening = listening_of(comparison, blind=sound.blind, seed=sound.seed, most_megabytes=sound.most_megabytes)
     page = comparison_page(comparison, listening)
     folder.mkdir(parents=True, exist_ok=False)
-    write_rows(comparison, folder / ROWS_FILE)
-    write_text(folder / TEXT_FILE, markdown(comparison))
-    # In the clear only here: the page holds it encoded, so that no glance at its source tells.
-    if listening.keys:
-        write_json(folder / KEY_FILE, listening.keys)
-    # Last: where the page is, all that it belongs to is there.
-    write_text(folder / PAGE_FILE, page)
+    with removed_on_error(folder):
+        write_rows(comparison, folder / ROWS_FILE)
+        write_text(folder / TEXT_FILE, markdown(comparison))
+        # In the clear only here: the page holds it encoded, so that no glance at its source tells.
+        if listening.keys:
+            write_json(folder / KEY_FILE, listening.keys)
+        # Last: where the page is, all that it belongs to is there.
+        write_text(folder / PAGE_FILE, page)
     return comparison

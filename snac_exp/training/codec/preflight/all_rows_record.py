@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from snac_exp.errors import DataError
 from snac_exp.system.checksums.json_lines import signed_line, sound_lines
 from snac_exp.system.locks import try_lock
+from snac_exp.system.paths.refused import write_whole
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class RowRecord:
     """`FOLDER/HASH.jsonl` of an unfinished check; `FOLDER/HASH-finished.jsonl` of a finished one, which the next one of
     the same data replaces."""
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path, self._file = path, file
         self._good: dict[tuple[str, str], dict[int, float]] = {}
 
@@ -44,7 +45,7 @@ class RowRecord:
         digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:12]
         path = folder / f"{digest}.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
-        with open(path, "a+b") as file:
+        with open(path, "a+b", buffering=0) as file:
             if try_lock(file.fileno()) == "busy":
                 raise DataError(f"{path}: another process checks the same rows now; wait for it")
             record = cls(path, file)
@@ -73,8 +74,7 @@ class RowRecord:
 
     def write(self, found: CheckedRow) -> None:
         """Add a row; it is with the operating system when this returns."""
-        self._file.write((signed_line(asdict(found)) + "\n").encode())
-        self._file.flush()
+        write_whole(self._file, (signed_line(asdict(found)) + "\n").encode(), self._path)
 
     def finish(self) -> Path:
         """Every row was looked at: the next check begins anew. Returns where the record is kept."""
