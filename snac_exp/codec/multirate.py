@@ -69,7 +69,9 @@ class MultiRateSnac(nn.Module):
         Token 0 is a real code, so padding cannot be told from the codes; zeros are what the decoder's own convolutions
         see beyond the end of a signal.
         """
-        latent: Tensor = self.quantizer.from_codes(list(codes))
+        # In float32 whatever the autocast: the decoder is released to decode this very latent.
+        with torch.autocast(codes[0].device.type, enabled=False):
+            latent: Tensor = self.quantizer.from_codes(list(codes))
         if num_valid is None:
             return latent
         frames = torch.arange(latent.shape[-1], device=latent.device)

@@ -43,6 +43,16 @@ def test_s03_the_native_head_keeps_its_snake(real, build_model, random_codes):
     assert torch.equal(head.snake.alpha, snake.alpha)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_latent_of_codes_is_float32s_under_autocast(small, build_model, random_codes, dtype):
+    model, codes = build_model(small), random_codes(small, 3)
+    expected = model.latent(codes)
+    with torch.autocast("cpu", dtype=dtype):
+        latent = model.latent(codes)
+    assert latent.dtype == torch.float32
+    assert torch.equal(latent, expected)
+
+
 def test_a_noisy_wide_head_moves_nothing_else(small, build_model, random_codes):
     codes = random_codes(small, 3)
     alone = MultiRateSnac.from_codec(small, {"head_24k": NativeHead})
