@@ -39,6 +39,13 @@ class Head(nn.Module, ABC):
     def forward(self, features: Tensor, native: Tensor | None = None) -> Tensor:
         """features (B, C, T), native (B, 1, T) if `needs_native` -> waveform (B, 1, T * multiple)."""
 
+    def draw_noise(self, features: Tensor) -> Tensor | None:
+        """The noise of the next call on features (B, C, T), where the head takes it as its third argument; here None.
+
+        Drawn outside of `forward`, which may be compiled: a generator ends a compiled graph.
+        """
+        return None
+
     def initialise(self, decoder: Decoder, name: str) -> dict[str, Tensor]:
         """Start as the function `name` of `snac_exp.codec.init` says; draws come from torch's generator.
 
@@ -125,10 +132,28 @@ class UpsampleHead(Head):
         self.snake = Snake1d(channels)
         self.conv = WNConv1d(channels, 1, kernel_size=7, padding=3)
 
-    def forward(self, features: Tensor, native: Tensor | None = None) -> Tensor:
-        """features (B, C, T) -> waveform (B, 1, 2 T)."""
-        waveform: Tensor = activated(self.block(features), self.snake, self.conv).tanh()
+    def forward(self, features: Tensor, native: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        """features (B, C, T), noise (B, 1, 2 T) -> waveform (B, 1, 2 T); without noise the block draws its own."""
+        waveform: Tensor = activated(self._widened(features, noise), self.snake, self.conv).tanh()
         return waveform
+
+    def draw_noise(self, features: Tensor) -> Tensor | None:
+        """Noise (B, 1, 2 T) of its noise block for features (B, C, T); None without one, or one with other noise."""
+        block = self.block.block[2]
+        if not isinstance(block, SeededNoiseBlock):
+            return None
+        return block.draw(features.shape[0], features.shape[2] * self.multiple, features)
+
+    def _widened(self, features: Tensor, noise: Tensor | None) -> Tensor:
+        """features (B, C, T), noise (B, 1, 2 T) -> the 2x block's output (B, C, 2 T)."""
+        if noise is None:
+            drawn_inside: Tensor = self.block(features)
+            return drawn_inside
+        activation, upsampler, noise_block, *units = self.block.block
+        y: Tensor = noise_block(activated(features, activation, upsampler), noise)
+        for unit in units:
+            y = unit(y)
+        return y
 
 
 class ResidualHead(UpsampleHead):
@@ -148,11 +173,11 @@ class ResidualHead(UpsampleHead):
         nn.init.zeros_(self.conv.weight)
         nn.init.zeros_(self.conv.bias)
 
-    def forward(self, features: Tensor, native: Tensor | None = None) -> Tensor:
-        """features (B, C, T), native (B, 1, T) -> waveform (B, 1, 2 T)."""
+    def forward(self, features: Tensor, native: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        """features (B, C, T), native (B, 1, T), noise (B, 1, 2 T) -> waveform (B, 1, 2 T)."""
         if native is None:
             raise ValueError("ResidualHead needs the native head's waveform")
-        residual: Tensor = activated(self.block(features), self.snake, self.conv)
+        residual: Tensor = activated(self._widened(features, noise), self.snake, self.conv)
         return interpolate2x(native.detach()) + residual
 
     def prove_start(self, name: str, waveform: Tensor, native: Tensor | None, pretrained: Tensor) -> list[str]:

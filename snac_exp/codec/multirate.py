@@ -19,6 +19,20 @@ from snac_exp.errors import CodecError
 HeadFactory = Callable[[LoadedCodec], Head]
 
 
+class Trunk(nn.Sequential):
+    """The decoder's first layers one after the other; names as of nn.Sequential.
+
+    torch's compiler looks into no nn.Sequential that it meets first, and would compile layer by layer, all of them
+    against one limit: with a forward of its own it is one graph.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Latent (B, C, frames) -> features (B, width, frames * hop)."""
+        for layer in self:
+            x = layer(x)
+        return x
+
+
 class MultiRateSnac(nn.Module):
     """encoder, quantizer, trunk and heads; parameters are named `trunk.*`, `heads.head_48k.*` and so on.
 
@@ -34,7 +48,7 @@ class MultiRateSnac(nn.Module):
         super().__init__()
         self.encoder = model.encoder
         self.quantizer = model.quantizer
-        self.trunk = use_fast_layers(nn.Sequential(*list(model.decoder.model)[:-3]))
+        self.trunk = use_fast_layers(Trunk(*list(model.decoder.model)[:-3]))
         self.heads = use_fast_layers(nn.ModuleDict(heads))
         self.geometry = geometry
         self.rates = {name: geometry.sampling_rate * head.multiple for name, head in heads.items()}
@@ -93,7 +107,7 @@ class MultiRateSnac(nn.Module):
         names = [name for name in self.rates if heads is None or name in heads]
         native = self._native(features, names)
         waveforms = {} if native is None or self.native_name not in names else {self.native_name: native}
-        waveforms |= {name: self.heads[name](features, native) for name in names if name not in waveforms}
+        waveforms |= {name: self._waveform(name, features, native) for name in names if name not in waveforms}
         return {name: waveforms[name] for name in names}
 
     def decode(self, codes: Sequence[Tensor], heads: Collection[str] | None = None) -> dict[str, Tensor]:
@@ -115,7 +129,13 @@ class MultiRateSnac(nn.Module):
         if self.native_name is None or not (asked or any(self.head(name).needs_native for name in names)):
             return None
         with torch.set_grad_enabled(asked and torch.is_grad_enabled()):
-            return cast(Tensor, self.heads[self.native_name](features))
+            return self._waveform(self.native_name, features)
+
+    def _waveform(self, name: str, features: Tensor, native: Tensor | None = None) -> Tensor:
+        """features (B, C, T), native (B, 1, T) -> waveform (B, 1, N) of one head."""
+        noise = self.head(name).draw_noise(features)
+        arguments = (features, native) if noise is None else (features, native, noise)
+        return cast(Tensor, self.heads[name](*arguments))
 
 
 def head_name(rate: int) -> str:

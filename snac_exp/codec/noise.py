@@ -20,10 +20,14 @@ class SeededNoiseBlock(NoiseBlock):  # type: ignore[misc]
         super().__init__(dim)
         self.noise_seed = 0
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, C, T) + noise (B, 1, T) * linear(x)."""
-        generator = torch.Generator(device=x.device).manual_seed(self.noise_seed)
-        noise = torch.randn((x.shape[0], 1, x.shape[2]), device=x.device, dtype=x.dtype, generator=generator)
+    def draw(self, batch_size: int, num_samples: int, like: Tensor) -> Tensor:
+        """Noise (batch_size, 1, num_samples) of the seed, on the device and in the type of `like`."""
+        generator = torch.Generator(device=like.device).manual_seed(self.noise_seed)
+        return torch.randn((batch_size, 1, num_samples), device=like.device, dtype=like.dtype, generator=generator)
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> Tensor:
+        """x (B, C, T) + noise (B, 1, T) * linear(x), with noise that was drawn before or is drawn now."""
+        noise = self.draw(x.shape[0], x.shape[2], x) if noise is None else noise.to(x.dtype)
         result: Tensor = x + noise * self.linear(x)
         return result
 
@@ -41,6 +45,6 @@ def noise_off(*modules: nn.Module) -> Iterator[None]:
             block.__dict__.pop("forward", None)
 
 
-def _identity(x: Tensor) -> Tensor:
+def _identity(x: Tensor, _noise: Tensor | None = None) -> Tensor:
     """x (B, C, T) as it is."""
     return x

@@ -3,6 +3,7 @@
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -16,7 +17,8 @@ def weight_of(layer: nn.Module) -> Tensor:
     A change is seen by address and version of what is stored, i.e. any assignment or in-place operation that torch
     counts; writing through `.data` is not counted.
     """
-    if not parametrize.is_parametrized(layer, "weight"):
+    # Addresses and versions are nothing that a compiled graph could hold.
+    if torch.compiler.is_compiling() or not parametrize.is_parametrized(layer, "weight"):
         return layer.weight  # type: ignore[return-value]
     stored = list(layer.parametrizations.weight.parameters())  # type: ignore[union-attr]
     if any(tensor.requires_grad for tensor in stored):
