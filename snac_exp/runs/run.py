@@ -148,7 +148,7 @@ def _prepare(trainer: Trainer, setup: TrainingSetup) -> None:
 
 def _conclude(trainer: Trainer, setup: TrainingSetup) -> None:
     """Evaluate the averaged weights and tell where everything lies."""
-    with trainer.averaged():
+    with trainer.averaged(), trainer.gradients.compiler.eager():
         setup.evaluator.sum_up(trainer.fabric, trainer.folder, trainer.console.result)
     for line in _results(trainer):
         trainer.console.result(line)

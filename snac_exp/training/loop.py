@@ -1,14 +1,11 @@
 """The loop. `Trainer.fit` is the whole story of a run; everything it does once in a while is one named call."""
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
 
 from snac_exp.checkpoints.state import TrainState
@@ -22,8 +19,7 @@ from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.sections import data_figures
 from snac_exp.tracking.speed import StepTimer, memory_figures
 from snac_exp.tracking.tracker import Tracker
-from snac_exp.training.collectives import Collectives
-from snac_exp.training.optimization.accumulation import accumulate, shares
+from snac_exp.training.gradients import StepGradients
 from snac_exp.training.optimization.groups import ParameterGroups
 from snac_exp.training.optimization.guards import OutlierGuard, RollbackPolicy
 from snac_exp.training.optimization.optimizers import Optimizers, not_finite
@@ -61,8 +57,7 @@ class Trainer:
         self.average = None if settings.ema_decay is None else WeightAverage(self.task.model, settings.ema_decay)
         self.outliers, self.rollbacks = OutlierGuard.of(settings.guards), RollbackPolicy.of(settings.guards)
         self.saver = self._saver()
-        self.collectives = Collectives(self.fabric)
-        self.module: Any = None  # the task as Fabric wraps it
+        self.gradients = StepGradients(self.experiment, self.plan, self.task, self.fabric, self.optimizers)
         self.num_steps = self.plan.num_steps(self.data_module.num_items)
         on_cuda = self.fabric.device.type == "cuda"
         self.timer = self.task.timer = StepTimer(on_cuda)
@@ -94,7 +89,7 @@ class Trainer:
             DivergenceError: a loss or gradient was not finite, and no rollback is left; nothing was updated with it and
                 a snapshot was written.
         """
-        with self.stop.finishing_steps() as stop, self.saver.writing():
+        with self.stop.finishing_steps() as stop, self.saver.writing(), self.gradients.compiler.eager():
             while self.state.epoch <= len(self.plan.epochs):
                 if self.state.step == 0:  # also after a rollback to there, which took back the metrics of step 0
                     self._begin()
@@ -113,7 +108,7 @@ class Trainer:
                 else:
                     self._validate(epoch.epoch)
                     self._finish(epoch)
-                    if self.collectives.any(self.stop.requested):  # on any rank: all leave at one step
+                    if self.gradients.collectives.any(self.stop.requested):  # on any rank: all leave at one step
                         return self._pause(epoch, stop)
         return True
 
@@ -128,8 +123,7 @@ class Trainer:
         self._epoch_started = time.monotonic()
         self.groups.set_trainable(epoch.trainable)
         self.task.train_adversary(self._adversary_joined(epoch))
-        if self.module is None or self.fabric.world_size > 1:  # DDP fixes its parameters when it wraps
-            self.module = self.fabric.setup_module(self.task)
+        self.gradients.wrap()
         self._span = self.plan.phase_span(epoch, self.data_module.num_items)
         self.console.epoch(epoch, self.plan.num_batches(epoch, self.data_module.num_items))
 
@@ -147,7 +141,9 @@ class Trainer:
         """One optimiser step; the metrics of it, all finite, or None after a rollback."""
         rates = self._learning_rates(epoch)
         self.optimizers.set_rates(rates)
-        values, self._flags = self._gradients(epoch, batch)  # means over all ranks, so all decide alike
+        # Means over all ranks and flags of any, so all decide alike.
+        joined = self._adversary_joined(epoch)
+        values, self._flags = self.gradients.compute(epoch, batch, self.state.step, joined, self._own_flags)
         bad = not_finite(values)
         if bad and not self.optimizers.scaler_skips(bad):
             self._roll_back(bad, values, batch)
@@ -180,35 +176,9 @@ class Trainer:
         """Whether there is an adversary, and its first step has come."""
         return self.plan.loss_weights(epoch, self.state.step).get(ADVERSARY, 0.0) > 0
 
-    def _gradients(self, epoch: EpochPlan, batch: BatchLike) -> tuple[dict[str, float], dict[str, bool]]:
-        """Gradients of the whole batch, over micro-batches and ranks, clipped; its mean terms, loss and norms, and
-        whether any rank was asked to stop or finds it time to save."""
-        task, fabric, settings = self.task, self.fabric, self.experiment.trainer
-        weights = self.plan.loss_weights(epoch, self.state.step)  # 0: measured, not trained
-        if task.train_adversary(self._adversary_joined(epoch)) and fabric.world_size > 1:
-            self.module = fabric.setup_module(task)
-        # By position, not by history: a resumed run draws the same noise.
-        task.seed_noise(self.experiment.seed, "train", self.state.step, fabric.global_rank)
-        parts = batch.micro_batches(math.ceil(epoch.batch_size / settings.accumulation / fabric.world_size))
-        scored = [task.weight(part) for part in parts]
-        means = accumulate(
-            zip(shares(scored, self.collectives.sum(sum(scored)), fabric.world_size), parts, strict=True),
-            self.timer.timed("forward", lambda part: self.module(part, weights)),
-            self.timer.timed("loss", partial(task.total, weights=weights)),
-            self.timer.timed("backward", self.fabric.backward),
-            self._unsynchronised,
-        )
-        with self.timer.lap("optimizer"):
-            norms = self.optimizers.clip(self.module)
-            flags = {"stop": self.stop.requested, "save": self.saver.is_time()}
-            return self.collectives.step(means | norms, flags)
-
-    def _unsynchronised(self, more_to_come: bool) -> AbstractContextManager[None]:
-        """Around a micro-batch: ranks exchange gradients at the last one only."""
-        if self.fabric.device.type == "cuda" and self.experiment.trainer.compile:
-            # Else outputs of the last micro-batch, in memory that graphs use again, may be overwritten.
-            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        return self.fabric.no_backward_sync(self.module) if more_to_come else nullcontext()
+    def _own_flags(self) -> dict[str, bool]:
+        """Whether this rank was asked to stop, and finds it time to save."""
+        return {"stop": self.stop.requested, "save": self.saver.is_time()}
 
     def _admit(self, loss: float) -> bool:
         """Whether the outlier guard admits the step of this loss; what it has to say is logged."""

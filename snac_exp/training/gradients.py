@@ -1,0 +1,78 @@
+"""The gradients of one step: over micro-batches and ranks, clipped, with the means of all that is measured."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from snac_exp.config.schema import Experiment
+from snac_exp.training.collectives import Collectives
+from snac_exp.training.compiling import StepCompiler
+from snac_exp.training.optimization.accumulation import accumulate, shares
+from snac_exp.training.optimization.optimizers import Optimizers
+from snac_exp.training.plan import EpochPlan, Plan
+from snac_exp.training.task import BatchLike, Task
+
+
+class StepGradients:
+    """Computes them for one task; `wrap` comes first, and again whenever other parameters train."""
+
+    def __init__(self, experiment: Experiment, plan: Plan, task: Task, fabric: Fabric, optimizers: Optimizers) -> None:
+        self._experiment, self._plan, self._task = experiment, plan, task
+        self._fabric, self._optimizers = fabric, optimizers
+        self.collectives = Collectives(fabric)
+        settings = experiment.trainer
+        self.compiler = StepCompiler(settings.compile, plan, settings.accumulation, fabric.global_rank)
+        self._module: Any = None  # the task as Fabric wraps it
+
+    def wrap(self) -> None:
+        """Take note of which parameters train now."""
+        if self._module is None or self._fabric.world_size > 1:  # DDP fixes its parameters when it wraps
+            self._module = self._fabric.setup_module(self._task)
+
+    def compute(
+        self, epoch: EpochPlan, batch: BatchLike, step: int, joined: bool, flags: Callable[[], dict[str, bool]]
+    ) -> tuple[dict[str, float], dict[str, bool]]:
+        """Leave the clipped gradients of a batch with the parameters.
+
+        Args:
+            joined: whether the adversary takes part. flags: as this rank sees them, asked for as late as possible.
+
+        Returns:
+            Means over all ranks of its terms and loss, its norms, and whether any rank raised a flag.
+        """
+        task, fabric, timer = self._task, self._fabric, self._task.timer
+        weights = self._plan.loss_weights(epoch, step)  # 0: measured, not trained
+        if task.train_adversary(joined):
+            self.wrap()
+        # By position, not by history: a resumed run draws the same noise.
+        task.seed_noise(self._experiment.seed, "train", step, fabric.global_rank)
+        parts = batch.micro_batches(self.compiler.micro_batch_size(epoch))
+        scored = [task.weight(part) for part in parts]
+        means = accumulate(
+            zip(shares(scored, self.collectives.sum(sum(scored)), fabric.world_size), parts, strict=True),
+            timer.timed("forward", partial(self._forward, epoch, weights)),
+            timer.timed("loss", partial(task.total, weights=weights)),
+            timer.timed("backward", fabric.backward),
+            self._unsynchronised,
+        )
+        with timer.lap("optimizer"):
+            norms = self._optimizers.clip(self._module)
+            return self.collectives.step(means | norms, flags())
+
+    def _forward(self, epoch: EpochPlan, weights: Mapping[str, float], part: BatchLike) -> dict[str, Tensor]:
+        """Terms of a micro-batch, a scalar each."""
+        with self.compiler.step(epoch, len(part)):
+            terms: dict[str, Tensor] = self._module(part, weights)
+        return terms
+
+    def _unsynchronised(self, more_to_come: bool) -> AbstractContextManager[None]:
+        """Around a micro-batch: ranks exchange gradients at the last one only."""
+        if self._fabric.device.type == "cuda" and self._experiment.trainer.compile:
+            # Else outputs of the last micro-batch, in memory that graphs use again, may be overwritten.
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        return self._fabric.no_backward_sync(self._module) if more_to_come else nullcontext()
