@@ -10,6 +10,7 @@ from rich.console import Console as RichConsole
 
 from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.checkpoints.store import CheckpointStore
+from snac_exp.codec.fast.cuda.choice import LACKING, choose_kernels, kernels_in_use
 from snac_exp.config.schema import Experiment
 from snac_exp.errors import SnacExpError
 from snac_exp.report.run.page import write_report
@@ -134,6 +135,9 @@ def _store(experiment: Experiment, folder: RunFolder, *, remove_leftovers: bool)
 
 def _prepare(trainer: Trainer, setup: TrainingSetup) -> None:
     """Show the plan, check on the real data that the recipe holds, and move the task to its device."""
+    # A token model has none of the layers that the kernels are for.
+    setting = trainer.experiment.trainer.kernels if setup.codec is not None else "none"
+    choose_kernels(setting, trainer.fabric.device)
     _announce(trainer, setup)
     attempt = int((trainer.folder.status() or {}).get("attempts", 1))
     setup.evaluator.preflight(partial(trainer.console.note, source="preflight", level="ok"), attempt)
@@ -189,14 +193,20 @@ def _announce(trainer: Trainer, setup: TrainingSetup) -> None:
     if not trainer.fabric.is_global_zero:
         return
     sizes = {"num_items": [num_items(epoch) for epoch in trainer.plan.epochs], "num_steps": trainer.num_steps}
-    write_signed_json(folder.plan, trainer.plan.to_json() | sizes)
-    described = environment(trainer.fabric.device, settings.precision, trainer.fabric.world_size, settings.compile)
+    used = kernels_in_use()
+    write_signed_json(folder.plan, trainer.plan.to_json() | sizes | {"kernels": used})
+    run = (settings.precision, trainer.fabric.world_size, settings.compile, used)
+    described = environment(trainer.fabric.device, *run)
     codec = {"codec": setup.provenance["name"], "codec_fingerprint": setup.provenance["fingerprint"]}
     write_signed_json(folder.environment, described | codec | {"code": code_version().as_dict()})
     text = StringIO()
     RichConsole(file=text, width=120).print(epoch_table(trainer.plan), group_table(trainer.experiment, setup.groups))
     trainer.console.begin(f"run folder: {folder.path}\n{text.getvalue()}")
     trainer.console.note(f"{setup.data_module.described()}, {trainer.num_steps} steps")
+    if used.startswith(LACKING):
+        trainer.console.note(f"kernels: {used}", source="kernels", level="warning")
+    else:
+        trainer.console.note(f"kernels: {used}")
     if setup.warm_start is not None:
         setup.warm_start.write(folder.path)
         for line in setup.warm_start.lines():

@@ -15,15 +15,17 @@ from snac_exp.system import torchaudio as torchaudio_shim
 # Changes of these can change the last bits of a resumed run.
 BITWISE = (
     *("snac_exp", "torch", "torchaudio", "snac", "numpy", "soundfile", "lightning-fabric"),
-    *("cpu", "device", "num_threads", "precision", "world_size", "compile", "tf32"),
+    *("cpu", "device", "num_threads", "precision", "world_size", "compile", "tf32", "kernels"),
 )
 
 _WITH_FABRIC = ("lightning-fabric", "pytorch-lightning", "lightning")
 """Packages that bring the module lightning_fabric."""
 
 
-def environment(device: torch.device, precision: str, world_size: int, compiled: bool = False) -> dict[str, Any]:
-    """Plain values that describe where a run computes."""
+def environment(
+    device: torch.device, precision: str, world_size: int, compiled: bool = False, kernels: str = "none"
+) -> dict[str, Any]:
+    """Plain values that describe where a run computes, and with which of our own kernels."""
     return {
         "snac_exp": __version__,
         "python": platform.python_version(),
@@ -41,6 +43,7 @@ def environment(device: torch.device, precision: str, world_size: int, compiled:
         "precision": precision,
         "world_size": world_size,
         "tf32": torch.backends.cudnn.allow_tf32,
+        "kernels": kernels,
     }
 
 

@@ -28,6 +28,7 @@ NOT_MEANING = (
     "trainer.accelerator",
     "trainer.num_workers",
     "trainer.num_threads",
+    "trainer.kernels",
     "trainer.log_every_steps",
     "trainer.num_sample_clips",
     "trainer.preflight",

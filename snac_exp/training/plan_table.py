@@ -13,6 +13,13 @@ if TYPE_CHECKING:  # groups need torch, a plan does not
     from snac_exp.training.optimization.groups import NamedParameters, ParameterGroups
 
 
+KERNELS = {
+    "auto": "on CUDA Triton's, once a trial on the card succeeds, else the library's with a warning; loops on a CPU",
+    "triton": "Triton's, or the run does not start",
+    "off": "on CUDA the library's, loops on a CPU",
+}
+"""What `trainer.kernels` asks for."""
+
 _TIGHT: dict[str, Any] = {"padding": (0, 1), "pad_edge": False, "collapse_padding": True}  # 80 columns are enough
 
 

@@ -15,6 +15,7 @@ from snac_exp.checkpoints.file import write_checkpoint
 from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.checkpoints.state import TrainState
 from snac_exp.checkpoints.store import CheckpointStore
+from snac_exp.codec.fast.cuda.choice import kernels_in_use
 from snac_exp.config.schema import Experiment
 from snac_exp.errors import CheckpointError
 from snac_exp.system.environment import environment, environment_changes
@@ -157,4 +158,5 @@ class Saver:
 
     def _environment(self) -> dict[str, Any]:
         settings = self.experiment.trainer
-        return environment(self.fabric.device, settings.precision, self.fabric.world_size, settings.compile)
+        run = (settings.precision, self.fabric.world_size, settings.compile, kernels_in_use())
+        return environment(self.fabric.device, *run)

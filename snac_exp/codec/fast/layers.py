@@ -11,6 +11,8 @@ import torch
 from snac.layers import DecoderBlock, NoiseBlock, ResidualUnit
 from torch import Tensor, nn
 
+from snac_exp.codec.fast.cuda.choice import computing_dtype, kernels_train
+from snac_exp.codec.fast.cuda.functions import UnitFunction
 from snac_exp.codec.fast.depthwise import is_depthwise, use_fast_depthwise
 from snac_exp.codec.fast.frozen_weights import weight_of
 from snac_exp.codec.fast.noise import NoiseFunction
@@ -31,10 +33,15 @@ class FastResidualUnit(ResidualUnit):  # type: ignore[misc]
         if not records_a_graph():
             plain: Tensor = super().forward(x)
             return plain
-        if in_tiles(x) and is_depthwise(conv_in):
+        if is_depthwise(conv_in) and (in_tiles(x) or kernels_train(x)):
             inner = (snake_in.alpha, weight_of(conv_in), conv_in.bias)
             outer = (snake_out.alpha, weight_of(conv_out), conv_out.bias)
-            y: Tensor = residual_unit(x, conv_in.dilation[0], *inner, *outer)
+            if in_tiles(x):
+                tiled: Tensor = residual_unit(x, conv_in.dilation[0], *inner, *outer)
+                return tiled
+            y: Tensor = UnitFunction.apply(  # type: ignore[no-untyped-call]
+                x, conv_in.dilation[0], computing_dtype(x), *inner, *outer
+            )
             return y
         # On a GPU the compiler fuses the plain layers better than it could see through our functions.
         if torch.compiler.is_compiling():

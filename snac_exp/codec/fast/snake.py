@@ -8,6 +8,9 @@ from snac.layers import Snake1d
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from snac_exp.codec.fast.cuda.choice import computing_dtype, kernels_take, kernels_train
+from snac_exp.codec.fast.cuda.functions import KernelSnakeFunction
+from snac_exp.codec.fast.cuda.operations import cuda_snake, cuda_snake_gradients
 from snac_exp.codec.fast.kernels import EPSILON, Array, snake_gradient_rows, snake_rows
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -46,13 +49,16 @@ def snake(x: Tensor, alpha: Tensor) -> Tensor:
     return y
 
 
-def fast_snake(x: Tensor, alpha: Tensor) -> Tensor:
-    """`snake` of x (B, C, T), alpha (1, C, 1), on a CPU in a compiled loop whose sines differ in the last bit."""
+def fast_snake(x: Tensor, alpha: Tensor, dtype: torch.dtype) -> Tensor:
+    """`snake` of x (B, C, T), alpha (1, C, 1), as `dtype`, in a loop or kernel of ours where there is one."""
+    if kernels_take(x):
+        made: Tensor = cuda_snake(x, alpha, dtype)
+        return made
     if not in_loops(x, alpha):
-        return snake(x, alpha)
+        return snake(x, alpha).to(dtype)
     y = torch.empty_like(x, memory_format=torch.contiguous_format)
     snake_rows(rows(x), rows_of_alpha(x, alpha), rows(y))
-    return y
+    return y.to(dtype)
 
 
 def snake_gradients(
@@ -65,6 +71,9 @@ def snake_gradients(
         snake_gradient_rows(rows(x), rows(grad), rows_of_alpha(x, alpha), rows(grad_x), grad_alpha.numpy())
         total = grad_alpha.view(x.shape[0], -1, 1).sum(0, keepdim=True)
         return grad_x if asked[0] else None, total if asked[1] else None
+    if kernels_take(x):
+        found = cuda_snake_gradients(grad, x, alpha)
+        return found[0] if asked[0] else None, found[1] if asked[1] else None
     reciprocal = (alpha + EPSILON).reciprocal()
     # sin(2 a x) and sin(a x)^2 come from one angle; the second overwrites it, since nothing needs it after.
     angle = alpha * x
@@ -112,6 +121,9 @@ class FastSnake1d(Snake1d):  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C, T)."""
+        if kernels_train(x):
+            trained: Tensor = KernelSnakeFunction.apply(x, self.alpha, computing_dtype(x))  # type: ignore[no-untyped-call]
+            return trained
         if torch.compiler.is_compiling():  # the compiler fuses and recomputes by itself
             plain: Tensor = x + (self.alpha + EPSILON).reciprocal() * (self.alpha * x).sin().pow(2)
             return plain

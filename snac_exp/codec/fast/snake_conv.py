@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.conv import _ConvNd
 
+from snac_exp.codec.fast.cuda.choice import computing_dtype, kernels_take
+from snac_exp.codec.fast.cuda.operations import cuda_snake
 from snac_exp.codec.fast.frozen_weights import weight_of
 from snac_exp.codec.fast.kernels import mono_gradients
 from snac_exp.codec.fast.snake import fast_snake, in_loops, snake, snake_gradients
@@ -38,7 +40,12 @@ class SnakeConvFunction(torch.autograd.Function):
         """x (B, C, T), alpha (1, C, 1), weight (D, C, K) -> (B, D, T'), as the two layers; keeps x and weights."""
         ctx.save_for_backward(x, alpha, weight)
         ctx.settings, ctx.bias_shape = settings, None if bias is None else list(bias.shape)
-        y: Tensor = torch.convolution(snake(x, alpha), weight, bias, *settings)
+        if kernels_take(x):
+            activated = cuda_snake(x, alpha, computing_dtype(x))
+            weight, bias = weight.to(activated.dtype), None if bias is None else bias.to(activated.dtype)
+        else:
+            activated = snake(x, alpha)
+        y: Tensor = torch.convolution(activated, weight, bias, *settings)
         ctx.dtype = y.dtype  # autocast's, where it is on
         return y
 
@@ -54,7 +61,7 @@ class SnakeConvFunction(torch.autograd.Function):
         below = asked[0] or asked[1]
         grad_activated, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
             grad,
-            fast_snake(x, alpha).to(ctx.dtype),
+            fast_snake(x, alpha, ctx.dtype),
             weight.to(ctx.dtype),
             ctx.bias_shape,
             *ctx.settings,

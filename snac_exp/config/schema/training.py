@@ -49,6 +49,7 @@ class Trainer:
     """Optimiser, hardware and the cadence of the loop.
 
     preflight: the proofs made before the first step; one that is left out stands in plan, report and summary.
+    kernels: what computes Snakes and residual units on a GPU; a CPU has loops of its own.
     """
 
     batch_size: int  # over all devices and micro-batches, before the curriculum multiplies it
@@ -76,6 +77,7 @@ class Trainer:
     fused_optimizer: bool = False
     tf32: bool = False
     compile: bool = False
+    kernels: Literal["auto", "triton", "off"] = "auto"
     prefetch: int | None = None
     quiet: bool = False
     guards: Guards = Guards()

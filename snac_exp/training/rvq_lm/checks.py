@@ -21,6 +21,8 @@ def check(experiment: Experiment) -> None:
         raise ConfigError(f"adversary={experiment.adversary.kind} scores audio, not tokens; choose adversary=none")
     if experiment.init is not None:
         raise ConfigError(f"init={experiment.init.name} is for wide-band heads; choose init=none")
+    if experiment.trainer.kernels == "triton":
+        raise ConfigError("trainer.kernels=triton is for the codec's layers, of which a token model has none; leave it")
     if "tokens" not in provided_by(experiment.data):
         raise ConfigError(
             f"data: {experiment.data.target} gives no tokens; choose data=code_cache_tokens or data=npq for task=rvq_lm"

@@ -12,7 +12,7 @@ from snac_exp.config.schema import Experiment
 from snac_exp.errors import ConfigError
 from snac_exp.system.terminal import Console
 from snac_exp.training.plan import planned_geometry, unroll
-from snac_exp.training.plan_table import epoch_table, group_table, preflight_line
+from snac_exp.training.plan_table import KERNELS, epoch_table, group_table, preflight_line
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -26,14 +26,16 @@ def main(arguments: Sequence[str]) -> int:
 
     plan = unroll(experiment, planned_geometry(experiment))
     if style == "json":
-        # Which checks would run: a plan that promises them is shown without running them.
-        proofs = {"preflight": experiment.trainer.preflight}
+        # What is asked for: which checks pass, and which kernels work, the run itself finds out.
+        proofs = {"preflight": experiment.trainer.preflight, "kernels": experiment.trainer.kernels}
         print(
             json.dumps({"name": experiment.name, **plan.to_json(), "groups": _groups(experiment), **proofs}, indent=2)
         )
         return 0
     console = Console(soft_wrap=False)
     console.print(epoch_table(plan), group_table(experiment))
+    if experiment.lm is None:
+        console.print(f"kernels: {KERNELS[experiment.trainer.kernels]}")
     if (line := preflight_line(experiment)) is not None:
         console.print(line)
     return 0

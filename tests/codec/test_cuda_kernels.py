@@ -1,0 +1,91 @@
+"""The kernels for CUDA, in Triton's interpreter on a CPU, against double precision and upstream's layers."""
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.shared import shared_folder
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs triton: pip install triton"),
+]
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What `tests/codec/cuda_figures.py` found, once for all processes."""
+
+    def make(folder: Path) -> None:
+        command = [sys.executable, "-m", "tests.codec.cuda_figures", str(folder / "figures.json")]
+        environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+        subprocess.run(command, cwd=ROOT, env=environment, check=True)
+
+    folder = shared_folder(tmp_path_factory, "cuda figures", make)
+    return json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+
+
+def test_every_kernel_is_right_in_float32(figures: Any) -> None:
+    """Lengths that are no multiple of a stretch, one sample, several stretches, 64 and 512 channels."""
+    errors = [error for found in figures["kernels"].values() for error in found.values()]
+    assert len(errors) == 4 * 8
+    assert max(errors) <= 1e-6
+    assert figures["wide"] <= 1e-6
+
+
+def test_small_and_large_angles_are_right(figures: Any) -> None:
+    errors = [error for found in figures["angles"].values() for error in found.values()]
+    assert len(errors) == 3 * 8
+    assert max(errors) <= 1e-6
+
+
+def test_what_is_no_number_stays_visible_and_far_angles_stay_bounded(figures: Any) -> None:
+    """Beyond 2 * 10^5 radians float32 knows no angle any more; what a Snake adds is then any sine's square."""
+    found = figures["numbers"]
+    assert found["snake"] == found["by x"] == [True, False, False, False, False]
+    lowest, relative, *slopes = found["far"]
+    assert lowest >= 0
+    assert relative <= 1e-5
+    assert -1e-5 <= slopes[0] <= slopes[1] <= 2 + 1e-5
+
+
+def test_types_are_upstreams_with_and_without_autocast(figures: Any) -> None:
+    assert list(figures["types"]) == ["float32", "wide", "narrow"]
+    for upstream, ours in figures["types"].values():
+        assert ours == upstream
+
+
+def test_under_autocast_they_are_as_near_to_double_precision_as_upstream(figures: Any) -> None:
+    found = figures["narrow"]
+    upstream, ours = (math.hypot(*found[name]) / math.sqrt(len(found[name])) for name in ("upstream", "ours"))
+    assert 0 < ours <= upstream
+    assert found["ours"][0] <= found["upstream"][0]  # the output
+    assert found["ours"][1] <= found["upstream"][1]  # the gradient of the input
+    assert found["float32"] <= 5e-6  # a whole block
+
+
+def test_inputs_of_every_kind_and_gradients_that_are_asked_for(figures: Any) -> None:
+    found = figures["odd"]
+    assert found["turned"]
+    assert found["one"]
+    assert found["empty"] == [0.0] * 7
+
+
+def test_they_can_be_compiled_into_one_graph(figures: Any) -> None:
+    assert list(figures["compiled"]) == ["False", "True"]
+    assert figures["compiled"]["False"] <= 1e-6
+    assert figures["compiled"]["True"] <= 1e-2
+
+
+def test_a_trial_tells_right_kernels_from_wrong_ones(figures: Any) -> None:
+    right, wrong = figures["proof"]
+    assert 0 < right <= 1
+    assert wrong > 1
