@@ -26,7 +26,7 @@ class Optimizers:
     def __init__(self, experiment: Experiment, groups: ParameterGroups, task: Task, fabric: Fabric) -> None:
         self._fabric = fabric
         self._clips = {MODEL: experiment.trainer.grad_clip, ADVERSARY: experiment.adversary.grad_clip}
-        self._scaled = experiment.trainer.precision == "16-mixed"
+        self._scaler: Any = getattr(fabric.strategy.precision, "scaler", None)  # of float16 alone
         self.by_name: dict[str, Any] = {MODEL: fabric.setup_optimizers(_of_model(experiment, groups))}
         if task.adversary is not None:
             self.by_name[ADVERSARY] = fabric.setup_optimizers(_of_adversary(experiment, task.adversary))
@@ -42,22 +42,26 @@ class Optimizers:
     def clip(self, module: Any) -> dict[str, Tensor]:
         """Scale the gradients of `module` down to the recipe's norm; their norms before that, each of shape ()."""
         return {
-            # An adversary that has not joined yet has no gradients, and no norm.
             "grad_norm" if name == MODEL else f"{name}/grad_norm": self._clipped(module, name, optimizer)
             for name, optimizer in self.by_name.items()
-            if any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
+            if _has_gradients(optimizer)
         }
 
     def step(self) -> None:
-        """Change the weights."""
-        for optimizer in self.by_name.values():
-            optimizer.step()
+        """Change the weights; in float16 those of each optimizer whose gradients are finite."""
+        if self._scaler is None:
+            for optimizer in self.by_name.values():
+                optimizer.step()
+            return
+        # Past Fabric, which updates the scaler after every optimizer: the next one would be unscaled a second time.
+        for optimizer in filter(_has_gradients, self.by_name.values()):
+            self._scaler.step(optimizer.optimizer)
+        self._scaler.update()
 
     def leave_out_step(self) -> None:
         """Tell the float16 scaler that this step is not made, or it would refuse to unscale the next gradients."""
-        scaler = getattr(self._fabric.strategy.precision, "scaler", None)
-        if scaler is not None:
-            scaler.update()
+        if self._scaler is not None:
+            self._scaler.update()
 
     def drop_gradients(self) -> None:
         """Nothing of this step is left for the next."""
@@ -66,7 +70,7 @@ class Optimizers:
 
     def scaler_skips(self, bad: Sequence[str]) -> bool:
         """Whether only gradients overflowed in float16: the scaler lowers its factor and leaves the step out."""
-        return self._scaled and all(name.endswith("grad_norm") for name in bad)
+        return self._scaler is not None and all(name.endswith("grad_norm") for name in bad)
 
     def state_dict(self) -> dict[str, Any]:
         """State dicts by name."""
@@ -88,6 +92,11 @@ class Optimizers:
 def not_finite(values: Mapping[str, float]) -> list[str]:
     """Names of the values that are NaN or infinite."""
     return [name for name, value in values.items() if not math.isfinite(value)]
+
+
+def _has_gradients(optimizer: Any) -> bool:
+    """Whether any of its parameters has one; those of an adversary that has not joined yet have none."""
+    return any(parameter.grad is not None for group in optimizer.param_groups for parameter in group["params"])
 
 
 def _of_model(experiment: Experiment, groups: ParameterGroups) -> torch.optim.AdamW:
