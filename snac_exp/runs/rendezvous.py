@@ -9,7 +9,9 @@ import socket
 import time
 import warnings
 from datetime import timedelta
+from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
@@ -18,7 +20,7 @@ from torch._C._distributed_c10d import TCPStore  # torch.distributed gives it to
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from snac_exp.config.schema import Trainer
-from snac_exp.errors import SnacExpError
+from snac_exp.errors import ConfigError, SnacExpError
 from snac_exp.runs import ranks
 
 JOIN_SECONDS = 300.0  # from the first rank that waits to the last that comes; torch is slow to load from a busy disk
@@ -35,7 +37,9 @@ def launched_fabric(settings: Trainer) -> Fabric:
 
     Raises:
         RanksMissingError: some did not come in time.
+        ConfigError: the recipe wants what this machine does not have.
     """
+    _check_machine(settings)
     warnings.filterwarnings("ignore", message="The `srun` command is available")  # a machine with SLURM, a run without
     alone = settings.devices * ranks.num_nodes() == 1
     if ranks.started_by_slurm() and not alone:
@@ -48,10 +52,27 @@ def launched_fabric(settings: Trainer) -> Fabric:
         precision=settings.precision,
         plugins=LightningEnvironment() if alone else None,  # else a surrounding job would number this process
     )
+    if settings.precision == "16-mixed" and fabric.device.type == "cpu":
+        raise ConfigError("trainer.precision=16-mixed needs a GPU; on a CPU choose precision=bf16-mixed or 32-true")
+    # Fabric would round all that a batch holds, targets and raw audio too; autocast casts what layers may have so.
+    fabric.strategy.precision.convert_input = _as_it_is  # type: ignore[method-assign]
     if fabric.world_size > 1:
         _join(fabric)
         fabric.launch()
     return fabric
+
+
+def _check_machine(settings: Trainer) -> None:
+    """A GPU that is asked for by name is there; Fabric's own message would not name the key."""
+    if settings.accelerator in ("cuda", "gpu") and not torch.cuda.is_available():
+        why = "this build of torch has no CUDA" if torch.version.cuda is None else "torch finds no GPU on this machine"
+        raise ConfigError(
+            f"trainer.accelerator={settings.accelerator}: {why}; use a machine with one, or trainer.accelerator=auto"
+        )
+
+
+def _as_it_is(data: Any) -> Any:
+    return data
 
 
 def _join(fabric: Fabric) -> None:
