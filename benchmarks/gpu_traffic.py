@@ -1,0 +1,117 @@
+"""Bytes, arithmetic and memory of a training step on a GPU, counted on tensors without data; no GPU is needed.
+
+    python -m benchmarks.gpu_traffic
+
+The main step of phase 12 (snac_24khz's shape, two heads) forward, with its losses, and backward, in slices of 4 s,
+which are 46 coarse tokens. Memory is that of signals and gradients; weights and the optimizer's moments come on top.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks import plain
+from benchmarks.dual_head import DualHead
+from benchmarks.harness import Figure, options, record
+from benchmarks.traffic import Traffic, cuda_autocast
+from snac_exp.codec.fast.cuda import choice
+
+TOKENS = 46
+BATCHES = (16, 43)
+WAYS = {
+    "plain_fp32": ("upstream's modules, float32", None, False),
+    "eager_fp32": ("ours in the library's operations, float32", None, False),
+    "eager_bf16": ("ours in the library's operations, bfloat16", torch.bfloat16, False),
+    "kernels_bf16": ("ours with kernels, bfloat16", torch.bfloat16, True),
+}
+BYTES, PEAK = 330.0, 24.0
+"""Floors of the way with kernels at 43 x 4 s, in GB."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """Of one step. kept: bytes held between forward and backward."""
+
+    moved: int
+    kept: int
+    peak: int
+    flops: int
+    by_operation: Mapping[str, int]
+
+
+def count(way: str, batch_size: int, tokens: int = TOKENS) -> Count:
+    """What a step of this way does."""
+    _, dtype, kernels = WAYS[way]
+    pair = DualHead.build(batch_size, tokens)
+    pair.naive.to("meta"), pair.task.to("meta")
+    pair.batch = pair.batch.to("meta")
+    if kernels:
+        choice._choice.devices.add("meta")
+    try:
+        with cuda_autocast() as autocast, Traffic(FLOPS) as traffic:
+            with autocast("meta", dtype=dtype, enabled=dtype is not None):
+                total = _loss(pair, way)
+            kept = traffic.held
+            total.backward()
+    finally:
+        choice._choice.devices.discard("meta")
+    return Count(traffic.bytes, kept, traffic.peak, traffic.flops, dict(traffic.moved.most_common()))
+
+
+def _loss(pair: DualHead, way: str) -> Tensor:
+    if way.startswith("plain"):
+        return plain.loss(pair.naive(pair.batch.codes), pair.batch.audio, plain.MAIN)
+    return pair.task.total(pair.task(pair.batch, plain.MAIN), plain.MAIN)
+
+
+def _depthwise(x: Tensor, alpha: Tensor, taps: Tensor, *_: Any, out_val: Tensor) -> int:
+    """x (B, C, T), taps (C, 1, K)."""
+    return 2 * x.numel() * taps.shape[-1]
+
+
+def _depthwise_gradients(grad: Tensor, x: Tensor, skip: Any, alpha: Tensor, taps: Tensor, *_: Any, out_val: Any) -> int:
+    """x (B, C, T), taps (C, 1, K); gradients of both."""
+    return 4 * x.numel() * taps.shape[-1]
+
+
+FLOPS = {
+    torch.ops.snac_exp.cuda_snake_depthwise: _depthwise,
+    torch.ops.snac_exp.cuda_snake_depthwise_gradients: _depthwise_gradients,
+}
+
+
+def main() -> None:
+    """Count, print a table, record."""
+    settings = options(__doc__)
+    counts = {(way, batch): count(way, batch) for batch in BATCHES for way in WAYS}
+    print("way                                                 batch  GB moved  GB kept  GB peak  TFLOP")
+    for (way, batch), found in counts.items():
+        sizes = (found.moved, found.kept, found.peak)
+        cells = "  ".join(f"{size / 1e9:7.1f}" for size in sizes)
+        print(f"{WAYS[way][0]:<50} {batch:>5}  {cells}  {found.flops / 1e12:6.2f}")
+    record(_figures(counts), settings.results)
+
+
+def _figures(counts: Mapping[tuple[str, int], Count]) -> dict[str, Figure]:
+    """Two rows: bytes moved and memory of the way with kernels at the larger batch; all ways in the details."""
+    batch = BATCHES[-1]
+    details = {
+        f"{way}_{size}x4s": {"moved": found.moved, "kept": found.kept, "peak": found.peak, "flops": found.flops}
+        for (way, size), found in counts.items()
+    }
+    found = counts["kernels_bf16", batch]
+    largest = dict(list(found.by_operation.items())[:8])
+    title = f"GPU, counted: main step at {batch} x 4 s, bfloat16 with kernels"
+    return {
+        "gpu_traffic": Figure(f"{title}, bytes moved", round(found.moved / 1e9, 1), "GB", "at_most", BYTES, details),
+        "gpu_traffic_peak": Figure(
+            f"{title}, memory", round(found.peak / 1e9, 1), "GB", "at_most", PEAK, {"largest": largest}
+        ),
+    }
+
+
+if __name__ == "__main__":
+    main()
