@@ -5,6 +5,7 @@ the last `max_steps` steps. Learned: there is no position to slide to, so when t
 with the newer half of its frames, which then stand at the first positions, and the cache is computed anew.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from snac_exp.lm.patterns import ABSENT
 from snac_exp.lm.transformer import TokenTransformer
 
 UNKNOWN = -2  # a token that is to be written
+_ONE = 2.0**52  # a probability of 1; sums up to twice as much are whole in float64 too
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,16 @@ def generate(
     # Refused here, since it would read the embeddings of another stream without an error.
     _check_prompt(model, prompt)
     new = torch.full((len(prompt), num_frames, prompt.shape[2]), UNKNOWN)
-    layout = model.pattern.lay_out(torch.cat([prompt.cpu(), new], dim=1)).to(device)
+    planned = model.pattern.lay_out(torch.cat([prompt.cpu(), new], dim=1))
+    # Prompts of a batch have one length, so what is unknown in one row is unknown in all. With `delay` the first steps
+    # still hold tokens of the prompt.
+    unknown = (planned[0] == UNKNOWN).tolist()
+    steps = range(prompt.shape[1] * model.pattern.steps_per_frame, planned.shape[1])
+    # Once for all steps: a transfer or a look at a token of a GPU would wait for it at every token.
+    draws, layout = _all_draws(sampling.seed, steps, len(prompt), model.pattern.width).to(device), planned.to(device)
     reader = CachedReader(model, len(prompt))
-    # With `delay` the first of these steps still hold tokens of the prompt, which `_write` leaves alone.
-    for step in range(prompt.shape[1] * model.pattern.steps_per_frame, layout.shape[1]):
-        _write(model, layout, step, reader.hidden(layout, step), sampling)
+    for step, drawn in zip(steps, draws, strict=True):
+        _write(model, layout, step, reader.hidden(layout, step), unknown[step], drawn, sampling)
     return model.pattern.frames_of(layout)
 
 
@@ -112,14 +119,15 @@ def draw_tokens(logits: Tensor, draws: Tensor, sampling: Sampling) -> Tensor:
     ordered, tokens = (logits.double() / sampling.temperature).sort(dim=-1, descending=True, stable=True)
     if sampling.top_k is not None:
         ordered, tokens = ordered[:, : sampling.top_k], tokens[:, : sampling.top_k]
-    probability = ordered.softmax(-1)
+    # Whole numbers: their sums are exact, so no order in which a device may add changes a token.
+    probability = (ordered.softmax(-1) * _ONE).round().long()
+    cumulative = probability.cumsum(-1)
     if sampling.top_p is not None:
         # What comes before a token decides, so the likeliest one always stays.
-        before = probability.cumsum(-1) - probability
-        probability = probability.masked_fill(before >= sampling.top_p, 0.0)
-    cumulative = probability.cumsum(-1)
+        probability = probability.masked_fill(cumulative - probability >= sampling.top_p * _ONE, 0)
+        cumulative = probability.cumsum(-1)
     # Scaled to the mass that top_p left, instead of dividing every entry by it.
-    wanted = draws[:, None].to(cumulative) * cumulative[:, -1:]
+    wanted = (draws[:, None] * cumulative[:, -1:]).floor().long()
     # A draw of nearly 1 may round beyond the last entry.
     index = torch.searchsorted(cumulative, wanted, right=True).clamp(max=cumulative.shape[-1] - 1)
     return tokens.gather(-1, index)[:, 0]
@@ -131,10 +139,24 @@ def uniform_draws(seed: int, step: int, batch_size: int, width: int) -> Tensor:
     return torch.from_numpy(generator(seed, "sample", step).random((batch_size, width)))
 
 
-def _write(model: TokenTransformer, layout: Tensor, step: int, hidden: Tensor, sampling: Sampling) -> None:
-    """Fill in the unknown tokens of one step of layout (B, S, W), in place, from its hidden state (B, D)."""
+def _all_draws(seed: int, steps: Sequence[int], batch_size: int, width: int) -> Tensor:
+    """`uniform_draws` of all steps, (S, B, W)."""
+    drawn = [uniform_draws(seed, step, batch_size, width) for step in steps]
+    return torch.stack(drawn) if drawn else torch.zeros(0, batch_size, width, dtype=torch.float64)
+
+
+def _write(
+    model: TokenTransformer,
+    layout: Tensor,
+    step: int,
+    hidden: Tensor,
+    unknown: Sequence[bool],
+    draws: Tensor,
+    sampling: Sampling,
+) -> None:
+    """Fill in one step of layout (B, S, W) where a place is unknown, in place, from its hidden state (B, D) and draws
+    (B, W)."""
     num_streams, width = model.layout.num_streams, model.pattern.width
-    draws = uniform_draws(sampling.seed, step, len(layout), width)
     cache, rows = None, None
     if model.depth is not None:
         # Streams attend within their own frame only, so every step begins with an empty cache.
@@ -144,10 +166,8 @@ def _write(model: TokenTransformer, layout: Tensor, step: int, hidden: Tensor, s
         state = hidden
         if model.depth is not None and cache is not None:
             state = model.depth.step(hidden, rows, model.embedding, cache)
-        # Prompts of a batch have one length, so what is unknown in one row is unknown in all.
-        if layout[0, step, place] == UNKNOWN:
-            logits = model.logits_of_stream(state, stream)
-            layout[:, step, place] = draw_tokens(logits, draws[:, place].to(logits.device), sampling)
+        if unknown[place]:
+            layout[:, step, place] = draw_tokens(model.logits_of_stream(state, stream), draws[:, place], sampling)
         rows = layout[:, step, place] + stream * model.vocab_size
 
 

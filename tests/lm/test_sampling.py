@@ -147,3 +147,18 @@ def test_a_prompt_of_another_codec_is_refused() -> None:
         generate(model, 2, Sampling(), torch.full((1, 2, 3), 9))
     with pytest.raises(DataError, match="not \\(batch, frames, 3 streams\\)"):
         generate(model, 2, Sampling(), torch.zeros(1, 2, 4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("options", [{}, {"top_p": 0.9, "top_k": 5}, {"temperature": 0.0}])
+@pytest.mark.parametrize("pattern", NAMES)
+def test_no_token_is_looked_at_while_writing(pattern: str, options: dict[str, float]) -> None:
+    """On a device without values every look at one, for which a GPU would be waited for, is an error."""
+    model = model_of(pattern, "learned").to("meta")
+    prompt = torch.zeros(2, 3, 3, dtype=torch.int64)
+    frames = generate(model, 9, Sampling(**options), prompt)  # beyond the context of 8 frames
+    assert (frames.device.type, tuple(frames.shape)) == ("meta", (2, 12, 3))
+
+
+def test_a_prompt_alone_is_written_as_it_is() -> None:
+    prompt = torch.randint(7, (2, 4, 3))
+    assert torch.equal(generate(model_of("parallel", "rotary"), 0, Sampling(), prompt), prompt)
