@@ -16,6 +16,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from snac_exp.config.schema import Adversary
 from snac_exp.errors import ConfigError
+from snac_exp.losses.reflection import reflect
 
 Features = list[Tensor]
 """Outputs of all layers of one discriminator; the last is its score map."""
@@ -145,4 +146,4 @@ def _reflect(waveforms: Tensor, before: int, after: int, what: str) -> Tensor:
             f"signals of {length} samples are too short for {what}: they need more than {max(before, after)}; "
             "use longer segments in curriculum.stages, or smaller sizes"
         )
-    return F.pad(waveforms, (before, after), mode="reflect")
+    return reflect(waveforms, before, after)

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from snac_exp.errors import ConfigError
+from snac_exp.losses.reflection import reflect
 
 
 class SignalPair:
@@ -104,7 +105,7 @@ def _stft(signals: Tensor, n_fft: int, window: str | None, normalized: bool) -> 
     if window not in (None, "hann"):
         raise ConfigError(f"loss.window={window!r} is not possible: null (rectangular) or hann")
     # As torch.stft does with center=True.
-    padded = F.pad(signals, (n_fft // 2, n_fft // 2), mode="reflect")[:, 0]
+    padded = reflect(signals, n_fft // 2, n_fft // 2)[:, 0]
     taper = None if window is None else torch.hann_window(n_fft, device=signals.device, dtype=signals.dtype)
     if n_fft % 4:  # the frames do not lie on a grid of hops
         frames = padded.unfold(-1, n_fft, n_fft // 4)

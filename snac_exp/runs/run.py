@@ -80,7 +80,7 @@ def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
 def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resuming: bool) -> bool:
     """Build everything and fit; whether the run came to its end."""
     settings = experiment.trainer
-    set_numerics(num_threads=settings.num_threads, tf32=settings.tf32)
+    set_numerics(num_threads=settings.num_threads, tf32=settings.tf32, deterministic=settings.deterministic)
     fabric = launched_fabric(experiment.trainer)
     with fabric.rank_zero_first():  # data that is made on first use is made once
         setup = build(experiment)

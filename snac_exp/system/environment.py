@@ -15,7 +15,7 @@ from snac_exp.system import torchaudio as torchaudio_shim
 # Changes of these can change the last bits of a resumed run.
 BITWISE = (
     *("snac_exp", "torch", "torchaudio", "snac", "numpy", "soundfile", "lightning-fabric"),
-    *("cpu", "device", "num_threads", "precision", "world_size", "compile", "tf32", "kernels"),
+    *("cpu", "device", "num_threads", "precision", "world_size", "compile", "tf32", "deterministic", "kernels"),
 )
 
 _WITH_FABRIC = ("lightning-fabric", "pytorch-lightning", "lightning")
@@ -43,6 +43,7 @@ def environment(
         "precision": precision,
         "world_size": world_size,
         "tf32": torch.backends.cudnn.allow_tf32,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
         "kernels": kernels,
     }
 

@@ -29,6 +29,7 @@ NOT_MEANING = (
     "trainer.num_workers",
     "trainer.num_threads",
     "trainer.kernels",
+    "trainer.deterministic",
     "trainer.log_every_steps",
     "trainer.num_sample_clips",
     "trainer.preflight",

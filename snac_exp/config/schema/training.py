@@ -76,6 +76,7 @@ class Trainer:
     ema_decay: float | None = None
     fused_optimizer: bool = False
     tf32: bool = False
+    deterministic: bool = False
     compile: bool = False
     kernels: Literal["auto", "triton", "off"] = "auto"
     prefetch: int | None = None
