@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 
 from snac_exp.checkpoints.state import TrainState
@@ -58,6 +59,7 @@ class Trainer:
         self.outliers, self.rollbacks = OutlierGuard.of(settings.guards), RollbackPolicy.of(settings.guards)
         self.saver = self._saver()
         self.gradients = StepGradients(self.experiment, self.plan, self.task, self.fabric, self.optimizers)
+        self.stage: str | None = None  # the one under way
         self.num_steps = self.plan.num_steps(self.data_module.num_items)
         on_cuda = self.fabric.device.type == "cuda"
         self.timer = self.task.timer = StepTimer(on_cuda)
@@ -121,6 +123,9 @@ class Trainer:
     def _enter(self, epoch: EpochPlan) -> None:
         """Freeze and thaw for an epoch. The optimizer and its moments live on across phases."""
         self._epoch_started = time.monotonic()
+        if self.stage not in (None, epoch.stage) and self.fabric.device.type == "cuda":
+            torch.cuda.empty_cache()  # blocks of the former stage's sizes
+        self.stage = epoch.stage
         self.groups.set_trainable(epoch.trainable)
         self.task.train_adversary(self._adversary_joined(epoch))
         self.gradients.wrap()

@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_config, compose_experiment, config_dir, experiment_of
 from snac_exp.errors import ConfigError, guarded
+from snac_exp.runs.allocator import prefer_growing_segments
 from snac_exp.runs.background import start_detached
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.wandb.key import require_key
@@ -68,6 +69,7 @@ def _start(arguments: list[str]) -> int:
     require_key(experiment.tracker.mode)
     if detached:
         return start_detached(values, overrides)
+    prefer_growing_segments()
     # torch is imported here, after the whole config has passed.
     from snac_exp.runs.run import start
 
@@ -94,6 +96,7 @@ def resume_run(run_dir: Path) -> int:
         experiment = experiment_of(values)
     except ConfigError as error:
         raise ConfigError(f"{folder.config}: {error}") from error
+    prefer_growing_segments()
     from snac_exp.runs.run import resume
 
     return resume(experiment, folder)
