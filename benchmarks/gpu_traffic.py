@@ -27,7 +27,7 @@ WAYS = {
     "eager_bf16": ("ours in the library's operations, bfloat16", torch.bfloat16, False),
     "kernels_bf16": ("ours with kernels, bfloat16", torch.bfloat16, True),
 }
-BYTES, PEAK = 330.0, 24.0
+BYTES, PEAK = 200.0, 24.0
 """Floors of the way with kernels at 43 x 4 s, in GB."""
 
 
@@ -77,7 +77,19 @@ def _depthwise_gradients(grad: Tensor, x: Tensor, skip: Any, alpha: Tensor, taps
     return 4 * x.numel() * taps.shape[-1]
 
 
+def _pointwise(middle: Tensor, x: Tensor, *_: Any, out_val: Tensor) -> int:
+    """middle (B, C, T)."""
+    return 2 * middle.numel() * middle.shape[1]
+
+
+def _pointwise_gradients(grad: Tensor, middle: Tensor, *_: Any, out_val: Any) -> int:
+    """middle (B, C, T); gradients of it and of the weight."""
+    return 4 * middle.numel() * middle.shape[1]
+
+
 FLOPS = {
+    torch.ops.snac_exp.cuda_snake_pointwise: _pointwise,
+    torch.ops.snac_exp.cuda_snake_pointwise_gradients: _pointwise_gradients,
     torch.ops.snac_exp.cuda_snake_depthwise: _depthwise,
     torch.ops.snac_exp.cuda_snake_depthwise_gradients: _depthwise_gradients,
 }

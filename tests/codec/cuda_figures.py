@@ -20,6 +20,7 @@ from triton.runtime import interpreter
 
 from snac_exp.codec.fast import layers, snake, snake_conv
 from snac_exp.codec.fast.cuda import choice, functions, operations, proof
+from snac_exp.codec.fast.cuda import products as operations_of_products
 from snac_exp.codec.fast.cuda.functions import UnitFunction
 from snac_exp.codec.fast.layers import use_fast_layers
 
@@ -27,6 +28,8 @@ Figures = dict[str, Any]
 
 # Batch, channels, samples, dilation: no multiple of a stretch, several stretches, the widths of codecs.
 SHAPES = ((2, 3, 1100, 9), (1, 2, 2049, 3), (2, 3, 1, 1), (1, 64, 20, 1))
+
+PRODUCTS = ((16, "bfloat16"), (32, "float16"), (64, "float16"), (64, "bfloat16"), (128, "float16"))
 
 
 def main() -> None:
@@ -38,7 +41,8 @@ def main() -> None:
         "angles": {str(scale): kernels(1, 2, 1500, 1, scale) for scale in (1e-3, 1e3, 2e4)},
         "numbers": numbers(),
         "types": types(),
-        "narrow": narrow(),
+        "products": {f"{channels} {dtype}": products(channels, dtype) for channels, dtype in PRODUCTS},
+        "narrow": {channels: narrow(channels) for channels in (8, 16)},
         "odd": odd(),
         "compiled": compiled(),
         "wide": wide(512),
@@ -52,10 +56,11 @@ def _as_on_a_gpu() -> None:
     choice._choice.devices.add("cpu")
     layers.in_tiles = lambda x: False
     snake.in_loops = snake_conv.in_loops = lambda *tensors: False
-    operations._like = lambda x, dtype: torch.full(x.shape, torch.nan, dtype=dtype)
-    room = operations._partial_sums
-    operations._partial_sums = lambda num, x, tile: room(num, x, tile).fill_(torch.nan)
-    cast = interpreter.InterpreterBuilder.cast_impl
+    empty_like, new_empty = torch.empty_like, Tensor.new_empty
+    torch.empty_like = lambda *given, **options: empty_like(*given, **options).fill_(torch.nan)
+    Tensor.new_empty = lambda *given, **options: new_empty(*given, **options).fill_(torch.nan)
+    builder = interpreter.InterpreterBuilder
+    cast, dot = builder.cast_impl, builder.create_dot
 
     def rounded(self: Any, src: Any, dst_type: Any) -> Any:
         if src.dtype.scalar == interpreter.tl.float32 and dst_type.scalar == interpreter.tl.bfloat16:
@@ -63,7 +68,15 @@ def _as_on_a_gpu() -> None:
             return interpreter.TensorHandle(bits, dst_type.scalar)
         return cast(self, src, dst_type)
 
-    interpreter.InterpreterBuilder.cast_impl = rounded
+    def product(self: Any, a: Any, b: Any, d: Any, *options: Any) -> Any:
+        # The interpreter multiplies the bits of bfloat16; a card multiplies its numbers.
+        wide = [
+            self.cast_impl(x, interpreter.tl.float32) if x.dtype.scalar == interpreter.tl.bfloat16 else x
+            for x in (a, b)
+        ]
+        return dot(self, *wide, d, *options)
+
+    builder.cast_impl, builder.create_dot = rounded, product
 
 
 def _drawn(batch: int, channels: int, length: int, scale: float = 1.0) -> list[Tensor]:
@@ -96,6 +109,25 @@ def kernels(batch: int, channels: int, length: int, dilation: int, scale: float 
     of_pair = (of_pair[0] + grad, *of_pair[1:])  # of a unit's input, which the skip connection passes on
     wanted = {"snake": activated, **_named("snake", of_snake), "pair": convolved, **_named("pair", of_pair)}
     return {name: _error(ours[name], wanted[name].detach()) for name in wanted}
+
+
+def products(channels: int, dtype: str) -> list[float]:
+    """Largest errors of the second half of a unit and its gradients: several stretches, and one that is not full."""
+    narrow, length = getattr(torch, dtype), 100 if channels > 64 else 300
+    torch.manual_seed(0)
+    middle, x, grad = (torch.randn(2, channels, length).to(narrow) for _ in range(3))
+    alpha, point, bias = (
+        torch.rand(1, channels, 1) + 0.3,
+        torch.randn(channels, channels, 1) / channels,
+        torch.randn(channels),
+    )
+    exact = [item.double().requires_grad_() for item in (middle, alpha, point.to(narrow), bias)]
+    inner = exact[0] + (exact[1] * exact[0]).sin() ** 2 / (exact[1] + 1e-9)
+    y = x.double() + F.conv1d(inner, exact[2], exact[3])
+    found = [operations_of_products.cuda_snake_pointwise(middle, x, alpha, point, bias)]
+    found += operations_of_products.cuda_snake_pointwise_gradients(grad, middle, alpha, point)
+    wanted = [y.detach(), *torch.autograd.grad(y, exact, grad.double())]
+    return [_error(one, other) for one, other in zip(found, wanted, strict=True)]
 
 
 def wide(channels: int) -> float:
@@ -183,10 +215,10 @@ def _results(layer: nn.Module, x: Tensor, autocast: bool = False) -> list[Tensor
     return [y.detach(), leaf.grad, *(parameter.grad.clone() for parameter in layer.parameters())]
 
 
-def narrow() -> Figures:
+def narrow(channels: int) -> Figures:
     """A decoder block under autocast: distance of upstream's and of our results from double precision."""
-    upstream, ours = _pair(lambda: DecoderBlock(16, 8, stride=2, noise=False, groups=8))
-    x = torch.randn(2, 16, 60)
+    upstream, ours = _pair(lambda: DecoderBlock(2 * channels, channels, stride=2, noise=False, groups=channels))
+    x = torch.randn(2, 2 * channels, 40)
     exact = _results(copy.deepcopy(upstream).double(), x.double())
     results = [_results(layer, x, autocast=True) for layer in (upstream, ours)]
     distances = [[float((a - b).norm() / b.norm()) for a, b in zip(items, exact, strict=True)] for items in results]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 triton = pytest.importorskip("triton", reason="needs triton: pip install triton")
-from snac_exp.codec.fast.cuda import triton_kernels  # noqa: E402 (needs triton)
+from snac_exp.codec.fast.cuda import triton_kernels, triton_products  # noqa: E402 (needs triton)
+from snac_exp.codec.fast.cuda.products import BACKWARD, FORWARD  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -24,12 +25,21 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "pair gradients": ("snake_depthwise_backward", BACK | {"DILATION": 1, "SKIP": True}),
     "dilated pair gradients": ("snake_depthwise_backward", BACK | {"DILATION": 9, "SKIP": True}),
 }
-PARAMETERS = ("alpha_ptr", "taps_ptr", "bias_ptr", "partial_ptr")  # float32 whatever the signals are
+PRODUCTS: dict[str, tuple[str, dict[str, Any]]] = {
+    f"{way} of {channels} channels": (f"snake_pointwise_{way}", {"CHANNELS": channels, **sizes})
+    for way, table in (("forward", FORWARD), ("backward", BACKWARD))
+    for channels, sizes in table.items()
+}
+PARAMETERS = (  # float32 whatever the signals are
+    *("alpha_ptr", "taps_ptr", "bias_ptr", "partial_ptr", "by_weight_ptr", "by_vectors_ptr"),
+)
 
 
 def _usage(kernel: str, sizes: dict[str, Any], capability: int, signals: str, divisor: int | None) -> dict[str, int]:
     """What a compiled kernel takes of the card: registers of a thread, bytes on its stack and in local memory."""
-    function = getattr(triton_kernels, kernel)
+    module = triton_kernels if hasattr(triton_kernels, kernel) else triton_products
+    function, sizes = getattr(module, kernel), dict(sizes)
+    options = {"num_warps": sizes.pop("num_warps", 4)}
     types = {name: _type_of(name, signals, name in sizes) for name in function.arg_names}
     aligned = {
         (place,): [["tt.divisibility", divisor]]
@@ -38,7 +48,7 @@ def _usage(kernel: str, sizes: dict[str, Any], capability: int, signals: str, di
     }
     source = triton.compiler.ASTSource(function, types, constexprs=sizes, attrs=aligned)
     target = triton.backends.compiler.GPUTarget("cuda", capability, 32)
-    compiled = triton.compile(source, target=target, options={"num_warps": 4})
+    compiled = triton.compile(source, target=target, options=options)
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     cubin = Path(os.environ["TRITON_CACHE_DIR"]) / "kernel.cubin"
     cubin.write_bytes(compiled.asm["cubin"])
@@ -61,6 +71,15 @@ def test_nothing_spills(case: str, capability: int, tmp_path: Path, monkeypatch:
     found = _usage(*CASES[case], capability, "*bf16", 16)
     assert found["STACK"] == found["LOCAL"] == 0
     assert 16 <= found["REG"] <= 128  # of 65536 for the 2048 threads of a multiprocessor: four blocks at least
+
+
+@pytest.mark.parametrize("case", PRODUCTS)
+@pytest.mark.parametrize("capability", [80, 90])
+def test_nor_do_products(case: str, capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    found = _usage(*PRODUCTS[case], capability, "*bf16", 16)
+    assert found["STACK"] == found["LOCAL"] == 0
+    assert found["REG"] <= 255
 
 
 @pytest.mark.parametrize(("signals", "divisor"), [("*fp32", 16), ("*bf16", None)])

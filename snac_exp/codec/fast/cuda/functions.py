@@ -2,8 +2,8 @@
 
 A residual unit keeps its input and its middle alone.
 With r = 1 / (a + 1e-9):  s = x + r1 sin(a1 x)^2,  m = depthwise(s),  z = m + r2 sin(a2 m)^2,  y = x + W z + b.
-The 1x1 convolution is the library's. What is rounded to the computing type, under autocast the narrow one, is m, z and
-y, as in upstream's layers; their Snakes and taps are float32 inside.
+What is rounded to the computing type, under autocast the narrow one, is m, z and y, as in upstream's layers; their
+Snakes and taps are float32 inside. Of float32 and of many channels the 1x1 convolution is the library's.
 """
 
 from typing import Any
@@ -17,6 +17,13 @@ from snac_exp.codec.fast.cuda.operations import (
     cuda_snake_depthwise,
     cuda_snake_depthwise_gradients,
     cuda_snake_gradients,
+)
+from snac_exp.codec.fast.cuda.products import (
+    BACKWARD,
+    FORWARD,
+    NARROW,
+    cuda_snake_pointwise,
+    cuda_snake_pointwise_gradients,
 )
 
 _POINTWISE = ((1,), (0,), (1,), False, (0,), 1)  # stride, padding, dilation, transposed, output padding, groups
@@ -51,10 +58,13 @@ class UnitFunction(torch.autograd.Function):
     ) -> Tensor:  # fmt: skip
         """x (B, C, T) -> (B, C, T), computed in `dtype`; keeps x and the middle."""
         middle = cuda_snake_depthwise(x, alpha_in, taps, bias_in, dilation, dtype)
-        inner = cuda_snake(middle, alpha_out, dtype)
-        change = torch.convolution(inner, point.to(dtype), bias_out.to(dtype), *_POINTWISE)
         ctx.save_for_backward(x, middle, alpha_in, taps, alpha_out, point)
         ctx.dilation = dilation
+        if dtype in NARROW and len(point) in FORWARD:
+            fused: Tensor = cuda_snake_pointwise(middle, x, alpha_out, point, bias_out)
+            return fused
+        inner = cuda_snake(middle, alpha_out, dtype)
+        change = torch.convolution(inner, point.to(dtype), bias_out.to(dtype), *_POINTWISE)
         y: Tensor = change.add_(x) if torch.promote_types(x.dtype, dtype) == dtype else x + change
         return y
 
@@ -63,19 +73,20 @@ class UnitFunction(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """grad (B, C, T) -> gradients in the order of `forward`, each only where it is asked for."""
         x, middle, alpha_in, taps, alpha_out, point = ctx.saved_tensors
-        _, _, _, _, _, _, _, by_point, by_bias = ctx.needs_input_grad
-        dtype = middle.dtype
-        inner = cuda_snake(middle, alpha_out, dtype)
-        grad_inner, grad_point, grad_bias_out = torch.ops.aten.convolution_backward(
-            grad.to(dtype), inner, point.to(dtype), [len(point)], *_POINTWISE, [True, by_point, by_bias]
-        )
-        del inner  # memory is at its height here
-        grad_middle, grad_alpha_out = cuda_snake_gradients(grad_inner, middle, alpha_out)
-        grad_x, grad_alpha_in, grad_taps, grad_bias_in = cuda_snake_depthwise_gradients(
-            grad_middle, x, grad, alpha_in, taps, ctx.dilation
-        )
-        found = (
-            grad_x, None, None, grad_alpha_in, grad_taps, grad_bias_in, grad_alpha_out,
-            None if grad_point is None else grad_point.to(point.dtype), grad_bias_out,
-        )  # fmt: skip
+        grad_middle, *of_second = _second_half(grad.to(middle.dtype), middle, alpha_out, point)
+        grad_x, *of_first = cuda_snake_depthwise_gradients(grad_middle, x, grad, alpha_in, taps, ctx.dilation)
+        found = (grad_x, None, None, *of_first, *of_second)
         return tuple(item if asked else None for item, asked in zip(found, ctx.needs_input_grad, strict=True))
+
+
+def _second_half(grad: Tensor, middle: Tensor, alpha: Tensor, point: Tensor) -> tuple[Tensor, ...]:
+    """grad, middle (B, C, T) of one type -> gradients of middle, alpha (1, C, 1), point (C, C, 1) and bias (C,)."""
+    dtype = middle.dtype
+    if dtype in NARROW and len(point) in BACKWARD:
+        fused: tuple[Tensor, ...] = cuda_snake_pointwise_gradients(grad, middle, alpha, point)
+        return fused
+    grad_inner, by_point, by_bias = torch.ops.aten.convolution_backward(
+        grad, cuda_snake(middle, alpha, dtype), point.to(dtype), [len(point)], *_POINTWISE, [True, True, True]
+    )
+    grad_middle, by_alpha = cuda_snake_gradients(grad_inner, middle, alpha)
+    return grad_middle, by_alpha, by_point.to(point.dtype), by_bias.to(point.dtype)

@@ -14,7 +14,7 @@ from snac_exp.errors import ConfigError
 
 HAS_TRITON = find_spec("triton") is not None
 if HAS_TRITON:
-    from snac_exp.codec.fast.cuda import triton_kernels
+    from snac_exp.codec.fast.cuda import triton_kernels, triton_products
 
 TILE = 1024  # samples of a program; 8 for each of its 128 threads
 _ALIGNED = 16  # halos are multiples of this, so that stretches begin where a vector of 32 bytes does
@@ -23,7 +23,7 @@ _ALIGNED = 16  # halos are multiples of this, so that stretches begin where a ve
 @torch.library.custom_op("snac_exp::cuda_snake", mutates_args=())
 def cuda_snake(x: Tensor, alpha: Tensor, dtype: torch.dtype) -> Tensor:
     """Snake of x (B, C, T), alpha (1, C, 1), as (B, C, T) of `dtype`."""
-    x, y = x.contiguous(), _like(x, dtype)
+    x, y = x.contiguous(), room_like(x, dtype)
     _launch("snake_forward", x, TILE, x, alpha.contiguous(), y, TILE=TILE)
     return y
 
@@ -31,21 +31,21 @@ def cuda_snake(x: Tensor, alpha: Tensor, dtype: torch.dtype) -> Tensor:
 @cuda_snake.register_fake
 def _(x: Tensor, alpha: Tensor, dtype: torch.dtype) -> Tensor:
     """x (B, C, T) -> (B, C, T)."""
-    return _like(x, dtype)
+    return room_like(x, dtype)
 
 
 @torch.library.custom_op("snac_exp::cuda_snake_gradients", mutates_args=())
 def cuda_snake_gradients(grad: Tensor, x: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     """grad, x (B, C, T) -> gradients of x (B, C, T) and alpha (1, C, 1), each in its type."""
-    x, grad_x, sums = x.contiguous(), _like(x, x.dtype), _partial_sums(1, x, TILE)
+    x, grad_x, sums = x.contiguous(), room_like(x, x.dtype), _partial_sums(1, x, TILE)
     _launch("snake_backward", x, TILE, grad.contiguous(), x, alpha.contiguous(), grad_x, sums, TILE=TILE)
-    return grad_x, _shaped(_total(sums)[0], alpha)
+    return grad_x, in_shape_of(_total(sums)[0], alpha)
 
 
 @cuda_snake_gradients.register_fake
 def _(grad: Tensor, x: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     """grad, x (B, C, T) -> (B, C, T) and (1, C, 1)."""
-    return _like(x, x.dtype), _like(alpha, alpha.dtype)
+    return room_like(x, x.dtype), room_like(alpha, alpha.dtype)
 
 
 @torch.library.custom_op("snac_exp::cuda_snake_depthwise", mutates_args=())
@@ -53,7 +53,7 @@ def cuda_snake_depthwise(
     x: Tensor, alpha: Tensor, taps: Tensor, bias: Tensor, dilation: int, dtype: torch.dtype
 ) -> Tensor:
     """Snake of x (B, C, T), then a "same" depthwise convolution, taps (C, 1, K): (B, C, T) of `dtype`."""
-    x, y, num_taps = x.contiguous(), _like(x, dtype), taps.shape[-1]
+    x, y, num_taps = x.contiguous(), room_like(x, dtype), taps.shape[-1]
     halo = -(-(num_taps // 2 * dilation) // _ALIGNED) * _ALIGNED
     wide = max(TILE, 1 << (4 * halo - 1).bit_length())
     sizes = {"DILATION": dilation, "TAPS": num_taps, "HALO": halo, "WIDE": wide}
@@ -65,7 +65,7 @@ def cuda_snake_depthwise(
 @cuda_snake_depthwise.register_fake
 def _(x: Tensor, alpha: Tensor, taps: Tensor, bias: Tensor, dilation: int, dtype: torch.dtype) -> Tensor:
     """x (B, C, T) -> (B, C, T)."""
-    return _like(x, dtype)
+    return room_like(x, dtype)
 
 
 @torch.library.custom_op("snac_exp::cuda_snake_depthwise_gradients", mutates_args=())
@@ -73,15 +73,15 @@ def cuda_snake_depthwise_gradients(
     grad: Tensor, x: Tensor, skip: Tensor | None, alpha: Tensor, taps: Tensor, dilation: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """grad, x (B, C, T) -> gradients of x (B, C, T), to which `skip` is added, alpha (1, C, 1), taps and bias (C,)."""
-    x, grad_x, num_taps = x.contiguous(), _like(x, x.dtype), taps.shape[-1]
+    x, grad_x, num_taps = x.contiguous(), room_like(x, x.dtype), taps.shape[-1]
     sums = _partial_sums(num_taps + 2, x, TILE)
     signals = (grad.contiguous(), x, grad if skip is None else skip.contiguous())
     sizes = {"DILATION": dilation, "TAPS": num_taps, "TILE": TILE, "SKIP": skip is not None}
     arrays = (*signals, alpha.contiguous(), taps.contiguous(), grad_x, sums)
     _launch("snake_depthwise_backward", x, TILE, *arrays, **sizes)
     total = _total(sums)
-    by_bias = _shaped(total[num_taps], taps.new_empty(len(taps)))
-    return grad_x, _shaped(total[num_taps + 1], alpha), _shaped(total[:num_taps].t(), taps), by_bias
+    by_bias = in_shape_of(total[num_taps], taps.new_empty(len(taps)))
+    return grad_x, in_shape_of(total[num_taps + 1], alpha), in_shape_of(total[:num_taps].t(), taps), by_bias
 
 
 @cuda_snake_depthwise_gradients.register_fake
@@ -89,10 +89,10 @@ def _(
     grad: Tensor, x: Tensor, skip: Tensor | None, alpha: Tensor, taps: Tensor, dilation: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """grad, x (B, C, T) -> (B, C, T) and the shapes of alpha, taps and bias."""
-    return _like(x, x.dtype), _like(alpha, alpha.dtype), _like(taps, taps.dtype), taps.new_empty(len(taps))
+    return room_like(x, x.dtype), room_like(alpha, alpha.dtype), room_like(taps, taps.dtype), taps.new_empty(len(taps))
 
 
-def _like(x: Tensor, dtype: torch.dtype) -> Tensor:
+def room_like(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Room for a signal of x's shape (B, C, T), or a parameter's; contiguous."""
     return torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
 
@@ -107,23 +107,29 @@ def _total(sums: Tensor) -> Tensor:
     return sums.sum((1, 3))
 
 
-def _shaped(total: Tensor, parameter: Tensor) -> Tensor:
+def in_shape_of(total: Tensor, parameter: Tensor) -> Tensor:
     """Sums in the shape and type of a parameter: contiguous, as compilers are told, and a tensor of its own."""
     return total.reshape(parameter.shape).to(parameter.dtype).clone(memory_format=torch.contiguous_format)
 
 
 def _launch(kernel: str, x: Tensor, tile: int, *tensors: Tensor, **sizes: Any) -> None:
-    """A program for each stretch of `tile` samples of each row of x (B, C, T).
+    """A program for each stretch of `tile` samples of each row of x (B, C, T)."""
+    batch, channels, length = x.shape
+    num_tiles = -(-length // tile)
+    launch(kernel, batch * channels * num_tiles, x, *tensors, length, channels, num_tiles, **sizes)
+
+
+def launch(kernel: str, num_programs: int, x: Tensor, *arguments: Any, **sizes: Any) -> None:
+    """Run a kernel on the device of x (of any shape); nothing where there is no program to run.
 
     Raises:
         ConfigError: Triton is not installed.
     """
     if not HAS_TRITON:
         raise ConfigError("these kernels need triton, which is not installed; set trainer.kernels=off")
-    batch, channels, length = x.shape
-    num_tiles = -(-length // tile)
-    if x.numel() == 0:
+    if num_programs == 0 or x.numel() == 0:
         return
+    module = triton_kernels if hasattr(triton_kernels, kernel) else triton_products
     # Triton launches on the current device, which need not be that of the tensors.
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
-        getattr(triton_kernels, kernel)[(batch * channels * num_tiles,)](*tensors, length, channels, num_tiles, **sizes)
+        getattr(module, kernel)[(num_programs,)](*arguments, **sizes)

@@ -49,13 +49,13 @@ def _cosine(r):
 
 
 @triton.jit
-def _snake(x, alpha):
+def snake(x, alpha):
     sine = _sine(_reduced(alpha * x))
     return x + sine * sine * (1.0 / (alpha + 1e-9))
 
 
 @triton.jit
-def _snake_slopes(x, alpha):
+def snake_slopes(x, alpha):
     """Slopes by x and by alpha."""
     reciprocal = 1.0 / (alpha + 1e-9)
     r = _reduced(alpha * x)
@@ -75,7 +75,7 @@ def snake_forward(x_ptr, alpha_ptr, y_ptr, length, channels, num_tiles, TILE: tl
     at = row.to(tl.int64) * length + t
     alpha = tl.load(alpha_ptr + row % channels).to(tl.float32)
     x = tl.load(x_ptr + at, mask=inside, other=0.0).to(tl.float32)
-    tl.store(y_ptr + at, _snake(x, alpha).to(y_ptr.dtype.element_ty), mask=inside)
+    tl.store(y_ptr + at, snake(x, alpha).to(y_ptr.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -91,7 +91,7 @@ def snake_backward(
     alpha = tl.load(alpha_ptr + row % channels).to(tl.float32)
     x = tl.load(x_ptr + at, mask=inside, other=0.0).to(tl.float32)
     grad = tl.load(grad_ptr + at, mask=inside, other=0.0).to(tl.float32)
-    by_x, by_alpha = _snake_slopes(x, alpha)
+    by_x, by_alpha = snake_slopes(x, alpha)
     tl.store(grad_x_ptr + at, (grad * by_x).to(grad_x_ptr.dtype.element_ty), mask=inside)
     tl.store(partial_ptr + program, tl.sum(grad * by_alpha, 0))
 
@@ -111,7 +111,7 @@ def snake_depthwise_forward(
     at = row.to(tl.int64) * length + t
     x = tl.load(x_ptr + at, mask=inside, other=0.0).to(tl.float32)
     # Once per sample; the taps then read the activated stretch shifted. The Snake of zero is zero, as is the padding.
-    activated = _snake(x, tl.load(alpha_ptr + channel).to(tl.float32))
+    activated = snake(x, tl.load(alpha_ptr + channel).to(tl.float32))
     y = tl.zeros((WIDE,), tl.float32) + tl.load(bias_ptr + channel).to(tl.float32)
     for k in tl.static_range(TAPS):
         shifted = tl.minimum(tl.maximum(column + (k - TAPS // 2) * DILATION, 0), WIDE - 1)
@@ -135,7 +135,7 @@ def snake_depthwise_backward(
     base = row.to(tl.int64) * length
     alpha = tl.load(alpha_ptr + channel).to(tl.float32)
     x = tl.load(x_ptr + base + t, mask=inside, other=0.0).to(tl.float32)
-    activated = _snake(x, alpha)
+    activated = snake(x, alpha)
     back = tl.zeros((TILE,), tl.float32)
     for k in tl.static_range(TAPS):
         # What the tap k of the outputs around made of sample t, and the gradient of that tap.
@@ -145,7 +145,7 @@ def snake_depthwise_backward(
         tl.store(partial_ptr + k * programs + program, tl.sum(activated * grad, 0))
         if k == TAPS // 2:
             tl.store(partial_ptr + TAPS * programs + program, tl.sum(grad, 0))
-    by_x, by_alpha = _snake_slopes(x, alpha)
+    by_x, by_alpha = snake_slopes(x, alpha)
     # Beyond the end of the row x is zero, and so is its slope by alpha.
     tl.store(partial_ptr + (TAPS + 1) * programs + program, tl.sum(back * by_alpha, 0))
     result = back * by_x
