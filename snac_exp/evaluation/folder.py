@@ -8,7 +8,8 @@ summary.json     means with intervals; written last, so that it marks a finished
 summary.md       the same to read
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from snac_exp.metrics.metric import Metric
 from snac_exp.release.files.job import JOB_FILE, Job
 from snac_exp.system.checksums.json_lines import signed_line, sound_lines
 from snac_exp.system.files import remove_left_in, write_signed_json, write_text
+from snac_exp.system.folder_lock import locked
 from snac_exp.system.paths.kind import refuse_file
 from snac_exp.system.paths.refused import append_line
 from snac_exp.tracking.json_files import read_object
@@ -69,12 +71,24 @@ class EvaluationFolder:
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         refuse_finished(path)
         self.path = Job(path, identity).folder
-        remove_left_in(self.path)
         self._progress = path / PROGRESS_NAME
-        self.done = {item.path: item for item in _read_progress(self._progress)}
-        # Rewritten whole: the next line would otherwise go on from the broken one, and both would be lost.
-        if self.done:  # without a line that was cut off
-            write_text(self._progress, "".join(f"{signed_line(vars(item))}\n" for item in self.done.values()))
+        self.done: dict[str, Done] = {}
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Hold the folder and take up what is done.
+
+        Raises:
+            ConfigError: another process is at work on this evaluation, or has just finished it.
+        """
+        with locked(self.path):
+            refuse_finished(self.path)
+            remove_left_in(self.path)
+            self.done = {item.path: item for item in _read_progress(self._progress)}
+            # Rewritten whole: the next line would otherwise go on from the broken one, and both would be lost.
+            if self.done:  # without a line that was cut off
+                write_text(self._progress, "".join(f"{signed_line(vars(item))}\n" for item in self.done.values()))
+            yield
 
     def record(self, item: Done) -> None:
         """Keep what an utterance gave."""

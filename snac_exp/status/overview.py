@@ -64,7 +64,8 @@ class RunEntry:
 
 
 def overview(folder: Path) -> list[Line]:
-    """A line for every run below a folder, newest last; ledgers of sweeps on the way are brought up to date.
+    """A line for every run below a folder, newest last; ledgers of sweeps on the way are brought up to date where
+    they may be written.
 
     A run or a sweep with a damaged file has the state `unreadable`, and does not hide the others.
     """
@@ -89,12 +90,12 @@ def _runs_in(path: Path) -> list[RunEntry]:
     try:
         if SweepFolder(path).exists:
             sweep = Sweep(path)
-            return [_of_sweep(sweep.run_dir(row), sweep, row) for row in sweep.refresh()]
+            return [_of_sweep(sweep.run_dir(row), sweep, row) for row in sweep.look()]
         parent = path.resolve().parent
         if not SweepFolder(parent).exists:
             return [RunEntry(path, job=slurm_job(status_of(path)), cluster="slurm")]
         sweep = Sweep(parent)
-        row = next((row for row in sweep.refresh() if row.run_dir == path.resolve().name), None)
+        row = next((row for row in sweep.look() if row.run_dir == path.resolve().name), None)
         return [_of_sweep(path, sweep, row)]
     except ConfigError as error:
         return [RunEntry(path, damage=str(error))]

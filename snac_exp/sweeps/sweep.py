@@ -185,7 +185,15 @@ class Sweep(SweepFolder):
         """Bring the ledger up to date with the run folders and the queue, and return it."""
         # Asked before the ledger is locked: squeue may take seconds, and other processes wait for the lock.
         queue = self.queue()
-        return update_ledger(self, lambda rows: [updated(row, self.run_dir(row), self.settings, queue) for row in rows])
+        return update_ledger(self, lambda rows: self._updated(rows, queue))
+
+    def look(self) -> list[Row]:
+        """The same for who only reads: a ledger that this user may not write, as in an archive, stays as it is."""
+        writable = os.access(self.path, os.W_OK)
+        return self.refresh() if writable else self._updated(self.rows(), self.queue())
+
+    def _updated(self, rows: list[Row], queue: dict[str, str]) -> list[Row]:
+        return [updated(row, self.run_dir(row), self.settings, queue) for row in rows]
 
     def queue(self) -> dict[str, str]:
         """What the queue says of the jobs that were submitted and are not known to be finished, by their ids."""

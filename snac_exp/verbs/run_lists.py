@@ -40,7 +40,7 @@ def runs_of(folders: Sequence[Path]) -> RunList:
 
 def _jobs(sweep: Sweep) -> list[Source]:
     """The jobs of a sweep, called by what they vary."""
-    rows = sweep.refresh()
+    rows = sweep.look()
     keys = list(dict.fromkeys(item.partition("=")[0] for row in rows for item in row.overrides))
     names = short_names(keys)
     sources = []

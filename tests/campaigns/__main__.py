@@ -4,7 +4,7 @@ usage: python -m tests.campaigns [kills=100] [mutations=10000] [seed=0]
 
 Kills: a small recipe of every part (two heads, averaged weights, divided batches) is killed with SIGKILL at moments
 drawn by the seed, resumed, and compared with a run that was not. Mutations: every test that opens damaged files goes
-on for more of them. About 20 s a kill and 10 ms a mutation on one core. Exit status 1 if anything but what is wanted
+on for more of them. About 15 s a kill and 10 ms a mutation on one core. Exit status 1 if anything but what is wanted
 came out.
 """
 
@@ -17,6 +17,7 @@ import tempfile
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from tests.campaigns.forked import Server
 from tests.campaigns.kills import EQUAL, Kills, campaign
 from tests.campaigns.mutations import CAMPAIGN, REFUSED, SAME, TIMES
 from tests.conftest import make_corpus
@@ -42,8 +43,10 @@ def _kills(folder: Path, count: int, seed: int) -> bool:
     if count == 0:
         return True
     make_corpus(folder / "corpus")
-    arguments = [*recipe(folder / "corpus", folder)[:-1], *CLIP]  # without the output folder
-    found = campaign(Kills(arguments, folder, seed), count)
+    without_output = recipe(folder / "corpus", folder)[:-1]
+    arguments = [*without_output, *CLIP, "trainer.samples_every_epochs=2"]
+    with Server() as server:
+        found = campaign(Kills(server, arguments, folder, seed), count)
     times = found.pop("kills")
     print(f"\nkills: {times}, in {sum(found.values())} runs (seed {seed})")
     for verdict, number in found.most_common():

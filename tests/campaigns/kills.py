@@ -4,17 +4,14 @@ A moment is a share of the time that the whole run takes, so that some kills com
 within one, some at the very end. What must be equal: weights, moments, counters and every logged value, bit for bit.
 """
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.helpers.commands import ROOT
+from tests.campaigns.forked import Server
 from tests.helpers.same_runs import assert_equal, logged, outcome
 
 EQUAL, LEFTOVERS = "equal to the bit", "leftovers"
@@ -24,6 +21,7 @@ EQUAL, LEFTOVERS = "equal to the bit", "leftovers"
 class Kills:
     """Runs of one recipe below a folder. arguments: of train.py, without output_dir."""
 
+    server: Server
     arguments: list[str]
     folder: Path
     seed: int
@@ -31,8 +29,7 @@ class Kills:
     def whole(self) -> tuple[Path, float]:
         """A run without a kill, and the seconds that it takes."""
         began = time.monotonic()
-        process = self._start([*self.arguments, f"output_dir={self.folder / 'whole'}"], "whole")
-        assert process.wait() == 0, (self.folder / "whole.log").read_text()[-2000:]
+        assert self._train([*self.arguments, f"output_dir={self.folder / 'whole'}"], "whole") == 0, self._said("whole")
         return _run_below(self.folder / "whole"), time.monotonic() - began
 
     def killed(self, number: int, seconds: float) -> tuple[Path, int]:
@@ -41,26 +38,20 @@ class Kills:
         moments = [draw.random() for _ in range(draw.choice((1, 1, 2)))]
         arguments, kills = [*self.arguments, f"output_dir={output}"], 0
         for share in [*moments, None]:
-            process = self._start(arguments, output.name)
-            try:
-                process.wait(None if share is None else share * seconds)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                kills += 1
-            else:
-                assert process.returncode == 0, output.with_suffix(".log").read_text()[-2000:]
+            status = self._train(arguments, output.name, None if share is None else share * seconds)
+            if status == 0:
                 break
+            assert status == -signal.SIGKILL, self._said(output.name)
+            kills += 1
             if list(output.glob("*/*/config.yaml")):  # killed before there was a run: its command is given once more
                 arguments = [f"resume={_run_below(output)}"]
         return _run_below(output), kills
 
-    def _start(self, arguments: list[str], name: str) -> "subprocess.Popen[bytes]":
-        with open(self.folder / f"{name}.log", "ab") as log:
-            return subprocess.Popen(
-                [sys.executable, str(ROOT / "train.py"), *arguments],
-                cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+    def _train(self, arguments: list[str], name: str, killed_after: float | None = None) -> int:
+        return self.server.train(arguments, str(self.folder / f"{name}.log"), killed_after)
+
+    def _said(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text()[-2000:]
 
 
 def campaign(kills: Kills, count: int) -> Counter[str]:

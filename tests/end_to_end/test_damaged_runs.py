@@ -27,20 +27,10 @@ from snac_exp.tracking.run_state import status_of
 from snac_exp.tracking.sweep_folder import SweepFolder
 from tests.campaigns.mutations import harmless, survives
 from tests.helpers import commands
+from tests.helpers.old_runs import FIXTURE, copied
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "run_v1"
 SIGNED = ("status.json", "plan.json", "environment.json", "summary.json")
 SHAPES = ["", "[]", "null", "1", "{}", "{", "[" * 9999, '{"state": 1, "epochs": [1]}', '{"epochs": 3}', "\x00\x01"]
-
-
-def copied(name: str, tmp_path: Path) -> Path:
-    """A run or a sweep of an earlier version, its texts naming the place where it lies now."""
-    folder = tmp_path / "old" / Path(name).name
-    shutil.copytree(FIXTURE / name, folder)
-    for path in folder.rglob("*"):
-        if path.suffix in (".json", ".jsonl", ".yaml"):
-            path.write_text(path.read_text(encoding="utf-8").replace("@ROOT@", str(tmp_path)), encoding="utf-8")
-    return folder
 
 
 @pytest.fixture
@@ -214,7 +204,8 @@ def test_what_a_killed_verb_left_goes_when_the_verb_is_repeated(run: Path, tmp_p
     for path in left:
         path.write_bytes(b"half")
     assert commands.verb("report", str(run)).status == 0
-    EvaluationFolder(tmp_path / "evaluation", {"what": "test"})
+    with EvaluationFolder(tmp_path / "evaluation", {"what": "test"}).at_work():
+        pass
     assert [path for path in left if path.exists()] == []
 
 

@@ -20,6 +20,7 @@ class CacheJob:
 
     prepared: Path
     output: Path
+    audio_root: str | None
     codec: Codec
     device: str
     num_devices: int
@@ -50,7 +51,7 @@ def encode(job: CacheJob) -> CacheSummary:
 def encode_on(job: CacheJob, number: int, device: str) -> CacheSummary:
     """What device `number` of the job encodes; with several devices this runs in a process of its own."""
     return cache_codes(
-        Manifest.read(job.prepared),
+        Manifest.with_audio(job.prepared, job.audio_root),
         open_codec(job.codec),
         job.output,
         rows_per_shard=job.rows_per_shard,

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -69,6 +69,24 @@ class Manifest:
         # A manifest from elsewhere must not lead to files outside of its folder.
         for row in rows:
             safe_join(manifest.input_dir, row.path)
+        return manifest
+
+    @classmethod
+    def with_audio(cls, path: Path | str, audio_root: str | None = None) -> "Manifest":
+        """As `read`, with the folder where the files lie now; null: where they lay.
+
+        Raises:
+            DataError: that folder is not there: every single file would be called unreadable.
+        """
+        manifest = cls.read(path)
+        if audio_root is not None:
+            manifest = replace(manifest, input_dir=Path(audio_root).expanduser().resolve())
+        refuse_file(manifest.input_dir, "the folder that audio_root names", DataError)
+        if not manifest.input_dir.is_dir():
+            raise DataError(
+                f"audio_root: no folder {manifest.input_dir}, where the files of {path} lay; set audio_root to where "
+                "they lie on this machine"
+            )
         return manifest
 
     def write(self, path: Path) -> None:

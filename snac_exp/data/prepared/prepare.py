@@ -15,6 +15,7 @@ from snac_exp.data.prepared.split import draw_validation, match_speakers, speake
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, write_rejections
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.system.files import remove_left
+from snac_exp.system.folder_lock import locked
 from snac_exp.system.paths.kind import refuse_file
 
 
@@ -89,14 +90,17 @@ def prepare(
         raise DataError(f"{input_dir}: no such folder; input= names the folder of audio")
     # Before measuring, which may take hours.
     _refuse_other_output(output_dir, input_dir, settings)
-    remove_left(output_dir.glob(".*.tmp"))  # not below: the codes there have a command of their own
-    measurements, num_known = measure_all(input_dir, output_dir, num_workers)
-    usable, rejected = _separated(measurements, settings)
-    rows = _split(usable, settings, input_dir, rejected)
-    # The manifest last: where there is one, the list of rejected files is there too.
-    write_rejections(output_dir / REJECTED_NAME, rejected)
-    Manifest(input_dir, _as_json(settings), rows).write(output_dir / MANIFEST_NAME)
-    return _summary(output_dir, len(measurements), num_known, rows, rejected)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with locked(output_dir):  # two commands would write a list each of the manifest and of what it rejects
+        _refuse_other_output(output_dir, input_dir, settings)
+        remove_left(output_dir.glob(".*.tmp"))  # not below: the codes there have a command of their own
+        measurements, num_known = measure_all(input_dir, output_dir, num_workers)
+        usable, rejected = _separated(measurements, settings)
+        rows = _split(usable, settings, input_dir, rejected)
+        # The manifest last: where there is one, the list of rejected files is there too.
+        write_rejections(output_dir / REJECTED_NAME, rejected)
+        Manifest(input_dir, _as_json(settings), rows).write(output_dir / MANIFEST_NAME)
+        return _summary(output_dir, len(measurements), num_known, rows, rejected)
 
 
 def _check_settings(settings: PrepareSettings) -> None:

@@ -17,6 +17,7 @@ from snac_exp.data.rejection import REJECTED_SCHEMA, Rejection, write_table
 from snac_exp.data.rows import manifest_rows
 from snac_exp.data.targets.folder import Format, TargetFolder, TargetSummary
 from snac_exp.errors import DataError
+from snac_exp.system.paths.refused import require_writable
 from snac_exp.system.progress import progress_display
 
 BANDWIDTH_NAME = "bandwidth.parquet"
@@ -70,6 +71,7 @@ def check_native(
         except DataError as error:
             return Rejection(row.path, "unreadable", str(error))
 
+    require_writable(output_dir)
     found: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
     with progress_display("targets", len(manifest.rows)) as advance:

@@ -59,7 +59,9 @@ def export(opened: Opened, output: Path, wanted: Export) -> list[str]:
         index = {"export": identity, "files": {name: sha256_of_file(temporary / name) for name in _files(temporary)}}
         write_signed_json(temporary / INDEX_FILE, index)
         if output.exists():
-            output.rmdir()  # it is empty
+            if any(output.iterdir()):
+                raise ConfigError(f"another process has filled {output} meanwhile; give this command once more")
+            output.rmdir()
         # One rename, so the folder is there with all its files or not at all.
         temporary.rename(output)
     return [*lines, f"{CARD_FILE}: the model card", f"exported to {output}"]

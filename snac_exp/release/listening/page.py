@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.release.codec import ReleasedCodec
+from snac_exp.release.listening.guard import Guard, hosts_of
 from snac_exp.release.listening.reconstruct import Player, Reconstructions, listen, players_of
 
 KEEP_SECONDS = 3600  # of gradio's copies and of our results alike
@@ -64,6 +65,7 @@ def opened_page(
         gradio = _gradio()
         listener = Listener(players_of(tuned, pretrained), settings, Path(folder))
         blocks = _blocks(gradio, tuned.name, listener)
+        guard = {"hosts": hosts_of(settings.host), "most_bytes": int(settings.max_megabytes * 1_000_000)}
         # More at a time would only wait for the listener's lock.
         blocks.queue(default_concurrency_limit=1, max_size=16)
         blocks.launch(
@@ -75,6 +77,7 @@ def opened_page(
             # In kilobytes, since gradio takes whole numbers only.
             max_file_size=f"{max(1, int(settings.max_megabytes * 1000))}kb",
             allowed_paths=[],
+            app_kwargs={"middleware": [importlib.import_module("starlette.middleware").Middleware(Guard, **guard)]},
             run_history=False,  # it would keep uploads
             footer_links=[],
             # Plain names of fonts, so that the page loads none from a server elsewhere.

@@ -10,9 +10,11 @@ from snac_exp.evaluation.bootstrap import Estimate, estimate
 from snac_exp.evaluation.utterance_rows import Scores, read_utterances
 from snac_exp.metrics.keys import flat_values
 from snac_exp.metrics.table import metric_of, order_of
-from snac_exp.report.run.record import Record, read_record
+from snac_exp.report.run.record import Record, read_record, record_without_run
 from snac_exp.report.settings import Difference, differences
+from snac_exp.tracking.run_folder import RunFolder
 
+_WITHOUT_RUN = ("lost", "failed")  # jobs whose folder was moved away, or that were refused before they began
 FIRST_METRICS = ("head_48k/lsd_high_db", "val/objective")
 _NOT_TRAINED = ("initial", "baseline", "baseline_noise", "unigram", "val")
 MOST_COLUMNS = 6  # besides the metric itself
@@ -140,8 +142,9 @@ def compare(sources: Sequence[Source], settings: ComparisonSettings) -> Comparis
 
 
 def _read(source: Source) -> _Run:
-    record = read_record(source.path)
     # A damaged file of a single run is an error: leaving the run out would change what is compared.
+    there = source.state not in _WITHOUT_RUN or RunFolder(source.path).config.is_file()
+    record = read_record(source.path) if there else record_without_run(source.path)
     return _Run(source, record, figures_of(record), read_utterances(source.path))
 
 

@@ -10,6 +10,7 @@ from snac_exp.report.compare.page import comparison_page
 from snac_exp.report.compare.sounds import listening_of
 from snac_exp.report.compare.text import markdown, write_rows
 from snac_exp.system.files import removed_on_error, write_json, write_text
+from snac_exp.system.paths.refused import require_writable
 
 PAGE_FILE, TEXT_FILE, ROWS_FILE, KEY_FILE = "comparison.html", "comparison.md", "comparison.parquet", "key.json"
 
@@ -29,12 +30,13 @@ def write_comparison(sources: Sequence[Source], settings: ComparisonSettings, so
     Raises:
         ConfigError: the folder is there already, or the runs cannot be compared so.
     """
-    if folder.exists():
-        raise ConfigError(f"output={folder} is there already and is not written over; name a new folder")
+    _refuse_there(folder)
+    require_writable(folder)
     # All is computed before the folder is made: what cannot be compared leaves nothing behind.
     comparison = compare(sources, settings)
     listening = listening_of(comparison, blind=sound.blind, seed=sound.seed, most_megabytes=sound.most_megabytes)
     page = comparison_page(comparison, listening)
+    _refuse_there(folder)  # another command may have made it meanwhile
     folder.mkdir(parents=True, exist_ok=False)
     with removed_on_error(folder):
         write_rows(comparison, folder / ROWS_FILE)
@@ -45,3 +47,8 @@ def write_comparison(sources: Sequence[Source], settings: ComparisonSettings, so
         # Last: where the page is, all that it belongs to is there.
         write_text(folder / PAGE_FILE, page)
     return comparison
+
+
+def _refuse_there(folder: Path) -> None:
+    if folder.exists():
+        raise ConfigError(f"output={folder} is there already and is not written over; name a new folder")

@@ -77,6 +77,12 @@ def read_record(path: Path) -> Record:
     )
 
 
+def record_without_run(path: Path) -> Record:
+    """Of a job that has no run: it was refused before it began, or its folder was moved away."""
+    metrics = read_series(RunFolder(path).metrics)
+    return Record(path.resolve(), {}, (), "lost", None, None, {}, {}, {}, {}, metrics, (), "")
+
+
 def _object(path: Path) -> dict[str, Any]:
     return read_object(path) if path.exists() else {}
 

@@ -31,6 +31,18 @@ def mend_of(error: OSError) -> str:
     return "" if mend is None else f"; {mend}"
 
 
+def require_writable(path: Path) -> None:
+    """To be asked before work that takes long, of the file or folder that it is to write in the end.
+
+    Raises:
+        OSError: neither it, nor what is to hold it, can be written.
+    """
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not os.access(there, os.W_OK):
+        number = errno.EROFS if os.statvfs(there).f_flag & os.ST_RDONLY else errno.EACCES
+        raise OSError(number, os.strerror(number), str(path))
+
+
 @contextmanager
 def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
     """Around writing `path`, or the temporary file or folder that is to become it: refusals of the system name `path`.

@@ -36,6 +36,7 @@ class Options:
 
     codec: Codec
     prepared: str | None
+    audio_root: str | None
     output: str | None
     device: str
     devices: int
@@ -79,6 +80,7 @@ def _encode(options: Options, prepared: Path, output: Path) -> None:
     job = CacheJob(
         prepared,
         output,
+        audio_root=options.audio_root,
         codec=options.codec,
         device=options.device,
         num_devices=options.devices,
@@ -119,7 +121,8 @@ def _upgrade(options: Options, old: Path) -> int:
         print("\n".join(prepare(options.audio, prepared, split=options.split).lines))
     else:
         prepared = Path(str(options.prepared)).expanduser()
-    summary = upgrade_cache(Manifest.read(prepared), open_codec(options.codec), old, output, options.verify_rows)
+    manifest = Manifest.with_audio(prepared, options.audio_root)
+    summary = upgrade_cache(manifest, open_codec(options.codec), old, output, options.verify_rows)
     print("\n".join(summary.lines))
     _verify(options, prepared, output)
     return 0

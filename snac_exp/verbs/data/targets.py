@@ -57,6 +57,7 @@ class Options:
     """The keys of conf/targets.yaml."""
 
     prepared: str
+    audio_root: str | None
     kind: Literal["native", "resample", "sidon"]
     output: str | None
     rate: int
@@ -88,7 +89,7 @@ def _native(options: Options, prepared: Path, output: Path) -> list[str]:
     # One list of all files is written, so shards would overwrite each other's.
     if (options.shard.index, options.shard.count) != (0, 1):
         raise ConfigError("kind=native works in one process; leave out shard.index and shard.count")
-    manifest = Manifest.read(prepared)
+    manifest = Manifest.with_audio(prepared, options.audio_root)
     counts = check_native(manifest, output, WideBand(options.rate, **asdict(options.native)), options.num_workers)
     kinds = ", ".join(f"{kind} {num}" for kind, num in counts.items() if kind != "wide_band") or "none"
     return [
@@ -105,7 +106,7 @@ def _resample(options: Options, prepared: Path, output: Path) -> list[str]:
     from snac_exp.data.targets.wideband import resample_targets
 
     summary = resample_targets(
-        Manifest.read(prepared),
+        Manifest.with_audio(prepared, options.audio_root),
         output,
         rate=options.rate,
         file_format=options.format,
@@ -127,7 +128,7 @@ def _sidon(options: Options, prepared: Path, output: Path) -> list[str]:
     settings = asdict(options.sidon)
     # Not of the model: it decides how many files go through it at once, not what comes out.
     max_batch_seconds = settings.pop("max_batch_seconds")
-    manifest = Manifest.read(prepared)
+    manifest = Manifest.with_audio(prepared, options.audio_root)
     sidon, identity = load_sidon(**settings)
     summary = sidon_targets(
         manifest,

@@ -22,6 +22,7 @@ from snac_exp.config.schema import Codec
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
 from snac_exp.metrics.table import WIDE_RATE, present_metrics
+from snac_exp.system.paths.refused import require_writable
 from snac_exp.system.terminal import console
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Options:
     """The keys of conf/evaluate.yaml."""
 
     data: str | None
+    audio_root: str | None
     checkpoint: str | None
     system: Literal["interpolate", "noise"] | None
     evaluation: str | None
@@ -103,8 +105,10 @@ def _evaluate(options: Options) -> int:
     # Refusals come first: loading and measuring take minutes.
     if options.output is not None:
         refuse_finished(_path(options.output))
+        require_writable(_path(options.output))
     earlier = None if options.compare is None else Evaluation.load(_path(options.compare))
-    manifest, protocol, device = Manifest.read(_path(options.data)), _protocol(options), torch.device(options.device)
+    manifest = Manifest.with_audio(_path(options.data), options.audio_root)
+    protocol, device = _protocol(options), torch.device(options.device)
     system = _system(options, manifest, protocol)
     utterances, dropped = measurable(select(manifest, protocol.selection), protocol.rates)
     # Before measuring: a comparison that will be refused is not worth the time.
@@ -116,10 +120,11 @@ def _evaluate(options: Options) -> int:
     noise = fit_noise(manifest, protocol.selection) if with_noise else None
     identity = identity_of(system, manifest, utterances, protocol, device)
     folder = EvaluationFolder(_path(options.output) if options.output else default_output(system.name), identity)
-    done = evaluate(system, utterances, protocol, noise, folder)
-    report = Report(system, protocol, utterances, dropped, [row for item in done for row in item.rows])
-    speed = speed_of(done, device)
-    folder.finish(report.rows, present_metrics(), report.summary(), report.markdown(), speed)
+    with folder.at_work():
+        done = evaluate(system, utterances, protocol, noise, folder)
+        report = Report(system, protocol, utterances, dropped, [row for item in done for row in item.rows])
+        speed = speed_of(done, device)
+        folder.finish(report.rows, present_metrics(), report.summary(), report.markdown(), speed)
     _show(report.grids(), [*report.notes(), speed_line(speed), f"written: {folder.path}"])
     if earlier is not None:
         _show_comparison(options, earlier, Evaluation.load(folder.path), folder.path)

@@ -1,0 +1,110 @@
+"""What stands before the page: requests that other pages make through a listener's browser, and endless ones.
+
+A page elsewhere can have a browser send forms here, and, once its name resolves to this machine, anything. Both show in
+the headers that browsers set themselves.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+MOST_WAIT_SECONDS = 60.0  # for the next piece of a request's body
+FORM_BYTES = 1_000_000  # of a request, beside the upload in it
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+
+class _TooLongError(Exception):
+    """The body is larger, or comes more slowly, than is taken."""
+
+
+class Guard:
+    """An ASGI application before another one: it answers itself what must not reach that.
+
+    hosts: names under which the page may be asked for; none: any. most_bytes: of an upload.
+    """
+
+    def __init__(self, app: App, hosts: Iterable[str], most_bytes: int) -> None:
+        self._app, self._hosts, self._most_bytes = app, frozenset(hosts), most_bytes + FORM_BYTES
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = {bytes(name).lower(): bytes(value).decode("latin-1") for name, value in scope["headers"]}
+        if (reason := self._stranger(headers)) is not None:
+            await _refuse(scope, send, 403, reason)
+            return
+        length = headers.get(b"content-length", "0")
+        if not length.isdigit() or int(length) > self._most_bytes:
+            await _refuse(scope, send, 413, "the upload is larger than max_megabytes=")
+            return
+        await self._limited(scope, receive, send)
+
+    def _stranger(self, headers: dict[bytes, str]) -> str | None:
+        """Why a request is none of a listener's, by its headers."""
+        asked = headers.get(b"host", "")
+        if self._hosts and _name(f"//{asked}") not in self._hosts:
+            return "this page is for this machine; serve it with host=ADDRESS to open it to others"
+        origin = headers.get(b"origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != asked.lower():
+            return "another page asks for this one"
+        return None
+
+    async def _limited(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Pass a request on whose body is counted as it comes."""
+        taken, answered = 0, False
+
+        async def counted() -> Message:
+            nonlocal taken
+            if taken < 0:  # all of it has come: what is awaited now is the listener's leaving
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), MOST_WAIT_SECONDS)
+            except TimeoutError:
+                raise _TooLongError from None
+            taken += len(message.get("body", b""))
+            if taken > self._most_bytes:
+                raise _TooLongError
+            if message["type"] != "http.request" or not message.get("more_body"):
+                taken = -1
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            await send(message)
+
+        try:
+            await self._app(scope, counted if scope["type"] == "http" else receive, noted)
+        except _TooLongError:
+            if answered:
+                raise
+            await _refuse(scope, send, 413, "the upload is larger than max_megabytes=, or does not come")
+
+
+def hosts_of(host: str) -> tuple[str, ...]:
+    """The names under which a page that is bound to an address may be asked for; none: any, it is open to others."""
+    return (*LOOPBACK, host.lower()) if host.lower() in LOOPBACK or host.startswith("127.") else ()
+
+
+def _name(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:  # as of brackets that nothing closes
+        return ""
+
+
+async def _refuse(scope: Message, send: Send, status: int, reason: str) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": reason.encode()})

@@ -1,0 +1,121 @@
+"""Who may ask the page what: nobody through another page, nobody by another name, and nobody without end."""
+
+import asyncio
+import http.client
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from snac_exp.release.codec import ReleasedCodec
+from snac_exp.release.listening import guard
+from snac_exp.release.listening.guard import FORM_BYTES, Guard, Message, hosts_of
+from snac_exp.release.listening.page import PageSettings, opened_page
+from tests.helpers.browser import free_port
+from tests.release.test_listening_page import need_gradio
+
+
+def answer(headers: dict[str, str], *, host: str = "127.0.0.1", pieces: tuple[bytes, ...] = ()) -> tuple[int, str]:
+    """Status and text of a request of these headers whose body comes in pieces; 200 and its length if it passes."""
+    sent: list[Message] = []
+    waiting = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+
+    async def app(scope: Message, receive: guard.Receive, send: guard.Send) -> None:
+        body = b""
+        while (message := await receive()).get("more_body"):
+            body += message["body"]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": str(len(body)).encode()})
+
+    async def receive() -> Message:
+        if waiting:
+            return waiting.pop(0)
+        if pieces and pieces[-1] == b"and then nothing":
+            await asyncio.sleep(3600)
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    named = [(name.encode(), value.encode()) for name, value in headers.items()]
+    asyncio.run(Guard(app, hosts_of(host), 1000)({"type": "http", "headers": named}, receive, send))
+    return sent[0]["status"], sent[1]["body"].decode()
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1:7860", "localhost:7860", "LOCALHOST", "[::1]:7860"])
+def test_this_machine_by_any_of_its_names_is_answered(name: str) -> None:
+    assert answer({"host": name, "origin": f"http://{name}"}, pieces=(b"x" * 10,)) == (200, "10")
+    assert answer({"host": name}) == (200, "0")
+
+
+@pytest.mark.parametrize(
+    "name", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "", "[", "localhost@x"]
+)
+def test_another_name_that_leads_here_is_refused_unless_the_page_is_open_to_others(name: str) -> None:
+    assert answer({"host": name}) == (
+        403,
+        "this page is for this machine; serve it with host=ADDRESS to open it to others",
+    )
+    assert answer({"host": name}, host="0.0.0.0") == (200, "0")
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1234", "http://evil@127.0.0.1:7860"]
+)
+def test_what_another_page_sends_is_refused_wherever_it_is_served(origin: str) -> None:
+    for host in ("127.0.0.1", "0.0.0.0"):
+        found = answer({"host": "127.0.0.1:7860", "origin": origin}, host=host, pieces=(b"form",))
+        assert found == (403, "another page asks for this one")
+
+
+def test_a_body_is_bounded_whatever_its_header_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = 1000 + FORM_BYTES
+    for length in (str(most + 1), "x", "-1"):
+        assert answer({"host": "localhost", "content-length": length})[0] == 413
+    assert answer({"host": "localhost"}, pieces=(b"x" * most,)) == (200, str(most))
+    assert answer({"host": "localhost", "content-length": "3"}, pieces=(b"x" * most, b"x"))[0] == 413
+    monkeypatch.setattr(guard, "MOST_WAIT_SECONDS", 0.01)
+    assert answer({"host": "localhost"}, pieces=(b"a", b"and then nothing"))[0] == 413
+
+
+@pytest.fixture(scope="module")
+def page(codec: ReleasedCodec) -> Iterator[tuple[str, Path]]:
+    need_gradio()
+    with opened_page(codec, None, PageSettings("127.0.0.1", free_port(), 10.0, 1.0, 0)) as (blocks, folder):
+        yield urlsplit(blocks.local_url).netloc, folder
+
+
+def asked(page: str, method: str, path: str, headers: dict[str, str], body: bytes | None = None) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(page, timeout=60)
+    connection.request(method, path, body, headers)
+    with connection.getresponse() as found:
+        return found.status, found.read()
+
+
+@pytest.mark.slow
+def test_the_page_itself_refuses_them_and_serves_no_other_file(page: tuple[str, Path]) -> None:
+    address, folder = page
+    form = b'--b\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\nx\r\n--b--\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    upload = ("POST", "/gradio_api/upload")
+    assert asked(address, "GET", "/", {})[0] == 200
+    assert asked(address, "GET", "/", {"Host": "evil.example"})[0] == 403
+    assert asked(address, *upload, kind | {"Origin": "http://evil.example"}, form % b"a.wav")[0] == 403
+    assert asked(address, *upload, kind | {"Host": "evil.example"}, form % b"a.wav")[0] == 403
+    assert [path for path in folder.rglob("*.wav")] == []
+    for name in (b"../../../tmp/out.wav", b"<script>alert(1)</script>.wav"):
+        status, body = asked(address, *upload, kind, form % name)
+        assert status == 200
+        assert b"<" not in body
+    assert {path.name for path in folder.rglob("*.wav")} == {"out.wav", "script.wav"}
+    join = {"Content-Type": "application/json", "Content-Length": "3000000"}
+    assert asked(address, "POST", "/gradio_api/queue/join", join, b"{}")[0] == 413
+    for path in (
+        "/etc/passwd",
+        "../../../etc/passwd",
+        "%2e%2e/%2e%2e/etc/passwd",
+        f"{folder}/../../etc/passwd",
+        "conf",
+    ):
+        assert asked(address, "GET", f"/gradio_api/file={path}", {})[0] == 403
