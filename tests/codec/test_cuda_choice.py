@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from snac_exp.codec.fast.cuda import choice
-from snac_exp.codec.fast.cuda.choice import choose_kernels, kernels_in_use, kernels_take
+from snac_exp.codec.fast.cuda.choice import choose_kernels, kernels_in_use, kernels_take, without_kernels
 from snac_exp.errors import ConfigError
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
@@ -47,6 +47,9 @@ def test_a_cpu_has_its_loops(setting: str) -> None:
 def test_a_card_has_the_kernels_once_a_trial_succeeded(setting: str) -> None:
     choose_kernels(setting, CUDA)
     assert kernels_in_use() == "triton"
+    assert kernels_take(Signal())  # type: ignore[arg-type]
+    with without_kernels():
+        assert not kernels_take(Signal())  # type: ignore[arg-type]
     assert kernels_take(Signal())  # type: ignore[arg-type]
     choose_kernels("off", CUDA)
     assert kernels_in_use() == "library"

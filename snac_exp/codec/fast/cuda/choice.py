@@ -1,5 +1,7 @@
 """Whether training on a GPU goes through the Triton kernels: asked once for a process, proved on its card."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -71,6 +73,16 @@ def choose_kernels(setting: str, device: torch.device) -> None:
     else:
         _choice.devices.add(device.type)
         _choice.used = "triton"
+
+
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """The library's operations within it, whatever was chosen."""
+    before, _choice.devices = _choice.devices, set()
+    try:
+        yield
+    finally:
+        _choice.devices = before
 
 
 def _missing(device: torch.device) -> str | None:
