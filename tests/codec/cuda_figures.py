@@ -7,6 +7,7 @@ outside. Wherever an operation makes room for results it finds NaN there, so tha
 import copy
 import json
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,10 @@ def main() -> None:
         "numbers": numbers(),
         "types": types(),
         "products": {f"{channels} {dtype}": products(channels, dtype) for channels, dtype in PRODUCTS},
-        "narrow": {channels: narrow(channels) for channels in (8, 16)},
+        "narrow": {
+            "block": narrow(lambda: DecoderBlock(16, 8, stride=2, noise=False, groups=8), 16),
+            "unit": narrow(lambda: ResidualUnit(16, dilation=3, groups=16), 16),
+        },
         "odd": odd(),
         "compiled": compiled(),
         "wide": wide(512),
@@ -214,10 +218,10 @@ def _results(layer: nn.Module, x: Tensor, autocast: bool = False) -> list[Tensor
     return [y.detach(), leaf.grad, *(parameter.grad.clone() for parameter in layer.parameters())]
 
 
-def narrow(channels: int) -> Figures:
-    """A decoder block under autocast: distance of upstream's and of our results from double precision."""
-    upstream, ours = _pair(lambda: DecoderBlock(2 * channels, channels, stride=2, noise=False, groups=channels))
-    x = torch.randn(1, 2 * channels, 40)
+def narrow(make: Callable[[], nn.Module], channels: int) -> Figures:
+    """Layers under autocast: distance of upstream's and of our results from double precision."""
+    upstream, ours = _pair(make)
+    x = torch.randn(1, channels, 40)
     exact = _results(copy.deepcopy(upstream).double(), x.double())
     results = [_results(layer, x, autocast=True) for layer in (upstream, ours)]
     distances = [[float((a - b).norm() / b.norm()) for a, b in zip(items, exact, strict=True)] for items in results]

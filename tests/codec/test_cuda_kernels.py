@@ -64,14 +64,14 @@ def test_types_are_upstreams_with_and_without_autocast(figures: Any) -> None:
 
 
 def test_under_autocast_they_are_as_near_to_double_precision_as_upstream(figures: Any) -> None:
-    """Blocks whose products are the library's, and such whose products are in the kernels."""
-    assert list(figures["narrow"]) == ["8", "16"]
+    """A block whose products are the library's, and a unit whose products are in the kernels."""
+    assert list(figures["narrow"]) == ["block", "unit"]
     for found in figures["narrow"].values():
         upstream, ours = (math.hypot(*found[name]) for name in ("upstream", "ours"))
         assert 0 < ours <= upstream
         assert found["ours"][0] <= found["upstream"][0]  # the output
         assert found["ours"][1] <= found["upstream"][1]  # the gradient of the input
-        assert found["float32"] <= 5e-6  # a whole block
+        assert found["float32"] <= 5e-6
 
 
 def test_products_round_their_factors_and_results_and_nothing_else(figures: Any) -> None:
