@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from snac_exp.errors import CheckpointError, ConfigError
+from snac_exp.system.checksums.json_digest import LINE_KEY, verified
 from snac_exp.tracking.run_folder import RunFolder
 
+_KINDS = ("train", "validation", "samples", "model")
 _LOGGED = (int, float, type(None))  # None: a value that was not finite
 
 
@@ -34,7 +36,7 @@ def _parsed(path: Path, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
     """
     for line in filter(None, lines):
         try:
-            values = json.loads(line)
+            values = verified(json.loads(line), LINE_KEY)
             if not isinstance(values, dict):
                 raise ValueError("it is no object")
             wrong = [key for key in ("step", "epoch") if type(values.get(key)) is not int]
@@ -77,6 +79,9 @@ def lines_of_kind(path: Path, text: bytes, kind: str) -> list[dict[str, Any]]:
     Raises:
         ConfigError: one of them is damaged.
     """
-    # Told apart before parsing, which costs most: other kinds may be nearly all of the lines.
+    # Told apart before parsing, which costs most: other kinds may be nearly all of the lines. A line of no kind, or two
+    # that have become one, may have been of this one.
+    others = [f'"kind": "{other}"'.encode() for other in _KINDS if other != kind]
     complete = text.rpartition(b"\n")[0].split(b"\n")
-    return list(_parsed(path, (line for line in complete if f'"kind": "{kind}"'.encode() in line)))
+    maybe = (line for line in complete if line.count(b'"kind"') != 1 or not any(other in line for other in others))
+    return [values for values in _parsed(path, maybe) if values.get("kind") == kind]

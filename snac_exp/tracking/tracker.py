@@ -1,6 +1,5 @@
 """The values that a run logs: metrics.jsonl is authoritative, W&B mirrors it."""
 
-import json
 import math
 import os
 import time
@@ -11,6 +10,8 @@ from typing import Any
 
 from snac_exp.config.schema import Tracker as Settings
 from snac_exp.errors import ConfigError
+from snac_exp.system.checksums.json_digest import LINE_KEY
+from snac_exp.system.checksums.json_lines import signed_line
 from snac_exp.system.files import sha256_of_file
 from snac_exp.system.paths.refused import write_whole
 from snac_exp.tracking.metrics_file import read_metrics, rewind
@@ -20,15 +21,16 @@ from snac_exp.tracking.wandb.mirror import WandbMirror
 from snac_exp.tracking.wandb.names import RunLabels, labels_of
 
 MODES = ("off", "offline", "online")
-_HEADER = ("step", "epoch", "kind", "time")  # keys that every line has
+_HEADER = (LINE_KEY, "step", "epoch", "kind", "time")  # keys that every line has
 
 
 class Tracker:
     """Appends one JSON line per event to RUN_DIR/metrics.jsonl and hands the same line to W&B.
 
-    A line is `{"step", "epoch", "kind", "time", ...values}`, the values being named by section: `train/head_48k/l1`,
-    `val/...`, `lr/...`, `speed/...`. It is given to the operating system in a single write before `log` returns, so a
-    killed process loses no complete line; what `position()` has counted also survives a power cut.
+    A line is `{"line_sha256", "step", "epoch", "kind", "time", ...values}`: a digest of the rest, and values named by
+    section: `train/head_48k/l1`, `val/...`, `lr/...`, `speed/...`. It is given to the operating system in a single
+    write before `log` returns, so a killed process loses no complete line; what `position()` has counted also survives
+    a power cut.
     A value that is not finite is written as null, since JSON knows no NaN; stopping the run for it is the guards' task.
     """
 
@@ -178,7 +180,7 @@ class Tracker:
             raise ValueError(f"metrics may not be named {', '.join(sorted(taken))}: every line has that field")
         line = {"step": step, "epoch": epoch, "kind": kind, "time": round(time.time(), 3), **values}
         # The file first: what W&B has not got is made up for from it.
-        write_whole(self._file, json.dumps(line, allow_nan=False, ensure_ascii=False).encode() + b"\n", self.path)
+        write_whole(self._file, f"{signed_line(line, LINE_KEY)}\n".encode(), self.path)
         self._mirrored(line)
 
     def _mirrored(self, line: Mapping[str, Any]) -> None:

@@ -164,7 +164,7 @@ def test_work_grows_as_the_run_does(tmp_path: Path) -> None:
 def test_lines_that_are_no_json_are_told(run_dir: Path) -> None:
     with open(run_dir / "metrics.jsonl", "a") as file:
         file.write("oops\n")
-    assert "1 of 12 lines of metrics.jsonl are no JSON." in Page(write_report(run_dir)).words()
+    assert "1 of 12 lines of metrics.jsonl are damaged and left out." in Page(write_report(run_dir)).words()
 
 
 def test_the_evaluation_marks_the_best_of_each_target() -> None:

@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from snac_exp.errors import CheckpointError, ConfigError
-from snac_exp.tracking.metrics_file import read_metrics
+from snac_exp.tracking.metrics_file import lines_of_kind, read_metrics
 from snac_exp.tracking.panels import write_clips
+from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.tracker import Tracker
 from snac_exp.tracking.wandb.file import history
+from tests.campaigns.mutations import harmless, survives
 
 
 def open_off(run_dir: Path, resume_at: int | None = None) -> Tracker:
@@ -55,6 +57,35 @@ def test_non_finite_values_are_null(tmp_path: Path) -> None:
     assert (line["a"], line["b"], line["c"]) == (None, None, 1.0)
 
 
+def test_a_damaged_line_is_refused_by_whoever_reads_it_and_never_read_as_another(tmp_path: Path) -> None:
+    with open_off(tmp_path) as tracker:
+        for step in range(1, 6):
+            tracker.log({"train/loss": step / 2}, step=step, epoch=1)
+            tracker.log({"val/objective": 1 / step}, step=step, epoch=1, kind="validation")
+    path = RunFolder(tmp_path).metrics
+
+    written, validations = read_metrics(path), lines_of_kind(path, path.read_bytes(), "validation")
+
+    def read(path: Path) -> bool:
+        lines = read_metrics(path)
+        return lines == written[: len(lines)]  # an end that is cut off is one that has not been written
+
+    def of_kind(path: Path) -> bool:
+        lines = lines_of_kind(path, path.read_bytes(), "validation")
+        return lines == validations[: len(lines)]
+
+    for opened in (read, of_kind):
+        outcomes = survives(opened, path, True, seed=0, count=100)
+        assert harmless(outcomes), outcomes
+
+
+def test_the_digest_of_a_line_is_not_that_of_a_file_which_it_names(tmp_path: Path) -> None:
+    (tmp_path / "best_model.pt").write_bytes(b"weights")
+    line = {"step": 1, "epoch": 1, "kind": "model", "time": 1.0, "file": "best_model.pt", "sha256": 64 * "0"}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(line) + "\n")  # of an earlier version
+    assert read_metrics(tmp_path) == [line]
+
+
 def test_a_value_may_not_hide_a_header_field(tmp_path: Path) -> None:
     with open_off(tmp_path) as tracker, pytest.raises(ValueError, match="step"):
         tracker.log({"step": 1.0}, step=2, epoch=1)
@@ -66,7 +97,7 @@ def test_resume_cuts_what_came_after_the_checkpoint(tmp_path: Path) -> None:
         log_steps(tracker, 1, 2)
         position = tracker.position()
         log_steps(tracker, 3, 4)
-    assert position == len((tmp_path / "metrics.jsonl").read_bytes().split(b'{"step": 3')[0])
+    assert position == sum(map(len, (tmp_path / "metrics.jsonl").read_bytes().splitlines(keepends=True)[:2]))
     with open_off(tmp_path, resume_at=position) as tracker:
         assert steps_of(tmp_path) == [1, 2]
         log_steps(tracker, 3, 4, 5)

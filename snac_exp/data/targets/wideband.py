@@ -17,6 +17,7 @@ from snac_exp.data.rejection import REJECTED_SCHEMA, Rejection, write_table
 from snac_exp.data.rows import manifest_rows
 from snac_exp.data.targets.folder import Format, TargetFolder, TargetSummary
 from snac_exp.errors import DataError
+from snac_exp.system.files import remove_left
 from snac_exp.system.paths.refused import require_writable
 from snac_exp.system.progress import progress_display
 
@@ -72,6 +73,7 @@ def check_native(
             return Rejection(row.path, "unreadable", str(error))
 
     require_writable(output_dir)
+    remove_left(output_dir.glob(".*.tmp"))  # of a command that was killed
     found: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
     with progress_display("targets", len(manifest.rows)) as advance:

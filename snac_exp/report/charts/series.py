@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snac_exp.system.checksums.json_digest import LINE_KEY, verified
+
 Floats = NDArray[np.float64]
 
 _HEADER = frozenset({"step", "epoch", "kind", "time"})
@@ -38,7 +40,7 @@ class Metrics:
     """metrics.jsonl of a run.
 
     series: by name. last_steps: last step seen in each epoch. seconds: from the first to the last line. num_broken:
-    lines that are no JSON.
+    lines that are damaged.
     """
 
     series: Mapping[str, Series] = field(default_factory=dict)
@@ -55,7 +57,7 @@ class Metrics:
 def read_series(path: Path) -> Metrics:
     """Columns of a metrics.jsonl; none where there is no file. A last line that is being written is left out.
 
-    A null (a value that was not finite) becomes NaN; a line that is no JSON object is counted, not hidden.
+    A null (a value that was not finite) becomes NaN; a damaged line is counted, not hidden.
     """
     columns: dict[str, tuple[list[float], list[float]]] = {}
     last_steps: dict[int, int] = {}
@@ -93,7 +95,7 @@ def _complete_lines(path: Path) -> Iterator[bytes]:
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        values = json.loads(line)
+        values = verified(json.loads(line), LINE_KEY)
     except (ValueError, RecursionError):
         return None
     if not isinstance(values, dict) or type(values.get("step")) is not int or type(values.get("epoch")) is not int:

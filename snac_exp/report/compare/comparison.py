@@ -145,6 +145,11 @@ def _read(source: Source) -> _Run:
     # A damaged file of a single run is an error: leaving the run out would change what is compared.
     there = source.state not in _WITHOUT_RUN or RunFolder(source.path).config.is_file()
     record = read_record(source.path) if there else record_without_run(source.path)
+    if record.metrics.num_broken:
+        raise ConfigError(
+            f"{RunFolder(source.path).metrics} has {record.metrics.num_broken} damaged lines, of which one may have "
+            "been the best: restore it, or remove those lines"
+        )
     return _Run(source, record, figures_of(record), read_utterances(source.path))
 
 

@@ -117,7 +117,7 @@ def _grid(clip: Clip, epochs: list[int]) -> ClipGrid:
 def _problems(run: Record) -> list[str]:
     if not run.metrics.num_broken:
         return []
-    return [f"{run.metrics.num_broken:,} of {run.metrics.num_lines:,} lines of metrics.jsonl are no JSON."]
+    return [f"{run.metrics.num_broken:,} of {run.metrics.num_lines:,} lines of metrics.jsonl are damaged and left out."]
 
 
 def _summary_values(run: Record) -> list[SummaryValue]:

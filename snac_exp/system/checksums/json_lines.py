@@ -4,16 +4,16 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from snac_exp.system.checksums.json_digest import signed, verified
+from snac_exp.system.checksums.json_digest import KEY, signed, verified
 
 
-def signed_line(values: Mapping[str, Any]) -> str:
-    """One line without its end, with the digest of `values`.
+def signed_line(values: Mapping[str, Any], key: str = KEY) -> str:
+    """One line without its end, with the digest of `values` under `key`.
 
     Raises:
         ValueError: a NaN or infinity, which other readers of JSON refuse; what is undefined is null.
     """
-    return json.dumps(signed(values), ensure_ascii=False, allow_nan=False)
+    return json.dumps(signed(values, key), ensure_ascii=False, allow_nan=False)
 
 
 def sound_lines(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:

@@ -148,3 +148,11 @@ def test_the_verb_checks_and_makes_targets(
     said = capsys.readouterr().out
     assert "20 targets made, 0 there already" in said
     assert "learns no higher band" in said
+
+
+def test_what_a_killed_check_left_goes_with_the_next_one(corpus_dir: Path, tmp_path: Path) -> None:
+    manifest = Manifest.read(corpus_dir / "prepared")
+    left = tmp_path / ".not_wide_band.parquet.abcdefgh.tmp"
+    left.write_bytes(b"half")
+    check_native(replace(manifest, rows=manifest.rows[:1]), tmp_path, WideBand(), num_workers=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bandwidth.parquet", "not_wide_band.parquet"]
