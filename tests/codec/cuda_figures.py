@@ -56,7 +56,8 @@ def main() -> None:
 
 
 def _as_on_a_gpu() -> None:
-    """Kernels on the CPU's tensors; its own loops never; rounding to bfloat16 as cards do it; rooms full of NaN."""
+    """Kernels on the CPU's tensors; its own loops never; rounding to bfloat16 as cards do it; rooms full of NaN,
+    whose every element may be written once."""
     choice._choice.devices.add("cpu")
     layers.in_tiles = lambda x: False
     snake.in_loops = snake_conv.in_loops = lambda *tensors: False
@@ -64,7 +65,7 @@ def _as_on_a_gpu() -> None:
     torch.empty_like = lambda *given, **options: empty_like(*given, **options).fill_(torch.nan)
     Tensor.new_empty = lambda *given, **options: new_empty(*given, **options).fill_(torch.nan)
     builder = interpreter.InterpreterBuilder
-    cast, dot = builder.cast_impl, builder.create_dot
+    cast, dot, masked_store = builder.cast_impl, builder.create_dot, builder.create_masked_store
 
     def rounded(self: Any, src: Any, dst_type: Any) -> Any:
         if src.dtype.scalar == interpreter.tl.float32 and dst_type.scalar == interpreter.tl.bfloat16:
@@ -80,7 +81,16 @@ def _as_on_a_gpu() -> None:
         ]
         return dot(self, *wide, d, *options)
 
-    builder.cast_impl, builder.create_dot = rounded, product
+    def store(self: Any, pointers: Any, value: Any, mask: Any, *options: Any) -> Any:
+        # On a card programs run in any order, so that nothing may be written twice; here the last one would win.
+        if value.data.dtype == np.float32:
+            nothing = np.full(value.data.shape, np.nan, np.float32)
+            there = interpreter._interpreter.load(pointers.data, mask.data, nothing, value.data.dtype)
+            assert np.isnan(there).all(), "written twice"
+        return masked_store(self, pointers, value, mask, *options)
+
+    builder.cast_impl, builder.create_dot, builder.create_masked_store = rounded, product, store
+    operations_of_products.MAX_PROGRAMS = 2  # each with several stretches
 
 
 def _drawn(batch: int, channels: int, length: int, scale: float = 1.0) -> list[Tensor]:
