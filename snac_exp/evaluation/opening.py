@@ -1,5 +1,6 @@
 """From what a user names to a system that can be evaluated."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,20 @@ from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.loading import Opened, open_model
 
 
-def open_checkpoint(source: str, device: torch.device, *, name: str | None = None, noise: bool = True) -> CodecSystem:
+def open_checkpoint(
+    source: str,
+    device: torch.device,
+    *,
+    name: str | None = None,
+    noise: bool = True,
+    allow_heads: Collection[str] = (),
+) -> CodecSystem:
     """A trained codec: a run folder, a checkpoint, an exported folder, upstream's layout or a hub id.
 
     Raises:
         CheckpointError, CodecError: nothing usable is there.
     """
-    opened = open_model(source)
+    opened = open_model(source, allow_heads)
     codec = ReleasedCodec(opened.model, opened.blueprint, device=device)
     return _warm(CodecSystem(codec, name or _name_of(source, opened), _origin(source, opened), noise))
 

@@ -144,7 +144,7 @@ def _check_head(name: object, head: object, origin: str, allow_heads: Collection
     if target not in allow_heads and not target.startswith(TRUSTED_PREFIX):
         raise CheckpointError(
             f"{origin} wants to run {target} for {name}, which is no code of this package; if you trust it, "
-            f"allow it by name: load_codec(…, allow_heads=['{target}'])"
+            f"allow it by name: allow_heads=[{target}] on the command line, load_codec(…, allow_heads=['{target}'])"
         )
 
 

@@ -15,6 +15,7 @@ from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.errors import CheckpointError
 from snac_exp.release.loading import load_codec
 from snac_exp.tracking.metrics_file import read_metrics
+from tests.helpers import commands
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")
@@ -148,3 +149,16 @@ def test_load_codec_runs_the_head_where_it_is_allowed(
     monkeypatch.syspath_prepend(environment["PYTHONPATH"])
     codec = load_codec(whole, allow_heads=["own_classes.Stretch"])
     assert type(codec.model.head("head_48k")).__name__ == "Stretch"
+
+
+@pytest.mark.slow
+def test_verbs_run_the_head_where_it_is_allowed(
+    whole: Path, environment: dict[str, str], corpus_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(environment["PYTHONPATH"])
+    data = [f"data={corpus_dir / 'prepared'}", "num_utterances=1", "max_seconds=0.5", "baselines=[]"]
+    for words in (["evaluate", *data], ["export", "formats=[multirate]"]):
+        command = [*words, f"checkpoint={whole}", f"output={tmp_path / words[0]}"]
+        refused = commands.verb(*command)
+        assert (refused.status, "allow_heads=[own_classes.Stretch] on the command" in refused.err) == (2, True)
+        commands.verb(*command, "allow_heads=[own_classes.Stretch]").succeeded()

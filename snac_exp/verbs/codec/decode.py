@@ -23,6 +23,7 @@ class Options:
     input: str
     output: str
     checkpoint: str
+    allow_heads: list[str]
     rates: list[int] | None
     output_heads: list[str] | None
     seed: int
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     from snac_exp.release.loading import load_codec
     from snac_exp.release.outputs import chosen_heads
 
-    codec = load_codec(options.checkpoint, device=options.device)
+    codec = load_codec(options.checkpoint, device=options.device, allow_heads=options.allow_heads)
     # One file takes one output: the widest, unless another is asked for. A folder takes all of them.
     rates = options.rates or (list(codec.sample_rates[-1:]) if to_one else None)
     heads = tuple(chosen_heads(codec.heads, options.output_heads, rates))

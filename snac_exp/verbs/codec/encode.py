@@ -24,6 +24,7 @@ class Options:
     input: str
     output: str
     checkpoint: str
+    allow_heads: list[str]
     chunk_seconds: float
     device: str
     pcm_rate: int | None
@@ -43,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     from snac_exp.release.files import folders, pipes
     from snac_exp.release.loading import load_codec
 
-    codec = load_codec(options.checkpoint, device=options.device)
+    codec = load_codec(options.checkpoint, device=options.device, allow_heads=options.allow_heads)
     if options.input != "-" and output.suffix == ".parquet":
         summary = folders.encode_to_parquet(codec, source, output, options.chunk_seconds)
     elif source.is_dir():

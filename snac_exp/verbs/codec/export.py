@@ -23,6 +23,7 @@ class Options:
     """The keys of conf/export.yaml."""
 
     checkpoint: str
+    allow_heads: list[str]
     output: str
     formats: list[str]
     title: str | None
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     texts = CardTexts(
         options.title, options.licence, options.base_licence, options.data_description, tuple(options.languages)
     )
-    opened = open_model(options.checkpoint)
+    opened = open_model(options.checkpoint, options.allow_heads)
     print("\n".join(export(opened, output, Export(tuple(options.formats), texts, options.push))))
     if options.push is None:
         return 0

@@ -25,6 +25,7 @@ class Options:
     input: str
     output: str
     checkpoint: str
+    allow_heads: list[str]
     rates: list[int] | None
     output_heads: list[str] | None
     seed: int
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     from snac_exp.release.loading import load_codec
     from snac_exp.release.outputs import chosen_heads
 
-    codec = load_codec(options.checkpoint, device=options.device)
+    codec = load_codec(options.checkpoint, device=options.device, allow_heads=options.allow_heads)
     heads = tuple(chosen_heads(codec.heads, options.output_heads, options.rates))
     settings = Settings(heads, options.seed, options.noise, options.picture, options.chunk_seconds)
     if options.input == "-":

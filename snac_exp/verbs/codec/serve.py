@@ -26,6 +26,7 @@ class Options:
     """The keys of conf/serve.yaml."""
 
     checkpoint: str
+    allow_heads: list[str]
     pretrained: str | None
     host: str
     port: int
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     from snac_exp.release.listening.page import PageSettings, serve
     from snac_exp.release.loading import open_model
 
-    opened = open_model(options.checkpoint)
+    opened = open_model(options.checkpoint, options.allow_heads)
     tuned = ReleasedCodec(opened.model, opened.blueprint, device=options.device)
     # Loaded before the page opens: the first listener does not wait, and a mistake shows here.
     pretrained = _pretrained(options, opened)

@@ -52,6 +52,7 @@ class Options:
     data: str | None
     audio_root: str | None
     checkpoint: str | None
+    allow_heads: list[str]
     system: Literal["interpolate", "noise"] | None
     evaluation: str | None
     name: str | None
@@ -166,7 +167,9 @@ def _system(options: Options, manifest: "Manifest", protocol: "Protocol") -> "Sy
     device = torch.device(options.device)
     if options.codec is not None:
         return open_pretrained(options.codec, device, name=options.name, noise=options.noise)
-    return open_checkpoint(str(options.checkpoint), device, name=options.name, noise=options.noise)
+    return open_checkpoint(
+        str(options.checkpoint), device, name=options.name, noise=options.noise, allow_heads=options.allow_heads
+    )
 
 
 def _compare_finished(options: Options) -> int:
