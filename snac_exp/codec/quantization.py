@@ -21,7 +21,7 @@ whatever is computed from the latent train the encoder and the projections, neve
 not detached, they also reach the projections of the levels before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,8 @@ def quantize(
     # Nearest entries are chosen by distances that half precision would round to ties.
     with torch.autocast(latent.device.type, enabled=False):
         residual = latent if latent.dtype == torch.float64 else latent.float()
-        num_codebooks = _draw_num_codebooks(len(latent), quantizer.n_codebooks, dropout, generator).to(latent.device)
+        drawn = _draw_num_codebooks(len(latent), quantizer.n_codebooks, dropout, generator)
+        num_codebooks = drawn.to(latent.device, non_blocking=True)  # a GPU is not waited for
         summed = torch.zeros_like(residual)
         commitment = codebook = residual.new_zeros(len(latent))
         unevenness = residual.new_zeros(())
@@ -113,6 +114,11 @@ class CodebookUsage:
         for counts, tokens, stride in zip(self.counts, codes, self.strides, strict=True):
             chosen = tokens[token_mask(tokens, stride, valid_frames)].cpu()
             counts += torch.bincount(chosen, minlength=len(counts))
+
+    def summed(self, total: Callable[[Tensor], Tensor]) -> "CodebookUsage":
+        """Itself, its counts (num_codebooks, codebook_size) replaced by what `total` makes of them."""
+        self.counts = total(self.counts)
+        return self
 
     def metrics(self) -> dict[str, float]:
         """`codebook/I/usage`: share of entries chosen at least once; `dead`: number of the others; `perplexity`: exp of

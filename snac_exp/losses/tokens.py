@@ -5,7 +5,7 @@ tokens count is a mask (B, T, K): padding beyond the end of a file and repeated 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +64,8 @@ def scored_tokens(valid_frames: Tensor, num_frames: int, layout: FrameLayout) ->
     Windows begin at multiples of `layout.alignment`.
     """
     frame = torch.arange(num_frames, device=valid_frames.device)
-    period = torch.tensor(layout.periods, device=valid_frames.device)
+    # Without waiting for the device, as a tensor made on it would.
+    period = torch.tensor(layout.periods).to(valid_frames.device, non_blocking=True)
     # Repeats are known from the frame before; scoring them would make a model look better than it is.
     new = frame[:, None] % period == 0
     return (frame < valid_frames[:, None])[..., None] & new
@@ -103,7 +104,7 @@ class TokenObjective:
     def _token_weights(self, valid_frames: Tensor, num_frames: int) -> Tensor:
         """Weights (B, T, K) of the tokens, 0 where they are not scored; real frames (B,)."""
         scored = scored_tokens(valid_frames, num_frames, self.layout)
-        return scored * self.stream_weights.to(valid_frames.device)
+        return scored * self.stream_weights.to(valid_frames.device, non_blocking=True)
 
 
 class TokenMetrics:
@@ -125,6 +126,11 @@ class TokenMetrics:
             self._sums[0, codebook] += nats[:, :, stream][mask].double().sum().cpu()
             self._sums[1, codebook] += (right == targets)[:, :, stream][mask].sum().cpu()
             self._sums[2, codebook] += mask.sum().cpu()
+
+    def summed(self, total: Callable[[Tensor], Tensor]) -> "TokenMetrics":
+        """Itself, its sums (3, num_codebooks) replaced by what `total` makes of them."""
+        self._sums = total(self._sums)
+        return self
 
     @property
     def num_tokens(self) -> list[int]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, distributed
 
 
 class Collectives:
@@ -16,31 +16,46 @@ class Collectives:
 
     def sum(self, value: float) -> float:
         """A number summed over the ranks, in float64."""
+        return float(self.total(torch.tensor(value, dtype=torch.float64)))
+
+    def total(self, values: Tensor) -> Tensor:
+        """A tensor of the CPU, of any shape, summed over the ranks."""
         if self._fabric.world_size == 1:
-            return value
-        # float64: counts of samples may exceed 2^24, up to which float32 is exact.
-        local = torch.tensor(value, device=self._fabric.device, dtype=torch.float64)
-        summed: Any = self._fabric.all_reduce(local, reduce_op="sum")
-        return float(summed)
+            return values
+        summed: Any = self._fabric.all_reduce(values.to(self._fabric.device), reduce_op="sum")
+        return torch.as_tensor(summed).cpu()
 
     def any(self, flag: bool) -> bool:
         """Whether a flag is up on any rank."""
         return self.sum(float(flag)) > 0
 
-    def step(self, values: Mapping[str, Tensor], flags: Mapping[str, bool]) -> tuple[dict[str, float], dict[str, bool]]:
-        """Means over the ranks and whether flags are up on any: one reduction and one transfer to the host.
+    def named_sums(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Numbers summed over the ranks by name; a rank may lack some."""
+        if self._fabric.world_size == 1:
+            return dict(values)
+        everyones: list[Any] = [None] * self._fabric.world_size
+        distributed.all_gather_object(everyones, dict(values))
+        names = dict.fromkeys(name for own in everyones for name in own)
+        # In the order of the ranks, so that all get the same bits.
+        return {name: sum(own.get(name, 0.0) for own in everyones) for name in names}
 
-        values: scalars of shape (), on the device. flags: as this rank sees them.
+    def step(
+        self, values: Mapping[str, Tensor], flags: Mapping[str, bool], coming: float = 0.0
+    ) -> tuple[dict[str, float], dict[str, bool], float]:
+        """Means over the ranks, whether flags are up on any, and a sum: one reduction and one transfer to the host.
+
+        values: scalars of shape (), on the device. flags, coming: as this rank sees them; `coming` is summed.
         """
         # One tensor, since every transfer to the host waits for the device.
         stacked = torch.stack([value.detach().float() for value in values.values()])
         num_ranks = self._fabric.world_size
         if num_ranks == 1:
-            return dict(zip(values, stacked.tolist(), strict=True)), dict(flags)
-        raised = torch.tensor([float(flag) for flag in flags.values()], device=stacked.device)
-        summed: Any = self._fabric.all_reduce(torch.cat([stacked, raised]), reduce_op="sum")
-        means, counts = (summed[: len(values)] / num_ranks).tolist(), summed[len(values) :].tolist()
-        return (
-            dict(zip(values, means, strict=True)),
-            {name: count > 0 for name, count in zip(flags, counts, strict=True)},
-        )
+            return dict(zip(values, stacked.tolist(), strict=True)), dict(flags), coming
+        # float64: counts of samples may exceed 2^24, up to which float32 is exact.
+        own = torch.tensor([*map(float, flags.values()), coming], dtype=torch.float64)
+        both = torch.cat([stacked.double(), own.to(stacked.device, non_blocking=True)])
+        summed: Any = self._fabric.all_reduce(both, reduce_op="sum")
+        *found, total = torch.as_tensor(summed).tolist()
+        means = (value / num_ranks for value in found[: len(values)])
+        raised = (count > 0 for count in found[len(values) :])
+        return dict(zip(values, means, strict=True)), dict(zip(flags, raised, strict=True)), total

@@ -28,6 +28,7 @@ class StepGradients:
         settings = experiment.trainer
         self.compiler = StepCompiler(settings.compile, plan, settings.accumulation, fabric.global_rank)
         self._module: Any = None  # the task as Fabric wraps it
+        self._ahead: tuple[BatchLike, float] | None = None  # the batch to come and its weight over all ranks
 
     def wrap(self) -> None:
         """Take note of which parameters train now."""
@@ -35,11 +36,18 @@ class StepGradients:
             self._module = self._fabric.setup_module(self._task)
 
     def compute(
-        self, epoch: EpochPlan, batch: BatchLike, step: int, joined: bool, flags: Callable[[], dict[str, bool]]
+        self,
+        epoch: EpochPlan,
+        batch: BatchLike,
+        coming: BatchLike | None,
+        step: int,
+        joined: bool,
+        flags: Callable[[], dict[str, bool]],
     ) -> tuple[dict[str, float], dict[str, bool]]:
         """Leave the clipped gradients of a batch with the parameters.
 
         Args:
+            batch, coming: this batch on the CPU, and the one after it where ranks tell each other of it in time.
             joined: whether the adversary takes part. flags: as this rank sees them, asked for as late as possible.
 
         Returns:
@@ -51,10 +59,11 @@ class StepGradients:
             self.wrap()
         # By position, not by history: a resumed run draws the same noise.
         task.seed_noise(self._experiment.seed, "train", step, fabric.global_rank)
-        parts = batch.micro_batches(self.compiler.micro_batch_size(epoch))
-        scored = [task.weight(part) for part in parts]
+        # Weighed on the CPU, since a number read from a GPU waits for all that it has to do.
+        scored = self._weights(epoch, batch)
+        parts = batch.to(fabric.device).micro_batches(self.compiler.micro_batch_size(epoch))
         means = accumulate(
-            zip(shares(scored, self.collectives.sum(sum(scored)), fabric.world_size), parts, strict=True),
+            zip(shares(scored, self._total(batch, scored), fabric.world_size), parts, strict=True),
             timer.timed("forward", partial(self._forward, epoch, weights)),
             timer.timed("loss", partial(task.total, weights=weights)),
             timer.timed("backward", fabric.backward),
@@ -62,7 +71,20 @@ class StepGradients:
         )
         with timer.lap("optimizer"):
             norms = self._optimizers.clip(self._module)
-            return self.collectives.step(means | norms, flags())
+            weight = 0.0 if coming is None else sum(self._weights(epoch, coming))
+            values, raised, total = self.collectives.step(means | norms, flags(), weight)
+        self._ahead = None if coming is None else (coming, total)
+        return values, raised
+
+    def _weights(self, epoch: EpochPlan, batch: BatchLike) -> list[float]:
+        """What each micro-batch of a batch on the CPU scores."""
+        return [self._task.weight(part) for part in batch.micro_batches(self.compiler.micro_batch_size(epoch))]
+
+    def _total(self, batch: BatchLike, scored: list[float]) -> float:
+        """What a batch scores on all ranks, which mostly is known from the step before."""
+        if self._ahead is not None and self._ahead[0] is batch:
+            return self._ahead[1]
+        return self.collectives.sum(sum(scored))
 
     def _forward(self, epoch: EpochPlan, weights: Mapping[str, float], part: BatchLike) -> dict[str, Tensor]:
         """Terms of a micro-batch, a scalar each."""

@@ -1,6 +1,7 @@
 """The loop. `Trainer.fit` is the whole story of a run; everything it does once in a while is one named call."""
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -97,8 +98,8 @@ class Trainer:
                     self._begin()
                 epoch = self.plan.epochs[self.state.epoch - 1]
                 self._enter(epoch)
-                for batch in self._batches(epoch):
-                    values = self._step(epoch, batch)
+                for batch, coming in self._batches(epoch):
+                    values = self._step(epoch, batch, coming)
                     if values is None:
                         break  # rolled back to a checkpoint, perhaps of an earlier epoch
                     self._log(epoch, batch, values)
@@ -132,23 +133,25 @@ class Trainer:
         self._span = self.plan.phase_span(epoch, self.data_module.num_items)
         self.console.epoch(epoch, self.plan.num_batches(epoch, self.data_module.num_items))
 
-    def _batches(self, epoch: EpochPlan) -> Iterator[BatchLike]:
-        """The rest of an epoch's batches on the device."""
+    def _batches(self, epoch: EpochPlan) -> Iterator[tuple[BatchLike, BatchLike | None]]:
+        """The rest of an epoch's batches on the CPU, and with several ranks the one behind each."""
         fabric, on_gpu = self.fabric, self.fabric.device.type == "cuda"
         loader = self.data_module.batches(epoch, self.state.batch, fabric.global_rank, fabric.world_size, on_gpu)
         batches = iter(loader)
-        for _ in range(self.state.batch, self.plan.num_batches(epoch, self.data_module.num_items)):
+        read: deque[BatchLike] = deque()
+        for left in range(self.plan.num_batches(epoch, self.data_module.num_items) - self.state.batch, 0, -1):
             with self.timer.lap("data_wait"):
-                batch = next(batches).to(fabric.device)
-            yield batch
+                while len(read) < min(left, 1 if fabric.world_size == 1 else 2):
+                    read.append(next(batches))
+            yield read.popleft(), read[0] if read else None
 
-    def _step(self, epoch: EpochPlan, batch: BatchLike) -> dict[str, float] | None:
+    def _step(self, epoch: EpochPlan, batch: BatchLike, coming: BatchLike | None) -> dict[str, float] | None:
         """One optimiser step; the metrics of it, all finite, or None after a rollback."""
         rates = self._learning_rates(epoch)
         self.optimizers.set_rates(rates)
         # Means over all ranks and flags of any, so all decide alike.
         joined = self._adversary_joined(epoch)
-        values, self._flags = self.gradients.compute(epoch, batch, self.state.step, joined, self._own_flags)
+        values, self._flags = self.gradients.compute(epoch, batch, coming, self.state.step, joined, self._own_flags)
         bad = not_finite(values)
         if bad and not self.optimizers.scaler_skips(bad):
             self._roll_back(bad, values, batch)

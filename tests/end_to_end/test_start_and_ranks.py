@@ -16,7 +16,7 @@ from snac_exp.config.arguments import quoted
 from snac_exp.data.codes.cache import cache_codes
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.tracking.metrics_file import read_metrics
-from tests.helpers.commands import train, train_process
+from tests.helpers.commands import python_process, train
 
 ROOT = Path(__file__).parents[2]
 SHORT = ["trainer.max_steps_per_epoch=2", "checkpoint.every_steps=100", "trainer.validate_every_epochs=4"]
@@ -78,21 +78,77 @@ def test_two_ranks_give_the_losses_of_one_process(quiet: list[str], corpus_dir: 
 
     Ranks add up in another order than one process does, and training carries the last bits on.
     """
-    losses = []
-    for devices in (1, 2):
-        output = tmp_path / str(devices)
-        done = (train if devices == 1 else train_process)(
-            *recipe(corpus_dir, output), *quiet, *SHORT, "trainer.batch_size=3", "trainer.accumulation=1",
-            "curriculum.stages.a.batch_multiplier=1.4", "curriculum.stages.c.batch_multiplier=0.7",
-            f"trainer.devices={devices}",
-        )  # fmt: skip
-        assert done.status == 0, done.err
-        lines = [line for line in read_metrics(run_dir(output)) if line["kind"] == "train"]
-        losses.append([{k: v for k, v in line.items() if k.startswith("train/")} for line in lines])
-        assert json.loads((run_dir(output) / "environment.json").read_text())["world_size"] == devices
-    one, two = losses
-    assert len(one) == len(two) == 8
-    for ours, theirs in zip(two, one, strict=True):
+    unequal = [
+        "trainer.batch_size=3",
+        "curriculum.stages.a.batch_multiplier=1.4",
+        "curriculum.stages.c.batch_multiplier=0.7",
+    ]
+    one, two = on_one_and_two(corpus_dir, tmp_path, *quiet, *unequal, "trainer.accumulation=1")
+    assert len(one["train"]) == len(two["train"]) == 8
+    for ours, theirs in zip(two["train"], one["train"], strict=True):
         assert ours.keys() == theirs.keys()
         for name, value in theirs.items():
             assert ours[name] == pytest.approx(value, rel=2e-4), name
+
+
+@pytest.mark.slow
+def test_two_ranks_share_a_validation_and_measure_what_one_measures(
+    quiet: list[str], corpus_dir: Path, tmp_path: Path
+) -> None:
+    """In bfloat16 with accumulation: three batches of validation, each on one rank, before anything is trained."""
+    mixed = ["trainer.precision=bf16-mixed", "trainer.accumulation=2", "trainer.validation_batch_size=1"]
+    changes = [
+        *mixed,
+        "trainer.batch_size=4",
+        "data.validation_slices=3",
+        "trainer.max_steps_per_epoch=1",
+        "trainer.validate_every_epochs=99",
+    ]
+    one, two = on_one_and_two(corpus_dir, tmp_path, *quiet, *changes)
+    ours, theirs = two["val"][0], one["val"][0]
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        assert ours[name] == pytest.approx(value, rel=1e-6), name
+    # The same weights, micro-batches of other sizes.
+    for name, value in one["train"][0].items():
+        assert two["train"][0][name] == pytest.approx(value, rel=1e-2), name
+
+
+def on_one_and_two(corpus_dir: Path, tmp_path: Path, *changes: str) -> list[dict[str, list[dict[str, float]]]]:
+    """Logged `train/` and `val/` of a run on one device and of one on two; the second reduces once a step."""
+    found = []
+    for devices in (1, 2):
+        output = tmp_path / str(devices)
+        arguments = [*recipe(corpus_dir, output), *SHORT, *changes, f"trainer.devices={devices}"]
+        done = train(*arguments) if devices == 1 else python_process("-c", COUNTING, *arguments)
+        assert done.status == 0, done.err
+        lines = read_metrics(run_dir(output))
+        kinds = {"train": "train", "val": "validation"}
+        found.append(
+            {
+                prefix: [
+                    {name: value for name, value in line.items() if name.startswith(f"{prefix}/")}
+                    for line in lines
+                    if line["kind"] == kind
+                ]
+                for prefix, kind in kinds.items()
+            }
+        )
+        assert json.loads((run_dir(output) / "environment.json").read_text())["world_size"] == devices
+        if devices == 2:
+            epochs = len(json.loads((run_dir(output) / "plan.json").read_text())["epochs"])
+            # Of every step one, of every epoch one at its start and one at its end.
+            assert f"reductions: {len(found[1]['train']) + 2 * epochs}" in done.out
+    return found
+
+
+COUNTING = """
+import sys
+from lightning_fabric import Fabric
+from snac_exp.verbs.training.train import main
+reduce, calls = Fabric.all_reduce, []
+Fabric.all_reduce = lambda fabric, *given, **named: (calls.append(1), reduce(fabric, *given, **named))[1]
+status = main(sys.argv[1:])
+print(f"reductions: {len(calls)}")
+sys.exit(status)
+"""

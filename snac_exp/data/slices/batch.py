@@ -31,7 +31,8 @@ class Batch:
     audio[head] (B, 1, N_head) float32: target of each head over the scored slice, zero beyond the end.
     window_tokens_valid (B,): coarse tokens of the window that are real; token 0 is a real code too, so the latent of
     the others has to be zeroed by whoever decodes.
-    slice_offset (B,): coarse tokens from the start of the window to the start of the scored slice.
+    slice_offset (B,): coarse tokens from the start of the window to the start of the scored slice; stays on the CPU, as
+    `rows` do, since the program itself reads them.
     valid_samples (B,): samples of the slice, at the codec's rate, that are real; only these may carry loss.
     rows (B,): row numbers of the dataset. slice_seconds: length of one slice, padding included.
     """
@@ -55,7 +56,8 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on a device; copies from pinned memory do not block."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        moved = self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        return replace(moved, slice_offset=self.slice_offset, rows=self.rows)
 
     def pin_memory(self) -> "Batch":
         """The same batch in page-locked memory; the DataLoader calls this by name."""

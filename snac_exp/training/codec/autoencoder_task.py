@@ -1,6 +1,6 @@
 """The autoencoder task: raw audio through the whole codec, of which more than the decoder is trained."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -18,7 +18,7 @@ from snac_exp.data.codes.encoding import exact_float32
 from snac_exp.data.slices.batch import Batch
 from snac_exp.errors import ConfigError
 from snac_exp.training.codec.adversary import Adversary
-from snac_exp.training.codec.decoder_task import DecoderTask
+from snac_exp.training.codec.decoder_task import CodeMetrics, DecoderTask
 
 COMMITMENT, CODEBOOK, UNEVENNESS = (f"codebook/{name}" for name in ("commitment", "codebook", "unevenness"))
 
@@ -105,11 +105,11 @@ class AutoencoderTask(DecoderTask):
         self._draws = torch.Generator().manual_seed(derive_seed(seed, f"{purpose}/codebooks", *position))
 
     @contextmanager
-    def counting_codes(self) -> Iterator[Callable[[], dict[str, float]]]:
+    def counting_codes(self) -> Iterator[CodeMetrics]:
         """Within it every forward counts its codes; what is given says how evenly they used the codebooks so far."""
-        self.usage = CodebookUsage.of(self.model.quantizer)
+        usage = self.usage = CodebookUsage.of(self.model.quantizer)
         try:
-            yield self.usage.metrics
+            yield lambda total: usage.summed(total).metrics()
         finally:
             self.usage = None
 

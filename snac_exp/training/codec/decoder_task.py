@@ -19,6 +19,9 @@ from snac_exp.training.task import Task
 
 ADVERSARY_LOSS = f"{ADVERSARY}/loss"
 
+CodeMetrics = Callable[[Callable[[Tensor], Tensor]], dict[str, float]]
+"""From counts of codes, summed over the ranks by its argument, to metrics of their use."""
+
 
 class DecoderTask(Task):
     """Phase 12 and its kin: the frozen quantizer turns codes into a latent, trunk and heads turn it into audio.
@@ -67,9 +70,9 @@ class DecoderTask(Task):
         return float(batch.valid_samples.sum())
 
     @contextmanager
-    def counting_codes(self) -> Iterator[Callable[[], dict[str, float]]]:
+    def counting_codes(self) -> Iterator[CodeMetrics]:
         """How codebooks are used within it, where codes are made in the step by what trains; here nothing."""
-        yield dict
+        yield lambda total: {}
 
     def compile_model(self) -> None:
         """Compile trunk and heads, whose shapes change with the curriculum's segments only."""

@@ -17,7 +17,7 @@ from snac_exp.errors import ConfigError, PreflightError
 from snac_exp.lm.sampling import Sampling
 from snac_exp.system.files import write_signed_json
 from snac_exp.tracking.run_folder import RunFolder
-from snac_exp.training.rvq_lm.task import TokenTask, validate_tokens, write_token_samples
+from snac_exp.training.rvq_lm.task import ALL, Share, TokenTask, validate_tokens, write_token_samples
 from snac_exp.training.task import Evaluator, Note
 
 REJECTED_SHOWN = 20  # of the files, by name
@@ -51,9 +51,12 @@ class TokenEvaluator(Evaluator):
         return lines
 
     def validate(self, fabric: Fabric) -> dict[str, float]:
-        """Metrics over windows of the model's whole context, whatever the curriculum does."""
+        """Metrics over windows of the model's whole context, whatever the curriculum does; ranks share the batches."""
+        return self._measured(fabric, Share.of(fabric))
+
+    def _measured(self, fabric: Fabric, share: Share) -> dict[str, float]:
         size, specs = self.experiment.trainer.validation_batch_size, self._specs()
-        values = validate_tokens(self.task.model, self.splits, specs, size, fabric.device, fabric.autocast)
+        values = validate_tokens(self.task.model, self.splits, specs, size, fabric.device, fabric.autocast, share)
         return values | {"objective": values["cross_entropy"]}
 
     def write_samples(self, fabric: Fabric, folder: RunFolder, epoch: int) -> bool:
@@ -68,7 +71,7 @@ class TokenEvaluator(Evaluator):
 
     def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note) -> None:
         """The final metrics beside those of a model that knows how often each token comes, and no more."""
-        final = self.validate(fabric)
+        final = self._measured(fabric, ALL)  # on rank 0 alone
         specs = self._specs()
         baseline = unigram_metrics(self.splits, specs)
         path = folder.summary

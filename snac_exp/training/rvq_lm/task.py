@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from snac_exp.config.seeding import derive_seed
@@ -16,6 +18,7 @@ from snac_exp.lm.sampling import Sampling, generate
 from snac_exp.lm.transformer import TokenTransformer
 from snac_exp.losses.tokens import TokenMetrics, TokenObjective
 from snac_exp.tracking.panels import write_clips
+from snac_exp.training.collectives import Collectives
 from snac_exp.training.task import Task
 
 LOSS = "tokens/cross_entropy"
@@ -47,6 +50,24 @@ class TokenTask(Task):
         return self.objective.weight(batch.valid_frames, batch.frames.shape[1])
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which batches of a validation a rank takes, and how a tensor of any shape on the CPU is summed over the ranks."""
+
+    rank: int
+    world_size: int
+    total: Callable[[Tensor], Tensor]
+
+    @classmethod
+    def of(cls, fabric: Fabric) -> "Share":
+        """This rank's."""
+        return cls(fabric.global_rank, fabric.world_size, Collectives(fabric).total)
+
+
+ALL = Share(0, 1, lambda sums: sums)
+"""Everything, on one rank."""
+
+
 @torch.no_grad()
 def validate_tokens(
     model: TokenTransformer,
@@ -55,15 +76,17 @@ def validate_tokens(
     batch_size: int,
     device: torch.device | str = "cpu",
     autocast: Autocast = nullcontext,
+    share: Share = ALL,
 ) -> dict[str, float]:
     """Metrics over fixed windows, without smoothing, weights or dropout; see `TokenMetrics.result`.
 
-    Every batch has `batch_size` windows, the last one filled up with empty ones. The model's mode is put back.
+    Every batch has `batch_size` windows, the last one filled up with empty ones; a rank takes its `share` of them. The
+    model's mode is put back.
     """
     was_training = model.training
     model.eval()
     metrics = TokenMetrics(splits.layout)
-    for first in range(0, len(specs), batch_size):
+    for first in range(share.rank * batch_size, len(specs), share.world_size * batch_size):
         # Filled up to the same shape every time: a compiled model would be compiled anew for a smaller one.
         (batch,) = splits.validation.batch(specs[first : first + batch_size]).micro_batches(batch_size)
         batch = batch.to(device)
@@ -71,7 +94,7 @@ def validate_tokens(
             logits = model(batch.frames)
         metrics.add(logits, batch.frames, batch.valid_frames)
     model.train(was_training)
-    return metrics.result()
+    return metrics.summed(share.total).result()
 
 
 def write_token_samples(
