@@ -49,6 +49,23 @@ def epoch_table(plan: Plan) -> Table:
     return table
 
 
+def hardware_line(experiment: Experiment) -> str:
+    """On what a recipe computes, in which precision, and what is made fast."""
+    trainer = experiment.trainer
+    prefetch = 2 if trainer.prefetch is None else trainer.prefetch
+    reading = f"{trainer.num_workers} processes read {prefetch} batches ahead each" if trainer.num_workers else ""
+    parts = [
+        f"{trainer.devices} x {trainer.accelerator}",
+        trainer.precision,
+        f"TensorFloat-32 {'on' if trainer.tf32 else 'off'}",
+        f"AdamW{' in one kernel' if trainer.fused_optimizer else ''}",
+        "compiled" if trainer.compile else "not compiled",
+        "sums in one order" if trainer.deterministic else "",
+        reading or "the training process reads",
+    ]
+    return f"hardware: {', '.join(filter(None, parts))}"
+
+
 def preflight_line(experiment: Experiment) -> str | None:
     """What the recipe leaves out of the preflight, or None where it proves everything."""
     missing = left_out(experiment.trainer.preflight)

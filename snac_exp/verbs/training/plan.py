@@ -12,7 +12,7 @@ from snac_exp.config.schema import Experiment
 from snac_exp.errors import ConfigError
 from snac_exp.system.terminal import Console
 from snac_exp.training.plan import planned_geometry, unroll
-from snac_exp.training.plan_table import KERNELS, epoch_table, group_table, preflight_line
+from snac_exp.training.plan_table import KERNELS, epoch_table, group_table, hardware_line, preflight_line
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     console = Console(soft_wrap=False)
     console.print(epoch_table(plan), group_table(experiment))
+    console.print(hardware_line(experiment))
     if experiment.lm is None:
         console.print(f"kernels: {KERNELS[experiment.trainer.kernels]}")
     if (line := preflight_line(experiment)) is not None:
