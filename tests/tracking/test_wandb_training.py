@@ -20,11 +20,12 @@ SHORT = [
     "tracker.artifacts=best",
     "tracker.tags=[pilot]",
 ]
+SECRETS = {"WANDB_API_KEY": 5 * "0a1b2c3d", "HF_TOKEN": "hf_" + 4 * "Pl4nt3d"}
 
 
 def train(*arguments: str) -> Done:
     """Training as a child of a process that has a W&B service of its own, which is none of the child's business."""
-    return python_process(*arguments, environment={"WANDB_SERVICE": "3-1-unix-/nowhere"})
+    return python_process(*arguments, environment={"WANDB_SERVICE": "3-1-unix-/nowhere", **SECRETS})
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,15 @@ def test_every_line_is_one_row_with_the_same_numbers(killed_and_resumed: Path) -
     assert [row["epoch"] for row in rows_of(killed_and_resumed) if "val/objective" in row] == [0, 1, 2, 3, 4]
     assert len(files_of(killed_and_resumed)) == 2
     assert len({file.name for file in files_of(killed_and_resumed)}) == 1  # one W&B run
+
+
+@pytest.mark.slow
+def test_no_file_of_a_run_holds_a_key_of_its_environment(killed_and_resumed: Path) -> None:
+    files = [path for path in killed_and_resumed.rglob("*") if path.is_file()]
+    assert {"config.yaml", "environment.json", "train.log", "report.html"} <= {path.name for path in files}
+    assert any(path.suffix == ".wandb" for path in files)
+    for secret in SECRETS.values():
+        assert [path for path in files if secret.encode() in path.read_bytes()] == []
 
 
 @pytest.mark.slow
