@@ -31,18 +31,23 @@ from snac_exp.training.plan import unroll
 from snac_exp.training.plan_table import epoch_table, group_table
 from snac_exp.training.setup import TrainingSetup
 
-_TO_MEND = (SnacExpError, OSError)  # by the user; anything else is a defect, of which every trace is kept
-
 
 def start(experiment: Experiment, values: Mapping[str, Any], overrides: list[str]) -> int:
     """Make a new run folder and train in it; returns the exit status. What fails before there is a plan leaves none."""
     folder = RunFolder.create(values, overrides)
     try:
         return _run(experiment, folder, resuming=False)
-    except _TO_MEND:
-        if folder.has_nothing():
+    except (SnacExpError, OSError) as error:
+        if _leaves_nothing(experiment, folder, error):
             folder.remove()
         raise
+
+
+def _leaves_nothing(experiment: Experiment, folder: RunFolder, error: BaseException) -> bool:
+    """Whether the user has something to mend and the folder could tell nothing that the command does not; several ranks
+    have something to tell, and of a defect every trace is kept."""
+    alone = experiment.trainer.devices * ranks.num_nodes() == 1
+    return alone and isinstance(error, (SnacExpError, OSError)) and folder.has_nothing()
 
 
 def resume(experiment: Experiment, folder: RunFolder) -> int:
@@ -66,7 +71,7 @@ def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
             finished = False
         # Also a second Ctrl-C and SystemExit: a run that ends without a word looks lost.
         except BaseException as error:
-            if resuming or not isinstance(error, _TO_MEND) or not folder.has_nothing():
+            if resuming or not _leaves_nothing(experiment, folder, error):
                 _tell_failure(folder, error)
                 _report(folder)
             raise

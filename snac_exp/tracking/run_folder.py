@@ -161,8 +161,8 @@ class RunFolder:
         return [str(item) for item in found]
 
     def has_nothing(self) -> bool:
-        """Whether the run has not come so far as to have a plan, or to ask W&B, whose refusal `status` shows: nothing is
-        known but what its command said."""
+        """Whether the run has not come so far as to have a plan, or to ask W&B, whose refusal `status` shows: then
+        nothing is known but what its command said."""
         return not any(path.exists() for path in (self.plan, self.wandb_id, self.wandb))
 
     def remove(self) -> None:
