@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from snac_exp.data.checked_parquet import write_parquet
 from snac_exp.data.codes.arrow_file import MAPPED_NAME
-from snac_exp.data.codes.shards import CacheIdentity, ShardMetadata, shard_name, shard_schema
+from snac_exp.data.codes.shards import CacheSpec, ShardMetadata, shard_name, shard_schema
 from snac_exp.data.codes.table import CodeTable
 
 STRIDES, HOP, RATE, CODEBOOK_SIZE = (4, 2, 1), 512, 24000, 4096
@@ -104,7 +104,7 @@ def write_shard(path: Path, num_rows: int, seed: int) -> None:
         offsets = np.concatenate([[0], np.cumsum(coarse * (STRIDES[0] // stride))]).astype(np.int32)
         tokens = rng.integers(0, CODEBOOK_SIZE, offsets[-1], dtype=np.uint16)
         columns[f"codes_{i}"] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(tokens))
-    identity = CacheIdentity("0" * 64, "random", RATE, HOP, STRIDES, None, CODEBOOK_SIZE, "0" * 40, "/nowhere")
+    identity = CacheSpec("0" * 64, "random", RATE, HOP, STRIDES, None, CODEBOOK_SIZE, "0" * 40, "/nowhere")
     metadata = ShardMetadata(identity, num_rows, (), ("benchmark",))
     schema = shard_schema(len(STRIDES)).with_metadata(metadata.encode())
     write_parquet(path, pa.table(columns, schema=schema))

@@ -12,9 +12,9 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from snac_exp.config.loss_terms import target_of_term, term_names
 from snac_exp.config.moved import current_name
-from snac_exp.config.origins import check_origin
 from snac_exp.config.schema import Component, LossTerm
 from snac_exp.config.source_code import find_definition, module_file, parameters_of
+from snac_exp.config.trusted_code import check_trusted
 from snac_exp.errors import ConfigError
 
 T = TypeVar("T")
@@ -115,7 +115,7 @@ def _component(value: Any, path: str) -> Component:
     target = current_name(target)
     module = find_definition(target, path).module
     # Of the module that defines it: a name may be imported into a module of one's own.
-    check_origin(module, module_file(module), f"{path}._target_={target}")
+    check_trusted(module, module_file(module), f"{path}._target_={target}")
     known = parameters_of(target, path)
     for name in options:
         if name not in known:

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from snac_exp.config.origins import check_origin
 from snac_exp.config.source_code import module_file
 from snac_exp.config.structure import nearest
+from snac_exp.config.trusted_code import check_trusted
 from snac_exp.errors import ConfigError
 
 ROOM = Path(__file__).parents[1] / "training"
@@ -33,5 +33,5 @@ def door_of(name: str, door: Literal["build", "checks"]) -> ModuleType:
             "or give the path of a package of your own with build.py and checks.py"
         )
     # Before the import, which runs the module.
-    check_origin(package, file, f"task.name={name}")
+    check_trusted(package, file, f"task.name={name}")
     return importlib.import_module(f"{package}.{door}")

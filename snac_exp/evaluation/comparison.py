@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from snac_exp.errors import ConfigError, DataError
+from snac_exp.evaluation.estimates import Difference, by_output, differences
 from snac_exp.evaluation.evaluate import comparable
-from snac_exp.evaluation.figures import Difference, by_output, differences
 from snac_exp.evaluation.folder import Evaluation
 from snac_exp.evaluation.tables import Grid, cell, heading
 from snac_exp.release.files.job import refuse_existing
@@ -78,7 +78,7 @@ def compare(before: Evaluation, after: Evaluation, *, shared_only: bool = False)
     Raises:
         DataError, ConfigError: see `require_comparable`; DataError also if they share no output.
     """
-    shared = require_comparable(before, after.identity["protocol"], _utterances(after), shared_only=shared_only)
+    shared = require_comparable(before, after.settings["protocol"], _utterances(after), shared_only=shared_only)
     early, late = (by_output(row for row in it.rows if row["sha1"] in shared) for it in (before, after))
     # An output that only one of them has cannot be compared; the rest still can.
     names = [name for name in late if name in early]
@@ -87,7 +87,7 @@ def compare(before: Evaluation, after: Evaluation, *, shared_only: bool = False)
             f"{before.path} has the outputs {', '.join(early)}, {after.path} has {', '.join(late)}: none is in both; "
             "evaluate at the same rates"
         )
-    seed = int(after.identity["protocol"]["seed"])
+    seed = int(after.settings["protocol"]["seed"])
     outputs = {name: differences(early[name], late[name], seed) for name in names}
     return Comparison(before.name, after.name, len(shared), outputs, _notes(before, after, outputs))
 
@@ -101,7 +101,7 @@ def require_comparable(
         ConfigError: the protocols give the values another meaning.
         DataError: no utterance is shared, or some are not and `shared_only` is false; names them.
     """
-    then, now = comparable(before.identity["protocol"]), comparable(dict(protocol))
+    then, now = comparable(before.settings["protocol"]), comparable(dict(protocol))
     # Values under another protocol look alike and mean something else, so this is no note but an error.
     changed = [f"{key} was {then[key]} and is {now[key]}" for key in now if then[key] != now[key]]
     if changed:
@@ -137,12 +137,12 @@ def _notes(before: Evaluation, after: Evaluation, outputs: Mapping[str, list[Dif
     """What differs beside the systems, and how to read many intervals at once."""
     notes = []
     for key in ("versions", "device"):
-        then, now = before.identity.get(key), after.identity.get(key)
+        then, now = before.settings.get(key), after.settings.get(key)
         if then != now:
             notes.append(f"other {key}: {then} then, {now} now")
-    if before.identity["protocol"]["seed"] != after.identity["protocol"]["seed"]:
+    if before.settings["protocol"]["seed"] != after.settings["protocol"]["seed"]:
         notes.append("other seed: the decoders drew other noise")
-    missing = before.identity["protocol"]["missing"] | after.identity["protocol"]["missing"]
+    missing = before.settings["protocol"]["missing"] | after.settings["protocol"]["missing"]
     notes += [f"column {name} is missing in one of them: {reason}" for name, reason in missing.items()]
     # A 95 % interval leaves 0 out in one case of twenty although nothing differs.
     num = sum(len(items) for items in outputs.values())

@@ -63,12 +63,12 @@ def comparable(protocol: dict[str, Any]) -> dict[str, Any]:
     return {key: protocol.get(key) for key in _COMPARABLE}
 
 
-def identity_of(
+def settings_of(
     system: System, manifest: Manifest, utterances: Sequence[Utterance], protocol: Protocol, device: torch.device
 ) -> dict[str, Any]:
-    """Everything that decides the rows: the same identity gives the same rows."""
+    """Everything that decides the rows: the same settings gives the same rows."""
     return {
-        "system": {"name": system.name, "bits_per_second": system.bitrate, **system.identity},
+        "system": {"name": system.name, "bits_per_second": system.bitrate, **system.settings},
         "data": {
             "input_dir": str(manifest.input_dir),
             "manifest": manifest.digest,

@@ -68,9 +68,9 @@ class EvaluationFolder:
         ConfigError: the folder holds a finished evaluation, another one, or something else.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         refuse_finished(path)
-        self.path = Job(path, identity).folder
+        self.path = Job(path, settings).folder
         self._progress = path / PROGRESS_NAME
         self.done: dict[str, Done] = {}
 
@@ -120,7 +120,7 @@ class Evaluation:
     """A finished evaluation."""
 
     path: Path
-    identity: dict[str, Any]
+    settings: dict[str, Any]
     summary: dict[str, Any]
     rows: list[Row]
 
@@ -132,16 +132,16 @@ class Evaluation:
             state = "is not finished: give its own command again" if (path / JOB_FILE).is_file() else "is not there"
             raise DataError(f"{path}: an evaluation {state}; a finished one has {SUMMARY_NAME} and {FILES_NAME}")
         try:
-            identity = read_object(path / JOB_FILE, {"system": dict, "protocol": dict})
+            settings = read_object(path / JOB_FILE, {"system": dict, "protocol": dict})
             summary = read_object(path / SUMMARY_NAME)
         except ConfigError as error:
             raise DataError(f"the evaluation cannot be read: {error}") from None
-        return cls(path, identity, summary, read_parquet(path / FILES_NAME, "list of results", "copy it again", _rows))
+        return cls(path, settings, summary, read_parquet(path / FILES_NAME, "list of results", "copy it again", _rows))
 
     @property
     def name(self) -> str:
         """Of the system."""
-        return str(self.identity["system"]["name"])
+        return str(self.settings["system"]["name"])
 
 
 def _rows(file: pq.ParquetFile) -> list[Row]:

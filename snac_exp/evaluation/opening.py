@@ -31,7 +31,7 @@ def open_checkpoint(
     """
     opened = open_model(source, allow_heads)
     codec = ReleasedCodec(opened.model, opened.blueprint, device=device)
-    return _warm(CodecSystem(codec, name or _name_of(source, opened), _origin(source, opened), noise))
+    return _warm(CodecSystem(codec, name or _name_of(source, opened), _provenance(source, opened), noise))
 
 
 def open_pretrained(codec: Codec, device: torch.device, *, name: str | None = None, noise: bool = True) -> CodecSystem:
@@ -53,7 +53,7 @@ def open_pretrained(codec: Codec, device: torch.device, *, name: str | None = No
     if codec.geometry is not None:
         check_declared(opened.model.geometry, codec.geometry)
     released = ReleasedCodec(opened.model, opened.blueprint, device=device)
-    return _warm(CodecSystem(released, name or codec.name, _origin(source, opened), noise))
+    return _warm(CodecSystem(released, name or codec.name, _provenance(source, opened), noise))
 
 
 def open_interpolation(noise: MeanSpectrumNoise | None, name: str | None = None) -> Interpolation:
@@ -73,7 +73,7 @@ def _name_of(source: str, opened: Opened) -> str:
     return Path(source).expanduser().resolve().name
 
 
-def _origin(source: str, opened: Opened) -> dict[str, Any]:
+def _provenance(source: str, opened: Opened) -> dict[str, Any]:
     """Where the weights came from: the codec they began as, and for a training checkpoint the recipe and its step."""
     where: dict[str, Any] = {"source": str(source), "codec": opened.blueprint.name}
     saved = opened.checkpoint

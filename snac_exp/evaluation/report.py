@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from snac_exp.evaluation.estimates import Difference, by_output, differences, estimates
 from snac_exp.evaluation.evaluate import Protocol
-from snac_exp.evaluation.figures import Difference, by_output, differences, estimates
 from snac_exp.evaluation.folder import Row
 from snac_exp.evaluation.systems import BASELINE, BASELINE_NOISE, System
 from snac_exp.evaluation.tables import ABSENT, Grid, cell, heading

@@ -56,7 +56,7 @@ class Decoder(Protocol):
 class System(Protocol):
     """Something that makes outputs of an utterance.
 
-    name: in tables. bitrate: bits per second of its codes, None without codes. identity: plain values that tell it from
+    name: in tables. bitrate: bits per second of its codes, None without codes. settings: plain values that tell it from
     any other system.
     """
 
@@ -65,7 +65,7 @@ class System(Protocol):
     @property
     def bitrate(self) -> float | None: ...
     @property
-    def identity(self) -> dict[str, Any]: ...
+    def settings(self) -> dict[str, Any]: ...
 
     def produce(self, utterance: Utterance, rates: tuple[int, ...], seed: int) -> Produced:
         """Outputs at least as long as the references; the same seed gives the same samples."""
@@ -81,7 +81,7 @@ class CodecSystem:
 
     codec: ReleasedCodec
     name: str
-    origin: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
     noise: bool = True
 
     @property
@@ -90,14 +90,14 @@ class CodecSystem:
         return self.codec.bitrate
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Weights, outputs, and where they came from."""
         return {
             "kind": "codec",
             "fingerprint": self.codec.fingerprint,
             "heads": self.codec.heads,
             "noise": self.noise,
-            **self.origin,
+            **self.provenance,
         }
 
     def warm_up(self) -> None:
@@ -165,7 +165,7 @@ class Interpolation:
     bitrate: float | None = None
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Which of the two."""
         return {"kind": "interpolate" if self.noise is None else "noise"}
 

@@ -19,13 +19,13 @@ def codec_before(opened: Opened, device: torch.device | str = "cpu") -> Released
     """
     place = None if opened.checkpoint is None else opened.checkpoint.config.get("codec")
     if not isinstance(place, Mapping):
-        raise CodecError(f"{opened.origin} does not say what it was trained from; name it: pretrained=…")
+        raise CodecError(f"{opened.source} does not say what it was trained from; name it: pretrained=…")
     if place.get("scratch") is not None:
-        raise CodecError(f"{opened.origin} was trained from random weights")
+        raise CodecError(f"{opened.source} was trained from random weights")
     path, bundled, hub_id = (_text(place.get(key)) for key in ("path", "bundled", "hub_id"))
     loaded = load_upstream(opened.blueprint.name, path, hub_id, bundled)
     if loaded.fingerprint != opened.blueprint.pretrained_fingerprint:
-        raise CodecError(f"the codec '{loaded.name}' at hand is not the one that {opened.origin} was trained from")
+        raise CodecError(f"the codec '{loaded.name}' at hand is not the one that {opened.source} was trained from")
     before = from_upstream(loaded, str(path or bundled or hub_id))
     return ReleasedCodec(before.model, before.blueprint, device=device)
 

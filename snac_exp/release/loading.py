@@ -46,7 +46,7 @@ class Opened:
 
     model: MultiRateSnac
     blueprint: Blueprint
-    origin: str
+    source: str
     checkpoint: Checkpoint | None = None
     run_dir: Path | None = None
     folded: bool = False
@@ -151,9 +151,9 @@ def _open_exported(path: Path, allow_heads: Collection[str]) -> Opened:
     )
 
 
-def from_upstream(codec: LoadedCodec, origin: str) -> Opened:
+def from_upstream(codec: LoadedCodec, source: str) -> Opened:
     """A codec in upstream's layout: its own output only; CheckpointError if its weights are not finite."""
-    check_finite(codec.model.state_dict(), origin)
+    check_finite(codec.model.state_dict(), source)
     name = head_name(codec.geometry.sampling_rate)
     description = {
         "name": codec.name,
@@ -161,8 +161,8 @@ def from_upstream(codec: LoadedCodec, origin: str) -> Opened:
         "heads": {name: {"_target_": _NATIVE_HEAD}},
         "pretrained_fingerprint": codec.fingerprint,
     }
-    blueprint = Blueprint.parse(description, origin)
-    return Opened(MultiRateSnac.from_codec(codec, {name: NativeHead}).eval(), blueprint, origin)
+    blueprint = Blueprint.parse(description, source)
+    return Opened(MultiRateSnac.from_codec(codec, {name: NativeHead}).eval(), blueprint, source)
 
 
 def _open_hub(hub_id: str, allow_heads: Collection[str]) -> Opened:

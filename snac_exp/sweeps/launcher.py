@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from snac_exp.config.instantiate import imported
 from snac_exp.config.moved import current_name
-from snac_exp.config.origins import check_origin
 from snac_exp.config.source_code import find_definition, module_file
 from snac_exp.config.structure import structure
+from snac_exp.config.trusted_code import check_trusted
 from snac_exp.errors import ConfigError
 from snac_exp.sweeps.jobs import Job, JobChecker, job_table, refuse_doubles
 from snac_exp.sweeps.ledger import Row
@@ -138,7 +138,7 @@ def open_backend(spec: dict[str, Any]) -> Backend:
     target = current_name(str(spec["target"]))
     # Looked at as source before it is imported, since an import runs it.
     definition = find_definition(target, "hydra.launcher")
-    check_origin(definition.module, module_file(definition.module), f"hydra.launcher: {target}")
+    check_trusted(definition.module, module_file(definition.module), f"hydra.launcher: {target}")
     if "submit" not in definition.methods:
         raise ConfigError(f"hydra.launcher: {target} is no backend: it has no method submit")
     opened: Backend = structure(imported(target), spec["parameters"], "hydra.launcher")

@@ -23,7 +23,7 @@ def define_axes(run: Any, heads: Iterable[str]) -> None:
         run.define_metric(name, step_metric="epoch", summary="min,last")
 
 
-def data_figures(batch_size: int, batch_seconds: float, run_seconds: float, epoch_share: float) -> dict[str, float]:
+def data_metrics(batch_size: int, batch_seconds: float, run_seconds: float, epoch_share: float) -> dict[str, float]:
     """The section `data`: slices in a batch and seconds in a slice as the curriculum has them, hours of audio trained
     on in the run so far, and the fraction of the epoch that is done; padding counts as audio."""
     return {

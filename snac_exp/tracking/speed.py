@@ -44,7 +44,7 @@ class StepTimer:
     """Times the parts of steps; a lap costs about a microsecond, on CUDA some microseconds.
 
     A CUDA device works through a queue, so the program's own time says little there. Nothing is synchronised for that:
-    where forward, loss, backward and optimizer begin and end, marks go into the queue, and `figures` reads those which
+    where forward, loss, backward and optimizer begin and end, marks go into the queue, and `metrics` reads those which
     the device has passed by then. The times of these parts are the device's time between the marks, its idle waits
     for the program included. They need not add up to step_seconds, which is the program's time, as are the other parts:
     the program waits for the device where it first needs a value, which may be in no lap.
@@ -62,7 +62,7 @@ class StepTimer:
         self._part: str | None = None
         self._since = 0.0
         self._began: float | None = None  # when this step's wait for data began
-        self._before = 0.0  # seconds in laps between the last call of `figures` and then
+        self._before = 0.0  # seconds in laps between the last call of `metrics` and then
         self._marks: deque[tuple[str | None, Event]] = deque()
 
     def lap(self, part: str) -> Lap:
@@ -99,7 +99,7 @@ class StepTimer:
         """End the innermost lap; called by `with`."""
         self._switch(self._stack.pop())
 
-    def figures(self, audio_seconds: float) -> dict[str, float]:
+    def metrics(self, audio_seconds: float) -> dict[str, float]:
         """Times of a step, in which `audio_seconds` of audio were trained on.
 
         A step lasts from the beginning of its wait for data to this call. It is asked before it is logged, so its
@@ -148,7 +148,7 @@ class StepTimer:
         return seconds
 
 
-def memory_figures(on_cuda: bool = False) -> dict[str, float]:
+def memory_metrics(on_cuda: bool = False) -> dict[str, float]:
     """Peaks since the start: `speed/peak_rss_gib` of this process (loader workers not included), on CUDA also
     `speed/peak_cuda_gib` of the tensors on the device. Meant for the steps that are logged.
     """

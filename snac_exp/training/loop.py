@@ -18,8 +18,8 @@ from snac_exp.system.stop_request import StopRequest
 from snac_exp.tracking.console import Console
 from snac_exp.tracking.profiler import StepProfiler
 from snac_exp.tracking.run_folder import RunFolder
-from snac_exp.tracking.sections import data_figures
-from snac_exp.tracking.speed import StepTimer, memory_figures
+from snac_exp.tracking.sections import data_metrics
+from snac_exp.tracking.speed import StepTimer, memory_metrics
 from snac_exp.tracking.tracker import Tracker
 from snac_exp.training.gradients import StepGradients
 from snac_exp.training.optimization.groups import ParameterGroups
@@ -170,7 +170,7 @@ class Trainer:
             {f"train/{name}": value for name, value in values.items()}
             | {f"lr/{name}": rate for name, rate in rates.items()}
             | ({} if admitted else {"train/skipped_outlier": 1.0})
-            | self.timer.figures(audio_seconds)
+            | self.timer.metrics(audio_seconds)
         )
 
     def _learning_rates(self, epoch: EpochPlan) -> dict[str, float]:
@@ -226,8 +226,8 @@ class Trainer:
             if self.state.step % self.experiment.trainer.log_every_steps == 0:
                 progress = self.state.batch / self.plan.num_batches(epoch, self.data_module.num_items)
                 ranks = self.fabric.world_size
-                data = data_figures(len(batch) * ranks, batch.audio_seconds * ranks, self.state.audio_seconds, progress)
-                logged = values | memory_figures(self.fabric.device.type == "cuda") | data
+                data = data_metrics(len(batch) * ranks, batch.audio_seconds * ranks, self.state.audio_seconds, progress)
+                logged = values | memory_metrics(self.fabric.device.type == "cuda") | data
                 self.tracker.log(logged, step=self.state.step, epoch=epoch.epoch, kind="train")
             self.console.step(self.state.step, self.state.batch, values)
             left = self.console.seconds_left(self.state.step)

@@ -155,7 +155,7 @@ def of_utterances(path: Path) -> object:
 
 def of_evaluation(path: Path) -> object:
     found = Evaluation.load(path.parent)
-    return found.identity, found.summary, found.rows
+    return found.settings, found.summary, found.rows
 
 
 @pytest.mark.parametrize(

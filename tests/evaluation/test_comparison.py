@@ -6,7 +6,7 @@ import pytest
 
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.evaluation.comparison import compare, require_comparable
-from snac_exp.evaluation.figures import differences, estimates
+from snac_exp.evaluation.estimates import differences, estimates
 from snac_exp.evaluation.folder import Evaluation, Row
 
 PROTOCOL = {
@@ -27,8 +27,8 @@ def rows(values: dict[str, float | None], measure: str = "l1", output: str = "24
 
 
 def evaluation(name: str, found: list[Row], **protocol: Any) -> Evaluation:
-    identity = {"system": {"name": name}, "protocol": PROTOCOL | protocol, "versions": {"torch": "2"}, "device": "cpu"}
-    return Evaluation(Path(name), identity, {}, found)
+    settings = {"system": {"name": name}, "protocol": PROTOCOL | protocol, "versions": {"torch": "2"}, "device": "cpu"}
+    return Evaluation(Path(name), settings, {}, found)
 
 
 def hard_and_easy(shift: float, spread: float = 0.0) -> dict[str, float | None]:
@@ -123,7 +123,7 @@ def test_other_protocols_are_refused_by_name(key: str, value: Any) -> None:
 
 def test_what_else_differs_is_said() -> None:
     first, second = evaluation("a", rows({"u": 1.0})), evaluation("b", rows({"u": 1.0}), seed=1)
-    second.identity["versions"] = {"torch": "3"}
+    second.settings["versions"] = {"torch": "3"}
     notes = "\n".join(compare(first, second).notes)
     assert "other seed" in notes
     assert "other versions: {'torch': '2'} then, {'torch': '3'} now" in notes

@@ -73,13 +73,13 @@ def test_a_rate_that_no_interpolation_reaches_is_resampled(checkpoint: Path) -> 
 
 
 @pytest.mark.slow
-def test_identity_tells_weights_and_origin(checkpoint: Path) -> None:
+def test_settings_tell_weights_and_where_they_came_from(checkpoint: Path) -> None:
     trained, pretrained = open_checkpoint(str(checkpoint), CPU), open_pretrained(DEMO, CPU)
-    assert trained.identity["fingerprint"] != pretrained.identity["fingerprint"]
-    assert trained.identity["recipe"] == "phase12_dual_head"
-    assert (trained.identity["epoch"], trained.identity["step"]) == (3, 120)
+    assert trained.settings["fingerprint"] != pretrained.settings["fingerprint"]
+    assert trained.settings["recipe"] == "phase12_dual_head"
+    assert (trained.settings["epoch"], trained.settings["step"]) == (3, 120)
     assert (trained.name, pretrained.name) == ("model.pt", "demo")
-    assert trained.identity["heads"] == {"head_24k": 24_000, "head_48k": 48_000}
+    assert trained.settings["heads"] == {"head_24k": 24_000, "head_48k": 48_000}
 
 
 def test_bitrate_follows_from_geometry(checkpoint: Path) -> None:

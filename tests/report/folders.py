@@ -94,11 +94,11 @@ def metric_lines(seed: int = 0) -> list[dict[str, Any]]:
     lines = [validation(0, 0, seed)]
     for step in range(1, 9):
         epoch = 1 if step <= 4 else 2
-        figures = {"train/loss": 3.0 - step / 8, "train/head_48k/l1": 0.1 + 0.01 * float(numbers.normal())}
+        metrics = {"train/loss": 3.0 - step / 8, "train/head_48k/l1": 0.1 + 0.01 * float(numbers.normal())}
         rates = {"lr/head_48k": 1e-3} | ({"lr/trunk": 5e-5 / step} if epoch == 2 else {})
         speed = {"speed/step_seconds": 0.2, "speed/data_wait_share": 0.25, "speed/audio_seconds_per_second": 10.0}
         header = {"step": step, "epoch": epoch, "kind": "train", "time": 1000.0 + step}
-        lines.append({**header, **figures, **rates, **speed})
+        lines.append({**header, **metrics, **rates, **speed})
         if step % 4 == 0:
             lines.append(validation(step, epoch, seed))
     return lines

@@ -31,10 +31,10 @@ def scores(shift: float, seed: int) -> list[float]:
 
 def measured(path: Path, values: list[float], **options: object) -> Source:
     """A run whose summary is the mean of what is known utterance by utterance."""
-    figures = summary() | {LSD: float(np.mean(values))}
+    metrics = summary() | {LSD: float(np.mean(values))}
     for end in ("_low95", "_high95"):
-        del figures[LSD + end]
-    make_run(path, summary=figures, **options)  # type: ignore[arg-type]
+        del metrics[LSD + end]
+    make_run(path, summary=metrics, **options)  # type: ignore[arg-type]
     write_utterances(path, FILES, {LSD: values, "baseline/stoi": [None, *values[1:]]})
     return Source(path, path.name)
 
@@ -130,8 +130,8 @@ def sweep(tmp_path: Path) -> Path:
         failed = job == 1
         config = {"lr": {"phases": {"main": {"groups": {"trunk": trunk, "head_48k": 1e-3}}}}}
         status = {"state": "failed", "error": TRACEBACK} if failed else {}
-        figures = None if failed else summary(6.0 + trunk * 1e4 + seed / 10)
-        make_run(folder / f"job{job}", config=config, status=status, summary=figures, seed=seed, clips=2)
+        metrics = None if failed else summary(6.0 + trunk * 1e4 + seed / 10)
+        make_run(folder / f"job{job}", config=config, status=status, summary=metrics, seed=seed, clips=2)
         rows.append({
             "job": job, "hash": f"job{job}", "overrides": [f"lr.phases.main.groups.trunk={trunk}", f"seed={seed}"],
             "run_dir": f"job{job}", "state": "failed" if failed else "finished", "attempts": 1,

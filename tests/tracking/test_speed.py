@@ -6,8 +6,8 @@ from types import FrameType
 
 import pytest
 
-from snac_exp.tracking.sections import data_figures
-from snac_exp.tracking.speed import PARTS, StepTimer, memory_figures
+from snac_exp.tracking.sections import data_metrics
+from snac_exp.tracking.speed import PARTS, StepTimer, memory_metrics
 
 
 class Clock:
@@ -57,7 +57,7 @@ def test_parts_add_up_to_the_step() -> None:
     clock = Clock()
     timer = StepTimer(clock=clock)
     spend(timer, clock, data_wait=1.0, forward=2.0, loss=0.5, backward=4.0, optimizer=0.5)
-    figures = timer.figures(audio_seconds=16.0)
+    figures = timer.metrics(audio_seconds=16.0)
     assert figures["speed/other_seconds"] == pytest.approx(0.0)
     assert figures["speed/step_seconds"] == pytest.approx(8.0)
     assert figures["speed/audio_seconds_per_second"] == pytest.approx(2.0)
@@ -71,12 +71,12 @@ def test_parts_add_up_to_the_step() -> None:
 def test_what_a_step_spends_outside_of_its_laps_is_told_and_validation_is_not() -> None:
     clock = Clock()
     timer = StepTimer(clock=clock)
-    timer.figures(1.0)
+    timer.metrics(1.0)
     spend(timer, clock, logging=0.5)
     clock.now += 100  # a validation between two steps
     spend(timer, clock, data_wait=1.0, backward=1.0)
     clock.now += 2.0  # the loss is read, and the device waited for
-    figures = timer.figures(audio_seconds=9.0)
+    figures = timer.metrics(audio_seconds=9.0)
     assert figures["speed/step_seconds"] == pytest.approx(4.5)
     assert figures["speed/other_seconds"] == pytest.approx(2.0)
     assert figures["speed/audio_seconds_per_second"] == pytest.approx(2.0)
@@ -93,7 +93,7 @@ def test_every_call_of_a_timed_function_is_a_lap() -> None:
 
     timed = timer.timed("forward", work)
     assert (timed(1.0), timed(2.0)) == ("done", "done")
-    assert timer.figures(1.0)["speed/forward_seconds"] == pytest.approx(3.0)
+    assert timer.metrics(1.0)["speed/forward_seconds"] == pytest.approx(3.0)
 
 
 def test_logging_and_checkpoint_count_in_the_next_step_and_micro_batches_add() -> None:
@@ -101,12 +101,12 @@ def test_logging_and_checkpoint_count_in_the_next_step_and_micro_batches_add() -
     timer = StepTimer(clock=clock)
     spend(timer, clock, forward=1.0)
     spend(timer, clock, forward=1.0)
-    assert timer.figures(1.0)["speed/forward_seconds"] == pytest.approx(2.0)
+    assert timer.metrics(1.0)["speed/forward_seconds"] == pytest.approx(2.0)
     spend(timer, clock, logging=0.25, checkpoint=3.0, forward=1.0)
-    figures = timer.figures(1.0)
+    figures = timer.metrics(1.0)
     assert figures["speed/checkpoint_seconds"] == pytest.approx(3.0)
     assert figures["speed/step_seconds"] == pytest.approx(4.25)
-    assert timer.figures(1.0)["speed/step_seconds"] == 0.0
+    assert timer.metrics(1.0)["speed/step_seconds"] == 0.0
 
 
 def test_a_lap_counts_though_the_step_failed() -> None:
@@ -120,7 +120,7 @@ def test_a_lap_counts_though_the_step_failed() -> None:
 
     with pytest.raises(RuntimeError):
         failing()
-    assert timer.figures(1.0)["speed/forward_seconds"] == pytest.approx(2.0)
+    assert timer.metrics(1.0)["speed/forward_seconds"] == pytest.approx(2.0)
     with pytest.raises(KeyError, match="forwards"):
         timer.lap("forwards")
 
@@ -137,7 +137,7 @@ def test_a_lap_inside_a_lap_interrupts_it() -> None:
         clock.now += 100.0
         with timer.inner("loss"):
             clock.now += 100.0
-    figures = timer.figures(1.0)
+    figures = timer.metrics(1.0)
     assert figures["speed/forward_seconds"] == pytest.approx(1.5)
     assert figures["speed/loss_seconds"] == pytest.approx(0.25)
     assert figures["speed/step_seconds"] == pytest.approx(1.75)
@@ -159,15 +159,15 @@ def test_on_cuda_the_device_is_timed_and_never_waited_for() -> None:
         device.now += 3.0
     assert device.marks == 6  # forward, loss, forward, none, backward, none
     device.progress = 5  # the device is in the middle of the backward pass
-    figures = timer.figures(1.0)
+    figures = timer.metrics(1.0)
     assert figures["speed/forward_seconds"] == pytest.approx(2.0)
     assert figures["speed/loss_seconds"] == pytest.approx(0.5)
     assert figures["speed/backward_seconds"] == 0.0
     assert figures["speed/data_wait_seconds"] == pytest.approx(0.5)
     assert figures["speed/step_seconds"] == pytest.approx(0.501)
     device.progress = 6
-    assert timer.figures(1.0)["speed/backward_seconds"] == pytest.approx(3.0)
-    assert timer.figures(1.0)["speed/backward_seconds"] == 0.0
+    assert timer.metrics(1.0)["speed/backward_seconds"] == pytest.approx(3.0)
+    assert timer.metrics(1.0)["speed/backward_seconds"] == 0.0
     assert device.waits == 0
 
 
@@ -193,13 +193,13 @@ def test_a_lap_reads_the_clock_twice_and_does_little_else() -> None:
 def test_memory_is_that_of_this_process() -> None:
     held = bytearray(200 * 2**20)
     held[::4096] = b"x" * len(held[::4096])
-    figures = memory_figures()
+    figures = memory_metrics()
     assert set(figures) == {"speed/peak_rss_gib"}
     assert 0.2 < figures["speed/peak_rss_gib"] < 64
 
 
 def test_the_section_data() -> None:
-    assert data_figures(batch_size=4, batch_seconds=6.0, run_seconds=7200.0, epoch_share=0.25) == {
+    assert data_metrics(batch_size=4, batch_seconds=6.0, run_seconds=7200.0, epoch_share=0.25) == {
         "data/batch_size": 4.0,
         "data/segment_seconds": 1.5,
         "data/audio_hours": 2.0,

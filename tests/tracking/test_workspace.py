@@ -13,7 +13,7 @@ import torch
 from snac_exp import cli
 from snac_exp.codec.quantization import CodebookUsage
 from snac_exp.errors import ConfigError
-from snac_exp.tracking.sections import data_figures
+from snac_exp.tracking.sections import data_metrics
 from snac_exp.tracking.speed import StepTimer
 from snac_exp.tracking.wandb.workspace import definition, workspace
 
@@ -23,7 +23,7 @@ LOGGED = {
     *("train/loss", "train/grad_norm", "lr/trunk", "val/objective"),
     *(f"{kind}/{head}/{term}" for kind in ("train", "val") for head in ("head_24k", "head_48k")
       for term in ("l1", "stft_complex", "stft_magnitude")),
-    *StepTimer().figures(1.0), "speed/peak_rss_gib", "speed/peak_cuda_gib", *data_figures(1, 1.0, 1.0, 1.0),
+    *StepTimer().metrics(1.0), "speed/peak_rss_gib", "speed/peak_cuda_gib", *data_metrics(1, 1.0, 1.0, 1.0),
     "codebook/0/usage", "codebook/0/perplexity",
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from snac_exp.data.checked_parquet import NOT_READABLE
-from snac_exp.data.codes.shards import CacheIdentity, identity_of
+from snac_exp.data.codes.shards import CacheSpec, spec_of
 from snac_exp.errors import DataError
 from snac_exp.system.files import atomic_path
 
@@ -40,16 +40,16 @@ class MappedCodes:
 
     path: Path
     batch: Any
-    identity: CacheIdentity
-    origins: frozenset[tuple[str, ...]]
+    spec: CacheSpec
+    made_on: frozenset[tuple[str, ...]]
     has_checksums: bool
 
 
 def write_mapped(
-    path: Path, columns: Mapping[str, Any], identity: CacheIdentity, origins: set[tuple[str, ...]], stamp: str
+    path: Path, columns: Mapping[str, Any], spec: CacheSpec, made_on: set[tuple[str, ...]], stamp: str
 ) -> None:
     """Write all columns atomically. stamp: tells the shards that they are of."""
-    values = {"version": FORMAT_VERSION, "stamp": stamp, "identity": asdict(identity), "origins": sorted(origins)}
+    values = {"version": FORMAT_VERSION, "stamp": stamp, "identity": asdict(spec), "origins": sorted(made_on)}
     header = json.dumps(values).encode()
     batch = pa.RecordBatch.from_pydict(dict(columns))
     checksum = f"{_checksum(batch, header):08x}".encode()
@@ -73,9 +73,9 @@ def read_mapped(path: Path, stamp: str) -> MappedCodes | None:
         header = json.loads(encoded)
         if header["version"] not in _VERSIONS or header["stamp"] != stamp:
             return None
-        identity = identity_of(header["identity"])
-        origins = frozenset(tuple(origin) for origin in header["origins"])
-        mapped = MappedCodes(path, reader.get_batch(0), identity, origins, header["version"] == FORMAT_VERSION)
+        spec = spec_of(header["identity"])
+        made_on = frozenset(tuple(one) for one in header["origins"])
+        mapped = MappedCodes(path, reader.get_batch(0), spec, made_on, header["version"] == FORMAT_VERSION)
         problem = _problem(mapped, encoded)
     except NOT_READABLE as error:
         raise DataError(f"{path}: not a file of mapped codes ({str(error).splitlines()[:1]}); {MEND}") from error
@@ -95,7 +95,7 @@ def _problem(mapped: MappedCodes, header: bytes) -> str | None:
             return "its rows do not match their checksum"
     elif any(column.null_count for column in batch.columns):
         return "rows without a value"
-    for i in range(len(mapped.identity.vq_strides)):
+    for i in range(len(mapped.spec.vq_strides)):
         lists = batch.column(f"codes_{i}")
         if len(lists) and int(lists.offsets[-1].as_py()) > len(lists.values):
             return f"tokens of codebook {i} are missing"
@@ -104,7 +104,7 @@ def _problem(mapped: MappedCodes, header: bytes) -> str | None:
 
 def _types(mapped: MappedCodes) -> dict[str, Any]:
     types = {name: pa.large_string() if name in _TEXT else pa.int64() for name in ROW_COLUMNS}
-    types |= {f"codes_{i}": pa.large_list(pa.uint16()) for i in range(len(mapped.identity.vq_strides))}
+    types |= {f"codes_{i}": pa.large_list(pa.uint16()) for i in range(len(mapped.spec.vq_strides))}
     return types | ({ROW_CHECKSUM: pa.uint32()} if mapped.has_checksums else {})
 
 

@@ -18,9 +18,9 @@ from snac_exp.data.checked_parquet import write_parquet
 from snac_exp.data.codes.encoding import Codes, Work, encode_all, exact_float32, num_coarse_of
 from snac_exp.data.codes.shards import (
     SHARD_NAME,
-    CacheIdentity,
+    CacheSpec,
     ShardMetadata,
-    common_identity,
+    common_spec,
     differences,
     list_shards,
     num_rows_of,
@@ -93,10 +93,10 @@ def cache_codes(
     folder holds codes of another codec or manifest.
     """
     started, output_dir = time.monotonic(), Path(output_dir)
-    geometry, identity = codec.geometry, cache_identity(manifest, codec)
+    geometry, spec = codec.geometry, cache_spec(manifest, codec)
     shards = _plan_shards(manifest, geometry, rows_per_shard)
     mine = _part_of(shards, shard_index, shard_count)
-    refuse_foreign(output_dir, identity, len(shards))  # one folder never holds shards of two codecs
+    refuse_foreign(output_dir, spec, len(shards))  # one folder never holds shards of two codecs
     remove_left(output_dir.glob(".*.tmp"))
     todo = {i: rows for i, rows in mine.items() if not _finished(output_dir, i, shards, retry_rejected)}
     max_seconds = max_batch_seconds or MAX_BATCH_SECONDS.get(torch.device(device).type, 120.0)
@@ -106,7 +106,7 @@ def cache_codes(
         done = encode_all(work, manifest, codec, torch.device(device), num_readers, advance)
         for i, results in itertools.groupby(done, key=lambda result: result[0].shard):  # in order, as `work` is
             found = dict(_by_path(results))
-            rejected += write_shard(output_dir, i, len(shards), identity, found, todo[i], provenance(device))
+            rejected += write_shard(output_dir, i, len(shards), spec, found, todo[i], provenance(device))
     write_rejected(output_dir)  # of all shards: other processes may have finished some meanwhile
     cached = _without([row for rows in todo.values() for row in rows], rejected)
     return CacheSummary(
@@ -151,7 +151,7 @@ def verify_cache(manifest: Manifest, cache_dir: Path | str) -> dict[str, int]:
     Raises DataError naming the first row that is not, or saying that the cache is another manifest's or incomplete.
     """
     shards = list_shards(Path(cache_dir))
-    if common_identity(shards).manifest_digest != manifest.digest:
+    if common_spec(shards).manifest_digest != manifest.digest:
         raise DataError(f"{cache_dir}: made from another manifest; cache this one in another folder")
     cached = [path for shard in shards for path in read_shard(shard, _paths)]
     rejected = [row.path for shard in shards for row in read_metadata(shard).rejected]
@@ -168,12 +168,12 @@ def _paths(file: "pq.ParquetFile", metadata: ShardMetadata) -> list[str]:
     return list(map(str, file.read(["path"], use_threads=False)["path"].to_pylist()))
 
 
-def cache_identity(manifest: Manifest, codec: "LoadedCodec") -> CacheIdentity:
+def cache_spec(manifest: Manifest, codec: "LoadedCodec") -> CacheSpec:
     """What all shards of this manifest's cache have in common; DataError if its tokens need more than 16 bits."""
     codebook_size = int(codec.model.codebook_size)
     if codebook_size > 2**16:
         raise DataError(f"{codec.name}: codebooks of {codebook_size} entries do not fit the cache's 16-bit tokens")
-    return CacheIdentity(
+    return CacheSpec(
         codec_fingerprint=codec.fingerprint,
         codec_name=codec.name,
         sampling_rate=codec.geometry.sampling_rate,
@@ -203,14 +203,14 @@ def _batches(shard: int, rows: list[ManifestRow], geometry: Geometry, max_second
             yield Work(shard, found[first : first + per_batch], num_coarse)
 
 
-def refuse_foreign(output_dir: Path, identity: CacheIdentity, count: int) -> None:
+def refuse_foreign(output_dir: Path, spec: CacheSpec, count: int) -> None:
     """Whatever shards lie there must belong to this cache, down to their number."""
     for path in sorted(output_dir.glob("codes-*.parquet")):
         name = SHARD_NAME.fullmatch(path.name)
-        other = read_metadata(path).identity
-        if other != identity:
+        other = read_metadata(path).spec
+        if other != spec:
             raise DataError(
-                f"{path}: belongs to another cache: {differences(other, identity)}; choose another output folder"
+                f"{path}: belongs to another cache: {differences(other, spec)}; choose another output folder"
             )
         # With another number of shards the same number names other rows.
         if name is None or int(name[2]) != count:
@@ -240,7 +240,7 @@ def write_shard(
     output_dir: Path,
     index: int,
     count: int,
-    identity: CacheIdentity,
+    spec: CacheSpec,
     results: dict[str, Codes | Rejection],
     rows: list[ManifestRow],
     made_on: tuple[str, ...],
@@ -248,22 +248,22 @@ def write_shard(
     """Write one shard atomically: codes, or the rejection, of each row by its path. Returns the rejections."""
     # They travel inside the shard, so that one rename accounts for all of its rows.
     rejected = tuple(result for result in results.values() if isinstance(result, Rejection))
-    metadata = ShardMetadata(identity, len(rows), rejected, made_on)
+    metadata = ShardMetadata(spec, len(rows), rejected, made_on)
     cached = [(row, codes) for row in rows if not isinstance(codes := results[row.path], Rejection)]
-    columns = _columns([row for row, _ in cached], [codes for _, codes in cached], identity)
-    schema = shard_schema(len(identity.vq_strides)).with_metadata(metadata.encode())
+    columns = _columns([row for row, _ in cached], [codes for _, codes in cached], spec)
+    schema = shard_schema(len(spec.vq_strides)).with_metadata(metadata.encode())
     write_parquet(output_dir / shard_name(index, count), pa.table(columns, schema=schema))
     return list(rejected)
 
 
-def _columns(rows: list[ManifestRow], codes: list[Codes], identity: CacheIdentity) -> dict[str, Any]:
+def _columns(rows: list[ManifestRow], codes: list[Codes], spec: CacheSpec) -> dict[str, Any]:
     columns: dict[str, Any] = {
         name: [getattr(row, name) for row in rows] for name in ("path", "split", "speaker", "sha1")
     }
     columns["seconds"] = [row.seconds for row in rows]
-    columns["num_samples"] = [resampled_length(row.num_samples, row.rate, identity.sampling_rate) for row in rows]
+    columns["num_samples"] = [resampled_length(row.num_samples, row.rate, spec.sampling_rate) for row in rows]
     columns["source_rate"] = [row.rate for row in rows]
-    for i in range(len(identity.vq_strides)):
+    for i in range(len(spec.vq_strides)):
         columns[f"codes_{i}"] = [tokens[i] for tokens in codes]
     return columns
 

@@ -103,7 +103,7 @@ def _encode(model: Any, audio: list[Float32Array], padded_samples: int) -> list[
     # Lower precision picks other entries where two are about equally near.
     with torch.no_grad(), torch.autocast(device.type, enabled=False):
         codes = model.encode(torch.from_numpy(padded).to(device))
-    # They fit: `cache_identity` refuses codebooks of more than 2^16 entries.
+    # They fit: `cache_spec` refuses codebooks of more than 2^16 entries.
     arrays = [tokens.cpu().numpy().astype(np.uint16) for tokens in codes]
     return [[tokens[i] for tokens in arrays] for i in range(len(audio))]
 

@@ -20,9 +20,9 @@ import torch
 
 from snac_exp.codec.geometry import Geometry
 from snac_exp.config.seeding import generator
-from snac_exp.data.codes.cache import CACHE_REJECTED_NAME, cache_identity, refuse_foreign, write_rejected, write_shard
+from snac_exp.data.codes.cache import CACHE_REJECTED_NAME, cache_spec, refuse_foreign, write_rejected, write_shard
 from snac_exp.data.codes.encoding import Codes, exact_float32
-from snac_exp.data.codes.shards import CacheIdentity, num_rows_of, read_metadata, shard_name
+from snac_exp.data.codes.shards import CacheSpec, num_rows_of, read_metadata, shard_name
 from snac_exp.data.files.reading import resampled_length
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, write_table
@@ -103,9 +103,9 @@ def upgrade_cache(
     refuse_file(old_dir, "a folder with a first-generation cache", DataError)
     if not files:
         raise DataError(f"{old_dir}: no first-generation cache there ({OLD_PATTERN}); upgrade= names its folder")
-    identity = cache_identity(manifest, codec)
+    spec = cache_spec(manifest, codec)
     num_shards = len(files) + 1  # the last one is empty: it accounts for the manifest rows that no old file holds
-    refuse_foreign(output_dir, identity, num_shards)
+    refuse_foreign(output_dir, spec, num_shards)
     plan = _Plan(manifest, codec.geometry)
     num_old_rows = sum(plan.read(number, path) for number, path in enumerate(files))
     if not plan.taken:
@@ -118,11 +118,11 @@ def upgrade_cache(
     with progress_display("upgrade", len(files)) as advance:
         for number, path in enumerate(files):
             rows = plan.wanted[number]
-            failed = _write(path, rows, output_dir / shard_name(number, num_shards), (number, num_shards), identity)
+            failed = _write(path, rows, output_dir / shard_name(number, num_shards), (number, num_shards), spec)
             plan.rejected += failed
             num_cached += len(rows) - len(failed)
             advance(1, "")
-    _write_last(plan, manifest, identity, output_dir, num_shards)
+    _write_last(plan, manifest, spec, output_dir, num_shards)
     write_table(output_dir / UPGRADE_REJECTED_NAME, map(asdict, plan.rejected), _REJECTED_SCHEMA)
     write_rejected(output_dir)
     without, rejected = len(manifest.rows) - num_cached, count_kinds(plan.rejected)
@@ -188,9 +188,9 @@ def _order(path: Path) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _old_codes(path: Path, rows: Mapping[int, ManifestRow], identity: CacheIdentity) -> dict[int, Codes | Rejection]:
+def _old_codes(path: Path, rows: Mapping[int, ManifestRow], spec: CacheSpec) -> dict[int, Codes | Rejection]:
     """Tokens[i] (T_i,) of the wanted rows of one old file, or why they cannot be used."""
-    num = len(identity.vq_strides)
+    num = len(spec.vq_strides)
     names = [f"{kind}_scale_{i}" for kind in ("codes", "shape") for i in range(num)]
     try:
         table = pq.read_table(path, columns=names, use_threads=False).combine_chunks()
@@ -204,16 +204,16 @@ def _old_codes(path: Path, rows: Mapping[int, ManifestRow], identity: CacheIdent
     found: dict[int, Codes | Rejection] = {}
     for row, wanted in rows.items():
         tokens = [values[bounds[row] : bounds[row + 1]] for values, bounds in zip(flat, offsets, strict=True)]
-        failure = _failure(tokens, [shape[row] for shape in shapes], wanted, identity)
+        failure = _failure(tokens, [shape[row] for shape in shapes], wanted, spec)
         found[row] = Rejection(wanted.path, *failure) if failure else [codes.astype(np.uint16) for codes in tokens]
     return found
 
 
 def _failure(
-    tokens: Sequence[npt.NDArray[Any]], shapes: Sequence[Any], row: ManifestRow, identity: CacheIdentity
+    tokens: Sequence[npt.NDArray[Any]], shapes: Sequence[Any], row: ManifestRow, spec: CacheSpec
 ) -> tuple[str, str] | None:
     """Why a row's tokens[i] (T_i,) cannot be used; None where they can."""
-    geometry = identity.geometry
+    geometry = spec.geometry
     coarse = geometry.coarse_tokens_of(resampled_length(row.num_samples, row.rate, geometry.sampling_rate))
     expected = [geometry.codebook_length(i, coarse) for i in range(geometry.num_codebooks)]
     lengths = [len(codes) for codes in tokens]
@@ -223,13 +223,13 @@ def _failure(
     if any(shape is not None and shape != length for shape, length in zip(stored, lengths, strict=True)):
         return "shape", f"shape says {stored}, there are {lengths} tokens"
     for i, codes in enumerate(tokens):
-        if not (np.isfinite(codes).all() and codes.min() >= 0 and codes.max() < identity.codebook_size):
-            return "token_range", f"codebook {i} has tokens outside of 0 to {identity.codebook_size - 1}"
+        if not (np.isfinite(codes).all() and codes.min() >= 0 and codes.max() < spec.codebook_size):
+            return "token_range", f"codebook {i} has tokens outside of 0 to {spec.codebook_size - 1}"
     return None
 
 
 def _write(
-    path: Path, rows: Mapping[int, ManifestRow], shard: Path, position: tuple[int, int], identity: CacheIdentity
+    path: Path, rows: Mapping[int, ManifestRow], shard: Path, position: tuple[int, int], spec: CacheSpec
 ) -> list[RejectedOldRow]:
     """Write the shard of one old file unless it is there; returns the old rows that could not be used."""
     if shard.exists():
@@ -237,9 +237,9 @@ def _write(
         if num_rows_of(shard) + len(failed) != len(rows):
             raise DataError(f"{shard}: made of another old cache; delete it and run again")
     else:
-        found = _old_codes(path, rows, identity)
+        found = _old_codes(path, rows, spec)
         results = {row.path: found[number] for number, row in rows.items()}
-        written = write_shard(shard.parent, *position, identity, results, list(rows.values()), ORIGIN)
+        written = write_shard(shard.parent, *position, spec, results, list(rows.values()), ORIGIN)
         failed = {item.path: item for item in written}
     return [
         RejectedOldRow(path.name, number, PurePosixPath(row.path).name, failed[row.path].kind, failed[row.path].reason)
@@ -248,7 +248,7 @@ def _write(
     ]
 
 
-def _write_last(plan: _Plan, manifest: Manifest, identity: CacheIdentity, output_dir: Path, num_shards: int) -> None:
+def _write_last(plan: _Plan, manifest: Manifest, spec: CacheSpec, output_dir: Path, num_shards: int) -> None:
     """The shard without codes: every manifest row that no old row became, with the reason where there is one."""
     # Kinds of failure whose row names a file of the manifest but did not become its row.
     reasons = {row.name: row for row in plan.rejected if row.kind in ("length", "ambiguous")}
@@ -259,7 +259,7 @@ def _write_last(plan: _Plan, manifest: Manifest, identity: CacheIdentity, output
             kind, reason = (old.kind, old.reason) if old else ("no_codes", "the old cache has no row of this name")
             missing[row.path] = Rejection(row.path, kind, reason)
     rows = [row for row in manifest.rows if row.path in missing]
-    write_shard(output_dir, num_shards - 1, num_shards, identity, missing, rows, ORIGIN)
+    write_shard(output_dir, num_shards - 1, num_shards, spec, missing, rows, ORIGIN)
 
 
 def _check_codec(
@@ -269,14 +269,14 @@ def _check_codec(
 
     Raises DataError if too few do: then the codes are another codec's.
     """
-    identity = cache_identity(manifest, codec)
+    spec = cache_spec(manifest, codec)
     places = [(number, row) for number, rows in plan.wanted.items() for row in rows]
     # A seed of its own: whether a cache passes must not depend on the recipe.
     chosen = generator(0, "upgrade").permutation(len(places))[:num_rows]
     equal = total = 0
     for number, row in (places[index] for index in sorted(chosen.tolist())):
         wanted = plan.wanted[number][row]
-        old = _old_codes(files[number], {row: wanted}, identity)[row]
+        old = _old_codes(files[number], {row: wanted}, spec)[row]
         if isinstance(old, Rejection):
             continue
         audio = torch.from_numpy(manifest_rows(manifest).read(wanted, codec.geometry.sampling_rate).samples)

@@ -28,7 +28,7 @@ from snac_exp.data.codes.arrow_file import (
     write_mapped,
 )
 from snac_exp.data.codes.shards import (
-    CacheIdentity,
+    CacheSpec,
     ShardMetadata,
     differences,
     list_shards,
@@ -83,7 +83,7 @@ def _convert(cache_dir: Path, shards: list[Path], stamp: str) -> None:
     rows = [_shard_rows(path) for path in shards[: building.num_shards]]
     with progress_display("mapping codes", len(shards)) as advance:
         advance(building.num_shards, "")
-        first = rows[0][1].identity if rows else read_metadata(shards[0]).identity
+        first = rows[0][1].spec if rows else read_metadata(shards[0]).spec
         with building.appending(len(first.vq_strides)) as files:
             for number, path in enumerate(shards[building.num_shards :], building.num_shards + 1):
                 table, metadata = _read_shard(path)
@@ -145,12 +145,12 @@ def _write(
     path: Path,
     rows: list[tuple[pa.Table, ShardMetadata]],
     building: _Building,
-    identity: CacheIdentity,
+    spec: CacheSpec,
     stamp: str,
 ) -> None:
     table = pa.concat_tables(part for part, _ in rows)
     columns = {name: _large(table[name].combine_chunks()) for name in ROW_COLUMNS}
-    for i in range(len(identity.vq_strides)):
+    for i in range(len(spec.vq_strides)):
         lengths = table[f"length_{i}"].to_numpy()
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         if building.file(i).stat().st_size != offsets[-1] * np.dtype(np.uint16).itemsize:
@@ -161,7 +161,7 @@ def _write(
         # Offsets of 64 bits: all tokens of a codebook are one array, which may have more than 2^31.
         columns[f"codes_{i}"] = pa.LargeListArray.from_arrays(pa.array(offsets), tokens)
     columns[ROW_CHECKSUM] = table[ROW_CHECKSUM].combine_chunks()
-    write_mapped(path, columns, identity, {metadata.origin for _, metadata in rows}, stamp)
+    write_mapped(path, columns, spec, {metadata.made_on for _, metadata in rows}, stamp)
 
 
 def _large(column: Any) -> Any:
@@ -172,7 +172,7 @@ def _large(column: Any) -> Any:
 
 def _read_shard(path: Path) -> tuple[pa.Table, ShardMetadata]:
     def read(file: pq.ParquetFile, metadata: ShardMetadata) -> tuple[pa.Table, ShardMetadata]:
-        codes = [f"codes_{i}" for i in range(len(metadata.identity.vq_strides))]
+        codes = [f"codes_{i}" for i in range(len(metadata.spec.vq_strides))]
         table = file.read([*ROW_COLUMNS, *codes], use_threads=False)
         wanted = shard_schema(len(codes))
         if any(table.schema.field(name).type != wanted.field(name).type for name in (*ROW_COLUMNS, *codes)):
@@ -189,7 +189,7 @@ def _read_shard(path: Path) -> tuple[pa.Table, ShardMetadata]:
 def _shard_rows(path: Path) -> tuple[pa.Table, ShardMetadata]:
     """What _convert keeps of a shard whose tokens lie in the flat files already."""
     table, metadata = _read_shard(path)
-    return _with_lengths(table, len(metadata.identity.vq_strides)), metadata
+    return _with_lengths(table, len(metadata.spec.vq_strides)), metadata
 
 
 def _with_lengths(table: pa.Table, num_codebooks: int) -> pa.Table:
@@ -223,13 +223,11 @@ def _flat(column: Any) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
     )
 
 
-def _check_shard(path: Path, table: pa.Table, metadata: ShardMetadata, first: CacheIdentity) -> None:
+def _check_shard(path: Path, table: pa.Table, metadata: ShardMetadata, first: CacheSpec) -> None:
     """One cache, every codebook with its share of tokens, audio as long as they are, tokens within the codebook."""
-    identity, geometry = metadata.identity, metadata.identity.geometry
-    if identity != first:
-        raise DataError(
-            f"{path}: {differences(first, identity)} differ from the first shard; keep one cache per folder"
-        )
+    spec, geometry = metadata.spec, metadata.spec.geometry
+    if spec != first:
+        raise DataError(f"{path}: {differences(first, spec)} differ from the first shard; keep one cache per folder")
     coarse = _flat(table["codes_0"])[1]
     for i, stride in enumerate(geometry.vq_strides):
         tokens, lengths = _flat(table[f"codes_{i}"])
@@ -241,9 +239,9 @@ def _check_shard(path: Path, table: pa.Table, metadata: ShardMetadata, first: Ca
             f"a wrong number of tokens in codebook {i}",
         )
         # On a GPU an index beyond the codebook ends the process with an error that names no file.
-        if len(tokens) and int(tokens.max()) >= identity.codebook_size:
+        if len(tokens) and int(tokens.max()) >= spec.codebook_size:
             raise DataError(
-                f"{path}: token {tokens.max()} in a codebook of {identity.codebook_size}; delete it, cache again"
+                f"{path}: token {tokens.max()} in a codebook of {spec.codebook_size}; delete it, cache again"
             )
     step_samples = geometry.coarse_step * geometry.coarse_hop
     expected = -(-table["num_samples"].to_numpy() // step_samples) * geometry.coarse_step

@@ -28,7 +28,7 @@ SHARD_NAME = re.compile(r"codes-(\d{5})-of-(\d{5})\.parquet")
 
 
 @dataclass(frozen=True)
-class CacheIdentity:
+class CacheSpec:
     """What all shards of a cache must have in common: the codec, its geometry and the manifest.
 
     Where the audio lies may change; a folder can be moved between two runs.
@@ -54,14 +54,21 @@ class CacheIdentity:
 class ShardMetadata:
     """Everything a shard says about itself beside its rows."""
 
-    identity: CacheIdentity
+    spec: CacheSpec
     num_manifest_rows: int
     rejected: tuple[Rejection, ...]
-    origin: tuple[str, ...]
+    made_on: tuple[str, ...]
 
     def encode(self) -> dict[bytes, bytes]:
         """As Arrow schema metadata."""
-        return {METADATA_KEY: json.dumps({"version": FORMAT_VERSION, **asdict(self)}).encode()}
+        values = {
+            "version": FORMAT_VERSION,
+            "identity": asdict(self.spec),
+            "num_manifest_rows": self.num_manifest_rows,
+            "rejected": [asdict(row) for row in self.rejected],
+            "origin": self.made_on,
+        }
+        return {METADATA_KEY: json.dumps(values).encode()}
 
 
 def shard_name(index: int, count: int) -> str:
@@ -127,11 +134,11 @@ def list_shards(cache_dir: Path) -> list[Path]:
     return found
 
 
-def common_identity(shards: list[Path]) -> CacheIdentity:
-    """The identity all shards share; DataError naming the first one that differs."""
-    first = read_metadata(shards[0]).identity
+def common_spec(shards: list[Path]) -> CacheSpec:
+    """The spec all shards share; DataError naming the first one that differs."""
+    first = read_metadata(shards[0]).spec
     for path in shards[1:]:
-        other = read_metadata(path).identity
+        other = read_metadata(path).spec
         if other != first:
             raise DataError(
                 f"{path}: {differences(first, other)} differ from {shards[0].name}; keep one cache per folder"
@@ -139,7 +146,7 @@ def common_identity(shards: list[Path]) -> CacheIdentity:
     return first
 
 
-def differences(one: CacheIdentity, other: CacheIdentity) -> str:
+def differences(one: CacheSpec, other: CacheSpec) -> str:
     """The fields that keep two identities from being equal, with both values."""
     left, right = asdict(one), asdict(other)
     # As `==` has it: where the audio lies makes no difference.
@@ -148,10 +155,10 @@ def differences(one: CacheIdentity, other: CacheIdentity) -> str:
     )
 
 
-def identity_of(value: dict[str, Any]) -> CacheIdentity:
-    """An identity as JSON gives it."""
+def spec_of(value: dict[str, Any]) -> CacheSpec:
+    """A spec as JSON gives it."""
     # JSON turns tuples into lists, which are never equal to tuples.
-    return CacheIdentity(**{**value, "vq_strides": tuple(value["vq_strides"])})
+    return CacheSpec(**{**value, "vq_strides": tuple(value["vq_strides"])})
 
 
 def _decode_metadata(path: Path, value: dict[str, Any]) -> ShardMetadata:
@@ -160,8 +167,8 @@ def _decode_metadata(path: Path, value: dict[str, Any]) -> ShardMetadata:
             f"{path}: cache format {value.get('version')}, this version reads {FORMAT_VERSION}; cache again"
         )
     return ShardMetadata(
-        identity=identity_of(value["identity"]),
+        spec=spec_of(value["identity"]),
         num_manifest_rows=value["num_manifest_rows"],
         rejected=tuple(Rejection(**row) for row in value["rejected"]),
-        origin=tuple(value["origin"]),
+        made_on=tuple(value["origin"]),
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from snac_exp.data.codes.arrow_file import MEND, ROW_CHECKSUM
 from snac_exp.data.codes.mapped_codes import open_mapped
-from snac_exp.data.codes.shards import CacheIdentity
+from snac_exp.data.codes.shards import CacheSpec
 from snac_exp.errors import DataError
 
 UInt32Array = npt.NDArray[np.uint32]
@@ -28,17 +28,17 @@ class CodeTable:
 
     num_samples (rows,): true length of each utterance at the codec's rate. All arrays are views of the mapped file,
     which worker processes share. Strings stay in Arrow: lists of Python strings would be copied page by page into every
-    worker. origins: devices and versions that made the codes.
+    worker. made_on: devices and versions that made the codes.
     """
 
-    identity: CacheIdentity
+    spec: CacheSpec
     values: list[UInt16Array]
     offsets: list[Int64Array]
     num_samples: Int64Array
     paths: Any
     splits: Any
     speakers: Any
-    origins: frozenset[tuple[str, ...]]
+    made_on: frozenset[tuple[str, ...]]
     file: Path
     row_checksums: UInt32Array | None
     checked: bytearray  # rows whose tokens matched their checksum in this process
@@ -48,16 +48,16 @@ class CodeTable:
         """Map a complete cache, converting it once; DataError if it is absent, incomplete, mixed or damaged."""
         mapped = open_mapped(Path(cache_dir))
         batch = mapped.batch
-        lists = [batch.column(f"codes_{i}") for i in range(len(mapped.identity.vq_strides))]
+        lists = [batch.column(f"codes_{i}") for i in range(len(mapped.spec.vq_strides))]
         return cls(
-            identity=mapped.identity,
+            spec=mapped.spec,
             values=[column.values.to_numpy() for column in lists],
             offsets=[column.offsets.to_numpy() for column in lists],
             num_samples=batch.column("num_samples").to_numpy(),
             paths=batch.column("path"),
             splits=batch.column("split"),
             speakers=batch.column("speaker"),
-            origins=mapped.origins,
+            made_on=mapped.made_on,
             file=mapped.path,
             row_checksums=batch.column(ROW_CHECKSUM).to_numpy() if mapped.has_checksums else None,
             checked=bytearray(batch.num_rows),

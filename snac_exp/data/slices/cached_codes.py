@@ -47,7 +47,7 @@ class CachedCodes:
         cache_dir = Path(self.cache_dir).expanduser()
         table = open_table(cache_dir, codec)
         folders = AudioFolders(
-            source=existing_folder("data.audio_root", self.audio_root or table.identity.audio_root),
+            source=existing_folder("data.audio_root", self.audio_root or table.spec.audio_root),
             targets=existing_folder("data.target_dir", self.target_dir) if self.target_dir else None,
             target_delay_seconds=self.target_delay_seconds,
         )
@@ -88,17 +88,17 @@ def open_table(cache_dir: Path, codec: "LoadedCodec") -> CodeTable:
     if not cache_dir.is_dir() or not any(cache_dir.glob("codes-*.parquet")):
         raise DataError(f"{cache_dir}: no code cache there; make one with: {command}")
     table = CodeTable.open(cache_dir)
-    identity = table.identity
+    spec = table.spec
     # Another codec's codes decode without any error, to other sounds; only the weights tell.
-    if identity.codec_fingerprint != codec.fingerprint:
+    if spec.codec_fingerprint != codec.fingerprint:
         raise DataError(
-            f"{cache_dir}: the codes are of {identity.codec_name} (fingerprint {identity.codec_fingerprint[:12]}),"
+            f"{cache_dir}: the codes are of {spec.codec_name} (fingerprint {spec.codec_fingerprint[:12]}),"
             f" the recipe's codec is {codec.name} (fingerprint {codec.fingerprint[:12]});"
             f" choose that codec, or cache in another folder: {command}"
         )
     # The fingerprint is of tensors, and sample rate and VQ strides are in none of them.
-    if identity.geometry != codec.geometry:
+    if spec.geometry != codec.geometry:
         raise DataError(
-            f"{cache_dir}: the codes have {identity.geometry}, the codec {codec.geometry}; cache again: {command}"
+            f"{cache_dir}: the codes have {spec.geometry}, the codec {codec.geometry}; cache again: {command}"
         )
     return table

@@ -22,7 +22,7 @@ from snac_exp.data.rejection import Rejection, count_kinds, counts_line, read_re
 from snac_exp.errors import DataError
 from snac_exp.system.files import atomic_path, read_json, remove_left_in, write_signed_json
 
-IDENTITY_NAME = "targets.json"
+SETTINGS_NAME = "targets.json"
 REJECTED_NAME = "rejected_targets-{index:02d}-of-{count:02d}.parquet"
 REJECTED_PATTERN = "rejected_targets-*.parquet"
 
@@ -66,13 +66,13 @@ class TargetFolder:
         output_dir: Path,
         rate: int,
         file_format: Format,
-        identity: dict[str, Any],
+        settings: dict[str, Any],
         shard: tuple[int, int] = (0, 1),
     ) -> None:
         if file_format not in SUBTYPES:
             raise DataError(f"format={file_format} is not possible; there is: {', '.join(SUBTYPES)}")
         self.manifest, self.output_dir, self.rate, self.format = manifest, output_dir, rate, file_format
-        self.identity = {**identity, "rate": rate, "source": str(manifest.input_dir)}
+        self.settings = {**settings, "rate": rate, "source": str(manifest.input_dir)}
         self.rows = share_of(manifest.rows, *shard)
         self._rejected_name = REJECTED_NAME.format(index=shard[0], count=shard[1])
         self._lock = Lock()  # of the counts, as `keep` runs in several threads
@@ -143,14 +143,14 @@ class TargetFolder:
         return (info.rate, info.num_samples) == (self.rate, self.num_samples(row))
 
     def _refuse_foreign(self) -> None:
-        path = self.output_dir / IDENTITY_NAME
+        path = self.output_dir / SETTINGS_NAME
         if path.exists():
-            found = _read_identity(path)
-            changed = [f"{key} was {found.get(key)}" for key, value in self.identity.items() if found.get(key) != value]
+            found = _read_settings(path)
+            changed = [f"{key} was {found.get(key)}" for key, value in self.settings.items() if found.get(key) != value]
             if changed:
                 raise DataError(f"{path}: other targets lie there ({', '.join(changed)}); choose another output folder")
         else:
-            write_signed_json(path, self.identity)
+            write_signed_json(path, self.settings)
 
     def _refuse_shared_names(self) -> None:
         # The target's suffix takes the place of the source's: a.wav and a.mp3 would both become a.flac.
@@ -167,7 +167,7 @@ class TargetFolder:
         return [row for path in files for row in read_rejections(path)]
 
 
-def _read_identity(path: Path) -> dict[str, Any]:
+def _read_settings(path: Path) -> dict[str, Any]:
     try:
         found = read_json(path)
         if isinstance(found, dict):

@@ -44,14 +44,14 @@ def load_sidon(
         _load_front_end(front_end), extractor, decoder, torch.device(device),
         chunk_seconds, max_batch_chunks, restore_level,
     )  # fmt: skip
-    identity = {
+    settings = {
         "feature_extractor_sha256": sha256_of_file(files[0]),
         "decoder_sha256": sha256_of_file(files[1]),
         # The name alone, so that a copy in a folder of this name continues what the hub's began.
         "front_end": Path(front_end).name,
         "chunk_seconds": chunk_seconds,
     }
-    return loaded, identity
+    return loaded, settings
 
 
 def _model_file(path: str | None, hub_id: str | None, name: str) -> Path:
@@ -87,18 +87,18 @@ def sidon_targets(
     manifest: Manifest,
     output_dir: Path,
     sidon: Sidon,
-    identity: Mapping[str, Any],
+    settings: Mapping[str, Any],
     *,
     file_format: Format = "flac",
     shard: tuple[int, int] = (0, 1),
     max_batch_seconds: float = 300.0,
     retry_rejected: bool = False,
 ) -> TargetSummary:
-    """Restore every file of this process's part; `identity` says which models, so that no others continue the folder.
+    """Restore every file of this process's part; `settings` says which models, so that no others continue the folder.
 
     Files are taken by length, so that chunks of equal length meet in one batch.
     """
-    what = {"kind": "sidon", "restore_level": sidon.restore_level, **identity}
+    what = {"kind": "sidon", "restore_level": sidon.restore_level, **settings}
     folder = TargetFolder(manifest, output_dir, OUTPUT_RATE, file_format, what, shard)
     todo = sorted(folder.begin(retry_rejected), key=lambda row: (row.seconds, row.path))
     with progress_display("targets", len(todo)) as advance:

@@ -155,10 +155,10 @@ class CachedTokens:
     @cached_property
     def layout(self) -> FrameLayout:
         """Streams of a frame."""
-        identity = self.table.identity
-        coarse_rate = identity.sampling_rate / identity.geometry.coarse_hop
+        spec = self.table.spec
+        coarse_rate = spec.sampling_rate / spec.geometry.coarse_hop
         make = FrameLayout.coarse if self.frames == "coarse" else FrameLayout.repeated
-        return make(identity.vq_strides, identity.codebook_size, coarse_rate)
+        return make(spec.vq_strides, spec.codebook_size, coarse_rate)
 
     @cached_property
     def lengths(self) -> Int64Array:
@@ -181,7 +181,7 @@ class CachedTokens:
             raise ValueError(
                 f"frames [{start}, {start + num_frames}) are no whole coarse tokens of {per_coarse} frames"
             )
-        geometry, row = self.table.identity.geometry, int(self.rows[file])
+        geometry, row = self.table.spec.geometry, int(self.rows[file])
         codes = [
             self.table.codes(row, i, geometry.codebook_slice(i, start // per_coarse, num_frames // per_coarse))
             for i in range(geometry.num_codebooks)

@@ -46,9 +46,9 @@ def export(opened: Opened, output: Path, wanted: Export) -> list[str]:
         ConfigError: `output` holds something else, or a format has another name.
         CheckpointError: a form does not decode as the model does.
     """
-    identity = _identity(opened, wanted)
+    settings = _settings(opened, wanted)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        _require_same(output, identity)
+        _require_same(output, settings)
         return [f"{output} holds this export already, unchanged"]
     # What a killed export left beside it, half-written.
     remove_left(left_beside(output))
@@ -56,7 +56,7 @@ def export(opened: Opened, output: Path, wanted: Export) -> list[str]:
         lines = [FORMATS[name](opened, temporary) for name in wanted.formats]
         write_text(temporary / CARD_FILE, _card(opened, wanted, temporary, output))
         # Last, over all that is there: the hashes prove later that nothing was changed.
-        index = {"export": identity, "files": {name: sha256_of_file(temporary / name) for name in _files(temporary)}}
+        index = {"export": settings, "files": {name: sha256_of_file(temporary / name) for name in _files(temporary)}}
         write_signed_json(temporary / INDEX_FILE, index)
         if output.exists():
             if any(output.iterdir()):
@@ -88,7 +88,7 @@ def _index(output: Path) -> dict[str, Any]:
     return index
 
 
-def _identity(opened: Opened, wanted: Export) -> dict[str, Any]:
+def _settings(opened: Opened, wanted: Export) -> dict[str, Any]:
     unknown = sorted(set(wanted.formats) - set(FORMATS))
     if unknown or not wanted.formats:
         found = f"{', '.join(unknown)} is" if unknown else "an empty list holds"
@@ -102,7 +102,7 @@ def _identity(opened: Opened, wanted: Export) -> dict[str, Any]:
 
 
 def _card(opened: Opened, wanted: Export, folder: Path, output: Path) -> str:
-    model = restore(opened.blueprint, opened.model.state_dict(), opened.origin, folded=opened.folded)
+    model = restore(opened.blueprint, opened.model.state_dict(), opened.source, folded=opened.folded)
     names = [f"{path.name}/" if path.is_dir() else path.name for path in sorted(folder.iterdir())]
     codec = ReleasedCodec(model, opened.blueprint)
     return model_card(opened, codec, wanted.texts, wanted.repo_id or output.name, names)
@@ -112,9 +112,9 @@ def _files(folder: Path) -> Sequence[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def _require_same(output: Path, identity: dict[str, Any]) -> None:
+def _require_same(output: Path, settings: dict[str, Any]) -> None:
     index = _index(output) if (output / INDEX_FILE).is_file() else {}
-    if index.get("export") != identity:
+    if index.get("export") != settings:
         refuse_file(output, "a folder; choose another one", ConfigError)
         raise ConfigError(f"{output} exists and holds something else; give a new folder, nothing was touched")
     # Also the files: someone may have edited the card since, and pushing must not pass that off as the export.

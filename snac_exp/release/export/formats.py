@@ -40,7 +40,7 @@ def write_snac(opened: Opened, directory: Path) -> str:
     model = opened.model
     if model.native_name is None:
         raise CheckpointError(
-            f"{opened.origin} has no output at the codec's own rate, so there is nothing in upstream's layout; "
+            f"{opened.source} has no output at the codec's own rate, so there is nothing in upstream's layout; "
             "leave snac out of formats"
         )
     save_snac(as_snac(model, opened.blueprint), directory)
@@ -64,7 +64,7 @@ def write_fused(opened: Opened, directory: Path) -> str:
     model = opened.model
     if not opened.folded:
         # On a restored copy: folding works in place, and the opened model is written in other formats after this one.
-        model = fold(restore(opened.blueprint, opened.model.state_dict(), opened.origin))
+        model = fold(restore(opened.blueprint, opened.model.state_dict(), opened.source))
     _write(model, opened.blueprint, directory / FUSED_DIR, folded=True)
     _check_again(opened, directory / FUSED_DIR)
     return f"{FUSED_DIR}/: the inference form, the same samples, bit for bit"
@@ -72,7 +72,7 @@ def write_fused(opened: Opened, directory: Path) -> str:
 
 def write_onnx(opened: Opened, directory: Path) -> str:
     """Graphs of encoder and decoders below onnx/; see `snac_exp.release.export.onnx`."""
-    model = restore(opened.blueprint, opened.model.state_dict(), opened.origin, folded=opened.folded)
+    model = restore(opened.blueprint, opened.model.state_dict(), opened.source, folded=opened.folded)
     lines = export_onnx(ReleasedCodec(model, opened.blueprint), directory / ONNX_DIR)
     return "\n".join(f"{ONNX_DIR}/{line}" for line in lines)
 
@@ -170,6 +170,6 @@ def _random_codes(model: MultiRateSnac) -> list[Tensor]:
 def _require_unfolded(opened: Opened) -> None:
     if opened.folded:
         raise CheckpointError(
-            f"{opened.origin} is an inference form: its weights are folded; export from the checkpoint or the folder "
+            f"{opened.source} is an inference form: its weights are folded; export from the checkpoint or the folder "
             "above it, or with formats=[fused]"
         )

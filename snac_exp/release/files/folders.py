@@ -74,13 +74,13 @@ def reconstruct(codec: ReleasedCodec, source: Path, output: Path, settings: Sett
         ConfigError: `output` holds something else; DataError: there is no audio.
     """
     files, names = _audio_files(source, output)
-    identity = {
+    inputs = {
         "verb": "reconstruct",
         "input": str(source.resolve()),
         "checkpoint": checkpoint,
         **_plain(codec, settings),
     }
-    job, labels = Job(output, identity), labels_of(codec.heads)
+    job, labels = Job(output, inputs), labels_of(codec.heads)
 
     def work(name: str, advance: Advance, summary: Summary) -> list[str]:
         outputs = {head: f"{names[name]}_{labels[head]}.wav" for head in settings.heads}
@@ -133,13 +133,13 @@ def encode_to_parquet(codec: ReleasedCodec, source: Path, output: Path, chunk_se
 
 def decode_folder(codec: ReleasedCodec, source: Path, output: Path, settings: Settings, checkpoint: str) -> Summary:
     """Decode all .npz files below a folder, or all rows of a Parquet file, into NAME_48k.wav and so on."""
-    identity = {"verb": "decode", "input": str(source.resolve()), "checkpoint": checkpoint, **_plain(codec, settings)}
+    inputs = {"verb": "decode", "input": str(source.resolve()), "checkpoint": checkpoint, **_plain(codec, settings)}
     rows = _npz_rows(source) if source.is_dir() else _parquet_rows(source)
     # A pass over the names alone, so that a clash is found before anything is written.
     names = stems([name for name, _, _ in rows()])
     if not names:
         raise DataError(f"{source} holds no codes: give a folder with .npz files or a Parquet file of snac-exp encode")
-    job, summary, labels = Job(output, identity), Summary(failed={}), labels_of(codec.heads)
+    job, summary, labels = Job(output, inputs), Summary(failed={}), labels_of(codec.heads)
     with job.at_work(), progress_display("decoding", len(names)) as show:
         for name, stamp, load in rows():
             outputs = {head: f"{names[name]}_{labels[head]}.wav" for head in settings.heads}

@@ -62,7 +62,7 @@ class Entry:
     value: float | None
     interval: tuple[float, float] | None
     delta: Estimate | None
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
 
     @property
     def label(self) -> str:
@@ -106,7 +106,7 @@ class _Run:
 
     source: Source
     record: Record
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
     scores: Scores
 
 
@@ -120,7 +120,7 @@ def compare(sources: Sequence[Source], settings: ComparisonSettings) -> Comparis
         raise ConfigError(f"a comparison needs two runs or more, not {len(sources)}; give their folders, or a sweep")
     runs = [_read(source) for source in sources]
     metric = settings.metric or _first_metric(runs)
-    known = {name for run in runs for name in run.figures}
+    known = {name for run in runs for name in run.metrics}
     if metric not in known:
         raise ConfigError(f"no run has the metric '{metric}'{nearest(metric, known)}")
     goal = settings.goal or _goal(metric)
@@ -150,7 +150,7 @@ def _read(source: Source) -> _Run:
             f"{RunFolder(source.path).metrics} has {record.metrics.num_broken} damaged lines, of which one may have "
             "been the best: restore it, or remove those lines"
         )
-    return _Run(source, record, figures_of(record), read_utterances(source.path))
+    return _Run(source, record, metrics_of(record), read_utterances(source.path))
 
 
 def _entry(run: _Run, base: _Run, metric: str, goal: str, seed: int) -> Entry:
@@ -163,11 +163,11 @@ def _entry(run: _Run, base: _Run, metric: str, goal: str, seed: int) -> Entry:
         value=value,
         interval=_interval(run, metric, seed),
         delta=None if run is base else _delta(value, base_value, run.scores, base.scores, metric, seed),
-        figures=run.figures,
+        metrics=run.metrics,
     )
 
 
-def figures_of(record: Record) -> dict[str, float]:
+def metrics_of(record: Record) -> dict[str, float]:
     """All single values of a run by key: summary.json, and the best of every validation metric."""
     found = flat_values(record.summary)
     for name, series in record.metrics.named("val/").items():
@@ -180,10 +180,10 @@ def figures_of(record: Record) -> dict[str, float]:
 
 
 def _first_metric(runs: Sequence[_Run]) -> str:
-    measured = [run.figures for run in runs if run.figures]
+    measured = [run.metrics for run in runs if run.metrics]
     for name in FIRST_METRICS:
         # One that all runs have, so that none drops out of the ranking by default.
-        if measured and all(name in figures for figures in measured):
+        if measured and all(name in metrics for metrics in measured):
             return name
     return FIRST_METRICS[-1]
 
@@ -199,7 +199,7 @@ def _value(run: _Run, metric: str, goal: str) -> float | None:
     # By the goal that was asked for, which may be another one than the metric's own.
     series = run.record.metrics.series.get(metric) if metric.startswith("val/") else None
     if series is None:
-        return run.figures.get(metric)
+        return run.metrics.get(metric)
     values = series.finite.values
     return (float(values.min()) if goal == "minimize" else float(values.max())) if len(values) else None
 
@@ -220,7 +220,7 @@ def _baseline(sources: Sequence[Source], wanted: str | None) -> int:
 def _interval(run: _Run, metric: str, seed: int) -> tuple[float, float] | None:
     """As the run itself states it, else from its utterances."""
     # The run's own interval first, so that its report and the comparison say the same.
-    low, high = (run.figures.get(f"{metric}{end}") for end in ("_low95", "_high95"))
+    low, high = (run.metrics.get(f"{metric}{end}") for end in ("_low95", "_high95"))
     if low is not None and high is not None:
         return low, high
     found = estimate(list(run.scores.get(metric, {}).values()), seed)
@@ -249,7 +249,7 @@ def _rank(entry: Entry, goal: str) -> tuple[bool, float]:
 
 def _columns(metric: str, wanted: Sequence[str], runs: Sequence[_Run]) -> list[str]:
     """Further metrics to show: those asked for, then usual ones that some run has."""
-    known = {name for run in runs for name in run.figures}
+    known = {name for run in runs for name in run.metrics}
     for name in wanted:
         if name not in known:
             raise ConfigError(f"no run has the column '{name}'{nearest(name, known)}")

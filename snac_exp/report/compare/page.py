@@ -27,7 +27,7 @@ class TableRow:
     delta: str
     side: str
     forest: Whisker | None
-    figures: list[tuple[str, float | None]]
+    metrics: list[tuple[str, float | None]]
 
 
 def comparison_page(comparison: Comparison, listening: Listening) -> str:
@@ -108,7 +108,7 @@ def _table(comparison: Comparison) -> tuple[list[TableRow], Whiskers | None]:
     forests = dict(zip(map(id, compared), ruler.rows if ruler else [], strict=True))
     rows = []
     for number, entry in enumerate(comparison.entries, 1):
-        figures = [(figure(entry.figures.get(name)), entry.figures.get(name)) for name in comparison.columns]
+        metrics = [(figure(entry.metrics.get(name)), entry.metrics.get(name)) for name in comparison.columns]
         rows.append(
             TableRow(
                 number,
@@ -119,7 +119,7 @@ def _table(comparison: Comparison) -> tuple[list[TableRow], Whiskers | None]:
                 "baseline" if entry is comparison.baseline else delta_text(entry),
                 _side(entry, comparison.goal),
                 forests.get(id(entry)),
-                figures,
+                metrics,
             )
         )
     return rows, ruler

@@ -51,8 +51,8 @@ def explanation(comparison: Comparison) -> str:
 def _protocol_note(comparison: Comparison) -> str:
     """Which runs were summed up before summary.json was measured as `snac-exp evaluate` measures, if only some were."""
     # Only runs with a wide head: the others have no value above 12 kHz that the protocol changed.
-    wide = [entry for entry in comparison.entries if any(name.endswith("/lsd_high_db") for name in entry.figures)]
-    earlier = [entry.label for entry in wide if "count/native_high_band" not in entry.figures]
+    wide = [entry for entry in comparison.entries if any(name.endswith("/lsd_high_db") for name in entry.metrics)]
+    earlier = [entry.label for entry in wide if "count/native_high_band" not in entry.metrics]
     if not earlier or len(earlier) == len(wide):
         return ""
     return (
@@ -71,7 +71,7 @@ def markdown_table(comparison: Comparison) -> str:
         name += "" if entry.state == "finished" else f" ({entry.state})"
         value = DASH if entry.value is None else figure(entry.value)
         interval = interval_text(*(entry.interval or (None, None)))
-        others = (DASH if name not in entry.figures else figure(entry.figures[name]) for name in comparison.columns)
+        others = (DASH if name not in entry.metrics else figure(entry.metrics[name]) for name in comparison.columns)
         cells = [str(rank), name, f"{value} ({interval})" if interval else value, delta_text(entry), *others]
         rows.append([*cells, figure(entry.record.step)])
     lines = [_line(columns), _line(["---:", "---", *["---:"] * (len(columns) - 2)]), *map(_line, rows)]
@@ -115,8 +115,8 @@ def _plain(text: str) -> str:
 
 def write_rows(comparison: Comparison, path: Path) -> None:
     """A parquet file with a row per run: name, path, state, metric, difference, every value, every differing key."""
-    figures = sorted({name for entry in comparison.entries for name in entry.figures}, key=order_of)
-    rows = [_row(comparison, index, entry, figures) for index, entry in enumerate(comparison.entries)]
+    metrics = sorted({name for entry in comparison.entries for name in entry.metrics}, key=order_of)
+    rows = [_row(comparison, index, entry, metrics) for index, entry in enumerate(comparison.entries)]
     kinds = {"rank": pa.int64(), "steps": pa.int64(), "is_baseline": pa.bool_(), "delta_utterances": pa.int64()}
     texts = ("run", "path", "state", "error", "metric", "goal")
     schema = pa.schema(
@@ -129,7 +129,7 @@ def write_rows(comparison: Comparison, path: Path) -> None:
     write_parquet(path, pa.Table.from_pylist(rows, schema=schema))
 
 
-def _row(comparison: Comparison, index: int, entry: Entry, figures: list[str]) -> dict[str, Any]:
+def _row(comparison: Comparison, index: int, entry: Entry, metrics: list[str]) -> dict[str, Any]:
     delta, (low, high) = entry.delta, entry.interval or (None, None)
     return {
         "rank": index + 1,
@@ -148,6 +148,6 @@ def _row(comparison: Comparison, index: int, entry: Entry, figures: list[str]) -
         "delta_high95": delta and delta.high95,
         "delta_utterances": delta and delta.num,
         "steps": entry.record.step,
-        **{name: entry.figures.get(name) for name in figures},
+        **{name: entry.metrics.get(name) for name in metrics},
         **{f"config.{item.key}": item.values[index] for item in comparison.differences},
     }

@@ -63,8 +63,8 @@ class Evaluation:
 
 def evaluation(summary: Mapping[str, Any]) -> Evaluation | None:
     """The evaluation of a run; None if there is none."""
-    figures = flat_values(summary)
-    measured = by_candidate(figures)
+    metrics = flat_values(summary)
+    measured = by_candidate(metrics)
     if not measured:
         return None
     # Metrics that exist at 48 kHz alone tell which candidates were measured at that rate.
@@ -73,11 +73,11 @@ def evaluation(summary: Mapping[str, Any]) -> Evaluation | None:
     titles = ("Against the 48 kHz target", "Against the 24 kHz target") if wide else ("", "")
     groups = [(title, group) for title, group in zip(titles, (wide, others), strict=True) if group]
     return Evaluation(
-        tables=[_table(title, group, figures) for title, group in groups],
-        whiskers=_whiskers(wide, figures),
-        headline=_headline(figures),
-        about=_about(figures),
-        left_out=_left_out(figures),
+        tables=[_table(title, group, metrics) for title, group in groups],
+        whiskers=_whiskers(wide, metrics),
+        headline=_headline(metrics),
+        about=_about(metrics),
+        left_out=_left_out(metrics),
     )
 
 
@@ -92,14 +92,14 @@ def name_of(candidate: str) -> tuple[str, str]:
     return candidate, "trained"
 
 
-def _table(title: str, group: Mapping[str, Mapping[str, float]], figures: Mapping[str, float]) -> Table:
+def _table(title: str, group: Mapping[str, Mapping[str, float]], metrics: Mapping[str, float]) -> Table:
     names = sorted({metric for found in group.values() for metric in found}, key=_place)
     columns = [metric_of(name) for name in names]
     rows = []
     for candidate, found in group.items():
         name, about = name_of(candidate)
         values = [
-            None if metric not in found else _value(f"{candidate}/{metric}", metric, group, figures) for metric in names
+            None if metric not in found else _value(f"{candidate}/{metric}", metric, group, metrics) for metric in names
         ]
         rows.append(Candidate(candidate, name, about, tint(candidate), values))
     return Table(title, columns, rows)
@@ -110,14 +110,14 @@ def _place(name: str) -> tuple[bool, tuple[int, str]]:
     return name != FIRST_METRIC, order_of(name)
 
 
-def _value(key: str, metric: str, group: Mapping[str, Mapping[str, float]], figures: Mapping[str, float]) -> Value:
+def _value(key: str, metric: str, group: Mapping[str, Mapping[str, float]], metrics: Mapping[str, float]) -> Value:
     better = metric_of(metric).better
     every = [found[metric] for found in group.values() if metric in found]
     # None for metrics without a better side: nothing is best there.
     best = min(every) if better == "lower" else max(every) if better == "higher" else None
-    low, high = figures.get(f"{key}_low95"), figures.get(f"{key}_high95")
+    low, high = metrics.get(f"{key}_low95"), metrics.get(f"{key}_high95")
     interval = "" if low is None or high is None else f"{_digits(low, metric)} to {_digits(high, metric)}"
-    return Value(_digits(figures[key], metric), interval, is_best=figures[key] == best and len(every) > 1)
+    return Value(_digits(metrics[key], metric), interval, is_best=metrics[key] == best and len(every) > 1)
 
 
 def _digits(value: float, metric: str) -> str:
@@ -125,7 +125,7 @@ def _digits(value: float, metric: str) -> str:
     return figure(value, 3) if described.decimals is None else minus(described.text(value))
 
 
-def _whiskers(wide: Mapping[str, Mapping[str, float]], figures: Mapping[str, float]) -> Whiskers | None:
+def _whiskers(wide: Mapping[str, Mapping[str, float]], metrics: Mapping[str, float]) -> Whiskers | None:
     """High-band distances with their intervals, the lowest first."""
     measured = sorted((found[FIRST_METRIC], name) for name, found in wide.items() if FIRST_METRIC in found)
     if len(measured) < 2:
@@ -133,15 +133,15 @@ def _whiskers(wide: Mapping[str, Mapping[str, float]], figures: Mapping[str, flo
     rows: list[Estimated] = []
     for value, name in measured:
         key = f"{name}/{FIRST_METRIC}"
-        rows.append((name_of(name)[0], tint(name), value, figures.get(f"{key}_low95"), figures.get(f"{key}_high95")))
+        rows.append((name_of(name)[0], tint(name), value, metrics.get(f"{key}_low95"), metrics.get(f"{key}_high95")))
     return whiskers(metric_of(FIRST_METRIC).full_title, rows)
 
 
-def _headline(figures: Mapping[str, float]) -> list[tuple[str, str, str]]:
+def _headline(metrics: Mapping[str, float]) -> list[tuple[str, str, str]]:
     """`head_48k`, `31 %`, `less distance above 12 kHz than interpolation`, for every baseline."""
     against = {"baseline": "plain interpolation", "baseline_noise": "interpolation plus average noise"}
     lines = []
-    for key, fraction in figures.items():
+    for key, fraction in metrics.items():
         found = re.fullmatch(r"(.+)/lsd_high_under_(baseline|baseline_noise)", key)
         if found is not None:
             side = "less" if fraction >= 0 else "more"
@@ -150,17 +150,17 @@ def _headline(figures: Mapping[str, float]) -> list[tuple[str, str, str]]:
     return lines
 
 
-def _about(figures: Mapping[str, float]) -> str:
-    number, seconds = figures.get("count/utterances"), figures.get("seconds/audio")
+def _about(metrics: Mapping[str, float]) -> str:
+    number, seconds = metrics.get("count/utterances"), metrics.get("seconds/audio")
     if number is None:
         return ""
     length = "" if seconds is None else f", {seconds:,.0f} s of audio"
     return f"{number:,.0f} whole validation utterance{'s' if number != 1 else ''}{length}"
 
 
-def _left_out(figures: Mapping[str, float]) -> list[str]:
+def _left_out(metrics: Mapping[str, float]) -> list[str]:
     lines = []
-    for key, number in figures.items():
+    for key, number in metrics.items():
         if key.startswith("count/undefined_"):
             title = metric_of(key.removeprefix("count/undefined_")).title
             lines.append(f"{title} is undefined for {number:,.0f} of the utterances, which its means leave out")

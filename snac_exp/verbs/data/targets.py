@@ -129,12 +129,12 @@ def _sidon(options: Options, prepared: Path, output: Path) -> list[str]:
     # Not of the model: it decides how many files go through it at once, not what comes out.
     max_batch_seconds = settings.pop("max_batch_seconds")
     manifest = Manifest.with_audio(prepared, options.audio_root)
-    sidon, identity = load_sidon(**settings)
+    sidon, models = load_sidon(**settings)
     summary = sidon_targets(
         manifest,
         output,
         sidon,
-        identity,
+        models,
         file_format=options.format,
         shard=(options.shard.index, options.shard.count),
         max_batch_seconds=max_batch_seconds,

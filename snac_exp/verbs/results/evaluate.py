@@ -96,7 +96,7 @@ def _evaluate(options: Options) -> int:
 
     from snac_exp.data.prepared.manifest import Manifest
     from snac_exp.evaluation.comparison import require_comparable
-    from snac_exp.evaluation.evaluate import default_output, evaluate, fit_noise, identity_of, speed_of
+    from snac_exp.evaluation.evaluate import default_output, evaluate, fit_noise, settings_of, speed_of
     from snac_exp.evaluation.folder import Evaluation, EvaluationFolder, refuse_finished
     from snac_exp.evaluation.report import Report, speed_line
     from snac_exp.evaluation.utterances import measurable, select
@@ -119,8 +119,8 @@ def _evaluate(options: Options) -> int:
     # Fitted only where it is used: it reads up to 200 training recordings.
     with_noise = "noise" in protocol.baselines and any(item.has(WIDE_RATE) for item in utterances)
     noise = fit_noise(manifest, protocol.selection) if with_noise else None
-    identity = identity_of(system, manifest, utterances, protocol, device)
-    folder = EvaluationFolder(_path(options.output) if options.output else default_output(system.name), identity)
+    settings = settings_of(system, manifest, utterances, protocol, device)
+    folder = EvaluationFolder(_path(options.output) if options.output else default_output(system.name), settings)
     with folder.at_work():
         done = evaluate(system, utterances, protocol, noise, folder)
         report = Report(system, protocol, utterances, dropped, [row for item in done for row in item.rows])

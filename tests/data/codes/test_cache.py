@@ -54,12 +54,12 @@ def test_the_files_are_what_they_are_said_to_be(manifest: Manifest, cache_dir: P
     schema = pq.read_schema(shard)
     assert [schema.field(f"codes_{i}").type for i in range(3)] == [pa.list_(pa.uint16())] * 3
     assert pq.read_metadata(shard).row_group(0).column(0).compression == "ZSTD"
-    identity = read_metadata(shard).identity
-    assert identity.codec_fingerprint == codec.fingerprint
-    assert identity.geometry == codec.geometry
-    assert (identity.codec_name, identity.codebook_size) == ("tiny0", 64)
-    assert identity.audio_root == str(manifest.input_dir)
-    assert read_metadata(shard).origin == provenance("cpu")
+    spec = read_metadata(shard).spec
+    assert spec.codec_fingerprint == codec.fingerprint
+    assert spec.geometry == codec.geometry
+    assert (spec.codec_name, spec.codebook_size) == ("tiny0", 64)
+    assert spec.audio_root == str(manifest.input_dir)
+    assert read_metadata(shard).made_on == provenance("cpu")
     assert verify_cache(manifest, cache_dir) == {"cached": 20, "rejected": 0}
 
 

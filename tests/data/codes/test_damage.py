@@ -39,7 +39,7 @@ def everything(folder: Path) -> list[Any]:
     table = CodeTable.open(folder)
     rows = range(len(table))
     return [
-        (table.identity, table.identity.audio_root, table.origins, table.num_samples.tolist()),
+        (table.spec, table.spec.audio_root, table.made_on, table.num_samples.tolist()),
         [[table.path(row), table.speaker(row)] for row in rows],
         [table.rows_of(split).tolist() for split in ("train", "validation")],
         [[tokens.tolist() for tokens in table.tensors(row)] for row in rows],
@@ -86,7 +86,7 @@ def test_whatever_is_no_token_is_checked_when_it_is_opened(folder: Path, what: s
         "num_samples": table.num_samples.tobytes(),
         "offsets": table.offsets[1].tobytes(),
         "row_checksums": table.row_checksums.tobytes() if table.row_checksums is not None else b"",
-        "identity": table.identity.codec_fingerprint.encode(),
+        "identity": table.spec.codec_fingerprint.encode(),
     }
     flipped(path, contents[what], at=8 if what == "offsets" else 0)
     with pytest.raises(DataError, match=r"codes\.arrow: .*; delete it and the next opening makes it again"):

@@ -101,7 +101,7 @@ def test_codes_come_over_token_for_token(
         ("b/utt.wav", "no_codes"),
         ("c/utt.wav", "no_codes"),
     ]
-    assert table.origins == {("first-generation cache",)}
+    assert table.made_on == {("first-generation cache",)}
 
 
 def test_s08_what_does_not_fit_is_listed_with_its_reason(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.data.rejection import Rejection
-from snac_exp.data.targets.folder import IDENTITY_NAME, TargetFolder
+from snac_exp.data.targets.folder import SETTINGS_NAME, TargetFolder
 from tests.campaigns.mutations import harmless, survives
 
 
@@ -23,5 +23,5 @@ def test_a_damaged_folder_of_targets_is_refused(manifest: Manifest, tmp_path: Pa
     folder.finish()
     expected = begun(tmp_path)
     assert expected == ([few.rows[2].path], sorted(row.path for row in few.rows[:2]))
-    for name in (IDENTITY_NAME, "rejected_targets-00-of-01.parquet"):
+    for name in (SETTINGS_NAME, "rejected_targets-00-of-01.parquet"):
         assert harmless(survives(begun, tmp_path / name, expected, 1, 60))

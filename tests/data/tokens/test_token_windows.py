@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snac_exp.data.codes.shards import CacheIdentity
+from snac_exp.data.codes.shards import CacheSpec
 from snac_exp.data.tokens.batch import TokenWindows, make_window_loader
 from snac_exp.data.tokens.encoding import export_cache
 from snac_exp.data.tokens.files import CachedTokens, NpqFiles
@@ -232,7 +232,7 @@ def test_validation_windows_score_each_frame_once(lengths: list[int], num_frames
     assert all((counts == 1).all() for counts in seen)
 
 
-IDENTITY = CacheIdentity("f", "demo", 24000, 512, (4, 2, 1), None, 512, "m", "/audio")
+IDENTITY = CacheSpec("f", "demo", 24000, 512, (4, 2, 1), None, 512, "m", "/audio")
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class Rows:
     """A code table as far as tokens need it: strides 4, 2, 1 and 512 entries."""
 
     lengths: tuple[int, ...]
-    identity: CacheIdentity = IDENTITY
+    spec: CacheSpec = IDENTITY
 
     @property
     def coarse_lengths(self) -> np.ndarray:

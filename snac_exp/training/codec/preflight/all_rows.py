@@ -83,7 +83,7 @@ def check_all_rows(preflight: Preflight, folder: Path, note: Callable[[str], Non
         PreflightError: codes of a length that their audio does not have, told of before anything is read.
     """
     checks = list(_checks(preflight))
-    with RowRecord.open(folder, identity_of(preflight)) as record:
+    with RowRecord.open(folder, record_key(preflight)) as record:
         for check in checks:
             _run(check, record)
             for line in check.lines():
@@ -92,7 +92,7 @@ def check_all_rows(preflight: Preflight, folder: Path, note: Callable[[str], Non
     return sum(len(check.bad) or int(check.too_many_single_tokens) for check in checks)
 
 
-def identity_of(preflight: Preflight) -> list[str]:
+def record_key(preflight: Preflight) -> list[str]:
     """What the record of a check belongs to: codec, seed, and for each split its rows, codes and folders."""
     parts = [preflight.codec.fingerprint, str(preflight.seed), *sorted(preflight.proofs)]
     for dataset in (preflight.splits.train, preflight.splits.validation):

@@ -36,13 +36,13 @@ class RowRecord:
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, identity: Sequence[str]) -> Iterator["RowRecord"]:
+    def open(cls, folder: Path, key: Sequence[str]) -> Iterator["RowRecord"]:
         """Begin, or go on with what an earlier check of the same data left.
 
         Raises:
             DataError: another process checks the same data now.
         """
-        digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:12]
+        digest = hashlib.sha256("\n".join(key).encode()).hexdigest()[:12]
         path = folder / f"{digest}.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         with open(path, "a+b", buffering=0) as file:

@@ -63,7 +63,7 @@ def prove_codes(codec: LoadedCodec, dataset: SliceDataset, split: str, rows: Seq
             f"only {mean:.2%} of the cached tokens of {len(rows)} {split} rows come back when their audio is encoded "
             f"again ({MEAN_AGREEMENT:.0%} expected); the audio or the codec changed since: cache the codes again"
         )
-    same = "in the cache's own environment" if dataset.table.origins == {provenance("cpu")} else "made elsewhere"
+    same = "in the cache's own environment" if dataset.table.made_on == {provenance("cpu")} else "made elsewhere"
     return (
         f"{split} codes come back from their audio, {mean:.2%} equal ({same}): {holds_of_all(len(rows), len(dataset))}"
     )

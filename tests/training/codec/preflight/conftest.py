@@ -23,7 +23,7 @@ def damaged(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change, Callable[[Code
             table = true_open(cache_dir)
             chosen = set(rows(table).tolist())
             values = []
-            for codes, offsets, stride in zip(table.values, table.offsets, table.identity.vq_strides, strict=True):
+            for codes, offsets, stride in zip(table.values, table.offsets, table.spec.vq_strides, strict=True):
                 pieces = [
                     change(codes[first:stop], stride) if row in chosen else codes[first:stop]
                     for row, (first, stop) in enumerate(pairwise(offsets))

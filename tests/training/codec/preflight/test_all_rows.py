@@ -34,7 +34,7 @@ def check(corpus_dir: Path, tmp_path: Path, *more: str) -> Done:
 def targets(corpus_dir: Path, tmp_path: Path) -> Path:
     """The sources, two of the training rows 5 ms late and one that is no audio."""
     table = CodeTable.open(corpus_dir / "prepared/codes_demo")
-    root, folder = Path(table.identity.audio_root), tmp_path / "targets"
+    root, folder = Path(table.spec.audio_root), tmp_path / "targets"
     rows = table.rows_of("train").tolist()
     for number, path in enumerate(table.paths.to_pylist()):
         samples, rate = soundfile.read(root / path, dtype="float32")

@@ -124,7 +124,7 @@ def as_they_are(samples: np.ndarray, rate: int) -> np.ndarray:
 def make_targets(prepared: Path, folder: Path, change: Callable[[np.ndarray, int], np.ndarray], every: int = 1) -> Path:
     """A folder of targets: the sources, every so many of them changed."""
     table = CodeTable.open(prepared / "codes_demo")
-    root = Path(table.identity.audio_root)
+    root = Path(table.spec.audio_root)
     for number, path in enumerate(table.paths.to_pylist()):
         samples, rate = soundfile.read(root / path, dtype="float32")
         place = (folder / path).with_suffix(".wav")

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from snac_exp import cli
-from snac_exp.config.origins import is_own_file
 from snac_exp.config.schema import Component, LossTerm
 from snac_exp.config.structure import structure
 from snac_exp.config.task_package import door_of
+from snac_exp.config.trusted_code import is_own_file
 from snac_exp.errors import ConfigError
 from snac_exp.sweeps.launcher import open_backend
 from snac_exp.verbs.training.train import main

@@ -15,7 +15,7 @@ LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")  # paths of sysconfig
 INSTALLED = ("site-packages", "dist-packages")  # also those of another interpreter, which sysconfig does not know
 
 
-def check_origin(module: str, file: Path | None, key: str) -> None:
+def check_trusted(module: str, file: Path | None, key: str) -> None:
     """Refuse a module that a config must not name.
 
     Args:
