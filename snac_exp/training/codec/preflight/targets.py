@@ -12,7 +12,7 @@ from statistics import median
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import fftconvolve, stft
+import torch
 
 from snac_exp.data.files.reading import read_mono
 from snac_exp.data.slices.dataset import AlignedDataset
@@ -173,7 +173,9 @@ def _waveform_delay(source: Float, target: Float, place: int) -> tuple[float, fl
 
 def _normalised(searched: Float, window: Float) -> Float:
     """Correlation of a window (W,) with every stretch of its length in `searched` (W + 2 R,) -> (2 R + 1,)."""
-    products = fftconvolve(searched, window[::-1], mode="valid")
+    size = 1 << (len(searched) - 1).bit_length()  # a circle long enough that no valid product wraps around
+    spectrum = np.fft.rfft(searched, size) * np.fft.rfft(window, size).conj()
+    products = np.fft.irfft(spectrum, size)[: len(searched) - len(window) + 1]
     energy = np.concatenate([[0.0], np.cumsum(searched**2)])
     power = (energy[len(window) :] - energy[: -len(window)]).clip(min=0.0)
     # A stretch far quieter than the window could win by rounding alone.
@@ -212,8 +214,11 @@ def _envelope_delay(source: Float, target: Float) -> tuple[float, float]:
 def _changes(samples: Float) -> Float:
     """Changes of log energy over 20 ms in four bands, every millisecond, of samples (N,) -> (4, frames)."""
     size = 15 * FRAME  # 15 ms: a pitch period fits in, an onset stays sharp
-    frequencies, _, spectrum = stft(samples, RATE, nperseg=size, noverlap=size - FRAME)
-    power = np.abs(spectrum) ** 2
+    window = torch.hann_window(size, dtype=torch.float64)
+    spectrum = torch.stft(
+        torch.from_numpy(samples), size, FRAME, window=window / window.sum(), pad_mode="constant", return_complex=True
+    )
+    frequencies, power = np.fft.rfftfreq(size, 1 / RATE), spectrum.abs().square().numpy()
     bands = [power[(frequencies >= low) & (frequencies < high)].sum(0) for low, high in pairwise(BAND_EDGES_HZ)]
     energy = np.stack(bands)
     logs = np.log(energy + energy.max(initial=0.0) * 1e-5 + 1e-20)  # 50 dB of range: silence must not dominate
