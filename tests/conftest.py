@@ -1,5 +1,6 @@
 """Shared fixtures: one small prepared corpus, a browser, real audio where it lies beside the checkout."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from tests.helpers.browser import Browser, opened_browser
 from tests.helpers.shared import shared_folder
 from tests.helpers.summary import pytest_runtest_call, pytest_terminal_summary  # noqa: F401 (hooks)
+from tests.helpers.warm import warm_python
 
 # Several test processes share the cores; a pool of threads in each makes every operation wait for a busy core.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -24,6 +26,23 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 ROOT = Path(__file__).parents[1]
+
+
+def pytest_collection_finish() -> None:
+    """What imports made is not looked through again by every full collection of garbage."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # or libraries complain of what is left
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_python() -> Iterator[None]:
+    """Processes that tests start by sys.executable begin warm."""
+    with warm_python():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,16 +25,24 @@ def module_of(path: Path) -> str:
 NAMES = {module_of(path) for path in MODULES}
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def imported(path: Path) -> Iterator[str]:
     """Modules of this package that a file imports, at its top or inside its functions, for types too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("snac_exp"):
             yield from ({node.module} | {f"{node.module}.{item.name}" for item in node.names}) & NAMES
         elif isinstance(node, ast.Import):
             yield from {item.name for item in node.names} & NAMES
 
 
-IMPORTS = {module_of(path): set(imported(path)) - {module_of(path), "snac_exp"} for path in MODULES}
+@cache
+def imports() -> dict[str, set[str]]:
+    """Module -> the modules of this package that it imports."""
+    return {module_of(path): set(imported(path)) - {module_of(path), "snac_exp"} for path in MODULES}
 
 
 def package_of(module: str) -> str:
@@ -45,11 +54,11 @@ def test_every_package_has_a_floor_of_its_own() -> None:
     assert len(set(FLOORS)) == len(FLOORS)
 
 
-@pytest.mark.parametrize("module", sorted(NAMES - {"snac_exp"}))
-def test_imports_go_down(module: str) -> None:
-    own = FLOORS.index(package_of(module))
-    too_high = {name for name in IMPORTS[module] if FLOORS.index(package_of(name)) > own}
-    assert too_high == set()
+@pytest.mark.slow
+def test_imports_go_down() -> None:
+    floors = {name: FLOORS.index(package_of(name)) for name in NAMES - {"snac_exp"}}
+    up = {(name, below) for name in floors for below in imports()[name] if floors[below] > floors[name]}
+    assert up == set()
 
 
 def test_no_two_files_import_each_other() -> None:
@@ -59,7 +68,7 @@ def test_no_two_files_import_each_other() -> None:
     def visit(module: str, above: tuple[str, ...]) -> None:
         assert module not in above, " -> ".join([*above[above.index(module) :], module])
         if module not in done:
-            for name in sorted(IMPORTS[module]):
+            for name in sorted(imports()[module]):
                 visit(name, (*above, module))
             done.add(module)
 
@@ -101,11 +110,13 @@ def outer_and_late(path: Path) -> tuple[set[str], set[str]]:
         for child in ast.iter_child_nodes(node):
             visit(child, late if inside else found)
 
-    visit(ast.parse(path.read_text(encoding="utf-8")), outer)
+    visit(parsed(path), outer)
     return outer, late
 
 
-OUTER_AND_LATE = {module_of(path): outer_and_late(path) for path in MODULES}
+@cache
+def all_outer_and_late() -> dict[str, tuple[set[str], set[str]]]:
+    return {module_of(path): outer_and_late(path) for path in MODULES}
 
 
 def libraries(module: str, seen: set[str]) -> set[str]:
@@ -119,11 +130,11 @@ def libraries(module: str, seen: set[str]) -> set[str]:
     seen.add(module)
     parts = module.split(".")
     above = {".".join(parts[:number]) for number in range(1, len(parts))}
-    return set().union(*(libraries(name, seen) for name in above | OUTER_AND_LATE[module][0]))
+    return set().union(*(libraries(name, seen) for name in above | all_outer_and_late()[module][0]))
 
 
 def test_own_modules_are_imported_late_only_to_start_fast() -> None:
-    late = {module: names & NAMES - {"snac_exp"} for module, (_, names) in OUTER_AND_LATE.items()}
+    late = {module: names & NAMES - {"snac_exp"} for module, (_, names) in all_outer_and_late().items()}
     allowed = {module for module in NAMES for pattern in LATE if fnmatchcase(module, pattern)}
     assert {module for module, names in late.items() if names} <= allowed
     rooms = {name for name in NAMES if any(other.startswith(f"{name}.") for other in NAMES)}

@@ -126,6 +126,7 @@ def test_the_mapped_codes_are_read_as_they_were_written(old: Path, resumed: Path
     assert (old / "prepared" / "codes" / "codes.arrow").read_bytes() == written.read_bytes()
 
 
+@pytest.mark.slow
 def test_an_old_run_has_a_report_and_the_doctor_finds_its_runs_sound(
     old: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +137,7 @@ def test_an_old_run_has_a_report_and_the_doctor_finds_its_runs_sound(
         assert "\nhealthy" in printed(capsys, "doctor", str(runs / name))
 
 
+@pytest.mark.slow
 def test_an_old_run_evaluates_to_the_old_figures(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = old / "evaluation now"
     text = printed(
@@ -198,6 +200,7 @@ def test_the_old_codec_encodes_to_the_old_codes(old: Path) -> None:
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(found.tokens, codes.tokens, strict=True))
 
 
+@pytest.mark.slow
 def test_an_old_run_exports_what_it_exported(old: Path) -> None:
     output = old / "exported now"
     run = old / "runs" / "finished"
@@ -211,6 +214,7 @@ def test_an_old_run_exports_what_it_exported(old: Path) -> None:
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
+@pytest.mark.slow
 def test_a_new_run_begins_with_an_old_one(old: Path) -> None:
     """Its overrides still compose, and step 0 has the figures at which the old best model was kept."""
     overrides = OmegaConf.to_container(OmegaConf.load(old / "runs" / "finished" / "overrides.yaml"))

@@ -7,6 +7,7 @@ import tomllib
 from importlib.metadata import metadata
 from pathlib import Path
 
+import pytest
 import yaml
 
 from snac_exp import __version__
@@ -23,6 +24,7 @@ def test_the_licence_is_the_one_that_is_declared() -> None:
     assert re.search(r"^Copyright \(c\) 20\d\d the snac_exp authors$", text, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_version_stands_in_one_place_and_is_told() -> None:
     assert "version" not in PROJECT["project"]
     assert PROJECT["tool"]["hatch"]["version"]["path"] == "snac_exp/__init__.py"

@@ -35,6 +35,7 @@ def drawn(model: MultiRateSnac, features: Tensor, seed: int) -> Tensor:
     return model(features, {"head_48k"})["head_48k"]
 
 
+@pytest.mark.slow
 def test_a_noisy_head_is_one_graph_for_every_seed(
     small: Any, build_model: Callable[..., MultiRateSnac], counting: Counting
 ) -> None:
@@ -49,6 +50,7 @@ def test_a_noisy_head_is_one_graph_for_every_seed(
     assert len(counting.graphs) == 1
 
 
+@pytest.mark.slow
 def test_the_trunk_is_one_graph_and_keeps_the_names_of_its_layers(
     small: Any, build_model: Callable[..., MultiRateSnac], random_codes: Any, counting: Counting
 ) -> None:

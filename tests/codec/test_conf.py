@@ -47,6 +47,7 @@ def test_every_init_is_a_function_and_has_a_file():
     assert {values["name"] for values in files.values()} == set(files) == public
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["dual", "wideband", "native", "dual_residual"])
 def test_every_choice_of_heads_composes_and_builds(choice, small):
     init_name = "residual" if choice == "dual_residual" else "average"

@@ -60,6 +60,7 @@ def _threads_as_before() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_threads_as_before")
 @pytest.mark.parametrize("threads", [1, 2])
 def test_as_many_threads_give_the_same_bits(threads: int) -> None:

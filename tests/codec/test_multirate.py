@@ -157,6 +157,7 @@ def test_only_asked_heads_are_computed(small, build_model, random_codes):
         model(features, {"head_96k"})
 
 
+@pytest.mark.slow
 def test_residual_is_interpolation_at_step_0_and_moves(real, build_model, random_codes):
     model = build_model(real, ResidualHead, "residual")
     codes = random_codes(real, 1, batch=1)

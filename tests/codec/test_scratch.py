@@ -35,6 +35,7 @@ def deviation(x: Tensor) -> float:
     return x.var(dim=(0, 2)).mean().sqrt().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPE_NAMES)
 def test_a_function_of_config_and_seed_that_leaves_the_generator_alone(
     shapes: dict[str, dict[str, Any]], name: str
@@ -95,6 +96,7 @@ def test_a_signal_keeps_its_size_through_every_layer(shapes: dict[str, dict[str,
     assert deviation(output) == pytest.approx(AUDIO_RMS, rel=0.6)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_where_upstreams_start_has_a_handful_of_codes_this_one_has_most(shapes: dict[str, dict[str, Any]]) -> None:
     config = shapes["small"] | {"codebook_size": 256}
@@ -109,6 +111,7 @@ def test_where_upstreams_start_has_a_handful_of_codes_this_one_has_most(shapes: 
     assert max(usages[0]) < 15 < 60 < min(usages[1]), usages
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_levels_take_out_what_they_saw(shapes: dict[str, dict[str, Any]]) -> None:
     model = fresh_codec(shapes["real"], 0).model

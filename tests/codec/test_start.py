@@ -19,6 +19,7 @@ def test_an_untrained_model_keeps_its_promise(any_codec, build_model, name):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_a_residual_start_is_proved(any_codec, build_model):
     model = build_model(any_codec, ResidualHead, "residual")
     assert "starts as the interpolated" in start_promise(model, any_codec, "residual", seed=0)[1]
@@ -76,6 +77,7 @@ def test_initialise_depends_on_the_seed_alone(small, build_model):
     assert not torch.equal(model.head("head_48k").block.block[1].weight, weights["block.block.1.weight"])
 
 
+@pytest.mark.slow
 def test_an_unknown_init_is_refused(small, build_model):
     with pytest.raises(ConfigError, match=r"init\.name=averag "):
         initialise(build_model(small, UpsampleHead), small, "averag", seed=0)

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from snac_exp.config.compose import compose_config, compose_experiment, config_dir, resolved
 from snac_exp.config.schema import Experiment
 from snac_exp.verbs.discovery import verb_files as verbs
+from tests.helpers.warm import COLD
 
 FILES = sorted(config_dir().rglob("*.yaml"))
 GROUPS = (
@@ -116,6 +117,7 @@ def test_every_experiment_names_its_codec_and_data_and_opens_with_its_command(na
     assert "launcher" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", verbs())
 def test_every_verb_has_help_and_a_main(name: str) -> None:
     tree = ast.parse(verbs()[name].read_text(encoding="utf-8"))
@@ -141,5 +143,5 @@ def test_help_and_config_errors_do_not_import_torch() -> None:
         (["+typo=1"], 2),
         (["lr.phases.main.epochs=[3,4]"], 2),
     ):
-        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+        done = subprocess.run([COLD, "-c", program, *arguments], capture_output=True, text=True)
         assert done.returncode == code, done.stderr

@@ -1,7 +1,6 @@
 """Options of a class follow its bases, as Python would build it, without importing anything."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from snac_exp.config.compose import compose_experiment
 from snac_exp.config.source_code import declared_set, parameters_of
 from snac_exp.errors import ConfigError
+from tests.helpers.warm import COLD
 
 CACHED_CODES = "snac_exp.data.slices.cached_codes.CachedCodes"
 
@@ -52,6 +52,7 @@ def test_a_source_of_ones_own_has_the_options_of_its_base(package: Path) -> None
         compose_experiment([*overrides, "+data.speaker=2"], complete=False)
 
 
+@pytest.mark.slow
 def test_arguments_follow_keywords_relative_imports_aliases_stars_and_generics(package: Path) -> None:
     (package / "base.py").write_text(
         "from typing import Generic, TypeVar\n"
@@ -107,6 +108,7 @@ def test_a_declared_set_is_constant_or_absent(package: Path) -> None:
         declared_set("lab.sets.Computed", "provides", "data")
 
 
+@pytest.mark.slow
 def test_bases_out_of_torch_are_read_without_importing_it() -> None:
     script = (
         "import sys\n"
@@ -116,5 +118,5 @@ def test_bases_out_of_torch_are_read_without_importing_it() -> None:
         "assert line[:4] == ['ResidualHead', 'UpsampleHead', 'Head', 'Module'], line\n"
         "assert 'torch' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([COLD, "-c", script], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ from snac_exp.errors import ConfigError, DataError
 from tests.data.pool_jobs import die, fail, share
 
 
+@pytest.mark.slow
 def test_every_device_has_its_process_and_errors_come_back() -> None:
     results = run_on_devices(share, ["cpu", "cpu"], 2, "test")
     assert [(number, device) for number, device, _ in results] == [(0, "cpu"), (1, "cpu")]

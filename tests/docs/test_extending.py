@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import ROOT, commands, sections, text_of
+from tests.helpers.warm import COLD
 
 CHAPTERS = {name: text for name, text in sections(text_of("extending")).items() if commands(text)}
 TOUCHED = {  # files, tests included, that each of these takes
@@ -51,7 +52,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(checkout: Path, line: str) -> str:
     """Run a command in the copy, with its package before the installed one; returns what it printed."""
-    environment = {**os.environ, "PYTHONPATH": str(checkout), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(checkout),
+        "PATH": f"{Path(sys.executable).parent}:{Path(COLD).parent}:/usr/bin:/bin",
+    }
     line = re.sub(r"^snac-exp ", "python -m snac_exp.cli ", line)
     done = subprocess.run(line, shell=True, cwd=checkout, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
@@ -62,6 +67,7 @@ def test_every_chapter_touches_few_files() -> None:
     assert {name: len(files_of(text)) for name, text in CHAPTERS.items()} == TOUCHED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_the_commands_of_a_chapter_run(chapter: str, checkout: Path, corpus_dir: Path) -> None:
     shutil.copytree(corpus_dir / "prepared", checkout / "PREPARED", dirs_exist_ok=True)

@@ -13,6 +13,7 @@ from snac_exp.errors import CheckpointError
 from tests.doctor.trained_run import BASE, DEMO_BIN, found, newest
 
 
+@pytest.mark.slow
 def test_plain_state_dicts(run: Path, tmp_path: Path) -> None:
     assert examine(DEMO_BIN).findings == []
     assert examine(DEMO_BIN.parent).about.startswith("plain state dict: 269 tensors")
@@ -34,6 +35,7 @@ def test_plain_state_dicts(run: Path, tmp_path: Path) -> None:
     assert "no checkpoint and no state dict" in examine(tmp_path / "list.pt").findings[0].text
 
 
+@pytest.mark.slow
 def test_against_the_codec_it_was_trained_from(run: Path) -> None:
     report = examine(run, DEMO_BIN)
     assert report.healthy
@@ -49,6 +51,7 @@ def test_against_the_codec_it_was_trained_from(run: Path) -> None:
     assert report.compared_with == str(DEMO_BIN)
 
 
+@pytest.mark.slow
 def test_the_command_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["doctor", str(run), f"against={newest(run)}", "format=json"]) == 0
     report = json.loads(capsys.readouterr().out)

@@ -77,6 +77,7 @@ def test_a_divergence_and_the_checkpoint_before_it(run: Path, capsys: pytest.Cap
     assert "training around it" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "name", "value", "text", "good"),
     [
@@ -102,6 +103,7 @@ def test_signs_of_a_divergence(
         assert report.last_good.step == good
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_for_a_loss_that_was_not_finite(run: Path) -> None:
     error = "Traceback …\nsnac_exp.errors.DivergenceError: step 6 of epoch 2: loss not finite; nothing was updated"
     write_json(run / "status.json", {"state": "failed", "error": error})

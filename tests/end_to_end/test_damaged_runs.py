@@ -60,6 +60,7 @@ def of_record(path: Path) -> object:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SIGNED)
 def test_the_json_of_a_run_is_refused_or_the_same(name: str, run: Path) -> None:
     outcomes = survives(of_record, run / name, of_record(run / name), seed=0, count=25)

@@ -92,6 +92,7 @@ def newest(folder: Path) -> Checkpoint:
     return read_checkpoint(folder / "checkpoints" / "checkpoint_epoch4.pt")
 
 
+@pytest.mark.slow
 def test_plan_and_check_know_them(corpus_dir: Path, environment: dict[str, str], tmp_path: Path) -> None:
     plan = python(environment, "-m", "snac_exp.cli", "plan", *recipe(corpus_dir, tmp_path), *OWN)
     assert plan.returncode == 0, plan.stderr
@@ -105,6 +106,7 @@ def test_plan_and_check_know_them(corpus_dir: Path, environment: dict[str, str],
     )
 
 
+@pytest.mark.slow
 def test_a_file_that_a_term_lacks_is_named_before_training(
     corpus_dir: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -124,6 +126,7 @@ def test_the_term_is_logged_and_the_feature_model_is_in_no_checkpoint(whole: Pat
     assert bool(saved.model["heads.head_48k.conv.weight"].any())
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(
     whole: Path, corpus_dir: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -20,11 +20,8 @@ SMALL = [
     *("trainer.log_every_steps=1", "trainer.num_sample_clips=0", "trainer.preflight_rows=2"),
     *("trainer.summary_utterances=1", "data.validation_slices=1", "data.validation_seconds=0.5"),
 ]
-NAMES = sorted(
-    path.stem
-    for path in (config_dir() / "experiment").glob("*.yaml")
-    if compose_experiment([f"+experiment={path.stem}"], complete=False)[0].lm is None
-)
+# Recipes of token models train in test_token_training.py.
+NAMES = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml") if not path.stem.startswith("rvq_"))
 JUDGED = [
     *("adversary.start_step=1", "adversary.period_channels=[4,4]", "adversary.band_channels=4"),
     *("adversary.periods=[2]", "adversary.fft_sizes=[256]"),

@@ -37,6 +37,7 @@ def test_the_run_measures_and_plays_both(finished: Path) -> None:
     assert labels == {"reference_48k", "pretrained_24k", "24k", "head_48k", "noisy"}
 
 
+@pytest.mark.slow
 def test_both_are_released_evaluated_and_reconstructed(finished: Path, corpus_dir: Path, tmp_path: Path) -> None:
     exported = tmp_path / "exported"
     assert cli.run(["export", f"checkpoint={finished}", f"output={exported}", "formats=[multirate]"]) == 0

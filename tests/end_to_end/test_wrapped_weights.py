@@ -65,6 +65,7 @@ def weights() -> Tensors:
     return loaded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TAKEN)
 def test_what_wrappers_added_is_taken_off_and_said(
     kind: str, folder: Path, weights: Tensors, capsys: pytest.CaptureFixture[str]
@@ -79,6 +80,7 @@ def test_what_wrappers_added_is_taken_off_and_said(
     assert (report["healthy"], report["findings"]) == (True, [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_does_not_load_is_refused_by_loader_and_doctor(
     kind: str, folder: Path, weights: Tensors, tmp_path: Path, corpus_dir: Path

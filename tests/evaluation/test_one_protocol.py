@@ -35,6 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "prepared"
 
 
+@pytest.mark.slow
 def test_every_metric_of_every_candidate_agrees(data: Path, checkpoint: Path, tmp_path: Path) -> None:
     codec = load_codec(checkpoint)
     demo = load_directory("demo", bundled_directory("demo_codec"))
@@ -60,6 +61,7 @@ def test_every_metric_of_every_candidate_agrees(data: Path, checkpoint: Path, tm
     assert (summary["count/native_high_band"], summary["count/undefined_lsd_high_db"]) == (2, 1)
 
 
+@pytest.mark.slow
 def test_a_model_in_training_is_measured_as_it_will_be_released(checkpoint: Path) -> None:
     """The copy that is measured leaves the model that trains as it was."""
     import copy

@@ -129,6 +129,7 @@ def test_a_part_is_spread_over_the_whole() -> None:
     assert spread(3, 200) == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_values_repeat_and_follow_the_recording() -> None:
     first, second = (Setup().run(Codec(1.0, BOTH, noise=0.01), Codec(0.5, BOTH)) for _ in range(2))
     del first["seconds/evaluation"], second["seconds/evaluation"]
@@ -138,6 +139,7 @@ def test_values_repeat_and_follow_the_recording() -> None:
     assert codec.seeds == [utterance_seed(0, f"sha1 of {row}") for row in range(3)]
 
 
+@pytest.mark.slow
 def test_only_native_recordings_count_above_12_khz() -> None:
     summary = Setup(narrow=frozenset({1})).run(Codec(0.5, BOTH), Codec(0.5, BOTH))
     assert (summary["count/native_high_band"], summary["count/undefined_lsd_high_db"]) == (2, 1)
@@ -153,6 +155,7 @@ def test_without_a_native_training_recording_there_is_no_noise_baseline() -> Non
     assert not [name for name in summary if "noise" in name]
 
 
+@pytest.mark.slow
 def test_an_undefined_utterance_is_left_out_and_counted(tmp_path: Path) -> None:
     whole = Setup().run(Codec(0.5, BOTH), Codec(0.5, BOTH))
     summary = Setup(silent=frozenset({1})).run(Codec(0.5, BOTH), Codec(0.5, BOTH))
@@ -162,6 +165,7 @@ def test_an_undefined_utterance_is_left_out_and_counted(tmp_path: Path) -> None:
     write_summary(tmp_path, summary)
 
 
+@pytest.mark.slow
 def test_without_a_native_head_the_wide_output_is_narrowed() -> None:
     heads = {"head_48k": 48_000}
     both = Setup().run(Codec(1.0, BOTH), Codec(0.5, BOTH))

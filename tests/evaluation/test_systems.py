@@ -82,6 +82,7 @@ def test_settings_tell_weights_and_where_they_came_from(checkpoint: Path) -> Non
     assert trained.settings["heads"] == {"head_24k": 24_000, "head_48k": 48_000}
 
 
+@pytest.mark.slow
 def test_bitrate_follows_from_geometry(checkpoint: Path) -> None:
     """512 samples per finest frame at 24 kHz, strides 4, 2, 1: 46.875 * (1/4 + 1/2 + 1) tokens a second."""
     system = open_checkpoint(str(checkpoint), CPU)

@@ -27,6 +27,7 @@ def test_every_file_is_judged_by_its_own_band(manifest: Manifest) -> None:
     }
 
 
+@pytest.mark.slow
 def test_only_tier_a_reaches_22_khz_on_real_speech(shared_data: Path, tmp_path: Path) -> None:
     """219 clips recorded at 48 kHz, two of them narrow; 101 from 44.1 kHz, of which none may count."""
     import csv

@@ -1,4 +1,7 @@
-"""The commands as users type them: in a process of their own, or in this one where a process proves nothing more."""
+"""The commands as users type them: in a process of their own, or in this one where a process proves nothing more.
+
+Processes begin warm (tests/helpers/warm.py) where it does not matter what a start imports.
+"""
 
 import io
 import os
@@ -10,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.helpers.waiting import GUARD_SECONDS
+from tests.helpers.warm import COLD
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,10 +42,10 @@ def verb_process(*arguments: str, environment: Mapping[str, str] | None = None) 
     return python_process("-m", "snac_exp.cli", *arguments, environment=environment)
 
 
-def python_process(*arguments: str, environment: Mapping[str, str] | None = None) -> Done:
-    """`python ARGUMENTS` in the checkout."""
+def python_process(*arguments: str, environment: Mapping[str, str] | None = None, cold: bool = False) -> Done:
+    """`python ARGUMENTS` in the checkout; cold: with nothing imported before, for tests of what a start imports."""
     done = subprocess.run(
-        [sys.executable, *arguments],
+        [COLD if cold else sys.executable, *arguments],
         cwd=ROOT, env=os.environ | (environment or {}), capture_output=True, text=True, timeout=GUARD_SECONDS,
         check=False,
     )  # fmt: skip

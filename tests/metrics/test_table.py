@@ -3,7 +3,6 @@
 import importlib.util
 import math
 import subprocess
-import sys
 from types import ModuleType
 
 import auraloss
@@ -29,6 +28,7 @@ from snac_exp.metrics.table import (
 )
 from snac_exp.metrics.waveform.lsd_high import lsd_high
 from snac_exp.metrics.waveform.pesq import pesq_wb
+from tests.helpers.warm import COLD
 
 RATES_AND_SIZES = [(24_000, (1024, 2048, 4096)), (48_000, (1024, 2048, 4096, 8192))]
 Array = npt.NDArray[np.float64]
@@ -219,7 +219,8 @@ def test_what_training_logs_is_described_but_not_measured() -> None:
         measured(*pair(24_000), 24_000, native_high_band=True, metrics=(metric_of("objective"),))
 
 
+@pytest.mark.slow
 def test_descriptions_are_read_without_torch() -> None:
     """Pages, `compare` and refusals need titles at once; torch takes seconds."""
     code = "import sys, snac_exp.metrics.table, snac_exp.metrics.keys; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([COLD, "-c", code], check=False).returncode == 0

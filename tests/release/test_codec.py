@@ -183,6 +183,7 @@ def test_devices_and_types_that_are_not_there(checkpoint: Path) -> None:
             load_codec(checkpoint, dtype=dtype)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_half_precision_is_the_decoders_alone(checkpoint: Path, codec: ReleasedCodec) -> None:
     half = load_codec(checkpoint, dtype=torch.bfloat16)
     audio = speech_like(20_000)

@@ -90,6 +90,7 @@ def test_an_export_without_checksums_opens_with_a_warning(tmp_path: Path) -> Non
     assert all(torch.equal(tensor, weights[name]) for name, tensor in listed.model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_damaged_list_is_named(exported: Path, run_dir: Path, tmp_path: Path) -> None:
     folder = tmp_path / "codec"
     shutil.copytree(exported, folder)

@@ -1,6 +1,7 @@
 """Exported folders: upstream's package loads them, every form gives the same samples, the card says it all."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,9 @@ from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.export import formats
 from snac_exp.release.loading import load_codec, open_model
 from snac_exp.release.streaming.positioned_noise import noise_sequence
+from tests.docs.pages import quoted_output, text_of
 from tests.helpers.killed import killed_at
+from tests.helpers.warm import COLD
 from tests.release.conftest import checkpoint_of, random_model, speech_like
 
 
@@ -48,7 +51,7 @@ def test_the_package_snac_decodes_the_same_samples(exported: Path, checkpoint: P
     )
     arguments = [str(exported), str(tmp_path / "codes.pt"), str(tmp_path / "audio.pt")]
     threads = f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
-    subprocess.run([sys.executable, "-c", threads + program, *arguments], check=True)
+    subprocess.run([COLD, "-c", threads + program, *arguments], check=True)
     torch.manual_seed(5)
     expected = model.decode(codes, ["head_24k"])["head_24k"]
     found = torch.load(tmp_path / "audio.pt")
@@ -56,6 +59,7 @@ def test_the_package_snac_decodes_the_same_samples(exported: Path, checkpoint: P
     assert expected.abs().max().item() > 0.01
 
 
+@pytest.mark.slow
 def test_upstream_model_has_trained_weights_bit_for_bit(exported: Path, checkpoint: Path) -> None:
     model, reference = open_model(checkpoint).model, SNAC.from_pretrained(str(exported))
     codes = tokens_of(load_codec(checkpoint))
@@ -67,6 +71,7 @@ def test_upstream_model_has_trained_weights_bit_for_bit(exported: Path, checkpoi
     assert sum(item.numel() for item in reference.parameters()) < sum(item.numel() for item in model.parameters())
 
 
+@pytest.mark.slow
 def test_every_form_is_the_same_codec(exported: Path, codec: ReleasedCodec) -> None:
     codes = tokens_of(codec)
     for folder in (exported, exported / "fused"):
@@ -151,6 +156,7 @@ def test_an_export_that_is_killed_leaves_nothing_that_opens(run_dir: Path, expor
     assert all((output / file).read_bytes() == (exported / file).read_bytes() for file in files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["snac", "multirate", "fused"])
 @pytest.mark.parametrize("part", ["encoder", "quantizer", "trunk", "native head"])
 def test_an_export_of_other_weights_is_refused(
@@ -178,7 +184,7 @@ def test_an_export_of_other_weights_is_refused(
 
 
 @pytest.mark.slow
-def test_onnx_graphs_compute_what_the_codec_computes(tmp_path: Path) -> None:
+def test_onnx_graphs_compute_what_the_codec_computes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Run as a stranger would: onnxruntime, the files, onnx.json; noise from our sequences, other length and batch."""
     for package in ("onnx", "onnxruntime", "onnxscript"):
         pytest.importorskip(package, reason="needs the extra [onnx]: pip install -e '.[onnx]'")
@@ -187,6 +193,9 @@ def test_onnx_graphs_compute_what_the_codec_computes(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "model.pt", checkpoint_of(random_model("attention"), "attention"))
     output, codec = tmp_path / "out", load_codec(tmp_path / "model.pt")
     assert cli.run(["export", f"checkpoint={tmp_path / 'model.pt'}", f"output={output}", "formats=[onnx]"]) == 0
+    printed, quoted = capsys.readouterr().out, [line for line in quoted_output(text_of("release")) if "onnx" in line]
+    assert len(quoted) == 3
+    assert all(re.search(line, printed) for line in quoted)
     facts = json.loads((output / "onnx" / "onnx.json").read_text())
     audio = speech_like(11 * facts["samples_per_step"])
     encoder = onnxruntime.InferenceSession(output / "onnx" / "encoder.onnx")

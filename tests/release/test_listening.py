@@ -25,6 +25,7 @@ from tests.release.conftest import checkpoint_of, random_codec, random_model
 LABELS = ["pretrained 24k", "tuned 24k", "tuned 48k"]
 
 
+@pytest.mark.slow
 def test_every_output_has_a_player(
     codec: ReleasedCodec, pretrained: ReleasedCodec, upload: Path, tmp_path: Path
 ) -> None:
@@ -94,6 +95,7 @@ def test_the_codec_before_training_is_found_where_the_run_found_it(tmp_path: Pat
             before(place)
 
 
+@pytest.mark.slow
 def test_a_page_that_closes_takes_nothing_more(codec: ReleasedCodec, upload: Path, tmp_path: Path) -> None:
     listener = Listener(players_of(codec, None), PageSettings("127.0.0.1", 7860, 10.0, 1.0, 0), tmp_path)
     assert len(listener.reconstruct(upload).outputs) == 2

@@ -68,6 +68,7 @@ def test_pickles_with_code_are_refused_and_not_run(tmp_path: Path) -> None:
     assert not victim.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["os.system", "subprocess.Popen", "builtins.exec", "tests.release.victim.Head"])
 def test_heads_from_elsewhere_are_not_imported(target: str, tmp_path: Path) -> None:
     saved = checkpoint_of(random_model())

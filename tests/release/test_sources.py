@@ -1,7 +1,6 @@
 """What load_codec opens: a run, a checkpoint, an exported folder, upstream's layout, a name on the hub."""
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from snac_exp.errors import CheckpointError
 from snac_exp.release import loading as sources
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.loading import load_codec, open_model
+from tests.helpers.warm import COLD
 from tests.release.conftest import HEADS, random_codec, speech_like
 
 
@@ -33,7 +33,7 @@ def same(one: ReleasedCodec, other: ReleasedCodec) -> bool:
 @pytest.mark.slow
 def test_importing_the_package_imports_no_torch() -> None:
     code = "import sys, snac_exp; print('torch' in sys.modules, snac_exp.load_codec.__name__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([COLD, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "load_codec"]
     with pytest.raises(AttributeError, match="no attribute 'load_codecs'"):
         _ = snac_exp.load_codecs
@@ -134,6 +134,7 @@ def test_building_moves_no_random_draws(checkpoint: Path) -> None:
     assert torch.equal(torch.rand(4), expected)
 
 
+@pytest.mark.slow
 def test_descriptions_survive_a_round_trip(checkpoint: Path, exported_folder: Path) -> None:
     blueprint = open_model(checkpoint).blueprint
     assert blueprint.heads == HEADS["dual"]

@@ -71,6 +71,7 @@ def test_labels_are_rates_and_names_where_rates_do_not_tell() -> None:
     assert head_of({"head_24k": 24_000, "head_48k": 48_000}, None, None) == "head_48k"
 
 
+@pytest.mark.slow
 def test_every_form_of_export_keeps_both(run: Path, tmp_path: Path) -> None:
     output = tmp_path / "exported"
     assert cli.run(["export", f"checkpoint={run}", f"output={output}", "formats=[multirate,fused]"]) == 0
@@ -86,6 +87,7 @@ def test_every_form_of_export_keeps_both(run: Path, tmp_path: Path) -> None:
     assert 'codec.decode(codes, head="residual", seed=0)' in card
 
 
+@pytest.mark.slow
 def test_graphs_are_called_by_their_heads(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is exported under which name; that a graph computes what PyTorch computes is another test's."""
     graphs: dict[str, torch.nn.Module] = {}
@@ -112,6 +114,7 @@ def test_graphs_are_called_by_their_heads(run: Path, tmp_path: Path, monkeypatch
     assert not [name for name in blocks if name.startswith("heads.upsample")]
 
 
+@pytest.mark.slow
 def test_reconstruct_and_decode_write_both_by_name(run: Path, two: ReleasedCodec, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", speech_like(20_000), 24_000)
     output = tmp_path / "out"

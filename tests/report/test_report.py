@@ -108,6 +108,7 @@ def test_every_state_of_a_run_has_its_page(tmp_path: Path) -> None:
         write_report(bare)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "state", "reason"),
     [
@@ -140,6 +141,7 @@ def long_run(folder: Path, num_steps: int) -> Path:
     return make_run(folder, lines=lines, clips=0)
 
 
+@pytest.mark.slow
 def test_very_long_runs_make_small_pages(tmp_path: Path) -> None:
     path = write_report(long_run(tmp_path / "run", 100_000))
     assert path.stat().st_size < 120_000
@@ -148,6 +150,7 @@ def test_very_long_runs_make_small_pages(tmp_path: Path) -> None:
     assert "1 of 100,000 values not finite" in words
 
 
+@pytest.mark.slow
 def test_work_grows_as_the_run_does(tmp_path: Path) -> None:
     """Calls of functions, which no machine changes: ten times the steps take at most ten times as many."""
     calls = []

@@ -61,7 +61,7 @@ def test_training_chooses_before_torch_is_imported(arguments: str) -> None:
         "train.RunFolder.open = lambda path: types.SimpleNamespace(values=lambda: train.compose_experiment([])[1])\n"
         f"train._main({arguments})\n"
     )
-    done = python_process("-c", code).succeeded()
+    done = python_process("-c", code, cold=True).succeeded()
     assert done.out.splitlines()[-1] == f"{[GROWING]} False"
 
 

@@ -1,11 +1,9 @@
-"""A run in the background outlives its terminal, and can be looked at and stopped; verbs run in shares."""
+"""A run in the background outlives its terminal, and can be looked at and stopped; codes are cached in shares."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,11 +11,9 @@ import pytest
 
 from snac_exp import cli
 from snac_exp.data.prepared.manifest import Manifest
-from snac_exp.errors import ConfigError
 from snac_exp.runs import background
 from snac_exp.status import stopping
 from snac_exp.status.overview import Line, overview
-from snac_exp.status.table import as_table
 from snac_exp.tracking.run_state import status_of
 from snac_exp.verbs.training.train import main
 from tests.helpers.waiting import GUARD_SECONDS, until
@@ -53,46 +49,7 @@ def test_background_status_and_stop(
     assert (run_dir / "job.log").exists()
 
 
-def test_status_can_be_watched(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "snac_exp.cli", "status", str(tmp_path), "watch=true", "every_seconds=0.1"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-    assert process.stdout is not None
-    headings = 0
-    while headings < 2:
-        line = process.stdout.readline()
-        assert line, "it ended"
-        headings += "state" in line
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=GUARD_SECONDS)
-    assert process.returncode == 0
-
-
-def test_a_narrow_terminal_gets_the_columns_that_matter() -> None:
-    facts = dict.fromkeys((field.name for field in fields(Line)), None) | {"run": "a/b", "state": "failed"}
-    line = Line(
-        **facts | {"attempts": 1, "loss": 1.5, "best": 1.25, "step": 3, "heartbeat_seconds": 5.0, "error": "why"}
-    )  # type: ignore[arg-type]
-    shown = {width: [str(column.header) for column in as_table([line], "t", width).columns] for width in (200, 80, 65)}
-    assert shown[200] == ["run", "state", "step", "loss", "best", "heartbeat", "last error"]
-    assert shown[80] == ["run", "state", "step", "loss", "best", "last error"]
-    assert shown[65] == ["run", "state", "step", "best", "last error"]
-
-
-def test_verbs_about_folders_name_what_is_wrong(tmp_path: Path) -> None:
-    for arguments, message in (
-        (["status", str(tmp_path / "nowhere")], "there is no folder"),
-        (["status", str(tmp_path), "fromat=json"], "did you mean 'format'"),
-        (["status", str(tmp_path), "format=xml"], "there is: table, json"),
-        (["stop"], "needs a folder"),
-        (["reconstruct", "input=x", "output=y", "codec=demo"], "unknown key 'codec' of this command"),
-        (["stop", str(tmp_path)], "there is no run in"),
-        (["sweep", f"resume={tmp_path}"], "is no sweep"),
-        (["sweep", "cache-codes"], "shard.count=N"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            cli.run(arguments)
-
-
+@pytest.mark.slow
 def test_codes_are_cached_in_shards(corpus_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cached = tmp_path / "codes"
     shares = [f"data={corpus_dir / 'prepared'}", f"output={cached}", "codec=demo", "rows_per_shard=10", "shard.count=2"]

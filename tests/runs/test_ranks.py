@@ -91,7 +91,10 @@ def test_global_rank(environment: dict[str, str], devices: int, rank: int, monke
     assert ranks.global_rank(devices) == rank
 
 
-JOB = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "2", "SLURM_JOB_NUM_NODES": "1", "SLURM_NODELIST": "127.0.0.1"}
+JOB = {
+    **{"SLURM_JOB_ID": "77", "SLURM_NTASKS": "2", "SLURM_JOB_NUM_NODES": "1", "SLURM_NODELIST": "127.0.0.1"},
+    "SLURM_CONF": "/dev/null",  # a queue that is not there says so at once
+}
 BATCH_STEP = str(0xFFFFFFFB)
 FIRST_TASK = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
 

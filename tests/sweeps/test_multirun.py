@@ -1,7 +1,6 @@
 """`train.py -m`: every job is composed and proved before anything is submitted."""
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from snac_exp.sweeps.sweep import Sweep
 from snac_exp.tracking import run_folder
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.verbs.training.train import main
+from tests.helpers.warm import COLD
 
 ROOT = Path(__file__).parents[2]
 
@@ -209,6 +209,7 @@ def test_random_search_draws_the_same_jobs_for_the_same_seed(
     assert {overrides[1] for overrides in jobs[0]} <= {"init=average", "init=first"}
 
 
+@pytest.mark.slow
 def test_importing_the_plugins_does_not_import_torch() -> None:
     code = "import hydra_plugins.snac_exp.launchers, sys; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    assert subprocess.run([COLD, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -32,6 +32,7 @@ from snac_exp.tracking.sweep_folder import SweepFolder
 from snac_exp.training.loop import Trainer
 from tests.helpers.commands import train
 from tests.helpers.waiting import GUARD_SECONDS, until
+from tests.helpers.warm import COLD
 
 ROOT = Path(__file__).parents[2]
 LONGER = [
@@ -230,7 +231,7 @@ def test_jobs_are_submitted_once_by_two_that_resume_and_their_ids_are_noted(
     monkeypatch.setenv("FAKES", str(fakes))
     monkeypatch.setenv("PATH", f"{fakes}:{os.environ['PATH']}")
     command, chosen = ["sweep", f"resume={sweep.path}", "wait=false"], sweep.to_run()
-    first = subprocess.Popen([sys.executable, "-m", "snac_exp.cli", *command], cwd=ROOT)
+    first = subprocess.Popen([COLD, "-m", "snac_exp.cli", *command], cwd=ROOT)  # its own pid holds the lock
     until((fakes / "submissions").exists, "it submits", first)
     with pytest.raises(ConfigError, match=f"is being written by process {first.pid} on"):
         cli.run(command)

@@ -23,6 +23,7 @@ from snac_exp.system.files import write_json
 from snac_exp.system.folder_lock import locked
 from snac_exp.tracking.run_state import status_of
 from tests.helpers.waiting import GUARD_SECONDS, until
+from tests.helpers.warm import COLD
 
 MakeSweep = Callable[..., Sweep]
 
@@ -127,7 +128,7 @@ def test_status_tells_a_lost_run_from_a_running_one(make_sweep: MakeSweep, capsy
     processes = []
     for row in sweep.rows():
         command, environment = pool.resume_command(sweep.run_dir(row))
-        processes.append(subprocess.Popen(command, env=environment))
+        processes.append(subprocess.Popen([COLD, *command[1:]], env=environment))  # of the pid that is told
     processes[1].wait(GUARD_SECONDS)
     running = sweep.run_dir(sweep.rows()[0])
     until(lambda: (status_of(running) or {}).get("state") == "running", "it runs", processes[0])
@@ -215,6 +216,7 @@ def test_without_its_snapshot_a_sweep_does_not_run_other_code(
     assert states(sweep) == ["queued"]
 
 
+@pytest.mark.slow
 def test_a_driver_that_cannot_begin_is_told_of(make_sweep: MakeSweep) -> None:
     sweep = make_sweep("finish")
     with (

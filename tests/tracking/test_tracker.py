@@ -18,6 +18,7 @@ from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.tracker import Tracker
 from snac_exp.tracking.wandb.file import history
 from tests.campaigns.mutations import harmless, survives
+from tests.helpers.warm import COLD
 
 
 def open_off(run_dir: Path, resume_at: int | None = None) -> Tracker:
@@ -168,13 +169,14 @@ def test_online_without_a_key_names_both_ways_out(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "run" / "wandb").exists()
 
 
+@pytest.mark.slow
 def test_wandb_is_imported_only_when_it_is_on(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from snac_exp.tracking.tracker import Tracker\n"
         "Tracker.open(Path(sys.argv[1]), mode='off').close()\n"
         "assert 'wandb' not in sys.modules and 'torch' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    done = subprocess.run([COLD, "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

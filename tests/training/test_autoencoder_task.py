@@ -229,6 +229,7 @@ def test_dropout_is_for_steps_and_its_draws_follow_the_position() -> None:
     assert drawn(1) == [3] * 4
 
 
+@pytest.mark.slow
 def test_dropout_leaves_the_noise_of_a_step_as_it_is() -> None:
     states = []
     for share in (0.0, 1.0):

@@ -113,6 +113,7 @@ def compiler_of(*changes: str, rank: int = 0, accumulation: int = 1) -> Callable
     return lambda: StepCompiler(True, plan, accumulation, rank).sizes(plan.epochs[-1])
 
 
+@pytest.mark.slow
 def test_micro_batches_of_full_batches_are_compiled_on_every_rank() -> None:
     """Phase 12 ends with batches of 43."""
     assert compiler_of()() == {43}

@@ -96,6 +96,7 @@ def test_segments_shorter_than_a_token_are_refused() -> None:
         plan_of("curriculum.stages.a.segment_seconds=0.05")
 
 
+@pytest.mark.slow
 def test_json_plan_has_a_row_per_epoch() -> None:
     command = [
         sys.executable,
@@ -112,6 +113,7 @@ def test_json_plan_has_a_row_per_epoch() -> None:
     assert plan["groups"]["trunk"]["rates"] == {"warmup": None, "main": 5e-5}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -168,6 +170,7 @@ def test_a_value_that_nobody_gave_is_named() -> None:
 LATER_STAGE = ["trainer.batch_size=4", "trainer.devices=4"]  # 8, 4, then 2 and 1 segments a batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["plan", "check", "start", "sweep"])
 def test_s29_a_later_stage_smaller_than_the_ranks_is_refused_by_every_door(
     command: str, tmp_path: Path, corpus_dir: Path, capsys: pytest.CaptureFixture[str]

@@ -1,7 +1,6 @@
 """A task is the package of its name, one of a user's own too; its checks run before torch is imported."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from snac_exp.config.compose import compose_experiment
 from snac_exp.config.task_package import door_of
 from snac_exp.errors import ConfigError
 from snac_exp.training.build import build
+from tests.helpers.warm import COLD
 
 RECIPE = ["+experiment=phase12_dual_head", "data.cache_dir=/data/cache"]
 
@@ -46,6 +46,7 @@ def test_a_task_that_is_not_there_is_named_with_what_there_is() -> None:
         door_of("rvqlm", "checks")
 
 
+@pytest.mark.slow
 def test_checks_of_every_task_import_no_torch() -> None:
     program = (
         "import sys\n"
@@ -55,5 +56,5 @@ def test_checks_of_every_task_import_no_torch() -> None:
         "assert all(callable(door_of(name, 'checks').check) for name in names)\n"
         "assert 'torch' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run([COLD, "-c", program], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr

@@ -77,6 +77,7 @@ def called(call: tuple[str, ...], path: Path, corpus_dir: Path, tmp_path: Path) 
     return verb(name, *(RECIPE if name == "check" else []), *arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)
 def test_a_path_that_is_not_there_is_named_as_it_was_given(
@@ -118,6 +119,7 @@ NOT_TAKEN = [call for call in CALLS if call[:2] != ("encode", "input={}")]
 NOT_TAKEN += [("encode", "input={}", "output={tmp}/o.npz", "checkpoint={demo}")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", NOT_TAKEN, ids=" ".join)
 def test_a_file_that_is_not_taken_is_named_as_what_it_is(
     call: tuple[str, ...], corpus_dir: Path, tmp_path: Path
@@ -148,6 +150,7 @@ OUTPUTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("below", ["", "/below"])
 @pytest.mark.parametrize("call", OUTPUTS, ids=" ".join)
 def test_a_file_where_a_folder_is_to_be_made(

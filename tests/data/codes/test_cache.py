@@ -115,6 +115,7 @@ def test_other_codecs_manifests_and_layouts_are_not_mixed(
     assert contents(tmp_path / "codes") == before
 
 
+@pytest.mark.slow
 def test_s08_bad_files_are_listed_and_counted_when_caching(
     manifest: Manifest, codec: LoadedCodec, tmp_path: Path, corpus_dir: Path
 ) -> None:
@@ -148,6 +149,7 @@ def test_s08_a_cache_that_lost_a_row_is_found_out(manifest: Manifest, cache_dir:
         verify_cache(manifest, tmp_path / "codes")
 
 
+@pytest.mark.slow
 def test_codecs_with_attention_windows_are_padded_to_whole_windows(
     manifest: Manifest, make_codec, tmp_path: Path
 ) -> None:

@@ -152,6 +152,7 @@ def test_an_interrupted_upgrade_keeps_finished_shards(
     assert (tmp_path / "codes" / "codes-00000-of-00003.parquet").stat().st_mtime_ns == stamp
 
 
+@pytest.mark.slow
 def test_codes_of_another_codec_or_other_audio_are_refused_before_anything_is_written(
     folder: Path, manifest: Manifest, codec: LoadedCodec, make_codec: Callable[..., LoadedCodec], tmp_path: Path
 ) -> None:

@@ -135,6 +135,7 @@ def test_written_folder_is_by_speaker_and_repeatable(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_some_utterances_are_short(tmp_path: Path) -> None:
     write_demo_speech(tmp_path, 0.5, seed=2, num_train_voices=1, num_validation_voices=0)
     seconds = [soundfile.info(path).duration for path in sorted(tmp_path.rglob("*.flac"))]

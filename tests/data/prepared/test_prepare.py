@@ -211,6 +211,7 @@ def odd(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return output, prepare(shared_data / "odd", output, split="file", train_ratio=0.8)
 
 
+@pytest.mark.slow
 def test_s08_odd_files_are_used_or_refused_as_expected(shared_data: Path, odd: tuple[Path, PrepareSummary]) -> None:
     (output, summary), files = odd, shared_data / "odd"
     with open(files / "manifest.csv", newline="", encoding="utf-8") as file:

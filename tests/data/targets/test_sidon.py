@@ -173,6 +173,7 @@ def write_models(folder: Path, monkeypatch: pytest.MonkeyPatch, samples_per_fram
     monkeypatch.setitem(sys.modules, "transformers", types.SimpleNamespace(SeamlessM4TFeatureExtractor=loader))
 
 
+@pytest.mark.slow
 def test_the_verb_restores_goes_on_and_refuses_other_models(
     corpus_dir: Path,
     manifest: Manifest,
@@ -237,6 +238,7 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         sidon_module.load_sidon(str(tmp_path / "sidon"), None, "x", "cpu")
 
 
+@pytest.mark.slow
 def test_the_real_front_end_gives_fifty_frames_a_second() -> None:
     transformers = pytest.importorskip("transformers", reason="needs the extra [sidon]: pip install -e '.[sidon]'")
     front_end = transformers.SeamlessM4TFeatureExtractor()

@@ -57,6 +57,7 @@ def test_the_dtype_is_the_smallest_that_holds_the_vocabulary(tmp_path: Path, voc
     assert read_npq(tmp_path / "a.npq")[1].tolist() == [[vocab - 1]]
 
 
+@pytest.mark.slow
 @fuzz
 @given(content=contents(), rate=st.floats(0.125, 1e6, width=32), kbps=st.sampled_from([0.0, 0.98, 64.0]))
 def test_npq1_round_trips(tmp_path: Path, content: Content, rate: float, kbps: float) -> None:
@@ -69,6 +70,7 @@ def test_npq1_round_trips(tmp_path: Path, content: Content, rate: float, kbps: f
     assert np.array_equal(read, tokens)
 
 
+@pytest.mark.slow
 @fuzz
 @given(content=contents(largest=65536), kbps=st.sampled_from([0.0, 0.98, 64.0]))
 def test_both_older_headers_are_told_apart(tmp_path: Path, content: Content, kbps: float) -> None:
@@ -102,6 +104,7 @@ def test_a_file_that_fits_both_older_headers_by_length_needs_an_impossible_bit_r
     assert (header.form, header.num_frames, header.vocab_sizes) == ("bare", 100, (1024, 99))
 
 
+@pytest.mark.slow
 @fuzz
 @given(content=contents(largest=65536), data=st.data())
 def test_a_mutated_file_is_refused_or_read_within_its_bounds(

@@ -60,6 +60,7 @@ def audio_dir(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", ["coarse", "repeated"])
 def test_chunks_with_context_give_the_tokens_of_the_whole(codec_dir: Path, frames: str) -> None:
     codec = SnacTokens(load_directory("small", codec_dir), frames)
@@ -210,6 +211,7 @@ def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         DacTokens()
 
 
+@pytest.mark.slow
 def test_the_dac_of_transformers_is_what_the_stand_in_stands_for(tmp_path: Path) -> None:
     """With random weights and narrow layers; runs where the extra [dac] is installed."""
     transformers = pytest.importorskip("transformers", reason="needs the extra [dac]: pip install -e '.[dac]'")

@@ -47,6 +47,7 @@ def targets(corpus_dir: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_true_cache_passes_row_by_row(corpus_dir: Path, tmp_path: Path) -> None:
     done = check(corpus_dir, tmp_path, "trainer.preflight=[codes]").succeeded()
     assert re.search(r"^train codes: no row is bad \(all 19 rows\)$", done.out, re.MULTILINE)
@@ -55,6 +56,7 @@ def test_a_true_cache_passes_row_by_row(corpus_dir: Path, tmp_path: Path) -> Non
     assert re.search(r"train codes: 19/19 0 bad, about \d+ s left", done.err)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["other audio", "two rows"])
 def test_bad_codes_are_counted_and_named(
     damage: str, corpus_dir: Path, tmp_path: Path, damaged: Damage, swapped: Damage
@@ -73,6 +75,7 @@ def test_bad_codes_are_counted_and_named(
     assert f"bad rows: {num}; " in done.out
 
 
+@pytest.mark.slow
 def test_a_row_that_cannot_be_read_is_a_bad_row_and_ends_nothing(
     corpus_dir: Path, tmp_path: Path, targets: Path
 ) -> None:
@@ -85,6 +88,7 @@ def test_a_row_that_cannot_be_read_is_a_bad_row_and_ends_nothing(
     assert "validation targets of head_48k: no row is bad (all 6 rows)" in done.out
 
 
+@pytest.mark.slow
 def test_single_tokens_that_differ_everywhere_are_bad_too(corpus_dir: Path, tmp_path: Path, damaged: Damage) -> None:
     def every_tenth(codes: np.ndarray, stride: int) -> np.ndarray:
         return np.where(np.arange(len(codes)) % 10 == 0, codes ^ 1, codes)

@@ -54,6 +54,7 @@ def third(number: int) -> Callable[[CodeTable], np.ndarray]:
     return lambda table: table.rows_of("train")[number::3]
 
 
+@pytest.mark.slow
 def test_a_true_cache_passes_both_splits(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(prepared) == 0
     said = capsys.readouterr().out
@@ -75,6 +76,7 @@ def test_one_damaged_token_of_a_row_that_no_proof_looks_at_is_found(prepared: Pa
         cli.run(["cache-codes", f"data={prepared}", "codec=demo", f"output={folder}", "merge=true"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_s26_a_third_of_the_rows_shifted_is_refused(prepared: Path, damaged: Damage, number: int) -> None:
     damaged(shift(1), third(number))
@@ -82,18 +84,21 @@ def test_s26_a_third_of_the_rows_shifted_is_refused(prepared: Path, damaged: Dam
         check(prepared)
 
 
+@pytest.mark.slow
 def test_s26_two_swapped_rows_are_refused(prepared: Path, swapped: Damage) -> None:
     swapped()
     with pytest.raises(PreflightError, match=r"2 of \d+ train rows are bad(.|\n)*its codes are stored for"):
         check(prepared)
 
 
+@pytest.mark.slow
 def test_s26_a_shifted_validation_split_is_refused(prepared: Path, damaged: Damage) -> None:
     damaged(shift(1), lambda table: table.rows_of("validation"))
     with pytest.raises(PreflightError, match=r"validation rows are bad(.|\n)*\+85 ms"):
         check(prepared)
 
 
+@pytest.mark.slow
 def test_s26_a_twentieth_of_the_rows_damaged_is_refused(prepared: Path, damaged: Damage) -> None:
     damaged(random_codes, lambda table: table.rows_of("train")[::20])
     with pytest.raises(PreflightError, match=r"train rows are bad(.|\n)*other audio, or damaged"):
@@ -133,6 +138,7 @@ def make_targets(prepared: Path, folder: Path, change: Callable[[np.ndarray, int
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "every", "cause"),
     [
@@ -156,6 +162,7 @@ def test_a_target_that_cannot_be_audio_is_refused_by_file_and_sample(prepared: P
         check(prepared, f"data.target_dir={targets}", "trainer.preflight=[targets]")
 
 
+@pytest.mark.slow
 def test_true_targets_pass_and_say_how_close_they_are(
     prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,6 +173,7 @@ def test_true_targets_pass_and_say_how_close_they_are(
     )
 
 
+@pytest.mark.slow
 def test_a_run_with_a_damaged_cache_does_not_take_a_step(
     corpus_dir: Path, tmp_path: Path, damaged: Damage, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,6 +185,7 @@ def test_a_run_with_a_damaged_cache_does_not_take_a_step(
     assert not list(tmp_path.rglob("*.pt"))
 
 
+@pytest.mark.slow
 def test_proofs_that_are_left_out_are_told(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(prepared, "trainer.preflight=[start,codes]") == 0
     said = capsys.readouterr().out

@@ -99,6 +99,7 @@ def test_codes_of_other_audio_are_refused(setup: TrainingSetup) -> None:
         align(with_codes(setup, lambda codes, _: generator.permutation(codes)))
 
 
+@pytest.mark.slow
 def test_single_tokens_that_do_not_come_back_are_refused(setup: TrainingSetup) -> None:
     def often_wrong(codes: np.ndarray, _: int) -> np.ndarray:
         changed = codes.copy()
@@ -109,6 +110,7 @@ def test_single_tokens_that_do_not_come_back_are_refused(setup: TrainingSetup) -
         reencode(with_codes(setup, often_wrong))
 
 
+@pytest.mark.slow
 def test_codes_of_another_machine_may_differ_in_one_percent(setup: TrainingSetup) -> None:
     def rarely_wrong(codes: np.ndarray, _: int) -> np.ndarray:
         changed = codes.copy()

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from snac_exp.system import folder_lock as lock
 from snac_exp.system import owner
 from snac_exp.system.folder_lock import LOCK_FILE, holder_of, locked
 from snac_exp.system.owner import Owner
+from tests.helpers.warm import COLD
 
 HOLD = """
 import sys
@@ -27,7 +27,7 @@ with locked(Path(sys.argv[1])):
 
 
 def hold(folder: Path) -> "subprocess.Popen[bytes]":
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen([COLD, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"held\n"
     return process

@@ -1,0 +1,179 @@
+"""The server of warm processes: imports what the package imports, then forks one for everyone who asks.
+
+Started cold all the same, since a fork would not be equal: options of Python itself, and other values of variables that
+are read while Python or torch starts. Of another copy of the package nothing but the libraries is warm.
+
+usage: python -m tests.helpers.warm_server SOCKET STAND_IN     until standard input ends
+"""
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import runpy
+import selectors
+import signal
+import socket
+import sys
+import types
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pesq  # noqa: F401 (imported late, by the first figure)
+import pystoi  # noqa: F401 (imported late, by the first figure)
+import torch._dynamo  # noqa: F401 (imported late, by the first optimizer)
+
+import snac_exp
+
+ROOT = Path(__file__).resolve().parents[2]
+READ_AT_START = ("OMP_", "MKL_", "OPENBLAS_", "PYTHON", "LD_", "TORCH", "PYTORCH_", "TRITON_", "CUDA_")
+TAKEN_OVER = ("PYTHONPATH", "PYTHONUNBUFFERED")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a process is to be: the arguments of `python`, its environment, folder, three files and how it writes."""
+
+    arguments: list[str]
+    environment: dict[str, str]
+    cwd: str
+    files: list[int]
+    unbuffered: bool
+
+    @property
+    def folder(self) -> str:
+        """What stands first on the path of imports."""
+        first = self.arguments[0]
+        return self.cwd if first in ("-c", "-m") else str(Path(self.cwd, first).resolve().parent)
+
+    def path(self) -> list[str]:
+        """What stands before the installed packages."""
+        return [self.folder, *filter(None, self.environment.get("PYTHONPATH", "").split(os.pathsep))]
+
+    def can_be_forked(self) -> bool:
+        plain = self.arguments[0] in ("-c", "-m") or not self.arguments[0].startswith("-")
+        return plain and _read_at_start(self.environment) == _read_at_start(os.environ)
+
+    def forget_copies(self) -> None:
+        """Let the package be imported anew where the path has another copy before ours."""
+        copies = [place for place in self.path() if Path(place, "snac_exp").is_dir()]
+        if copies and Path(copies[0]).resolve() != ROOT:
+            for name in [name for name in sys.modules if name.partition(".")[0] in ("snac_exp", "tests")]:
+                del sys.modules[name]
+
+
+def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
+    names = [name for name in environment if name.startswith(READ_AT_START) and name not in TAKEN_OVER]
+    return {name: environment[name] for name in names}
+
+
+def serve(place: str) -> Asked | None:
+    """In a process that was forked: what it is to be. In the server: None, once standard input has ended."""
+    running: dict[int, socket.socket] = {}  # process -> who asked for it
+    with socket.socket(socket.AF_UNIX) as listening, selectors.DefaultSelector() as selector:
+        listening.bind(place)
+        listening.listen(64)
+        selector.register(listening, selectors.EVENT_READ, None)
+        selector.register(0, selectors.EVENT_READ, None)
+        print("ready", flush=True)
+        while True:
+            for key, _ in selector.select():
+                if key.fd == 0:
+                    _kill(running)
+                    return None
+                if key.fileobj is listening:
+                    connection, _ = listening.accept()
+                    asked = _read(connection)
+                    pid = os.fork()
+                    if pid == 0:
+                        for other in (connection, *running.values()):
+                            other.close()
+                        return asked
+                    for file in asked.files:
+                        os.close(file)
+                    running[pid] = connection
+                    _tell(connection, {"pid": pid})
+                    selector.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
+                    selector.register(connection, selectors.EVENT_READ, pid)
+                elif key.fileobj in running.values():  # who asked is gone, so a process he began would be killed too
+                    selector.unregister(key.fileobj)
+                    os.kill(key.data, signal.SIGKILL)
+                else:
+                    _, status, used = os.wait4(key.data, 0)
+                    selector.unregister(key.fileobj)
+                    os.close(key.fd)
+                    connection = running.pop(key.data)
+                    with suppress(KeyError):
+                        selector.unregister(connection)
+                    ended = {"status": os.waitstatus_to_exitcode(status), "cpu_seconds": used.ru_utime + used.ru_stime}
+                    _tell(connection, ended)
+                    connection.close()
+
+
+def _read(connection: socket.socket) -> Asked:
+    _, files, _, _ = socket.recv_fds(connection, 1, 3)
+    with connection.makefile("r") as lines:
+        asked = json.loads(lines.readline())
+    unbuffered = asked["arguments"][:1] == ["-u"]
+    asked["arguments"] = asked["arguments"][unbuffered:]
+    return Asked(**asked, files=files, unbuffered=unbuffered or bool(asked["environment"].get("PYTHONUNBUFFERED")))
+
+
+def _tell(connection: socket.socket, answer: dict[str, float]) -> None:
+    with suppress(BrokenPipeError):  # who asked is gone
+        connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _kill(running: Mapping[int, socket.socket]) -> None:
+    for pid in running:
+        os.kill(pid, signal.SIGKILL)
+
+
+def become(asked: Asked, stand_in: str) -> None:
+    """Be the process that was asked for; ends as it ends."""
+    for number, file in enumerate(asked.files):
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(asked.cwd)
+    if not asked.can_be_forked():
+        os.execve(sys.executable, [sys.executable, *asked.arguments], asked.environment)
+    os.environ.clear()
+    os.environ.update(asked.environment)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", buffering=1 if os.isatty(1) else -1, closefd=False)
+    sys.stdout.reconfigure(write_through=asked.unbuffered)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False, errors="backslashreplace")
+    sys.executable = stand_in
+    atexit.register(gc.unfreeze)  # or libraries complain of what is left
+    sys.path[:1] = asked.path()
+    asked.forget_copies()
+    first, *rest = asked.arguments
+    if first == "-c":
+        sys.argv = ["-c", *rest[1:]]
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(compile(rest[0], "<string>", "exec"), main.__dict__)
+    elif first == "-m":
+        sys.argv = rest
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")  # it is imported already
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = asked.arguments
+        runpy.run_path(first, run_name="__main__")
+
+
+def main(place: str, stand_in: str) -> None:
+    for module in pkgutil.walk_packages(snac_exp.__path__, "snac_exp."):
+        importlib.import_module(module.name)
+    gc.collect()
+    gc.freeze()  # what all have in common is not written to by each one's collector
+    if (asked := serve(place)) is not None:
+        become(asked, stand_in)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
