@@ -17,7 +17,10 @@ from tests.release.test_listening_page import need_gradio
 
 
 def answer(headers: dict[str, str], *, host: str = "127.0.0.1", pieces: tuple[bytes, ...] = ()) -> tuple[int, str]:
-    """Status and text of a request of these headers whose body comes in pieces; 200 and its length if it passes."""
+    """Status and text of a request of these headers whose body comes in pieces; 200 and its length if it passes.
+
+    A refusal says nothing before the body has come, or as much of it as is ever taken.
+    """
     sent: list[Message] = []
     waiting = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
 
@@ -36,6 +39,8 @@ def answer(headers: dict[str, str], *, host: str = "127.0.0.1", pieces: tuple[by
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Message) -> None:
+        if message.get("status") == 413 and "content-length" in headers:
+            assert not waiting
         sent.append(message)
 
     named = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -71,8 +76,10 @@ def test_what_another_page_sends_is_refused_wherever_it_is_served(origin: str) -
 
 def test_a_body_is_bounded_whatever_its_header_says(monkeypatch: pytest.MonkeyPatch) -> None:
     most = 1000 + FORM_BYTES
+    monkeypatch.setattr(guard, "REST_WAIT_SECONDS", 0.01)
     for length in (str(most + 1), "x", "-1"):
-        assert answer({"host": "localhost", "content-length": length})[0] == 413
+        for pieces in ((), (b"x" * 1000, b"x" * most), (b"x", b"and then nothing")):
+            assert answer({"host": "localhost", "content-length": length}, pieces=pieces)[0] == 413
     assert answer({"host": "localhost"}, pieces=(b"x" * most,)) == (200, str(most))
     assert answer({"host": "localhost", "content-length": "3"}, pieces=(b"x" * most, b"x"))[0] == 413
     monkeypatch.setattr(guard, "MOST_WAIT_SECONDS", 0.01)

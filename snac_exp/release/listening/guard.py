@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MOST_WAIT_SECONDS = 60.0  # for the next piece of a request's body
+REST_WAIT_SECONDS = 1.0  # for the next piece of one that is refused
 FORM_BYTES = 1_000_000  # of a request, beside the upload in it
 
 Message = MutableMapping[str, Any]
@@ -43,6 +44,7 @@ class Guard:
             return
         length = headers.get(b"content-length", "0")
         if not length.isdigit() or int(length) > self._most_bytes:
+            await self._drain(receive)
             await _refuse(scope, send, 413, "the upload is larger than max_megabytes=")
             return
         await self._limited(scope, receive, send)
@@ -56,6 +58,17 @@ class Guard:
         if origin is not None and urlsplit(origin).netloc.lower() != asked.lower():
             return "another page asks for this one"
         return None
+
+    async def _drain(self, receive: Receive) -> None:
+        """Take the body of what is refused, as much as of an upload: many clients read no answer before all is sent."""
+        left, more = self._most_bytes, True
+        while more and left > 0:
+            try:
+                message = await asyncio.wait_for(receive(), REST_WAIT_SECONDS)
+            except TimeoutError:
+                return
+            left -= len(message.get("body", b""))
+            more = message["type"] == "http.request" and bool(message.get("more_body"))
 
     async def _limited(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass a request on whose body is counted as it comes."""
