@@ -118,7 +118,7 @@ def test_codes_of_another_machine_may_differ_in_one_percent(setup: TrainingSetup
         return changed
 
     table: CodeTable = with_codes(setup, rarely_wrong).splits.train.table
-    setup.splits.train.table = dataclasses.replace(table, origins=frozenset({("another machine",)}))
+    setup.splits.train.table = dataclasses.replace(table, made_on=frozenset({("another machine",)}))
     assert "come back from their audio, 99." in reencode(setup)
 
 
