@@ -17,12 +17,15 @@ import selectors
 import signal
 import socket
 import sys
+import threading
+import traceback
 import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pesq  # noqa: F401 (imported late, by the first figure)
 import pystoi  # noqa: F401 (imported late, by the first figure)
@@ -33,6 +36,13 @@ import snac_exp
 ROOT = Path(__file__).resolve().parents[2]
 READ_AT_START = ("OMP_", "MKL_", "OPENBLAS_", "PYTHON", "LD_", "TORCH", "PYTORCH_", "TRITON_", "CUDA_")
 TAKEN_OVER = ("PYTHONPATH", "PYTHONUNBUFFERED")
+# Set by torch when it is imported, and by trainings for CUDA: whoever asks may have them or not, whatever they do here.
+WITHOUT_EFFECT = (
+    "TORCHINDUCTOR_CACHE_DIR",
+    "PYTORCH_NVML_BASED_CUDA_CHECK",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+)
 
 
 @dataclass(frozen=True)
@@ -68,8 +78,8 @@ class Asked:
 
 
 def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
-    names = [name for name in environment if name.startswith(READ_AT_START) and name not in TAKEN_OVER]
-    return {name: environment[name] for name in names}
+    names = [name for name in environment if name.startswith(READ_AT_START)]
+    return {name: environment[name] for name in names if name not in (*TAKEN_OVER, *WITHOUT_EFFECT)}
 
 
 def serve(place: str) -> Asked | None:
@@ -134,7 +144,7 @@ def _kill(running: Mapping[int, socket.socket]) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def become(asked: Asked, stand_in: str) -> None:
+def become(asked: Asked, stand_in: str) -> NoReturn:
     """Be the process that was asked for; ends as it ends."""
     for number, file in enumerate(asked.files):
         os.dup2(file, number)
@@ -149,10 +159,13 @@ def become(asked: Asked, stand_in: str) -> None:
     sys.stdout.reconfigure(write_through=asked.unbuffered)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False, errors="backslashreplace")
     sys.executable = stand_in
-    atexit.register(gc.unfreeze)  # or libraries complain of what is left
     sys.path[:1] = asked.path()
     asked.forget_copies()
-    first, *rest = asked.arguments
+    _end_as_python_does(lambda: _run(asked.arguments))
+
+
+def _run(arguments: list[str]) -> None:
+    first, *rest = arguments
     if first == "-c":
         sys.argv = ["-c", *rest[1:]]
         main = sys.modules["__main__"] = types.ModuleType("__main__")
@@ -162,8 +175,34 @@ def become(asked: Asked, stand_in: str) -> None:
         warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")  # it is imported already
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
     else:
-        sys.argv = asked.arguments
+        sys.argv = arguments
         runpy.run_path(first, run_name="__main__")
+
+
+def _end_as_python_does(program: Callable[[], None]) -> NoReturn:
+    """Run it and end, but without taking apart what was imported: that touches all memory, and takes two seconds."""
+    status = 0
+    try:
+        program()
+    except SystemExit as end:
+        status = 0 if end.code is None else end.code if isinstance(end.code, int) else 1
+        if status == 1 and end.code != 1:
+            print(end.code, file=sys.stderr)
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            status = 120
+    os._exit(status & 255)
 
 
 def main(place: str, stand_in: str) -> None:
