@@ -25,7 +25,7 @@ from snac_exp.system.checksums.json_lines import signed_line, sound_lines
 from snac_exp.system.files import remove_left_in, write_signed_json, write_text
 from snac_exp.system.folder_lock import locked
 from snac_exp.system.paths.kind import refuse_file
-from snac_exp.system.paths.refused import append_line
+from snac_exp.system.paths.writing import append_line
 from snac_exp.tracking.json_files import read_object
 
 FILES_NAME, SUMMARY_NAME, TABLE_NAME, SPEED_NAME = "files.parquet", "summary.json", "summary.md", "speed.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 from snac_exp.config.compose import config_dir
 from snac_exp.errors import ConfigError
 from snac_exp.system.files import write_text
-from snac_exp.system.paths.refused import naming
+from snac_exp.system.paths.writing import naming
 from snac_exp.system.process import code_root
 from snac_exp.tracking.sweep_folder import SweepFolder
 

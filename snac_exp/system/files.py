@@ -14,7 +14,7 @@ from typing import Any
 
 from snac_exp.system.checksums.json_digest import signed, verified
 from snac_exp.system.locks import try_lock
-from snac_exp.system.paths.refused import naming
+from snac_exp.system.paths.writing import naming
 
 _LEFT = re.compile(r"\..+\.([a-z0-9_]{8}|\d+)\.tmp", re.DOTALL)
 

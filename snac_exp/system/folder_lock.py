@@ -11,7 +11,7 @@ from typing import TextIO
 from snac_exp.errors import ConfigError
 from snac_exp.system.locks import lock_now
 from snac_exp.system.owner import Owner
-from snac_exp.system.paths.refused import write_whole
+from snac_exp.system.paths.writing import write_whole
 from snac_exp.system.slurm_queue import current_job
 
 LOCK_FILE = ".lock"

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from snac_exp.system import terminal
-from snac_exp.system.paths.refused import append_line
+from snac_exp.system.paths.writing import append_line
 from snac_exp.tracking.run_folder import RunFolder
 
 

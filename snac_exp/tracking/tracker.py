@@ -13,7 +13,7 @@ from snac_exp.errors import ConfigError
 from snac_exp.system.checksums.json_digest import LINE_KEY
 from snac_exp.system.checksums.json_lines import signed_line
 from snac_exp.system.files import sha256_of_file
-from snac_exp.system.paths.refused import write_whole
+from snac_exp.system.paths.writing import write_whole
 from snac_exp.tracking.metrics_file import read_metrics, rewind
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.wandb.key import require_key

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snac_exp.errors import DataError
 from snac_exp.system.paths.kind import refuse_file
-from snac_exp.system.paths.refused import mend_of
+from snac_exp.system.paths.writing import mend_of
 
 
 def with_files(command: Callable[[], int]) -> int:

@@ -79,7 +79,9 @@ def test_the_commands_of_a_chapter_run(chapter: str, checkout: Path, corpus_dir:
 
 def test_the_files_keep_the_rules_of_the_project(checkout: Path) -> None:
     written = [path for _, path, _ in files_of(text_of("extending")) if path.endswith(".py")]
-    run(checkout, f"ruff check {' '.join(written)} && ruff format --check {' '.join(written)}")
+    judged = run(checkout, f"ruff check {' '.join(written)} && ruff format --check {' '.join(written)}")
+    assert f"{len(written)} files already formatted" in judged
     choices = [Path(path) for _, path, _ in files_of(text_of("extending")) if path.endswith(".yaml")]
     chosen = " or ".join(f"{path.parent.name}-{path.stem} or {path.parent.name}/{path.name}" for path in choices)
-    run(checkout, f"python -m pytest -n0 tests/test_floors.py tests/config/test_conf_files.py -k 'floors or {chosen}'")
+    tested = "tests/test_floors.py tests/config/test_conf_files.py"
+    assert re.search(r"\d passed", run(checkout, f"python -m pytest -n0 {tested} -k 'floors or {chosen}'"))

@@ -59,20 +59,18 @@ def test_push_is_a_dry_run_unless_told_otherwise(
     assert 'load_codec("someone/codec")' in (output / "README.md").read_text()
 
 
+def fused_export(run_dir: Path, tmp_path: Path) -> list[str]:
+    """Arguments that export one form, and say what would be pushed."""
+    return ["export", f"checkpoint={run_dir}", f"output={tmp_path / 'o'}", "push=a/b", "licence=mit", "formats=[fused]"]
+
+
 @pytest.mark.slow
 def test_what_was_changed_after_the_export_is_not_pushed(
     run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub = RecordedHub()
     monkeypatch.setattr("huggingface_hub.HfApi", hub)
-    command = [
-        "export",
-        f"checkpoint={run_dir}",
-        f"output={tmp_path / 'o'}",
-        "push=a/b",
-        "licence=mit",
-        "formats=[fused]",
-    ]
+    command = fused_export(run_dir, tmp_path)
     assert cli.run(command) == 0
     (tmp_path / "o" / "README.md").write_text("something else")
     with pytest.raises(ConfigError, match="is not the file that was exported"):
@@ -93,13 +91,6 @@ def test_a_hub_that_refuses(run_dir: Path, tmp_path: Path, monkeypatch: pytest.M
             raise OSError("403 forbidden")
 
     monkeypatch.setattr("huggingface_hub.HfApi", Refusing())
-    command = [
-        "export",
-        f"checkpoint={run_dir}",
-        f"output={tmp_path / 'o'}",
-        "push=a/b",
-        "licence=mit",
-        "formats=[fused]",
-    ]
+    command = fused_export(run_dir, tmp_path)
     with pytest.raises(CheckpointError, match=r"403 forbidden.*hf auth login"):
         cli.run([*command, "dry_run=false"])

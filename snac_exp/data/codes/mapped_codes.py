@@ -39,7 +39,7 @@ from snac_exp.data.codes.shards import (
 from snac_exp.errors import DataError
 from snac_exp.system.files import read_json, write_signed_json
 from snac_exp.system.locks import one_at_a_time
-from snac_exp.system.paths.refused import write_whole
+from snac_exp.system.paths.writing import write_whole
 from snac_exp.system.progress import progress_display
 
 SHARDS_PER_CHECKPOINT = 64  # an interrupted conversion repeats at most these

@@ -15,7 +15,7 @@ from typing import Any
 
 from snac_exp.data.files.scan import FileMeasurement, find_audio, measure, stamp
 from snac_exp.errors import DataError
-from snac_exp.system.paths.refused import write_whole
+from snac_exp.system.paths.writing import write_whole
 from snac_exp.system.progress import progress_display
 
 JOURNAL_NAME = "scan.jsonl"

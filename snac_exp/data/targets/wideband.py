@@ -18,7 +18,7 @@ from snac_exp.data.rows import manifest_rows
 from snac_exp.data.targets.folder import Format, TargetFolder, TargetSummary
 from snac_exp.errors import DataError
 from snac_exp.system.files import remove_left
-from snac_exp.system.paths.refused import require_writable
+from snac_exp.system.paths.writing import require_writable
 from snac_exp.system.progress import progress_display
 
 BANDWIDTH_NAME = "bandwidth.parquet"

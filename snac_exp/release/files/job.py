@@ -16,7 +16,7 @@ from snac_exp.system.checksums.json_lines import signed_line, sound_lines
 from snac_exp.system.files import left_beside, read_json, remove_left, remove_left_in, write_signed_json
 from snac_exp.system.folder_lock import locked
 from snac_exp.system.paths.kind import refuse_file
-from snac_exp.system.paths.refused import append_line
+from snac_exp.system.paths.writing import append_line
 
 JOB_FILE = "job.json"
 LEDGER_FILE = "files.jsonl"

@@ -10,7 +10,7 @@ from snac_exp.report.compare.page import comparison_page
 from snac_exp.report.compare.sounds import listening_of
 from snac_exp.report.compare.text import markdown, write_rows
 from snac_exp.system.files import removed_on_error, write_json, write_text
-from snac_exp.system.paths.refused import require_writable
+from snac_exp.system.paths.writing import require_writable
 
 PAGE_FILE, TEXT_FILE, ROWS_FILE, KEY_FILE = "comparison.html", "comparison.md", "comparison.parquet", "key.json"
 

@@ -22,7 +22,7 @@ from snac_exp.config.schema import Codec
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
 from snac_exp.metrics.table import WIDE_RATE, present_metrics
-from snac_exp.system.paths.refused import require_writable
+from snac_exp.system.paths.writing import require_writable
 from snac_exp.system.terminal import console
 
 if TYPE_CHECKING:

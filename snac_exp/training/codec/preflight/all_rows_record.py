@@ -11,7 +11,7 @@ from typing import IO
 from snac_exp.errors import DataError
 from snac_exp.system.checksums.json_lines import signed_line, sound_lines
 from snac_exp.system.locks import try_lock
-from snac_exp.system.paths.refused import write_whole
+from snac_exp.system.paths.writing import write_whole
 
 
 @dataclass(frozen=True)

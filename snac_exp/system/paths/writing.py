@@ -1,4 +1,4 @@
-"""Writing that the system refuses, as on a full disk: the error names the file that was to be written, and the mend."""
+"""Writing: whole or not at all, and what the system refuses, as on a full disk, names the file and the mend."""
 
 import errno
 import os

@@ -17,7 +17,7 @@ from snac_exp.data.checked_parquet import write_parquet
 from snac_exp.errors import DataError
 from snac_exp.system.files import atomic_path, folder_beside, write_text
 from snac_exp.system.folder_lock import locked
-from snac_exp.system.paths.refused import append_line, naming
+from snac_exp.system.paths.writing import append_line, naming
 from snac_exp.verbs.files import with_files
 from tests.helpers.full_disk import files_up_to
 
