@@ -1,4 +1,4 @@
-"""A verb that ends itself with SIGKILL at a moment of its work: when it asks the system for a file.
+"""Kills: of a process from outside, and of a verb that ends itself at a moment of its work, when it asks for a file.
 
 usage: python -m tests.helpers.killed EVENT GLOB VERB [ARGUMENT]…     EVENT: open, or os.rename for its new name
 """
@@ -13,8 +13,20 @@ from typing import Any
 
 from snac_exp import cli
 from tests.helpers.waiting import GUARD_SECONDS
+from tests.helpers.warm import COLD
+from tests.helpers.warm_stand_in import KILL
 
 ROOT = Path(__file__).parents[2]
+
+
+def kill(process: "subprocess.Popen[bytes] | subprocess.Popen[str]") -> int:
+    """Kill a process that was begun by `sys.executable`; its status once it is gone: -9, or another if it had ended.
+
+    SIGKILL would end the stand-in of a warm process, which outlives it for a moment.
+    """
+    process.send_signal(signal.SIGKILL if sys.executable == COLD else KILL)
+    status = process.wait(GUARD_SECONDS)
+    return -signal.SIGKILL if status == -KILL else status  # a stand-in that had not begun its process yet
 
 
 def killed_at(event: str, pattern: str, arguments: list[str]) -> None:

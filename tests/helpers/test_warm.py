@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.commands import python_process
+from tests.helpers.killed import kill
 from tests.helpers.waiting import GUARD_SECONDS
 
 IS_WARM = "import sys; sys.exit(0 if 'torch' in sys.modules else 3)"
@@ -64,3 +65,15 @@ def test_signals_reach_it_and_it_does_not_outlive_who_asked(tmp_path: Path) -> N
     process.kill()
     assert process.stdout.read() == ""  # its end of the pipe is closed: it is gone too
     assert process.wait(GUARD_SECONDS) == -signal.SIGKILL
+
+
+def test_one_that_is_killed_is_gone_before_its_stand_in() -> None:
+    for _ in range(20):
+        code = "import os; print(os.getpid(), flush=True); input()"
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        assert kill(process) == -signal.SIGKILL
+        assert not Path(f"/proc/{pid}").exists()
