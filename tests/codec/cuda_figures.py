@@ -90,7 +90,7 @@ def _as_on_a_gpu() -> None:
         return masked_store(self, pointers, value, mask, *options)
 
     builder.cast_impl, builder.create_dot, builder.create_masked_store = rounded, product, store
-    operations_of_products.MAX_PROGRAMS = 2  # each with several stretches
+    operations_of_products.PROGRAMS["most"] = 2  # each with several stretches
 
 
 def _drawn(batch: int, channels: int, length: int, scale: float = 1.0) -> list[Tensor]:

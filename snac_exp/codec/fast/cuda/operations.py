@@ -16,7 +16,8 @@ HAS_TRITON = find_spec("triton") is not None
 if HAS_TRITON:
     from snac_exp.codec.fast.cuda import triton_kernels, triton_products
 
-TILE = 1024  # samples of a program; 8 for each of its 128 threads
+CUT = {"TILE": 1024, "num_warps": 4}
+"""Samples of a program, 8 for each of its threads, and its warps, of 32 threads each."""
 _ALIGNED = 16  # halos are multiples of this, so that stretches begin where a vector of 32 bytes does
 
 
@@ -24,7 +25,8 @@ _ALIGNED = 16  # halos are multiples of this, so that stretches begin where a ve
 def cuda_snake(x: Tensor, alpha: Tensor, dtype: torch.dtype) -> Tensor:
     """Snake of x (B, C, T), alpha (1, C, 1), as (B, C, T) of `dtype`."""
     x, y = x.contiguous(), room_like(x, dtype)
-    _launch("snake_forward", x, TILE, x, alpha.contiguous(), y, TILE=TILE)
+    tile = CUT["TILE"]
+    _launch("snake_forward", x, tile, x, alpha.contiguous(), y, TILE=tile)
     return y
 
 
@@ -37,8 +39,9 @@ def _(x: Tensor, alpha: Tensor, dtype: torch.dtype) -> Tensor:
 @torch.library.custom_op("snac_exp::cuda_snake_gradients", mutates_args=())
 def cuda_snake_gradients(grad: Tensor, x: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     """grad, x (B, C, T) -> gradients of x (B, C, T) and alpha (1, C, 1), each in its type."""
-    x, grad_x, sums = x.contiguous(), room_like(x, x.dtype), _partial_sums(1, x, TILE)
-    _launch("snake_backward", x, TILE, grad.contiguous(), x, alpha.contiguous(), grad_x, sums, TILE=TILE)
+    tile = CUT["TILE"]
+    x, grad_x, sums = x.contiguous(), room_like(x, x.dtype), _partial_sums(1, x, tile)
+    _launch("snake_backward", x, tile, grad.contiguous(), x, alpha.contiguous(), grad_x, sums, TILE=tile)
     return grad_x, in_shape_of(_total(sums)[0], alpha)
 
 
@@ -55,7 +58,7 @@ def cuda_snake_depthwise(
     """Snake of x (B, C, T), then a "same" depthwise convolution, taps (C, 1, K): (B, C, T) of `dtype`."""
     x, y, num_taps = x.contiguous(), room_like(x, dtype), taps.shape[-1]
     halo = -(-(num_taps // 2 * dilation) // _ALIGNED) * _ALIGNED
-    wide = max(TILE, 1 << (4 * halo - 1).bit_length())
+    wide = max(CUT["TILE"], 1 << (4 * halo - 1).bit_length())
     sizes = {"DILATION": dilation, "TAPS": num_taps, "HALO": halo, "WIDE": wide}
     parameters = (item.contiguous() for item in (alpha, taps, bias))
     _launch("snake_depthwise_forward", x, wide - 2 * halo, x, *parameters, y, **sizes)
@@ -73,12 +76,12 @@ def cuda_snake_depthwise_gradients(
     grad: Tensor, x: Tensor, skip: Tensor | None, alpha: Tensor, taps: Tensor, dilation: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """grad, x (B, C, T) -> gradients of x (B, C, T), to which `skip` is added, alpha (1, C, 1), taps and bias (C,)."""
-    x, grad_x, num_taps = x.contiguous(), room_like(x, x.dtype), taps.shape[-1]
-    sums = _partial_sums(num_taps + 2, x, TILE)
+    x, grad_x, num_taps, tile = x.contiguous(), room_like(x, x.dtype), taps.shape[-1], CUT["TILE"]
+    sums = _partial_sums(num_taps + 2, x, tile)
     signals = (grad.contiguous(), x, grad if skip is None else skip.contiguous())
-    sizes = {"DILATION": dilation, "TAPS": num_taps, "TILE": TILE, "SKIP": skip is not None}
+    sizes = {"DILATION": dilation, "TAPS": num_taps, "TILE": tile, "SKIP": skip is not None}
     arrays = (*signals, alpha.contiguous(), taps.contiguous(), grad_x, sums)
-    _launch("snake_depthwise_backward", x, TILE, *arrays, **sizes)
+    _launch("snake_depthwise_backward", x, tile, *arrays, **sizes)
     total = _total(sums)
     by_bias = in_shape_of(total[num_taps], taps.new_empty(len(taps)))
     return grad_x, in_shape_of(total[num_taps + 1], alpha), in_shape_of(total[:num_taps].t(), taps), by_bias
@@ -116,6 +119,7 @@ def _launch(kernel: str, x: Tensor, tile: int, *tensors: Tensor, **sizes: Any) -
     """A program for each stretch of `tile` samples of each row of x (B, C, T)."""
     batch, channels, length = x.shape
     num_tiles = -(-length // tile)
+    sizes["num_warps"] = CUT["num_warps"]
     launch(kernel, batch * channels * num_tiles, x, *tensors, length, channels, num_tiles, **sizes)
 
 

@@ -24,7 +24,7 @@ BACKWARD: dict[int, dict[str, Any]] = {
     128: {"TILE": 32, "num_warps": 8},
 }
 """The same; a program has the gradient of the whole weight in registers."""
-MAX_PROGRAMS = 528  # that share the stretches; each leaves a gradient of the weight, whatever the card
+PROGRAMS = {"most": 528}  # that share the stretches; each leaves a gradient of the weight, whatever the card
 
 
 @torch.library.custom_op("snac_exp::cuda_snake_pointwise", mutates_args=())
@@ -55,7 +55,7 @@ def cuda_snake_pointwise_gradients(
     grad_middle, sizes = room_like(middle, middle.dtype), BACKWARD[channels]
     num_tiles = -(-middle.shape[2] // sizes["TILE"])
     num_stretches = len(middle) * num_tiles
-    programs = min(num_stretches, MAX_PROGRAMS)
+    programs = min(num_stretches, PROGRAMS["most"])
     by_weight = middle.new_empty((programs, channels, channels), dtype=torch.float32)
     by_vectors = middle.new_empty((programs, 2, channels), dtype=torch.float32)
     weight = point.to(middle.dtype).contiguous()
