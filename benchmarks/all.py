@@ -11,7 +11,7 @@ import time
 from benchmarks.harness import MARGIN, RESULTS, Figure
 from snac_exp.system.files import read_json
 
-FILES = ("step", "compiled", "loading", "losses", "loop", "lm_row", "gpu_traffic", "gpu")
+FILES = ("step", "compiled", "loading", "losses", "loop", "lm_row", "gpu_traffic")
 
 
 def main() -> int:

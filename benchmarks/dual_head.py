@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from snac import SNAC
@@ -33,14 +34,19 @@ class DualHead:
     optimizer: torch.optim.Optimizer
 
     @classmethod
-    def build(cls, batch_size: int = 2, num_tokens: int = 11, fused: bool = False) -> "DualHead":
-        """Random weights in snac_24khz's shape, alphas as various as a trained model's; 2048-sample tokens."""
+    def build(
+        cls, batch_size: int = 2, num_tokens: int = 11, fused: bool = False, shape: Mapping[str, Any] = SNAC_24KHZ
+    ) -> "DualHead":
+        """Random weights, alphas as various as a trained model's.
+
+        num_tokens: coarse ones of a slice. fused: our optimizer's kernel. shape: SNAC's arguments, at 24 kHz.
+        """
         torch.manual_seed(0)
-        snac = SNAC(**SNAC_24KHZ)
+        snac = SNAC(**shape)
         for module in snac.modules():
             if isinstance(module, Snake1d):
                 nn.init.uniform_(module.alpha, 0.5, 2.0)
-        codec = LoadedCodec(snac, Geometry.from_config(SNAC_24KHZ), "", "snac_24khz", config_of(snac))
+        codec = LoadedCodec(snac, Geometry.from_config(shape), "", "snac_24khz", config_of(snac))
         model = MultiRateSnac.from_codec(codec, {"head_24k": NativeHead, "head_48k": UpsampleHead})
         naive = plain.PlainDualHead(snac)
         naive.head_48k.load_state_dict(plain_head_state(model.head("head_48k").state_dict()))
@@ -51,7 +57,7 @@ class DualHead:
             weights=dict(plain.MAIN),
             n_ffts={head: list(sizes) for head, sizes in plain.N_FFTS.items()},
         )
-        batch = random_batch(batch_size, num_tokens)
+        batch = random_batch(batch_size, num_tokens, codec.geometry, shape["codebook_size"])
         adam = [torch.optim.AdamW(_trained(part), lr=1e-5, weight_decay=1e-4) for part in (naive, model)]
         if fused:
             adam[1] = torch.optim.AdamW(_trained(model), lr=1e-5, weight_decay=1e-4, fused=True)
@@ -79,14 +85,15 @@ class DualHead:
                 parameter.grad = None
 
 
-def random_batch(batch_size: int, num_tokens: int) -> Batch:
+def random_batch(batch_size: int, num_tokens: int, geometry: Geometry, codebook_size: int) -> Batch:
     """Codes and noise as audio; nothing is padding."""
-    codes = [torch.randint(0, 4096, (batch_size, num_tokens * 4 // stride)) for stride in (4, 2, 1)]
-    audio = {
-        head: 0.1 * torch.randn(batch_size, 1, num_tokens * 2048 * k) for k, head in ((1, "head_24k"), (2, "head_48k"))
-    }
+    lengths = [geometry.codebook_length(i, num_tokens) for i in range(geometry.num_codebooks)]
+    codes = [torch.randint(0, codebook_size, (batch_size, length)) for length in lengths]
+    samples = num_tokens * geometry.coarse_hop
+    audio = {head: 0.1 * torch.randn(batch_size, 1, samples * k) for k, head in ((1, "head_24k"), (2, "head_48k"))}
     zeros = torch.zeros(batch_size, dtype=torch.long)
-    return Batch(codes, audio, zeros + num_tokens, zeros, zeros + num_tokens * 2048, zeros, num_tokens * 2048 / 24_000)
+    seconds = samples / geometry.sampling_rate
+    return Batch(codes, audio, zeros + num_tokens, zeros, zeros + samples, zeros, seconds)
 
 
 def plain_head_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -106,6 +113,22 @@ def without_noise(pair: DualHead) -> DualHead:
             if isinstance(module, NoiseBlock):
                 module.forward = lambda x: x
     return quiet
+
+
+def same_parameters(pair: DualHead) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    """Each trained parameter of the plain model and what it is in ours."""
+    ours, naive = pair.task.model, pair.naive
+    parts = [
+        (naive.trunk, ours.trunk),
+        (naive.head_24k, ours.head("head_24k")),
+        (naive.head_48k, ours.head("head_48k")),
+    ]
+    return [
+        (p, q)
+        for first, second in parts
+        for p, q in zip(first.parameters(), second.parameters(), strict=True)
+        if p.requires_grad
+    ]
 
 
 def bytes_kept(work: Callable[[], object]) -> int:

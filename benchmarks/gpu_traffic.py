@@ -19,8 +19,10 @@ from benchmarks.harness import Figure, options, record
 from benchmarks.traffic import Traffic, cuda_autocast
 from snac_exp.codec.fast.cuda import choice
 
-TOKENS = 46
-BATCHES = (16, 43)
+STAGES = {"a": (192, 11), "b": (96, 23), "c": (57, 35), "d": (43, 46)}
+"""Phase 12's curriculum, 1 to 4 s: slices of a batch, coarse tokens of a slice."""
+TOKENS = STAGES["d"][1]
+BATCHES = (16, STAGES["d"][0])
 WAYS = {
     "plain_fp32": ("upstream's modules, float32", None, False),
     "eager_fp32": ("ours in the library's operations, float32", None, False),

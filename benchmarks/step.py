@@ -8,7 +8,7 @@ Model of snac_24khz's shape with random weights and two heads; a batch of 2 slic
 import torch
 
 from benchmarks import plain
-from benchmarks.dual_head import DualHead, bytes_kept, without_noise
+from benchmarks.dual_head import DualHead, bytes_kept, same_parameters, without_noise
 from benchmarks.harness import Figure, compare, options, ratio, record
 
 
@@ -40,12 +40,7 @@ def parity(pair: DualHead) -> Figure:
     for outputs in (expected, actual):
         torch.autograd.backward([outputs[head] for head in waves], [wave.grad for wave in waves.values()])
     pairs = [(expected[head], actual[head]) for head in expected]
-    ours = quiet.task.model
-    parts = [(quiet.naive.trunk, ours.trunk), (quiet.naive.head_24k, ours.head("head_24k"))]
-    for first, second in [*parts, (quiet.naive.head_48k, ours.head("head_48k"))]:
-        pairs += [
-            (p.grad, q.grad) for p, q in zip(first.parameters(), second.parameters(), strict=True) if p.grad is not None
-        ]
+    pairs += [(p.grad, q.grad) for p, q in same_parameters(quiet) if p.grad is not None]
     worst = max(float((p - q).abs().max() / p.abs().max()) for p, q in pairs)
     title = "outputs and gradients against upstream's modules, largest relative error"
     return Figure(title, float(f"{worst:.2g}"), "", "at_most", 1e-5, {"tensors": len(pairs)})
