@@ -54,6 +54,8 @@ def _check(options: argparse.Namespace, scratch: Path) -> int:
         if not options.small:
             return _unable("on a CPU it runs with --small alone")
         os.environ["TRITON_INTERPRET"] = "1"  # Triton reads it when it is imported
+    if options.small:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other take longer than the work
     taken = [path for call in calls if (path := options.output / f"call{call}.json").exists()]
     if taken:
         return _unable(f"{taken[0]} is there already; give another folder: --output")
