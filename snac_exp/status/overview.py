@@ -12,6 +12,7 @@ from snac_exp.sweeps.job_state import best_of
 from snac_exp.sweeps.ledger import Row
 from snac_exp.sweeps.settings import SweepSettings
 from snac_exp.sweeps.sweep import Sweep
+from snac_exp.system.files import is_half_written
 from snac_exp.tracking.json_files import read_plan
 from snac_exp.tracking.metrics_file import lines_of_kind
 from snac_exp.tracking.run_folder import RunFolder
@@ -82,7 +83,7 @@ def _folders(folder: Path) -> Iterator[Path]:
             yield Path(name)
             folders.clear()  # in place: os.walk goes no deeper
         else:
-            folders[:] = sorted(item for item in folders if item not in NOT_RUNS)
+            folders[:] = sorted(item for item in folders if item not in NOT_RUNS and not is_half_written(item))
 
 
 def _runs_in(path: Path) -> list[RunEntry]:

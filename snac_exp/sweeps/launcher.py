@@ -106,7 +106,7 @@ class SweepLauncher(Launcher):
         command.sweep = sweep
         print(f"sweep: {sweep.path}", flush=True)
         # Folders and rows first: a process that is started finds its config, whatever becomes of this one.
-        backend.submit(sweep, sweep.add(jobs), wait=command.wait)
+        backend.submit(sweep, sweep.rows(), wait=command.wait)
         best = {row.hash: row.best for row in sweep.refresh()}
         return [_returned(best[job.hash]) for job in jobs]
 

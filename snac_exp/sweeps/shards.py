@@ -59,9 +59,8 @@ def submit_shards(verb: str, arguments: Sequence[str]) -> int:
     backend = _backend(choices)
     sweep = Sweep.create(jobs, SweepSettings(), backend, [verb, *arguments], again=switches["again"])
     print(f"sweep: {sweep.path}", flush=True)
-    rows = sweep.add(jobs)
     try:
-        open_backend(backend).submit(sweep, rows, wait=switches["wait"])
+        open_backend(backend).submit(sweep, sweep.rows(), wait=switches["wait"])
     except Stopped:
         print(f"left; go on with: snac-exp sweep resume={sweep.path}")
         return EXIT_PREEMPTED

@@ -20,7 +20,7 @@ from snac_exp.sweeps.job_state import updated
 from snac_exp.sweeps.ledger import Row, read_ledger, update_ledger
 from snac_exp.sweeps.settings import SweepSettings
 from snac_exp.sweeps.snapshot import take_snapshot
-from snac_exp.system.files import remove_left, removed_on_error, write_json, write_signed_json
+from snac_exp.system.files import remove_left, write_json, write_signed_json
 from snac_exp.system.folder_lock import holder_of, locked
 from snac_exp.system.slurm_queue import ACTIVE
 from snac_exp.tracking.json_files import Shape, read_object, require_shape
@@ -90,7 +90,9 @@ class Sweep(SweepFolder):
         again: bool,
         search: dict[str, Any] | None = None,
     ) -> "Sweep":
-        """A new folder with the snapshot in it; jobs follow with `add`. Of a `search` the jobs are the corners.
+        """A new folder with the snapshot and the jobs in it; of a `search` these are the corners, and its own follow.
+
+        It is whole or absent: what a kill leaves is hidden, and goes with the next sweep of that name.
 
         Raises:
             ConfigError: the very same sweep is there already and `again` is not set.
@@ -102,19 +104,22 @@ class Sweep(SweepFolder):
         if search is not None:  # the same search with more trials is the same search
             meaning.append(json.dumps({**search, "num_trials": None}, sort_keys=True))
         parent, digest = Path(str(values["output_dir"])) / "sweeps" / name, sweep_hash(meaning)
-        earlier = sorted(path for path in parent.glob(f"*-{digest}*") if SweepFolder(path).exists)
+        earlier = sorted(path for path in parent.glob(f"[!.]*-{digest}*") if SweepFolder(path).exists)
         if earlier and not again:
             raise ConfigError(
                 f"the same sweep is there already: {earlier[-1]}. Go on with it: snac-exp sweep resume={earlier[-1]}; "
                 "or add again=true to run all of it a second time"
             )
-        folder = SweepFolder(exclusive_folder(parent, digest).resolve())
         stored = {"question": asdict(settings), "backend": backend, "directory": str(Path.cwd()), "command": command}
-        # sweep.json comes last: a folder without it is no sweep, whatever interrupted this.
-        with removed_on_error(folder.path):
+
+        def fill(path: Path) -> None:
+            folder = SweepFolder(path)
             take_snapshot(folder)
             write_signed_json(folder.sweep_file, stored | {"search": search, "created": time.time()})
-        return cls(folder.path)
+            if search is None:
+                cls(path).add(jobs)
+
+        return cls(exclusive_folder(parent.resolve(), digest, fill))
 
     def add(self, jobs: Sequence[AnyJob]) -> list[Row]:
         """Make folders and ledger rows of jobs, or find those that are there already; returns the rows."""

@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_beside(path: Path) -> Iterator[Path]:
-    """A new hidden folder `.NAME.PID.tmp` beside `path`, to be renamed to it; what is left of it in the end goes."""
+    """A new hidden folder `.NAME.….tmp` beside `path`, to be renamed to it; what is left of it in the end goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
-    with naming(path, temporary):
-        temporary.mkdir()
-    handle = os.open(temporary, os.O_RDONLY)
+    handle, temporary = _temporary_folder_beside(path)
     try:
-        try_lock(handle)
         with naming(path, temporary):
             yield temporary
     finally:
@@ -103,8 +99,12 @@ def remove_left(paths: Iterable[Path]) -> None:
 
 def remove_left_in(folder: Path) -> None:
     """Remove what killed processes left half-written anywhere below a folder, which need not be there."""
-    # The names that `atomic_path` and `folder_beside` give, no other hidden file of a user.
-    remove_left([path for path in folder.rglob(".*.tmp") if _LEFT.fullmatch(path.name)])
+    remove_left([path for path in folder.rglob(".*.tmp") if is_half_written(path.name)])
+
+
+def is_half_written(name: str) -> bool:
+    """Whether `atomic_path` or `folder_beside` gives such names; no other hidden file of a user is meant."""
+    return _LEFT.fullmatch(name) is not None
 
 
 def _temporary_beside(path: Path) -> tuple[int, Path]:
@@ -117,6 +117,21 @@ def _temporary_beside(path: Path) -> tuple[int, Path]:
         if try_lock(handle) != "busy" and os.path.exists(name):
             return handle, Path(name)
         os.close(handle)
+
+
+def _temporary_folder_beside(path: Path) -> tuple[int, Path]:
+    """The same of a folder."""
+    while True:
+        try:
+            temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        with suppress(FileNotFoundError):
+            temporary.chmod(0o777 & ~_umask())
+            handle = os.open(temporary, os.O_RDONLY)
+            if try_lock(handle) != "busy" and temporary.exists():
+                return handle, temporary
+            os.close(handle)
 
 
 def _fsync(path: Path) -> None:

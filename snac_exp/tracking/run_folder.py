@@ -1,10 +1,12 @@
 """The folder of one run: made once, never overwritten, complete enough to resume from itself alone."""
 
+import errno
 import hashlib
+import itertools
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -14,7 +16,14 @@ from snac_exp.config.moved import as_first_published
 from snac_exp.config.stored import read_stored, stored_yaml
 from snac_exp.errors import ConfigError
 from snac_exp.system import folder_lock as lock
-from snac_exp.system.files import remove_left_in, removed_on_error, write_signed_json, write_text
+from snac_exp.system.files import (
+    folder_beside,
+    is_half_written,
+    remove_left,
+    remove_left_in,
+    write_signed_json,
+    write_text,
+)
 from snac_exp.system.owner import Owner
 from snac_exp.system.paths.kind import refuse_file
 from snac_exp.tracking.json_files import NUMBER, Shape, read_object, require_shape
@@ -97,18 +106,23 @@ class RunFolder:
     def create(cls, values: Mapping[str, Any], overrides: list[str], path: Path | None = None) -> "RunFolder":
         """A new folder with the resolved config and the overrides in it: `path`, or `output_dir/name/TIME-HASH`.
 
+        It is whole or absent: what a kill leaves is hidden, and goes with the next run of that name.
+
         Raises:
             FileExistsError: `path` is there already.
         """
+
+        def fill(path: Path) -> None:
+            write_text(cls(path).config, stored_yaml(dict(values), COMMENT))
+            write_text(cls(path).overrides, stored_yaml(overrides))
+
         if path is None:
-            path = exclusive_folder(Path(str(values["output_dir"])) / str(values["name"]), meaning_hash(values))
-        else:
-            path.mkdir(parents=True, exist_ok=False)
-        folder = cls(path)
-        with removed_on_error(path):
-            write_text(folder.config, stored_yaml(dict(values), COMMENT))
-            write_text(folder.overrides, stored_yaml(overrides))
-        return folder
+            parent = Path(str(values["output_dir"])) / str(values["name"])
+            return cls(exclusive_folder(parent, meaning_hash(values), fill))
+        with folder_beside(path) as hidden:
+            fill(hidden)
+            hidden.rename(path)
+        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -244,15 +258,20 @@ class SilentRunFolder(RunFolder):
         """Rank 0 removes it."""
 
 
-def exclusive_folder(parent: Path, digest: str) -> Path:
-    """Make a folder `TIME-HASH` that nobody else has: two launches in one second get two."""
+def exclusive_folder(parent: Path, digest: str, fill: Callable[[Path], None]) -> Path:
+    """A folder `TIME-HASH` that nobody else has, filled before it has that name: two launches in one second get two."""
     stem = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{digest}"
-    number = 1
-    while True:
-        path = parent / (stem if number == 1 else f"{stem}-{number}")
-        try:
-            # mkdir decides: asking first would leave a moment for another launch.
-            path.mkdir(parents=True, exist_ok=False)
-            return path
-        except FileExistsError:
-            number += 1
+    parent.mkdir(parents=True, exist_ok=True)
+    remove_left([path for path in parent.glob(".*.tmp") if is_half_written(path.name)])
+    with folder_beside(parent / stem) as folder:
+        fill(folder)
+        for number in itertools.count(1):
+            path = parent / (stem if number == 1 else f"{stem}-{number}")
+            try:
+                # Renaming decides, since no folder that is not empty is replaced: asking first would leave a moment.
+                folder.rename(path)
+                break
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+    return path

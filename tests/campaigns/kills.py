@@ -1,6 +1,6 @@
 """Trainings that are killed at points and moments drawn by a seed, resumed, and compared with one that was not.
 
-A run is killed first at a point (tests/campaigns/points.py): every one that a whole run passes has its turn. Then it is
+A run is killed first at a point (tests/campaigns/points.py): those that a whole run passes have their turns. Then it is
 resumed and killed up to three times more, at points or from outside at a share of the time of a whole run, which also
 meets what lies between points. What must be equal: weights, moments, counters and every logged value, bit for bit, and
 the names of all files.
@@ -24,6 +24,7 @@ from tests.helpers.same_runs import assert_equal, logged, outcome
 from tests.helpers.waiting import GUARD_SECONDS
 
 EQUAL, LEFTOVERS = "equal to the bit", "leftovers"
+RUN = "*/[!.]*/config.yaml"  # of a run below its output; a hidden folder is what a kill left of one
 FURTHER_KILLS = (1, 2, 3)  # of one run after its first, drawn
 
 
@@ -77,7 +78,7 @@ class Kills:
             assert status == -signal.SIGKILL, self._said(output)
             kills += 1
             self.where[_met(output, moment)] += 1
-            if list(output.glob("*/*/config.yaml")):  # killed before there was a run: its command is given once more
+            if list(output.glob(RUN)):  # killed before there was a run: its command is given once more
                 arguments = [f"resume={_run_below(output)}"]
         return _run_below(output), kills
 
@@ -112,9 +113,9 @@ def campaign(kills: Kills, count: int) -> Counter[str]:
 
 def compared(folder: Path, expected: Path) -> str:
     """EQUAL, LEFTOVERS or what differs."""
-    ours, theirs = _files(folder), _files(expected)
-    if ours != theirs:
-        return f"{LEFTOVERS}: {', '.join(sorted(ours ^ theirs))}"
+    differing = _files(folder) ^ _files(expected) | {path.name for path in folder.parent.iterdir() if path != folder}
+    if differing:
+        return f"{LEFTOVERS}: {', '.join(sorted(differing))}"
     try:
         assert_equal(outcome(folder), outcome(expected))
         assert logged(folder) == logged(expected), "logged values"
@@ -148,6 +149,6 @@ def _files(folder: Path) -> set[str]:
 
 
 def _run_below(output: Path) -> Path:
-    """The one run folder; of several, which a kill before the first line of one leaves, the one that went on."""
-    found = [path.parent for path in output.glob("*/*/config.yaml")]
-    return max(found, key=lambda path: path.stat().st_mtime_ns)
+    """The one run folder."""
+    (found,) = output.glob(RUN)
+    return found.parent

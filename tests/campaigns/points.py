@@ -37,6 +37,8 @@ def point_of(event: str, arguments: tuple[Any, ...], below: str) -> str | None:
     if not isinstance(path, str | bytes | os.PathLike) or not os.fsdecode(path).startswith(below):
         return None
     name = re.sub(r"^(\..+)\.[^.]+\.tmp$", r"\1.tmp", Path(os.fsdecode(path)).name)
+    if event == "os.remove" and name.endswith(".tmp"):
+        return None  # of one that has just been renamed: nothing changes
     return f"{event.removeprefix('os.')} {re.sub(r'[0-9]{4}-[-_0-9a-f]+', 'RUN', re.sub(r'(?<=h|r)[0-9]+', 'N', name))}"
 
 

@@ -40,7 +40,8 @@ def killed_at(event: str, pattern: str, arguments: list[str]) -> None:
     )
 
 
-def main(event: str, pattern: str, arguments: list[str]) -> int:
+def kill_at(event: str, pattern: str) -> None:
+    """Have this process killed at its first `event` on a path like this."""
     place = {"open": 0, "os.rename": 1}[event]
 
     def look(found: str, given: tuple[Any, ...]) -> None:
@@ -48,8 +49,8 @@ def main(event: str, pattern: str, arguments: list[str]) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(look)
-    return cli.run(arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))
+    kill_at(*sys.argv[1:3])
+    sys.exit(cli.run(sys.argv[3:]))

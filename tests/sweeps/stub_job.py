@@ -44,10 +44,11 @@ def main(run_dir: Path) -> int:
         if deed == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         if deed == "sleep":
-            while not stopped:
+            while not stopped and not (run_dir / "mended").exists():
                 time.sleep(0.02)
-            folder.set_status("preempted", stopped_by="SIGTERM")
-            return 75
+            if stopped:
+                folder.set_status("preempted", stopped_by="SIGTERM")
+                return 75
         folder.set_status("finished")
     return 0
 

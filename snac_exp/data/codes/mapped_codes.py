@@ -37,7 +37,7 @@ from snac_exp.data.codes.shards import (
     shard_schema,
 )
 from snac_exp.errors import DataError
-from snac_exp.system.files import read_json, write_signed_json
+from snac_exp.system.files import left_beside, read_json, remove_left, write_signed_json
 from snac_exp.system.locks import one_at_a_time
 from snac_exp.system.paths.writing import write_whole
 from snac_exp.system.progress import progress_display
@@ -78,6 +78,7 @@ def _stamp(shards: list[Path]) -> str:
 
 def _convert(cache_dir: Path, shards: list[Path], stamp: str) -> None:
     """Append shard after shard to one flat file per codebook, then write them as one Arrow file."""
+    remove_left(left_beside(cache_dir / MAPPED_NAME))
     building = _Building(cache_dir / _BUILDING_NAME, stamp)
     # Of finished shards only the small columns are read again: their tokens lie in the flat files.
     rows = [_shard_rows(path) for path in shards[: building.num_shards]]

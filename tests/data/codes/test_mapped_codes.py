@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from snac_exp.data.codes import mapped_codes
 from snac_exp.data.codes.arrow_file import read_mapped
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.errors import DataError
+from tests.helpers.commands import python_process
 
 
 @pytest.fixture
@@ -87,6 +89,21 @@ def test_an_interrupted_conversion_goes_on_where_it_stopped(folder: Path, monkey
     assert checked == [f"codes-0000{i}-of-00003.parquet" for i in range(3)]
     rows = [row for shard in sorted(folder.glob("codes-*.parquet")) for row in pq.read_table(shard).to_pylist()]
     assert resumed == [row[f"codes_{i}"] for row in rows for i in range(3)]
+
+
+def test_a_conversion_that_is_killed_is_taken_up_by_the_next_opening_and_leaves_nothing(folder: Path) -> None:
+    files = sorted(path.name for path in folder.iterdir())
+    code = (
+        "import sys; from pathlib import Path; from snac_exp.data.codes.table import CodeTable\n"
+        "from tests.helpers.killed import kill_at; kill_at('os.rename', sys.argv[2]); CodeTable.open(Path(sys.argv[1]))"
+    )
+    for name in (".codes.arrow.building/state.json", "codes.arrow"):
+        assert python_process("-c", code, str(folder), str(folder / name)).status == -signal.SIGKILL
+        assert (folder / ".codes.arrow.building").is_dir()
+    assert list(folder.glob(".codes.arrow.*.tmp"))
+    rows = [row for shard in sorted(folder.glob("codes-*.parquet")) for row in pq.read_table(shard).to_pylist()]
+    assert all_codes(CodeTable.open(folder)) == [row[f"codes_{i}"] for row in rows for i in range(3)]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*files, ".codes.arrow.lock", "codes.arrow"])
 
 
 def test_shards_that_change_meanwhile_start_the_conversion_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from snac_exp.data.tokens.files import NpqFiles
 from snac_exp.data.tokens.npq import read_npq, write_npq
 from snac_exp.errors import CodecError, ConfigError, DataError
 from tests.helpers.codes import assert_same_codes
+from tests.helpers.killed import killed_at
 
 SMALL: dict[str, Any] = {
     "sampling_rate": 24000,
@@ -127,6 +128,26 @@ def test_the_verb_checks_and_converts(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "1 files cannot be used" in capsys.readouterr().out
     with pytest.raises(DataError, match="is the input"):
         run(["tokens", "convert", f"input={old}", f"output={old}"])
+
+
+@pytest.mark.slow
+def test_a_conversion_that_is_killed_goes_on_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for name in ("a", "deep/b", "deep/c"):
+        write_npq(old / f"{name}.npq", np.tile([[0, 1], [2, 1]], (len(name), 1)), (4, 4), 50.0)
+    command = ["tokens", "convert", f"input={old}", f"output={new}"]
+    killed_at("os.rename", str(new / "deep" / "b.npq"), command)
+    assert [path.name for path in new.rglob("*.npq")] == ["a.npq"]
+    assert len(list(new.rglob("*.tmp"))) == 1
+    before = (new / "a.npq").stat().st_mtime_ns
+    assert run(command) == 0
+    assert "2 files made, 1 there already" in capsys.readouterr().out
+    assert (new / "a.npq").stat().st_mtime_ns == before
+    files = [path for path in new.rglob("*") if path.is_file()]
+    assert sorted(str(path.relative_to(new)) for path in files) == ["a.npq", "deep/b.npq", "deep/c.npq"]
+    assert all(np.array_equal(read_npq(path)[1], read_npq(old / path.relative_to(new))[1]) for path in files)
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
