@@ -16,7 +16,7 @@ from snac_exp.errors import SnacExpError
 from snac_exp.report.run.page import write_report
 from snac_exp.runs import ranks
 from snac_exp.runs.numerics import set_numerics
-from snac_exp.runs.rendezvous import launched_fabric, leave
+from snac_exp.runs.rendezvous import RanksMissingError, launched_fabric, leave
 from snac_exp.system.code_version import code_version
 from snac_exp.system.environment import environment
 from snac_exp.system.files import write_signed_json
@@ -38,16 +38,16 @@ def start(experiment: Experiment, values: Mapping[str, Any], overrides: list[str
     try:
         return _run(experiment, folder, resuming=False)
     except (SnacExpError, OSError) as error:
-        if _leaves_nothing(experiment, folder, error):
+        if _leaves_nothing(folder, error):
             folder.remove()
         raise
 
 
-def _leaves_nothing(experiment: Experiment, folder: RunFolder, error: BaseException) -> bool:
-    """Whether the user has something to mend and the folder could tell nothing that the command does not; several ranks
-    have something to tell, and of a defect every trace is kept."""
-    alone = experiment.trainer.devices * ranks.num_nodes() == 1
-    return alone and isinstance(error, (SnacExpError, OSError)) and folder.has_nothing()
+def _leaves_nothing(folder: RunFolder, error: BaseException) -> bool:
+    """Whether the user has something to mend and the folder could tell nothing that the command does not; which ranks
+    did not come is told to who looks from elsewhere, too, and of a defect every trace is kept."""
+    to_mend = isinstance(error, (SnacExpError, OSError)) and not isinstance(error, RanksMissingError)
+    return to_mend and folder.has_nothing()
 
 
 def resume(experiment: Experiment, folder: RunFolder) -> int:
@@ -71,7 +71,7 @@ def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
             finished = False
         # Also a second Ctrl-C and SystemExit: a run that ends without a word looks lost.
         except BaseException as error:
-            if resuming or not _leaves_nothing(experiment, folder, error):
+            if resuming or not _leaves_nothing(folder, error):
                 _tell_failure(folder, error)
                 _report(folder)
             raise

@@ -16,6 +16,7 @@ from snac_exp.status import stopping
 from snac_exp.status.overview import Line, overview
 from snac_exp.tracking.run_state import status_of
 from snac_exp.verbs.training.train import main
+from tests.helpers.commands import train_process
 from tests.helpers.waiting import GUARD_SECONDS, until
 
 
@@ -24,6 +25,7 @@ def test_background_status_and_stop(
     at_once: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stub = Path(__file__).parents[1] / "sweeps" / "stub_job.py"
+    monkeypatch.setattr(background, "BEGIN_SECONDS", 0)
     gate, command = tmp_path.with_name("gate"), [sys.executable, str(stub)]
     environment = os.environ | {"STUB_GATE": str(gate)}
     monkeypatch.setattr(background, "resume_command", lambda run_dir: ([*command, str(run_dir)], environment))
@@ -47,6 +49,18 @@ def test_background_status_and_stop(
     assert cli.run(["stop", str(run_dir), f"wait_seconds={GUARD_SECONDS}"]) == 0
     assert "preempted" in capsys.readouterr().out
     assert (run_dir / "job.log").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("several", [["background=true"], ["trainer.devices=2"]], ids=["background", "ranks"])
+def test_one_that_cannot_begin_says_why_and_leaves_no_folder(
+    several: list[str], tiny: list[str], tmp_path: Path
+) -> None:
+    done = train_process(*tiny, *several, f"data.cache_dir={tmp_path / 'nowhere'}")
+    assert done.status == 2
+    assert f"Error: {tmp_path / 'nowhere'}" in done.err
+    assert "Traceback" not in done.err
+    assert list((tmp_path / "outputs").rglob("*")) == [tmp_path / "outputs" / "tiny"]
 
 
 @pytest.mark.slow
