@@ -9,7 +9,7 @@ from snac_exp.errors import ConfigError, DataError
 from snac_exp.evaluation.estimates import Difference, by_output, differences
 from snac_exp.evaluation.evaluate import comparable
 from snac_exp.evaluation.folder import Evaluation
-from snac_exp.evaluation.tables import Grid, cell, heading
+from snac_exp.evaluation.tables import Grid, cell, document, heading
 from snac_exp.release.files.job import refuse_existing
 from snac_exp.system.files import write_signed_json, write_text
 
@@ -52,7 +52,7 @@ class Comparison:
 
     def markdown(self) -> str:
         """Contents of comparison.md."""
-        return "\n".join([*(grid.markdown() for grid in self.grids()), *(f"- {note}" for note in self.notes), ""])
+        return document(self.grids(), self.notes)
 
     def write(self, folder: Path) -> Path:
         """Write comparison.json and comparison.md into a folder; ConfigError if there is a comparison already."""

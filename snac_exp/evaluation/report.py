@@ -9,7 +9,7 @@ from snac_exp.evaluation.estimates import Difference, by_output, differences, es
 from snac_exp.evaluation.evaluate import Protocol
 from snac_exp.evaluation.folder import Row
 from snac_exp.evaluation.systems import BASELINE, BASELINE_NOISE, System
-from snac_exp.evaluation.tables import ABSENT, Grid, cell, heading
+from snac_exp.evaluation.tables import ABSENT, Grid, cell, document, heading
 from snac_exp.evaluation.utterances import Utterance
 from snac_exp.metrics.metric import Metric
 from snac_exp.metrics.table import METRICS, WIDE_RATE, missing_metrics
@@ -77,7 +77,7 @@ class Report:
 
     def markdown(self) -> str:
         """Contents of summary.md."""
-        return "\n".join([*(grid.markdown() for grid in self.grids()), *(f"- {note}" for note in self.notes()), ""])
+        return document(self.grids(), self.notes())
 
     def _title(self) -> str:
         counts = self._counts()

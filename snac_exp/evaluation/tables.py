@@ -1,6 +1,6 @@
 """A small table of texts, for the terminal and for Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
@@ -9,6 +9,7 @@ from rich.text import Text
 
 from snac_exp.evaluation.bootstrap import Estimate
 from snac_exp.metrics.metric import Metric
+from snac_exp.system.markup.markdown import plain, table
 
 ABSENT = "-"
 
@@ -33,14 +34,13 @@ class Grid:
 
     def markdown(self) -> str:
         """A heading and a table."""
-        lines = [self.columns, ["---", *(["---:"] * (len(self.columns) - 1))], *self.rows]
-        table = "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
-        return f"## {self.title}\n\n{table}\n"
+        columns, *rows = ([plain(cell) for cell in line] for line in (self.columns, *self.rows))
+        return f"## {plain(self.title)}\n\n{table(columns, rows, 'l'.ljust(len(columns), 'r'))}\n"
 
 
-def _escaped(text: str) -> str:
-    # A bar or a line break would end the cell.
-    return text.replace("|", "\\|").replace("\n", " ")
+def document(grids: Iterable[Grid], notes: Iterable[str]) -> str:
+    """Tables and a list of what a reader must know, as Markdown."""
+    return "\n".join([*(grid.markdown() for grid in grids), *(f"- {plain(note)}" for note in notes), ""])
 
 
 def cell(metric: Metric, found: Estimate | None, *, signed: bool = False) -> str:

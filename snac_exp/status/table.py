@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import timedelta
 
 from rich.cells import cell_len
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -69,8 +70,8 @@ def _needed(columns: Mapping[str, Sequence[str]]) -> int:
 def _cells(line: Line) -> dict[str, str]:
     speed, style = line.audio_seconds_per_second, STYLES.get(line.state, "default")
     return {
-        "run": _escaped(line.run),
-        "state": f"[{style}]{line.state}[/]",
+        "run": escape(line.run),
+        "state": f"[{style}]{escape(line.state)}[/]",
         "epoch": _of(line.epoch, line.num_epochs),
         "step": _of(line.step, line.num_steps),
         "loss": _number(line.loss),
@@ -79,7 +80,7 @@ def _cells(line: Line) -> dict[str, str]:
         "left": _duration(line.eta_seconds),
         "heartbeat": _duration(line.heartbeat_seconds),
         "SLURM": " ".join(filter(None, (line.slurm_id, line.slurm_state))) if line.cluster == "slurm" else "",
-        "last error": _escaped(line.error or ""),
+        "last error": escape(line.error or ""),
     }
 
 
@@ -93,8 +94,3 @@ def _number(value: float | None) -> str:
 
 def _duration(seconds: float | None) -> str:
     return "" if seconds is None else str(timedelta(seconds=round(seconds)))
-
-
-def _escaped(text: str) -> str:
-    # rich would read [...] as markup, and names of runs may hold it.
-    return text.replace("[", r"\[")

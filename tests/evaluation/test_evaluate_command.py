@@ -15,6 +15,7 @@ from snac_exp.errors import ConfigError, DataError
 from snac_exp.evaluation import evaluate
 from snac_exp.evaluation.bootstrap import bootstrap_interval
 from snac_exp.evaluation.folder import EvaluationFolder
+from tests.helpers import markdown
 
 
 @pytest.mark.slow
@@ -49,11 +50,11 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(
 def test_a_pretrained_codec_is_compared_with_a_checkpoint(
     run: Any, checkpoint: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    earlier, later = tmp_path / "demo", tmp_path / "later, again"
+    earlier, later, name = tmp_path / "demo", tmp_path / "later, again", "phase 12, it's [b](c) | <i> `d"
     run(earlier, "codec=demo")
-    rows = run(later, f"checkpoint={checkpoint}", f"compare={earlier}", "name=phase 12, it's [b]")
+    rows = run(later, f"checkpoint={checkpoint}", f"compare={earlier}", f"name={name}")
     found = json.loads((later / "comparison.json").read_text())
-    assert (found["before"], found["after"], found["utterances"]) == ("demo", "phase 12, it's [b]", 5)
+    assert (found["before"], found["after"], found["utterances"]) == ("demo", name, 5)
     before = {
         row["sha1"]: row["l1"] for row in pq.read_table(earlier / "files.parquet").to_pylist() if row["output"] == "48k"
     }
@@ -65,7 +66,10 @@ def test_a_pretrained_codec_is_compared_with_a_checkpoint(
     capsys.readouterr()
     assert cli.run(["evaluate", f"evaluation={trained}", f"compare={later}"]) == 0
     said = capsys.readouterr().out
-    assert "model.pt against phase 12, it's [b], 5 utterances" in said
+    assert f"model.pt against {name}, 5 utterances" in said
+    for text in ((later / "comparison.md").read_text(), (later / "summary.md").read_text()):
+        assert markdown.acted_on(text) == set()
+        assert name in markdown.blocks(text)[0][1]
     assert " better" not in said.split("better, worse:")[0]  # the same weights: no difference anywhere
     assert not (trained / "comparison.json").exists()
 

@@ -20,6 +20,7 @@ from snac_exp.release.export import formats
 from snac_exp.release.loading import load_codec, open_model
 from snac_exp.release.streaming.positioned_noise import noise_sequence
 from tests.docs.pages import quoted_output, text_of
+from tests.helpers import markdown
 from tests.helpers.killed import killed_at
 from tests.helpers.warm import COLD
 from tests.release.conftest import checkpoint_of, random_model, speech_like
@@ -106,16 +107,21 @@ def test_the_card(exported: Path) -> None:
 @pytest.mark.slow
 def test_names_in_a_checkpoint_cannot_break_the_card(tmp_path: Path) -> None:
     saved = checkpoint_of(random_model())
-    saved.provenance["name"] = "x\n---\n<script>alert(1)</script> | [a](http://evil)"
-    saved.config["name"] = "{{ 7 * 7 }}"
+    evil = "x\n---\n<script>alert(1)</script> | [a](http://evil)"
+    saved.provenance["name"] = evil
+    saved.config.update({"name": "{{ 7 * 7 }} `", "task": {"note": f"a\n```\n{evil}"}})
     write_checkpoint(tmp_path / "model.pt", saved)
     assert (
         cli.run(["export", f"checkpoint={tmp_path / 'model.pt'}", f"output={tmp_path / 'out'}", "formats=[fused]"]) == 0
     )
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
-    assert "<script>" not in card
-    assert "](http" not in card
-    assert "{{ 7 * 7 }}" in card  # text, not a template
+    text = card.partition("\n---\n")[2]
+    assert markdown.links(text) == []
+    assert markdown.acted_on(text) <= {"code_inline"}
+    assert [kind for kind, _ in markdown.blocks(text) if kind != "inline"] == ["fence", "fence"]
+    assert markdown.blocks(text)[0][1].startswith("x --- <script>alert(1)</script> | [a](http://evil), ")
+    assert "recipe {{ 7 * 7 }} ` of" in markdown.blocks(text)[1][1]  # text, not a template
+    assert "<script>" not in text.partition("## Recipe")[0]
     assert card.count("\n---\n") == 1
 
 

@@ -1,5 +1,6 @@
 """The model card: what the model is, how it was made, how good it is, how to use it, under which licence."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.loading import Opened
 from snac_exp.release.outputs import labels_of, rate_label
 from snac_exp.system.files import read_json
+from snac_exp.system.markup.markdown import code, fenced, plain, table
 from snac_exp.tracking.run_folder import RunFolder
 
 RECIPE_KEYS = ("heads", "init", "curriculum", "lr", "loss", "task", "trainer", "seed")
@@ -55,23 +57,23 @@ class CardTexts:
 
 def model_card(opened: Opened, codec: ReleasedCodec, texts: CardTexts, repo_id: str, files: Sequence[str]) -> str:
     """The text of README.md for an exported folder; `files` are the names in it, folders with a slash."""
-    # Markdown, not HTML: texts from files are cleaned by `_line` instead of escaped.
+    # Markdown, not HTML: texts from files are escaped one by one.
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined, autoescape=False
     )
-    environment.filters["cell"] = _cell
+    environment.filters["plain"] = plain
     native = codec.geometry.sampling_rate
     summary = _summary(opened)
     return environment.get_template("model_card.md.j2").render(
         front_matter=_front_matter(opened.blueprint, texts),
-        title=_line(texts.title or f"{opened.blueprint.name}, {_rates(codec)}"),
-        name=_line(opened.blueprint.name),
+        title=plain(texts.title or f"{opened.blueprint.name}, {_rates(codec)}"),
+        name=code(opened.blueprint.name),
         rates=_rates(codec),
         bitrate=codec.bitrate,
-        recipe_name=_line(str(_config(opened).get("name", "unknown"))),
+        recipe_name=code(str(_config(opened).get("name", "unknown"))),
         package_version=__version__,
         facts=_properties(opened, codec),
-        repo_id=repo_id,
+        repo_id=_quoted(repo_id),
         decode_options=_decode_options(codec),
         native_rate=native,
         has_snac="pytorch_model.bin" in files,
@@ -79,7 +81,7 @@ def model_card(opened: Opened, codec: ReleasedCodec, texts: CardTexts, repo_id: 
         data_summary=_data_summary(opened, texts),
         evaluation=_evaluation(summary),
         num_utterances=round(summary.get("count/utterances", 0)),
-        recipe=recipe_yaml(_config(opened)),
+        recipe=fenced(recipe_yaml(_config(opened)), "yaml"),
         licence=_licence(opened.blueprint, texts),
     )
 
@@ -88,8 +90,7 @@ def recipe_yaml(config: Mapping[str, Any]) -> str:
     """The recipe's part of a run's config as YAML; absolute paths, which tell of a machine, become `…`."""
     recipe = {key: _without_paths(config[key]) for key in RECIPE_KEYS if key in config}
     text: str = yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True, width=100)
-    # Three backticks in a value would end the code block of the card.
-    return text.replace("```", "'''")
+    return text
 
 
 def _summary(opened: Opened) -> dict[str, float]:
@@ -115,11 +116,11 @@ def _evaluation(summary: Mapping[str, float]) -> str:
     shown = [metric for metric in METRICS if any(metric.name in found for found in values.values())]
     if not shown:
         return ""
-    rows = [["", *(f"{metric.full_title} {metric.arrow}".rstrip() for metric in shown)], ["---"] * (len(shown) + 1)]
-    rows += [
-        [_cell(name), *(_number(metric, found.get(metric.name)) for metric in shown)] for name, found in values.items()
+    columns = ["", *(f"{metric.full_title} {metric.arrow}".rstrip() for metric in shown)]
+    rows = [
+        [plain(name), *(_number(metric, found.get(metric.name)) for metric in shown)] for name, found in values.items()
     ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return table(columns, rows)
 
 
 def _properties(opened: Opened, codec: ReleasedCodec) -> list[tuple[str, str]]:
@@ -140,10 +141,10 @@ def _properties(opened: Opened, codec: ReleasedCodec) -> list[tuple[str, str]]:
 
 
 def _data_summary(opened: Opened, texts: CardTexts) -> str:
-    lines = [_line(texts.data)] if texts.data else ["The origin of the training data was not stated."]
+    lines = [plain(texts.data)] if texts.data else ["The origin of the training data was not stated."]
     data = _config(opened).get("data")
     if isinstance(data, dict) and "_target_" in data:
-        lines.append(f"Read by `{_line(str(data['_target_']))}`.")
+        lines.append(f"Read by {code(str(data['_target_']))}.")
     plan = None if opened.run_dir is None else RunFolder(opened.run_dir).plan
     if plan is not None and plan.is_file():
         lines.append(f"{read_json(plan)['num_items'][0]} training utterances.")
@@ -151,9 +152,9 @@ def _data_summary(opened: Opened, texts: CardTexts) -> str:
 
 
 def _licence(blueprint: Blueprint, texts: CardTexts) -> str:
-    own = f"`{_line(texts.licence)}`" if texts.licence else "not stated; ask before you use them"
-    base = f"`{_line(texts.base_licence)}`" if texts.base_licence else "not stated here; see its own card"
-    return f"These weights: {own}. The codec they were trained from, `{_line(blueprint.name)}`: {base}."
+    own = code(texts.licence) if texts.licence else "not stated; ask before you use them"
+    base = code(texts.base_licence) if texts.base_licence else "not stated here; see its own card"
+    return f"These weights: {own}. The codec they were trained from, {code(blueprint.name)}: {base}."
 
 
 def _front_matter(blueprint: Blueprint, texts: CardTexts) -> str:
@@ -196,18 +197,13 @@ def _rates(codec: ReleasedCodec) -> str:
 def _decode_options(codec: ReleasedCodec) -> str:
     """What names the widest output in a call of `decode`."""
     head, rate = list(codec.heads.items())[-1]
-    return f"sample_rate={rate}" if labels_of(codec.heads)[head] != head else f'head="{head}"'
+    return f"sample_rate={rate}" if labels_of(codec.heads)[head] != head else f"head={_quoted(head)}"
+
+
+def _quoted(text: str) -> str:
+    """A text as Python writes it."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _number(metric: Metric, value: float | None) -> str:
     return "" if value is None else metric.text(value)
-
-
-def _line(text: str) -> str:
-    """Text from a file on one line, without what Markdown and HTML would act on."""
-    # Without brackets neither links nor tags can come from a config or a name somebody else wrote.
-    return re.sub(r"\s+", " ", re.sub(r"[<>`\[\]]", "", text)).strip()
-
-
-def _cell(text: str) -> str:
-    return _line(str(text)).replace("|", "/")

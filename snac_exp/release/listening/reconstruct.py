@@ -16,6 +16,7 @@ from snac_exp.release.files.audio import (
 )
 from snac_exp.release.files.folders import PICTURE_SECONDS
 from snac_exp.release.outputs import head_of, labels_of
+from snac_exp.system.markup.markdown import plain, table
 from snac_exp.tracking.panels import spectrogram_panel
 
 
@@ -64,7 +65,7 @@ def listen(
     info = audio_info(path)
     if info.seconds > max_seconds:
         raise DataError(f"{info.seconds:.0f} s of audio are more than the {max_seconds:g} s that this page takes")
-    outputs, rows = [], ["| output | kbit/s | real-time factor |", "|---|---|---|"]
+    outputs, rows = [], []
     with open_source(path) as source:
         signals = {"input": first_seconds(source.path, PICTURE_SECONDS)}
         for player in players:
@@ -74,11 +75,11 @@ def listen(
             outputs.append(folder / f"{player.label.replace(' ', '_')}.wav")
             decode_to_files(player.codec, codes, {player.head: outputs[-1]}, seed=seed, advance=advance)
             factor = (time.perf_counter() - started) / info.seconds
-            rows.append(f"| {player.label} | {player.codec.bitrate / 1000:.2f} | {factor:.3f} |")
+            rows.append([plain(player.label), f"{player.codec.bitrate / 1000:.2f}", f"{factor:.3f}"])
             signals[player.label] = first_seconds(outputs[-1], PICTURE_SECONDS)
     picture = folder / "spectrograms.png"
     spectrogram_panel(picture, signals, "input and reconstructions")
-    return Reconstructions(outputs, picture, "\n".join(rows))
+    return Reconstructions(outputs, picture, table(["output", "kbit/s", "real-time factor"], rows))
 
 
 def _player(name: str, codec: ReleasedCodec, head: str) -> Player:

@@ -9,6 +9,7 @@ from snac_exp.data.checked_parquet import write_parquet
 from snac_exp.metrics.table import metric_of, order_of
 from snac_exp.report.compare.comparison import Comparison, Entry
 from snac_exp.report.numbers import DASH, figure, signed
+from snac_exp.system.markup.markdown import code, plain, table
 
 
 def interval_text(low: float | None, high: float | None) -> str:
@@ -64,9 +65,10 @@ def _protocol_note(comparison: Comparison) -> str:
 def markdown_table(comparison: Comparison) -> str:
     """The table of results with its explanation, and the failures, as Markdown."""
     columns = ["", "run", heading(comparison.metric), "difference", *map(heading, comparison.columns), "steps"]
+    aligned = "rl".ljust(len(columns), "r")
     rows = []
     for rank, entry in enumerate(comparison.entries, 1):
-        name = f"**{entry.label}**" if entry is comparison.best else entry.label
+        name = f"**{plain(entry.label)}**" if entry is comparison.best else plain(entry.label)
         name += " (baseline)" if entry is comparison.baseline else ""
         name += "" if entry.state == "finished" else f" ({entry.state})"
         value = DASH if entry.value is None else figure(entry.value)
@@ -74,19 +76,16 @@ def markdown_table(comparison: Comparison) -> str:
         others = (DASH if name not in entry.metrics else figure(entry.metrics[name]) for name in comparison.columns)
         cells = [str(rank), name, f"{value} ({interval})" if interval else value, delta_text(entry), *others]
         rows.append([*cells, figure(entry.record.step)])
-    lines = [_line(columns), _line(["---:", "---", *["---:"] * (len(columns) - 2)]), *map(_line, rows)]
-    return "\n".join([*lines, "", _plain(explanation(comparison))])
+    return f"{table(map(plain, columns), rows, aligned)}\n\n{plain(explanation(comparison))}"
 
 
 def markdown(comparison: Comparison) -> str:
     """The whole comparison as Markdown."""
-    parts = ["# Comparison", _plain(comparison.question or ""), markdown_table(comparison), _differences(comparison)]
+    parts = ["# Comparison", plain(comparison.question or ""), markdown_table(comparison), _differences(comparison)]
     if comparison.failures:
-        lines = [
-            f"- {_plain(entry.label)}: {entry.state}. {_plain(entry.error or '')}" for entry in comparison.failures
-        ]
+        lines = [f"- {plain(entry.label)}: {entry.state}. {plain(entry.error or '')}" for entry in comparison.failures]
         parts.append("\n".join(["## Not finished", "", *lines]))
-    folders = [f"- {_plain(entry.label)}: `{_plain(str(entry.record.path))}`" for entry in comparison.entries]
+    folders = [f"- {plain(entry.label)}: {code(str(entry.record.path))}" for entry in comparison.entries]
     parts.append("\n".join(["## Folders", "", *folders]))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -94,23 +93,12 @@ def markdown(comparison: Comparison) -> str:
 def _differences(comparison: Comparison) -> str:
     if not comparison.differences:
         return "## Config\n\nThe configs are the same."
-    keys = [f"`{item.key}`" for item in comparison.differences]
+    columns = ["run", *(code(item.key) for item in comparison.differences)]
     rows = [
-        [entry.label, *(item.values[index] for item in comparison.differences)]
+        [plain(entry.label), *(plain(item.values[index]) for item in comparison.differences)]
         for index, entry in enumerate(comparison.entries)
     ]
-    lines = [_line(["run", *keys]), _line(["---"] * (len(keys) + 1)), *map(_line, rows)]
-    return "\n".join(["## Config: what differs", "", *lines])
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(_plain(cell) for cell in cells)} |"
-
-
-def _plain(text: str) -> str:
-    """Text that ends neither a cell, nor a line, nor a comment."""
-    # `<` could begin a comment, such as the marker that ends the table's place in a Markdown file.
-    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())
+    return f"## Config: what differs\n\n{table(columns, rows)}"
 
 
 def write_rows(comparison: Comparison, path: Path) -> None:
