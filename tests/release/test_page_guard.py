@@ -2,17 +2,23 @@
 
 import asyncio
 import http.client
-from collections.abc import Iterator
+import socket
+import types
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import pytest
 
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.listening import guard
+from snac_exp.release.listening.connections import MOST_HEADER_BYTES, Connections
 from snac_exp.release.listening.guard import FORM_BYTES, Guard, Message, hosts_of
 from snac_exp.release.listening.page import PageSettings, opened_page
 from tests.helpers.browser import free_port
+from tests.helpers.waiting import GUARD_SECONDS
 from tests.release.test_listening_page import need_gradio
 
 
@@ -98,6 +104,84 @@ def asked(page: str, method: str, path: str, headers: dict[str, str], body: byte
     connection.request(method, path, body, headers)
     with connection.getresponse() as found:
         return found.status, found.read()
+
+
+def held(page: str, sent: bytes) -> socket.socket:
+    """A connection that has sent this and no more."""
+    host, _, port = page.partition(":")
+    connection = socket.create_connection((host, int(port)), timeout=GUARD_SECONDS)
+    connection.sendall(sent)
+    return connection
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the page closes it; waits for that."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+SLOW = (b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ")
+
+
+@pytest.mark.slow
+def test_connections_that_never_ask_are_closed_in_time(codec: ReleasedCodec) -> None:
+    need_gradio()
+    settings = PageSettings("127.0.0.1", free_port(), 10.0, 1.0, 0, header_seconds=0.2)
+    with opened_page(codec, None, settings) as (blocks, _), ExitStack() as stack:
+        page = urlsplit(blocks.local_url).netloc
+        assert all(is_closed(stack.enter_context(held(page, sent))) for sent in SLOW)
+
+
+class Connection:
+    """What of uvicorn's protocols is used; its clock runs by hand."""
+
+    def __init__(self) -> None:
+        self.cycle: types.SimpleNamespace | None = None
+        self.loop = self.transport = self
+        self.is_open = True
+
+    def call_later(self, seconds: float, close: Callable[["Connection"], None], connection: "Connection") -> Mock:
+        self.timer = Mock(side_effect=lambda: close(connection), seconds=seconds)
+        return self.timer
+
+    def abort(self) -> None:
+        self.is_open = False
+
+
+def test_a_connection_owes_each_of_its_requests_in_time_and_few_bytes() -> None:
+    connections, one, other = Connections(8, 3.0), Connection(), Connection()
+    for connection in (one, other):
+        connections.opened(connection)
+    first = one.timer
+    one.cycle = types.SimpleNamespace(response_complete=False)
+    connections.heard(one, 100)
+    assert (first.cancel.call_count, first.seconds, one.is_open) == (1, 3.0, True)
+    one.cycle.response_complete = True
+    connections.heard(one, 1)  # of the next request
+    assert one.timer is not first
+    one.timer()
+    assert not one.is_open
+    connections.heard(other, MOST_HEADER_BYTES)
+    assert other.is_open
+    connections.heard(other, 1)
+    assert not other.is_open
+
+
+@pytest.mark.slow
+def test_many_connections_that_never_ask_keep_nobody_out(codec: ReleasedCodec) -> None:
+    need_gradio()
+    settings = PageSettings("127.0.0.1", free_port(), 10.0, 1.0, 0, max_connections=8, header_seconds=GUARD_SECONDS)
+    with opened_page(codec, None, settings) as (blocks, _), ExitStack() as stack:
+        page = urlsplit(blocks.local_url).netloc
+        slow = [stack.enter_context(held(page, SLOW[number % 3])) for number in range(12)]
+        assert all(map(is_closed, slow[:4]))
+        assert asked(page, "GET", "/", {})[0] == 200
+        assert is_closed(slow[4])
+        slow[-1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            slow[-1].recv(1)
 
 
 @pytest.mark.slow

@@ -20,8 +20,10 @@ from typing import Any, NoReturn
 
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.release.codec import ReleasedCodec
+from snac_exp.release.listening.connections import Connections, bound
 from snac_exp.release.listening.guard import Guard, hosts_of
 from snac_exp.release.listening.reconstruct import Player, Reconstructions, listen, players_of
+from snac_exp.system.markup.markdown import plain
 
 KEEP_SECONDS = 3600  # of gradio's copies and of our results alike
 RESULTS = "reconstructions_"  # folders of results begin so
@@ -36,6 +38,8 @@ class PageSettings:
     max_seconds: float
     max_megabytes: float
     seed: int
+    max_connections: int = 64
+    header_seconds: float = 10.0
 
 
 def serve(tuned: ReleasedCodec, pretrained: ReleasedCodec | None, settings: PageSettings) -> NoReturn:
@@ -84,6 +88,7 @@ def opened_page(
             theme=gradio.themes.Default(font=["sans-serif"], font_mono=["monospace"]),
             css="#table table {width: 100%} #table td + td, #table th + th {text-align: right}",
         )
+        bound(blocks.server.config, Connections(settings.max_connections, settings.header_seconds))
         try:
             yield blocks, Path(folder)
         finally:
@@ -153,7 +158,7 @@ def _blocks(gradio: Any, name: str, listener: Listener) -> Any:
     cache = (KEEP_SECONDS, KEEP_SECONDS)  # how often gradio looks at its own copies, and how old they may become
     with gradio.Blocks(title=f"snac_exp: {name}", analytics_enabled=False, delete_cache=cache) as blocks:
         limits = f"at most {settings.max_seconds:g} s and {settings.max_megabytes:g} MB"
-        gradio.Markdown(f"# {name}: input and reconstructions\nDrop a file or record, {limits}.")
+        gradio.Markdown(f"# {plain(name)}: input and reconstructions\nDrop a file or record, {limits}.")
         source = gradio.Audio(sources=["upload", "microphone"], type="filepath", label="input", buttons=["download"])
         button = gradio.Button("Reconstruct", variant="primary", elem_id="reconstruct")
         shown = {"type": "filepath", "interactive": False}

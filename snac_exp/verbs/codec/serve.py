@@ -32,6 +32,8 @@ class Options:
     port: int
     max_seconds: float
     max_megabytes: float
+    max_connections: int
+    header_seconds: float
     seed: int
     device: str
 
@@ -39,8 +41,8 @@ class Options:
 def main(arguments: Sequence[str]) -> int:
     """Serve until interrupted."""
     options = structure(Options, verb_values("serve", arguments))
-    if options.max_seconds <= 0 or options.max_megabytes <= 0:
-        raise ConfigError("max_seconds and max_megabytes must be greater than 0")
+    if min(options.max_seconds, options.max_megabytes, options.max_connections, options.header_seconds) <= 0:
+        raise ConfigError("max_seconds, max_megabytes, max_connections and header_seconds must be greater than 0")
     from snac_exp.release.codec import ReleasedCodec
     from snac_exp.release.listening.page import PageSettings, serve
     from snac_exp.release.loading import open_model
@@ -49,7 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     tuned = ReleasedCodec(opened.model, opened.blueprint, device=options.device)
     # Loaded before the page opens: the first listener does not wait, and a mistake shows here.
     pretrained = _pretrained(options, opened)
-    settings = PageSettings(options.host, options.port, options.max_seconds, options.max_megabytes, options.seed)
+    limits = (options.max_seconds, options.max_megabytes, options.seed, options.max_connections, options.header_seconds)
+    settings = PageSettings(options.host, options.port, *limits)
     serve(tuned, pretrained, settings)
     return 0
 
