@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TextIO
 
 from snac_exp.errors import ConfigError
+from snac_exp.system.checksums.json_digest import verified
+from snac_exp.system.checksums.json_lines import signed_line
 from snac_exp.system.locks import lock_now
 from snac_exp.system.owner import Owner
 from snac_exp.system.paths.writing import write_whole
@@ -40,7 +42,7 @@ def locked(folder: Path) -> Iterator[None]:
                 f"{folder} was being written by {holder}, and nothing proves that it has ended; if you know that it "
                 f"has, remove {path}"
             )
-        _write(file, json.dumps(Owner.me().as_dict()))
+        _write(file, signed_line(Owner.me().as_dict()))
         try:
             yield
         finally:
@@ -84,7 +86,7 @@ def _holder(file: TextIO) -> Owner | None:
     file.seek(0)
     text = file.read()
     try:
-        return Owner.from_dict(json.loads(text)) if text.strip() else None
+        return Owner.from_dict(verified(json.loads(text))) if text.strip() else None
     except (ValueError, TypeError, KeyError, RecursionError):
         raise ConfigError(
             f"{file.name} is damaged and does not say who writes this folder; if nobody does, remove it"

@@ -1,6 +1,5 @@
 """What a person at the terminal sees of a run, and RUN_DIR/train.log, which says the same in plain lines."""
 
-import json
 import sys
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from snac_exp.system import terminal
+from snac_exp.system.checksums.json_lines import signed_line
 from snac_exp.system.paths.writing import append_line
 from snac_exp.tracking.run_folder import RunFolder
 
@@ -105,7 +105,7 @@ class Console:
         self._line(text, shown=not self._quiet or level in ("warning", "error"))
         if source is not None:
             note = {"time": round(time.time(), 3), "step": step, "source": source, "level": level, "text": text}
-            append_line(self._notes, json.dumps(note, ensure_ascii=False))
+            append_line(self._notes, signed_line(note))
 
     def result(self, text: str) -> None:
         """Show and log what the run came to, in quiet mode too."""

@@ -1,6 +1,5 @@
 """Clips of every validation: reference, pretrained, heads; as audio, as one picture, with figures."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_experiment
 from snac_exp.config.schema import Experiment
 from snac_exp.metrics.waveform.lsd_high import lsd_high
+from snac_exp.tracking.clip_rows import read_clip_rows
 from snac_exp.training.build import build
 from snac_exp.training.codec.decoder_task import DecoderTask
 from snac_exp.training.codec.evaluator import CodecEvaluator
@@ -65,7 +65,7 @@ def test_before_training_the_native_head_is_the_pretrained_codec(corpus_dir: Pat
 def test_the_table_has_a_row_of_distances_for_each_estimate(corpus_dir: Path, tmp_path: Path) -> None:
     experiment, setup = setup_of(corpus_dir)
     sounds = written(experiment, setup, tmp_path)
-    rows = {row["signal"]: row for row in json.loads((tmp_path / "clips.json").read_text())}
+    rows = {row["signal"]: row for row in read_clip_rows(tmp_path)}
     assert list(rows) == ["pretrained_24k", "24k", "48k"]
     assert {row["clip"] for row in rows.values()} == {"clip0"}
     assert all(row["file"].endswith(".flac") and row["start_seconds"] >= 0 for row in rows.values())
@@ -87,7 +87,7 @@ def test_a_recipe_without_a_native_head_is_heard_beside_the_pretrained_codec_too
     experiment, setup = setup_of(corpus_dir, "heads=wideband", "lr.phases.warmup.groups.head_48k=2e-4")
     sounds = written(experiment, setup, tmp_path)
     assert set(sounds) == {"clip0_reference_48k", "clip0_pretrained_24k", "clip0_48k"}
-    rows = {row["signal"]: row for row in json.loads((tmp_path / "clips.json").read_text())}
+    rows = {row["signal"]: row for row in read_clip_rows(tmp_path)}
     assert set(rows) == {"pretrained_24k", "48k"}
     assert 0 < rows["pretrained_24k"]["l1"] < 0.2
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from snac_exp.data.files.scan import FileMeasurement, find_audio, measure, stamp
 from snac_exp.errors import DataError
+from snac_exp.system.checksums.json_digest import signed, verified
 from snac_exp.system.paths.writing import write_whole
 from snac_exp.system.progress import progress_display
 
@@ -78,7 +79,7 @@ def _read_journal(path: Path, input_dir: Path) -> dict[str, FileMeasurement]:
     if not lines:
         return {}
     try:
-        header = json.loads(lines[0])
+        header = verified(json.loads(lines[0]))
         input_of = header["input"]
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path}: damaged ({error}); delete it, all files are then measured again") from error
@@ -120,7 +121,7 @@ def _journal(path: Path, input_dir: Path) -> Iterator[Callable[[FileMeasurement]
     with open(path, "a+b", buffering=0) as file:
         # Opened for appending, a file begins at its end: 0 means that it is new.
         if file.tell() == 0:
-            write_whole(file, _line(_header(input_dir)), path)
+            write_whole(file, _line(signed(_header(input_dir))), path)
         else:
             _cut_partial_line(file)
 

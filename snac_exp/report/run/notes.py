@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from snac_exp.system.checksums.json_digest import verified
 from snac_exp.tracking.run_folder import RunFolder
 
 MOST_NOTES = 200  # the page shows the newest
@@ -72,7 +73,7 @@ def _recorded(path: Path) -> list[Note]:
 def _note(line: str) -> Note | None:
     """The note of a line; None where it is none."""
     try:
-        values = json.loads(line)
+        values = verified(json.loads(line))
         level, source, text, step = values["level"], values["source"], values["text"], values.get("step")
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

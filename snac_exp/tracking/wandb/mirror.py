@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from snac_exp.errors import ConfigError
-from snac_exp.system.files import read_json, sha256_of_file, write_text
+from snac_exp.system.files import sha256_of_file, write_text
+from snac_exp.tracking.clip_rows import read_clip_rows
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.sections import define_axes
 from snac_exp.tracking.wandb.file import history, rewind
 from snac_exp.tracking.wandb.key import WAYS_OUT, require_key
 from snac_exp.tracking.wandb.names import RunLabels
 
-CLIPS_FILE = "clips.json"  # in a folder of samples: one row of metrics per clip and signal
 _STAGING = "WANDB_DATA_DIR"  # where W&B keeps artifacts until they are uploaded
 
 
@@ -163,10 +163,10 @@ def _media(folder: Path) -> dict[str, Any]:
 
     sounds = {f"samples/{path.stem}": wandb.Audio(str(path)) for path in sorted(folder.glob("*.wav"))}
     pictures = {f"pictures/{path.stem}": wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))}
-    rows = read_json(folder / CLIPS_FILE) if (folder / CLIPS_FILE).is_file() else []
+    rows = read_clip_rows(folder)
     # Rows may have different metrics: one of a narrow signal has none of the high band.
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = wandb.Table(columns=columns, data=[[row.get(name) for name in columns] for row in rows])
+    columns: list[str | int] = list(dict.fromkeys(name for row in rows for name in row))
+    table = wandb.Table(columns=columns, data=[[row.get(str(name)) for name in columns] for row in rows])
     return sounds | pictures | ({"clips/metrics": table} if rows else {})
 
 

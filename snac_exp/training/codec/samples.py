@@ -19,10 +19,9 @@ from snac_exp.data.slices.sampling import SliceSpec
 from snac_exp.data.slices.splits import Splits
 from snac_exp.metrics.table import METRICS, measured
 from snac_exp.release.outputs import labels_of, rate_label
-from snac_exp.system.files import write_json
 from snac_exp.system.torchaudio import functional as F_audio
+from snac_exp.tracking.clip_rows import write_clip_rows
 from snac_exp.tracking.panels import write_clips
-from snac_exp.tracking.wandb.mirror import CLIPS_FILE
 from snac_exp.training.codec.decoder_task import DecoderTask
 
 # Perceptual metrics need whole utterances.
@@ -64,7 +63,7 @@ def write_samples(
         rows += [_about(splits, spec, index) | row for row in _scores(clips, task.model)]
         write_clips(directory, f"clip{index}", _labelled(clips))
     if rows:
-        write_json(directory / CLIPS_FILE, rows)
+        write_clip_rows(directory, rows)
 
 
 def _original(codec: LoadedCodec) -> MultiRateSnac:
