@@ -147,6 +147,7 @@ def _token_step(setting: Setting, report: Report, *, compile_it: bool) -> None:
     with setting.compiling():
         if compile_it:
             model.model.compile(dynamic=False)
+            model.objective.compile(dynamic=False)
         report.tell(first_step_seconds=setting.seconds(step))
         setting.forget_peak()
         step()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from snac_exp.errors import ConfigError
 from snac_exp.lm.frames import FrameLayout
@@ -71,7 +71,7 @@ def scored_tokens(valid_frames: Tensor, num_frames: int, layout: FrameLayout) ->
     return (frame < valid_frames[:, None])[..., None] & new
 
 
-class TokenObjective:
+class TokenObjective(nn.Module):
     """The trained objective: sum of w * CE / sum of w over the scored tokens, w the weight of a token's codebook.
 
     `weight` is that denominator: means of several micro-batches combine exactly when weighted by it.
@@ -84,17 +84,19 @@ class TokenObjective:
         alpha: float = 0.5,
         label_smoothing: float = 0.0,
     ) -> None:
+        super().__init__()
         if not 0 <= label_smoothing < 1:
             raise ConfigError(f"label_smoothing={label_smoothing} must lie between 0 and 1")
         self.layout, self.label_smoothing = layout, label_smoothing
         chosen = codebook_weights(weights, layout.num_codebooks, alpha)
+        # Beside the buffers, which would move: tokens are weighed on the CPU too.
         self.stream_weights = torch.tensor([chosen[codebook] for codebook in layout.codebooks])
 
     def weight(self, valid_frames: Tensor, num_frames: int) -> float:
         """Summed weight of the scored tokens of a batch; `valid_frames` (B,) of `num_frames` are real."""
         return float(self._token_weights(valid_frames, num_frames).double().sum())
 
-    def __call__(self, logits: Sequence[Tensor], targets: Tensor, valid_frames: Tensor) -> Tensor:
+    def forward(self, logits: Sequence[Tensor], targets: Tensor, valid_frames: Tensor) -> Tensor:
         """The weighted mean over a batch, a scalar; zero where nothing is scored."""
         losses = token_cross_entropy(logits, targets, self.label_smoothing)
         weights = self._token_weights(valid_frames, targets.shape[1]).to(losses.dtype)

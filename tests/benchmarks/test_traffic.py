@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from benchmarks import lm_traffic
 from benchmarks.gpu_traffic import FLOPS, count
 from benchmarks.traffic import Traffic, cuda_autocast
 from snac_exp.codec.fast.cuda.operations import cuda_snake_depthwise
+from snac_exp.config.schema import Depth, LanguageModel
 
 N = 1000
 
@@ -93,3 +95,15 @@ def test_kernels_move_a_fraction_of_what_the_librarys_operations_move() -> None:
     assert kernels.kept <= eager.kept
     assert kernels.peak < eager.peak
     assert kernels.flops == pytest.approx(eager.flops, rel=1e-3)
+
+
+def test_a_token_step_in_fewer_micro_batches_moves_less_and_keeps_more() -> None:
+    settings = LanguageModel("parallel", 32, 2, 2, 0.1, 64, "learned", Depth(32, 1, 1))
+    many, whole = (lm_traffic.count(settings, 12, number) for number in (6, 1))
+    assert many.flops == whole.flops > 0
+    assert whole.moved < many.moved
+    assert many.peak < whole.peak
+    # Nine streams of 1024 logits: six bytes each in one kernel, over fifty by the library's operations.
+    assert many.fused_loss == whole.fused_loss == 6 * 12 * 64 * 9 * 1024
+    assert whole.loss == pytest.approx(many.loss, rel=0.01)
+    assert 8 * whole.fused_loss < whole.loss < whole.moved

@@ -102,8 +102,8 @@ def test_a_token_model_compiles_once_for_every_window_length(
     samples = ["trainer.num_sample_clips=1", "task.sample_frames=4"]
     data = token_data(corpus_dir, tmp_path)
     train("+experiment=rvq_run2_big", *SMALL, *short, *changes, *samples, *data).succeeded()
-    assert_whole(counting, 2)
-    assert sorted(shape[:2] for shape in counting.graphs) == [(3, 16), (3, 32)]
+    assert_whole(counting, 2 * 2)  # the model and its loss
+    assert sorted(shape[:2] for shape in counting.graphs) == [(3, 16), (3, 16), (3, 32), (3, 32)]
 
 
 def compiler_of(*changes: str, rank: int = 0, accumulation: int = 1) -> Callable[[], set[int]]:

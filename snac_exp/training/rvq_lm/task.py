@@ -45,6 +45,11 @@ class TokenTask(Task):
         """The one term () is the loss."""
         return terms[LOSS]
 
+    def compile_model(self) -> None:
+        """Compile the model and its loss, whose operations one by one carry the logits through memory ten times."""
+        super().compile_model()
+        self.objective.compile(dynamic=False)
+
     def weight(self, batch: TokenBatch) -> float:
         """How much a batch scores: the weight of its mean among micro-batches, see `accumulate`."""
         return self.objective.weight(batch.valid_frames, batch.frames.shape[1])
