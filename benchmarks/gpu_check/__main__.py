@@ -11,6 +11,7 @@ import gc
 import importlib.util
 import os
 import pkgutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -118,6 +119,7 @@ def _unable(why: str) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # parts are ended on the way out
     status = main(sys.argv[1:])
     gc.unfreeze()  # or libraries complain of what is left
     sys.exit(status)

@@ -14,6 +14,8 @@ from snac_exp.system.files import write_json
 
 CALL_SECONDS = 530.0  # of a call, so that its records are safe before nine minutes are over
 
+MOST_LETTERS = 300  # of the values in a part's line; its record has all
+
 
 @dataclass(frozen=True)
 class Part:
@@ -28,7 +30,8 @@ SAME_IN_SMALL = frozenset({"stage_a", "stage_b", "stage_c", "compiled_a", "compi
 CALLS: dict[int, dict[str, Part]] = {
     1: {  # is it right
         "machine": Part(numerics.machine),
-        "precision": Part(numerics.precision, 90),
+        "trial": Part(numerics.trial, 150),
+        "precision": Part(numerics.precision, 150),
         "tokens": Part(codec.tokens, 40),
         "decode": Part(codec.decoded, 40),
         "stream": Part(codec.streamed, 40),
@@ -36,9 +39,9 @@ CALLS: dict[int, dict[str, Part]] = {
         "repeat": Part(numerics.repeated),
         "repeat_deterministic": Part(numerics.repeated_exactly),
         "data": Part(recipes.data),
-        "recipe_float32": Part(recipes.float32, 70),
-        "recipe_bfloat16": Part(recipes.bfloat16, 70),
-        "recipe_float16_adversary": Part(recipes.float16, 70),
+        "recipe_float32": Part(recipes.float32, 100),
+        "recipe_bfloat16": Part(recipes.bfloat16, 100),
+        "recipe_float16_adversary": Part(recipes.float16, 100),
         "recipe_resumed": Part(recipes.resumed, 90),
         "recipe_tokens": Part(recipes.tokens, 70),
         "evaluate": Part(recipes.evaluated),
@@ -46,8 +49,9 @@ CALLS: dict[int, dict[str, Part]] = {
     },
     2: {  # how fast is it
         "machine": Part(numerics.machine),
-        "stage_d": Part(partial(speed.stage, "d")),
-        "against_plain": Part(speed.against_plain, 90),
+        "trial": Part(numerics.trial, 150),
+        "stage_d": Part(partial(speed.stage, "d"), 120),
+        "against_plain": Part(speed.against_plain, 120),
         "profile": Part(speed.profiled),
         "stage_a": Part(partial(speed.stage, "a")),
         "stage_b": Part(partial(speed.stage, "b")),
@@ -59,11 +63,12 @@ CALLS: dict[int, dict[str, Part]] = {
     },
     3: {  # are its kernels well cut
         "machine": Part(numerics.machine),
-        "exact": Part(kernels.exact, 120),
-        "stage_d": Part(partial(speed.stage, "d")),
+        "trial": Part(numerics.trial, 150),
+        "exact": Part(kernels.exact, 150),
+        "stage_d": Part(partial(speed.stage, "d"), 120),
         "sweep_stretches": Part(kernels.sweep_stretches, 120),
         "sweep_products": Part(kernels.sweep_products, 150),
-        "sweep_gradients": Part(kernels.sweep_gradients, 90),
+        "sweep_gradients": Part(kernels.sweep_gradients, 120),
         "stage_d_best": Part(kernels.best_stage),
         "token_step": Part(speed.token_step),
         "token_step_compiled": Part(speed.compiled_token_step, 120),
@@ -111,6 +116,7 @@ def line(name: str, record: Mapping[str, Any]) -> str:
         f"{key}={_short(value)}" for key, value in record["values"].items() if not isinstance(value, dict)
     )
     wrong = "; ".join([*record["missed"], *filter(None, [record["error"]])])
+    values = values if len(values) <= MOST_LETTERS else f"{values[:MOST_LETTERS]}…"
     return f"{record['status']:<13} {record['seconds']:6.1f} s  {name:<25} {wrong + ' | ' if wrong else ''}{values}"
 
 

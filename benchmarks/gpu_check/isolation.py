@@ -28,11 +28,13 @@ def isolated(work: Callable[[Report], None], log: Path, seconds: float | None) -
         report.write()
         process = _fork.Process(target=_run, args=(work, report, log))
         process.start()
-        process.join(seconds)
-        alive = process.is_alive()
-        # What it began belongs to its group: readers of data, compilers, trainings.
-        _kill_group(process.pid)
-        process.join()
+        try:
+            process.join(seconds)
+            alive = process.is_alive()
+        finally:  # also where the check itself is ended
+            # What it began belongs to its group: readers of data, compilers, trainings.
+            _kill_group(process.pid)
+            process.join()
         found = Report(report.place, **read_json(report.place))
     if not alive and process.exitcode != 0:
         found.status, found.error = FAILED, f"ended by itself with {process.exitcode}"
@@ -56,7 +58,7 @@ def _kill_group(pid: int | None) -> None:
 
 def _run(work: Callable[[Report], None], report: Report, log: Path) -> None:
     """In the new process: the work, and its end in the report."""
-    os.setsid()
+    os.setpgrp()  # of the same session, which who began the check can end as a whole
     stream = log.open("a", buffering=1, encoding="utf-8")
     for number in (1, 2):  # what is not Python's writes there too
         os.dup2(stream.fileno(), number)

@@ -14,7 +14,7 @@ from benchmarks import plain
 from benchmarks.dual_head import DualHead, same_parameters, without_noise
 from benchmarks.gpu_check.report import Report
 from benchmarks.gpu_check.setting import Setting
-from snac_exp.codec.fast.cuda.choice import kernels_in_use
+from snac_exp.codec.fast.cuda.choice import choose_kernels, kernels_in_use
 from snac_exp.runs.numerics import set_numerics
 from snac_exp.system.environment import device_name
 
@@ -45,6 +45,17 @@ def machine(setting: Setting, report: Report) -> None:
 
 def _median(setting: Setting, work: Callable[[], object]) -> float:
     return statistics.median([setting.seconds(work) for _ in range(setting.repeats + 2)][2:])
+
+
+def trial(setting: Setting, report: Report) -> None:
+    """The trial that a run makes of the kernels before its first step: on a GPU they must be used then.
+
+    Later parts find them compiled.
+    """
+    spent = setting.seconds(lambda: choose_kernels("auto", setting.device))
+    report.tell(kernels=kernels_in_use(), trial_seconds=spent)
+    if setting.on_cuda and kernels_in_use() != "triton":
+        raise RuntimeError(f"the kernels are not used: {kernels_in_use()}")
 
 
 def precision(setting: Setting, report: Report) -> None:
