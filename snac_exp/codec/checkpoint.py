@@ -1,4 +1,5 @@
-"""SNAC checkpoints in upstream's layout: a directory (or hub repository) of config.json and pytorch_model.bin."""
+"""SNAC checkpoints in upstream's layout: a directory (or hub repository) of config.json and weights, as
+pytorch_model.bin or model.safetensors."""
 
 import hashlib
 import inspect
@@ -13,12 +14,21 @@ from snac import SNAC
 from snac.layers import NoiseBlock
 from torch import Tensor, nn
 
-from snac_exp.codec.files.weights import WEIGHTS_FILE, brief, read_weights, unknown_prefix, weights_file
+from snac_exp.codec.files.weights import (
+    SAFETENSORS_FILE,
+    WEIGHTS_FILE,
+    brief,
+    read_weights,
+    unknown_prefix,
+    weights_file,
+)
 from snac_exp.codec.geometry import CONFIG_FILE, Geometry, config_of_directory
 from snac_exp.errors import CodecError
 from snac_exp.system.files import atomic_path, write_json
 from snac_exp.system.hub import download
 
+HUB_FILES = ((WEIGHTS_FILE, CONFIG_FILE), (SAFETENSORS_FILE, CONFIG_FILE))
+"""What a repository of the hub holds in upstream's layout, in the one form of weights or the other."""
 _LONGEST_LIST = 32  # of rates or strides: SNAC has four
 _UNBUILDABLE = (TypeError, ValueError, RuntimeError, ZeroDivisionError, IndexError, OverflowError)
 
@@ -45,9 +55,7 @@ def load_codec(name: str, path: str | Path | None, hub_id: str | None, bundled: 
     if bundled is not None:
         return load_directory(name, bundled_directory(bundled))
     if hub_id is not None:
-        return load_directory(
-            name, download(hub_id, (WEIGHTS_FILE, CONFIG_FILE), mend="set codec.path=DIR", error=CodecError)
-        )
+        return load_directory(name, download(hub_id, *HUB_FILES, mend="set codec.path=DIR", error=CodecError))
     raise CodecError(f"codec '{name}' says nowhere to load from: set codec.path=DIR or codec.hub_id=OWNER/NAME")
 
 

@@ -15,7 +15,9 @@ from snac_exp.checkpoints.state import TrainState
 from snac_exp.checkpoints.store import CheckpointStore, Entry
 from snac_exp.codec.files.weights import SAFETENSORS_FILE, WEIGHTS_FILE, Weights, unwrapped
 from snac_exp.errors import CheckpointError
+from snac_exp.release.loading import hub_folder
 from snac_exp.system.checksums.listed_files import DESCRIPTION_FILE, verify_listed
+from snac_exp.system.hub import is_repo_id
 from snac_exp.tracking.run_folder import RunFolder
 
 Tensors = dict[str, Tensor]
@@ -78,7 +80,7 @@ def entries_of(run_dir: Path) -> list[Entry]:
 
 
 def file_of(path: Path) -> Path:
-    """The file to look at: the path itself, a run's newest checkpoint, or the weights in a folder.
+    """The file to look at: the path itself, a run's newest checkpoint, or the weights in a folder or of a hub id.
 
     Raises:
         CheckpointError: there is nothing of that kind.
@@ -94,8 +96,10 @@ def file_of(path: Path) -> Path:
     for name in (SAFETENSORS_FILE, WEIGHTS_FILE) if described else (WEIGHTS_FILE, SAFETENSORS_FILE):
         if (path / name).is_file():
             return path / name
+    if not path.exists() and is_repo_id(str(path)):
+        return file_of(hub_folder(str(path)))
     raise CheckpointError(
-        f"there is no checkpoint {path}: give a file, a run folder, or a folder with a codec's weights"
+        f"there is no checkpoint {path}: give a file, a run folder, a folder with a codec's weights or its hub id"
     )
 
 

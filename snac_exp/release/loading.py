@@ -14,7 +14,7 @@ from torch import Tensor
 
 from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.checkpoints.format import Checkpoint
-from snac_exp.codec.checkpoint import LoadedCodec, load_directory
+from snac_exp.codec.checkpoint import HUB_FILES, LoadedCodec, load_directory
 from snac_exp.codec.files.weights import SAFETENSORS_FILE, WEIGHTS_FILE
 from snac_exp.codec.geometry import CONFIG_FILE
 from snac_exp.codec.heads import NativeHead
@@ -63,7 +63,8 @@ def load_codec(
 
     Args:
         source: a run folder (its checkpoints/best_model.pt), a checkpoint file, a folder that `snac-exp export` wrote,
-            a folder in upstream's layout (config.json and pytorch_model.bin), or the hub id of one of the last two.
+            a folder in upstream's layout (config.json, with pytorch_model.bin or model.safetensors), or the hub id of
+            one of the last two.
         dtype: of the decoder; the encoder always computes in float32.
         allow_heads: import paths of head classes outside of this package that the file may name. A file runs no other
             code.
@@ -165,13 +166,22 @@ def from_upstream(codec: LoadedCodec, source: str) -> Opened:
     return Opened(MultiRateSnac.from_codec(codec, {name: NativeHead}).eval(), blueprint, source)
 
 
+def hub_folder(hub_id: str) -> Path:
+    """A hub repository in the local cache: what `snac-exp export` pushed, else upstream's layout.
+
+    Raises:
+        CheckpointError: the hub is out of reach, or has nothing of that kind.
+    """
+    exported = ((SAFETENSORS_FILE, DESCRIPTION_FILE),)
+    files = exported if has_file(hub_id, DESCRIPTION_FILE) else HUB_FILES
+    return download(hub_id, *files, mend="give DIR", error=CheckpointError)
+
+
 def _open_hub(hub_id: str, allow_heads: Collection[str]) -> Opened:
-    """A hub repository: what `snac-exp export` pushed, else upstream's layout."""
-    if has_file(hub_id, DESCRIPTION_FILE):
-        exported = (SAFETENSORS_FILE, DESCRIPTION_FILE)
-        return _open_exported(download(hub_id, exported, mend="give DIR", error=CheckpointError), allow_heads)
-    upstream = download(hub_id, (WEIGHTS_FILE, CONFIG_FILE), mend="give DIR", error=CheckpointError)
-    return from_upstream(load_directory(hub_id.split("/")[1], upstream), hub_id)
+    folder = hub_folder(hub_id)
+    if (folder / DESCRIPTION_FILE).is_file():
+        return _open_exported(folder, allow_heads)
+    return from_upstream(load_directory(hub_id.split("/")[1], folder), hub_id)
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -24,10 +24,11 @@ def check_repo_id(repo_id: str) -> None:
         raise ConfigError(f"push={repo_id!r} is no repository of the hub; write push=USER/REPO")
 
 
-def download(repo_id: str, files: Sequence[str], *, mend: str, error: type[SnacExpError]) -> Path:
+def download(repo_id: str, *choices: Sequence[str], mend: str, error: type[SnacExpError]) -> Path:
     """The folder of these files in the hub's cache; they are downloaded where they are not there yet.
 
     Args:
+        choices: sets of files, of which one is wanted: the first that is in the cache, else that the repository has.
         mend: what the user does with a folder copied by hand, e.g. "set codec.path=DIR".
 
     Raises:
@@ -36,13 +37,14 @@ def download(repo_id: str, files: Sequence[str], *, mend: str, error: type[SnacE
     from huggingface_hub import HfApi
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    with hub_access(repo_id, ", ".join(files), mend=mend, error=error):
-        try:
-            return _folder_of(repo_id, files, local_files_only=True)
-        except LocalEntryNotFoundError:
-            # Fails at once where a download would retry for half a minute.
-            HfApi().model_info(repo_id, timeout=METADATA_TIMEOUT_SECONDS)
-            return _folder_of(repo_id, files)
+    with hub_access(repo_id, " or ".join(map(", ".join, choices)), mend=mend, error=error):
+        for files in choices:
+            with suppress(LocalEntryNotFoundError):
+                return _folder_of(repo_id, files, local_files_only=True)
+        # Fails at once where a download would retry for half a minute.
+        found = HfApi().model_info(repo_id, timeout=METADATA_TIMEOUT_SECONDS).siblings or ()
+        there = {item.rfilename for item in found}
+        return _folder_of(repo_id, next((files for files in choices if there.issuperset(files)), choices[0]))
 
 
 def has_file(repo_id: str, name: str) -> bool:

@@ -1,16 +1,20 @@
 """What load_codec opens: a run, a checkpoint, an exported folder, upstream's layout, a name on the hub."""
 
 import subprocess
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from safetensors.torch import save_file
 from snac import SNAC
 
 import snac_exp
-from snac_exp.codec.checkpoint import save_snac
+from snac_exp import cli
+from snac_exp.codec.checkpoint import load_codec as load_snac
+from snac_exp.codec.checkpoint import load_directory, save_snac
 from snac_exp.errors import CheckpointError
 from snac_exp.release import loading as sources
 from snac_exp.release.codec import ReleasedCodec
@@ -97,7 +101,7 @@ def test_hub_ids_are_downloaded_by_the_hubs_client(exported_folder: Path, monkey
         return str(exported_folder / filename)
 
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: None)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: types.SimpleNamespace(siblings=None))
     monkeypatch.setattr("huggingface_hub.HfApi.file_exists", lambda _, repo, name: name == "snac_exp.json")
     assert same(load_codec("someone/a-codec"), load_codec(exported_folder))
     assert calls == [("someone/a-codec", "model.safetensors"), ("someone/a-codec", "snac_exp.json")]
@@ -110,6 +114,57 @@ def test_a_hub_repository_in_upstreams_layout(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda filename, **_: str(tmp_path / filename))
     codec = load_codec("hubertsiuzdak/snac_24khz")
     assert (codec.name, codec.sample_rates) == ("snac_24khz", (24_000,))
+
+
+class StandInHub:
+    """The part of the hub's client that is used, over a folder as the one repository; nothing is in the cache first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.cache = folder, set[str]()
+
+    def hf_hub_download(self, repo_id: str, filename: str, local_files_only: bool = False) -> str:
+        if filename not in self.cache:
+            if local_files_only:
+                raise LocalEntryNotFoundError(f"{filename} is not in the cache")
+            if not self.file_exists(repo_id, filename):
+                raise EntryNotFoundError(f"{repo_id} has no {filename}")
+        self.cache.add(filename)
+        return str(self.folder / filename)
+
+    def model_info(self, repo_id: str, timeout: float) -> types.SimpleNamespace:
+        names = (types.SimpleNamespace(rfilename=path.name) for path in self.folder.iterdir())
+        return types.SimpleNamespace(siblings=list(names))
+
+    def file_exists(self, repo_id: str, name: str) -> bool:
+        return (self.folder / name).is_file()
+
+
+def test_repositories_and_folders_that_hold_only_safetensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_snac(random_codec().model, tmp_path)
+    expected, original = load_codec(tmp_path), tmp_path / "pytorch_model.bin"
+    save_file(torch.load(original), tmp_path / "model.safetensors")
+    original.unlink()
+    hub = StandInHub(tmp_path)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", hub.hf_hub_download)
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
+    fingerprint = load_directory("x", tmp_path).fingerprint
+    for offline in (False, True):
+        if offline:
+            monkeypatch.setattr(hub, "model_info", None)  # what is in the cache needs no answer
+        assert same(load_codec("someone/their-codec"), expected)
+        assert load_snac("x", None, "someone/their-codec").fingerprint == fingerprint
+        assert cli.run(["doctor", "someone/their-codec"]) == 0
+        assert "model.safetensors" in " ".join(capsys.readouterr().out.split())
+    assert same(load_codec(tmp_path), expected)
+    assert cli.run(["doctor", str(tmp_path)]) == 0
+    (tmp_path / "model.safetensors").unlink()
+    hub = StandInHub(tmp_path)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", hub.hf_hub_download)
+    wanted = r"cannot get pytorch_model\.bin, config\.json or model\.safetensors, config\.json of 'someone/their-codec'"
+    with pytest.raises(CheckpointError, match=wanted):
+        load_codec("someone/their-codec")
 
 
 def test_a_hub_out_of_reach_gives_both_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:

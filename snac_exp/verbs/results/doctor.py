@@ -1,6 +1,6 @@
 """Examine a checkpoint: values, weight norm, optimizer moments, averages, codebooks, losses; and what to go back to.
 
-usage: snac-exp doctor CHECKPOINT|RUN [against=OTHER] [format=table|json]
+usage: snac-exp doctor CHECKPOINT|RUN|OWNER/NAME [against=OTHER] [format=table|json]
 
 Opens checkpoints of this program and plain state dicts (torch or safetensors); files that would run code are refused.
 Exit status: 0 healthy, 1 not, 2 there is nothing to look at.
