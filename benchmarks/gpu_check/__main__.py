@@ -120,6 +120,7 @@ def _unable(why: str) -> int:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # parts are ended on the way out
-    status = main(sys.argv[1:])
-    gc.unfreeze()  # or libraries complain of what is left
-    sys.exit(status)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    finally:
+        gc.unfreeze()  # or libraries complain of what is left

@@ -5,13 +5,15 @@ import os
 import signal
 import sys
 import zipfile
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from benchmarks.gpu_check import calls, figures, wheels
+from benchmarks.gpu_check import calls, figures, numerics, speed, wheels
 from benchmarks.gpu_check.calls import CALLS, SAME_IN_SMALL, Part, run_call
 from benchmarks.gpu_check.isolation import isolated
 from benchmarks.gpu_check.report import FAILED, MISSED, OK, OUT_OF_MEMORY, OUT_OF_TIME, Report
@@ -33,6 +35,32 @@ def test_every_line_of_it_runs_on_a_cpu(tmp_path: Path) -> None:
         assert all(part["values"] for part in found.values())
         assert f"call {call}: {len(found)} of {len(found)} parts are well" in done.out
     assert done.err == ""
+
+
+class OnCuda(Setting):
+    """Of a CPU that is taken for a GPU."""
+
+    on_cuda = True  # type: ignore[assignment]
+
+
+@pytest.mark.slow
+def test_so_do_the_lines_of_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = SimpleNamespace(major=9, minor=0, total_memory=80_000_000_000)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3_000_000_000)
+    for name in ("synchronize", "empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    setting = OnCuda(torch.device("cpu"), True, tmp_path, tmp_path, 2)
+    works = {"machine": numerics.machine, "stage_d": partial(speed.stage, "d"), "profile": speed.profiled}
+    parts = {name: Part(work) for name, work in works.items()} | {"trial": Part(numerics.trial)}
+    monkeypatch.setattr(calls, "CALLS", {2: parts})
+    assert not run_call(setting)
+    found = json.loads((tmp_path / "call2.json").read_text())["parts"]
+    assert (found["machine"]["values"]["capability"], found["machine"]["values"]["memory_gb"]) == ([9, 0], 80.0)
+    assert found["stage_d"]["values"]["peak_gb"] == 3.0
+    assert "audio_per_tb" in found["stage_d"]["values"]
+    assert (found["machine"]["status"], found["profile"]["status"]) == (OK, OK)
+    assert found["trial"]["error"] == "RuntimeError: the kernels are not used: loops of the CPU"
 
 
 def test_without_a_gpu_it_says_so_in_one_line(tmp_path: Path) -> None:
