@@ -22,8 +22,8 @@ TOUCHED = {  # files, tests included, that each of these takes
 }
 COPIED = ("snac_exp", "conf", "hydra_plugins", "dashboards", "tests")
 SMALL = (
-    "+debug=fast trainer.num_threads=1 trainer.validate_every_epochs=15 trainer.max_steps_per_epoch=1 "
-    "trainer.summary_utterances=1 data.validation_slices=2"
+    "+debug=fast curriculum=demo lr=demo trainer.num_threads=1 trainer.validate_every_epochs=4 "
+    "trainer.max_steps_per_epoch=1 trainer.preflight=[start] trainer.summary_utterances=1 data.validation_slices=2"
 )
 
 

@@ -18,6 +18,7 @@ IS_WARM = "import sys; sys.exit(0 if 'torch' in sys.modules else 3)"
 def test_everything_is_imported_unless_a_start_would_be_another() -> None:
     assert python_process("-c", IS_WARM).status == 0
     assert python_process("-c", IS_WARM, environment={"PYTORCH_ALLOC_CONF": "expandable_segments:True"}).status == 0
+    assert python_process("-c", IS_WARM, environment={"PYTHONSAFEPATH": "1"}).status == 0  # as jobs of sweeps begin
     assert python_process("-c", IS_WARM, cold=True).status == 3
     assert python_process("-c", IS_WARM, environment={"OMP_NUM_THREADS": "2"}).status == 3
     assert python_process("-I", "-c", IS_WARM).status == 3
@@ -41,7 +42,9 @@ def test_it_ends_as_python_does(code: str, status: int, said: str) -> None:
         assert (done.status, (done.err.splitlines() or [""])[-1]) == (status, said)
 
 
-def test_it_has_its_own_files_folder_arguments_and_copy_of_the_package(tmp_path: Path) -> None:
+def test_it_has_its_own_files_folder_arguments_and_copy_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "snac_exp").mkdir()
     (tmp_path / "snac_exp" / "__init__.py").write_text("WHERE = __file__")
     code = "import os, sys, snac_exp; print(os.getcwd(), sys.argv, snac_exp.WHERE, input(), os.environ['MINE'])"
@@ -50,6 +53,11 @@ def test_it_has_its_own_files_folder_arguments_and_copy_of_the_package(tmp_path:
         env=os.environ | {"MINE": "ü"}, timeout=GUARD_SECONDS, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == f"{tmp_path} ['-c', 'one'] {tmp_path / 'snac_exp' / '__init__.py'} typed ü"
+    monkeypatch.chdir(tmp_path)
+    safe = python_process(
+        "-c", "import snac_exp; print(hasattr(snac_exp, 'WHERE'))", environment={"PYTHONSAFEPATH": "1"}
+    )
+    assert safe.out.strip() == "False"
 
 
 def test_signals_reach_it_and_it_does_not_outlive_who_asked(tmp_path: Path) -> None:

@@ -35,9 +35,11 @@ import snac_exp
 
 ROOT = Path(__file__).resolve().parents[2]
 READ_AT_START = ("OMP_", "MKL_", "OPENBLAS_", "PYTHON", "LD_", "TORCH", "PYTORCH_", "TRITON_", "CUDA_")
-TAKEN_OVER = ("PYTHONPATH", "PYTHONUNBUFFERED")
-# Set by torch when it is imported, and by trainings for CUDA: whoever asks may have them or not, whatever they do here.
+TAKEN_OVER = ("PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUNBUFFERED")
+# Set by torch when it is imported, by trainings for CUDA, by submitit and for ranks; CUDA reads its own at first use.
 WITHOUT_EFFECT = (
+    "CUDA_VISIBLE_DEVICES",
+    "TORCHELASTIC_RUN_ID",
     "TORCHINDUCTOR_CACHE_DIR",
     "PYTORCH_NVML_BASED_CUDA_CHECK",
     "PYTORCH_ALLOC_CONF",
@@ -63,7 +65,8 @@ class Asked:
 
     def path(self) -> list[str]:
         """What stands before the installed packages."""
-        return [self.folder, *filter(None, self.environment.get("PYTHONPATH", "").split(os.pathsep))]
+        own = [] if self.environment.get("PYTHONSAFEPATH") else [self.folder]
+        return [*own, *filter(None, self.environment.get("PYTHONPATH", "").split(os.pathsep))]
 
     def can_be_forked(self) -> bool:
         plain = self.arguments[0] in ("-c", "-m") or not self.arguments[0].startswith("-")

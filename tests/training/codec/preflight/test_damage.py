@@ -95,7 +95,7 @@ def test_s26_two_swapped_rows_are_refused(prepared: Path, swapped: Damage) -> No
 def test_s26_a_shifted_validation_split_is_refused(prepared: Path, damaged: Damage) -> None:
     damaged(shift(1), lambda table: table.rows_of("validation"))
     with pytest.raises(PreflightError, match=r"validation rows are bad(.|\n)*\+85 ms"):
-        check(prepared)
+        check(prepared, "trainer.preflight=[codes]")
 
 
 @pytest.mark.slow
@@ -180,7 +180,7 @@ def test_a_run_with_a_damaged_cache_does_not_take_a_step(
     damaged(shift(-2), lambda table: table.rows_of("validation"))
     cache = corpus_dir / "prepared" / "codes_demo"
     arguments = ["+experiment=demo", "data=cached_codes", f"data.cache_dir={cache}", f"output_dir={tmp_path}"]
-    assert train(arguments) == 2
+    assert train([*arguments, "trainer.preflight=[codes]"]) == 2
     assert "lie -2 coarse tokens (-171 ms) late" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.pt"))
 
