@@ -45,7 +45,7 @@ def as_table(lines: Sequence[Line], title: str, width: int) -> Table:
         if _needed(shown) <= width:
             break
         shown.pop(name, None)
-    table = Table(title=title)
+    table = Table(title=escape(title))
     for name in shown:
         wide, left = name in WIDE, name in (*WIDE, "state", "SLURM")
         table.add_column(

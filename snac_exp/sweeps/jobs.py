@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from snac_exp.config.compose import compose_experiment
@@ -112,7 +113,7 @@ def job_table(jobs: Sequence[Job], title: str) -> Table:
         table.add_column(name, justify="right")
     for job in jobs:
         cells = (str(job.num_epochs), str(job.num_steps), f"{job.audio_hours:.3g}")
-        table.add_row(str(job.index), job.hash, "\n".join(job.varied), *cells)
+        table.add_row(str(job.index), job.hash, escape("\n".join(job.varied)), *cells)
     total = (str(sum(job.num_steps for job in jobs)), f"{sum(job.audio_hours for job in jobs):.3g}")
     table.add_section()
     table.add_row("all", "", "", "", *total)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, TextIO
 
 from rich.live import Live
+from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
@@ -141,10 +142,10 @@ class Console:
     def _panel(self, batch: int, counts: list[str], sections: dict[str, dict[str, float]]) -> Table:
         table = Table.grid(padding=(0, 2))
         table.add_column(style="bold", no_wrap=True)
-        table.add_row(self._head, ProgressBar(total=max(self._num_batches, 1), completed=batch, width=40))
-        table.add_row("", "  ".join(counts))
+        table.add_row(escape(self._head), ProgressBar(total=max(self._num_batches, 1), completed=batch, width=40))
+        table.add_row("", escape("  ".join(counts)))
         for name, text in _described(sections).items():
-            table.add_row(name, text.removeprefix(f"{name} "))
+            table.add_row(escape(name), escape(text.removeprefix(f"{name} ")))
         return table
 
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from snac_exp.config.schema import Experiment
@@ -36,11 +37,11 @@ def epoch_table(plan: Plan) -> Table:
     for column in ("sec", "frames" if in_frames else "tokens", "batch"):
         table.add_column(column, justify="right")
     for group in first.peak_rates:
-        table.add_column(group, justify="right")
-    table.add_column(f"loss {heads}", justify="right")
+        table.add_column(escape(group), justify="right")
+    table.add_column(escape(f"loss {heads}"), justify="right")
     for epoch in plan.epochs:
         table.add_row(
-            *(str(epoch.epoch), epoch.stage, epoch.phase),
+            *(str(epoch.epoch), escape(epoch.stage), escape(epoch.phase)),
             "-" if epoch.segment_seconds is None else f"{epoch.segment_seconds:g}",
             *(str(epoch.num_tokens), str(epoch.batch_size)),
             *("-" if rate is None else _compact(rate) for rate in epoch.peak_rates.values()),
@@ -83,13 +84,15 @@ def group_table(experiment: Experiment, groups: "ParameterGroups | None" = None)
         table.add_column("tensors", justify="right")
         table.add_column("parameters", justify="right")
     for phase, item in experiment.lr.phases.items():
-        table.add_column(f"{phase} ({item.schedule})", justify="right")
+        table.add_column(escape(f"{phase} ({item.schedule})"), justify="right")
     for name, pattern in experiment.lr.groups.items():
         if pattern is None:
             continue
         rates = [item.groups[name] for item in experiment.lr.phases.values()]
         counts = [] if groups is None else _counts(groups.groups[name])
-        table.add_row(name, pattern, *counts, *("frozen" if rate is None else _compact(rate) for rate in rates))
+        table.add_row(
+            escape(name), escape(pattern), *counts, *("frozen" if rate is None else _compact(rate) for rate in rates)
+        )
     if groups is not None and groups.frozen:
         table.add_row("(frozen)", "by task", *_counts(groups.frozen), *("frozen" for _ in experiment.lr.phases))
     return table

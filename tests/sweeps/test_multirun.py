@@ -41,8 +41,9 @@ Submissions = list[tuple[Sweep, list[Row]]]
 def test_a_dry_run_prints_the_jobs_and_makes_nothing(
     tiny: list[str], submissions: Submissions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert multirun(["-m", *tiny, "+sweep=lr", "dry_run=true"]) == 0
+    assert multirun(["-m", *tiny, "+sweep=lr", "tracker.tags=choice([/a])", "dry_run=true"]) == 0
     text = capsys.readouterr().out
+    assert text.count("tracker.tags=[/a]") == 6  # no markup of the terminal
     assert "lr.phases.main.groups.trunk=2e-05" in text
     # 6 jobs of 2 epochs of 3 steps of 4 segments; 0.2 s hold two coarse tokens of 2048 samples
     assert "│ all │" in text

@@ -15,6 +15,7 @@ from snac_exp.config.compose import compose_experiment
 from snac_exp.errors import CodecError, ConfigError
 from snac_exp.training.plan import Plan, unroll
 from snac_exp.verbs.training.train import main as train
+from tests.helpers.commands import verb
 
 SNAC_24KHZ = Geometry(24_000, 512, (4, 2, 1), None)
 
@@ -191,3 +192,8 @@ def test_s29_a_later_stage_smaller_than_the_ranks_is_refused_by_every_door(
 def test_s29_fewer_rows_than_ranks_are_refused() -> None:
     with pytest.raises(ConfigError, match="epoch 1 has 3 items to train on, which cannot be shared among 4 ranks"):
         plan_of("trainer.devices=4").num_steps(lambda _: 3)
+
+
+def test_names_and_patterns_in_brackets_are_shown_as_they_are() -> None:
+    pattern = "lr.groups.trunk='^[t]runk[/a]?[.]'"
+    assert "^[t]runk[/a]?[.]" in verb("plan", "+experiment=phase12_dual_head", pattern).succeeded().out
