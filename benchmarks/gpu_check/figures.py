@@ -1,10 +1,10 @@
 """What a GPU has to reach, in one place, and the way of its figures into benchmarks/results.json.
 
-python -m benchmarks.gpu_check land FOLDER      of call2.json, which a GPU wrote at full size
+python -m benchmarks.gpu_check land FOLDER      of the calls whose records lie there, by a GPU at full size
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,79 +22,104 @@ AUDIO_PER_TB = 400.0
 NOT_RUN = "not run on a GPU yet; make gpu-check"
 
 Parts = Mapping[str, Mapping[str, Any]]
-Value = Callable[[Parts], float]
 
 
-def _of(part: str, key: str) -> Value:
+@dataclass(frozen=True)
+class Row:
+    """Of results.json. call: which one measures it; value: from the parts of that call."""
+
+    call: int
+    title: str
+    unit: str
+    value: Callable[[Parts], float]
+    floor: float | None = None
+
+    def figure(self, parts: Parts | None) -> Figure:
+        """With the value that the parts give; empty, with the reason, where they give none or None was run."""
+        value, reason = None, NOT_RUN
+        if parts is not None:
+            try:
+                value, reason = round(self.value(parts), 3), None
+            except KeyError as missing:
+                reason = f"the parts of this call did not find {missing}"
+        bound = "stated" if self.floor is None else "at_least"
+        return Figure(f"GPU: {self.title}", value, self.unit, bound, self.floor, {}, reason)
+
+
+def _of(part: str, key: str) -> Callable[[Parts], float]:
     """What a part found."""
     return lambda parts: float(parts[part]["values"][key])
 
 
-ROWS: dict[str, tuple[str, str, float | None, Value]] = {
-    "gpu_step": ("16 x 4 s, bfloat16 with kernels, against upstream's in float32", "x", OVER_PLAIN,
-                 _of("against_plain", "over_plain")),
-    "gpu_step_kernels": ("16 x 4 s, bfloat16, with kernels against without", "x", None,
-                         _of("against_plain", "over_library")),
-    "gpu_step_compiled": ("43 x 4 s, bfloat16 with kernels, compiled against not compiled", "x", None,
-                          lambda parts: _of("stage_d", "ms")(parts) / _of("compiled_d", "ms")(parts)),
-    "gpu_audio_per_tb": ("43 x 4 s, audio-seconds per second for each TB/s of a copy", "", AUDIO_PER_TB,
-                         _of("stage_d", "audio_per_tb")),
-    **{f"gpu_{key}_{stage}": (f"{size} x {seconds} s, bfloat16 with kernels, {title}", unit, None,
-                              _of(f"stage_{stage}", key))
+def _over(part: str, other: str, key: str = "ms") -> Callable[[Parts], float]:
+    """What a part found over what another found."""
+    return lambda parts: _of(part, key)(parts) / _of(other, key)(parts)
+
+
+STEP = "main step at"
+ROWS: dict[str, Row] = {
+    "gpu_step": Row(2, f"{STEP} 16 x 4 s, bfloat16 with kernels, against upstream's in float32", "x",
+                    _of("against_plain", "over_plain"), OVER_PLAIN),
+    "gpu_step_kernels": Row(2, f"{STEP} 16 x 4 s, bfloat16, with kernels against without", "x",
+                            _of("against_plain", "over_library")),
+    "gpu_step_compiled": Row(2, f"{STEP} 43 x 4 s, bfloat16 with kernels, compiled against not compiled", "x",
+                             _over("stage_d", "compiled_d")),
+    "gpu_audio_per_tb": Row(2, f"{STEP} 43 x 4 s, audio-seconds per second for each TB/s of a copy", "",
+                            _of("stage_d", "audio_per_tb"), AUDIO_PER_TB),
+    **{f"gpu_{key}_{stage}": Row(2, f"{STEP} {size} x {seconds} s, bfloat16 with kernels, {title}", unit,
+                                 _of(f"stage_{stage}", key))
        for key, title, unit in (("ms", "a step", "ms"), ("peak_gb", "most memory", "GB"),
                                 ("audio_per_second", "audio-seconds per second", ""))
        for seconds, (stage, (size, _)) in enumerate(STAGES.items(), start=1)},
+    "gpu_deterministic": Row(1, f"{STEP} 8 x 4 s, sums in one order, time against any order", "x",
+                             _over("repeat_deterministic", "repeat")),
+    "gpu_best_cuts": Row(3, f"{STEP} 43 x 4 s, kernels cut as a sweep found best, against as they are", "x",
+                         _over("stage_d", "stage_d_best")),
+    "gpu_token_step": Row(3, "run 3 of the token model, tokens per second, compiled", "",
+                          _of("token_step_compiled", "tokens_per_second")),
+    "gpu_token_step_compiled": Row(3, "run 3 of the token model, compiled against not compiled", "x",
+                                   _over("token_step", "token_step_compiled")),
 }  # fmt: skip
-"""Row of results.json -> title, unit, floor, and where a call's record has it."""
+"""Rows by name."""
 
 
 def land(folder: Path, results: Path = RESULTS) -> list[str]:
-    """Put the figures of a folder's call2.json into results.json; returns their lines.
+    """Put the figures of a folder's calls into results.json; returns their lines.
 
-    What a part did not find stays an empty row with the reason.
+    Rows of calls whose record is not there stay as they were; what a part did not find is an empty row with the reason.
 
     Raises:
-        SystemExit: there is no such record, or it is not of a GPU at full size.
+        SystemExit: there is no record, or one is not of a GPU at full size, or does not say of which.
     """
-    path = folder / "call2.json"
-    if not path.is_file():
-        raise SystemExit(f"there is no {path}; make gpu-check args='--call 2' on a machine with a GPU writes it")
+    calls = {call: path for call in (1, 2, 3) if (path := folder / f"call{call}.json").is_file()}
+    if not calls:
+        raise SystemExit(f"there is no call1.json, call2.json or call3.json in {folder}; make gpu-check writes them")
+    found = {call: _parts_of_a_gpu(path) for call, path in calls.items()}
+    known: dict[str, Any] = read_json(results) if results.exists() else {"figures": {}}
+    rows, lines = {name: row for name, row in known["figures"].items() if not _is_old(name)}, []
+    for name, row in ROWS.items():
+        if row.call in found:
+            figure = row.figure(found[row.call])
+            stamp = {"landed": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")}
+            card = {"card": found[row.call]["machine"]["values"]}
+            rows[name] = asdict(figure) | stamp | card | {"missed": figure.missed()}
+            lines.append(figure.line())
+        elif name not in rows:
+            rows[name] = asdict(row.figure(None)) | {"missed": False}
+    write_json(results, known | {"figures": rows})
+    return lines
+
+
+def _parts_of_a_gpu(path: Path) -> Parts:
     call = read_json(path)
     if call["device"] != "cuda" or call["small"]:
         raise SystemExit(f"{path} is of {call['device']}{', in small' if call['small'] else ''}; no figures of a GPU")
-    machine = call["parts"].get("machine", {}).get("values", {})
-    if "device" not in machine:
+    parts: Parts = call["parts"]
+    if "device" not in parts.get("machine", {}).get("values", {}):
         raise SystemExit(f"{path} does not say which card it is of: its part `machine` found nothing")
-    return _put(results, {name: _figure(name, call["parts"]) for name in ROWS}, machine)
+    return parts
 
 
-def empty_rows() -> dict[str, Figure]:
-    """Rows as they are before any GPU was at hand."""
-    return {name: _row(name, None, NOT_RUN) for name in ROWS}
-
-
-def _figure(name: str, parts: Parts) -> Figure:
-    try:
-        return _row(name, round(ROWS[name][3](parts), 3), None)
-    except KeyError as missing:
-        return _row(name, None, f"the parts of this call did not find {missing}")
-
-
-def _row(name: str, value: float | None, reason: str | None) -> Figure:
-    title, unit, floor, _ = ROWS[name]
-    bound = "stated" if floor is None else "at_least"
-    return Figure(f"GPU: main step at {title}", value, unit, bound, floor, {}, reason)
-
-
-def _put(results: Path, figures: Mapping[str, Figure], machine: Mapping[str, Any]) -> list[str]:
-    known: dict[str, Any] = read_json(results) if results.exists() else {"figures": {}}
-    kept = {name: row for name, row in known["figures"].items() if not _is_ours(name)}
-    stamp = {"landed": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "card": machine}
-    ours = {name: asdict(figure) | stamp | {"missed": figure.missed()} for name, figure in figures.items()}
-    write_json(results, known | {"figures": kept | ours})
-    return [figure.line() for figure in figures.values()]
-
-
-def _is_ours(name: str) -> bool:
-    """Whether a row is a GPU's; what was counted without one is not."""
-    return name.startswith("gpu_") and not name.startswith("gpu_traffic")
+def _is_old(name: str) -> bool:
+    """Whether a row is a GPU's and is not measured any more; what was counted without one is kept."""
+    return name.startswith("gpu_") and not name.startswith("gpu_traffic") and name not in ROWS

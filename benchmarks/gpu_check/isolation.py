@@ -34,6 +34,7 @@ def isolated(work: Callable[[Report], None], log: Path, seconds: float | None) -
         finally:  # also where the check itself is ended
             # What it began belongs to its group: readers of data, compilers, trainings.
             _kill_group(process.pid)
+            process.kill()  # it may have got no group yet
             process.join()
         found = Report(report.place, **read_json(report.place))
     if not alive and process.exitcode != 0:

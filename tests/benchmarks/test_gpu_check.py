@@ -126,8 +126,10 @@ def test_a_part_ends_alone_and_leaves_what_it_found(end: str, tmp_path: Path) ->
     assert ("said before" in (tmp_path / "log").read_text()) == (end == "fails")
 
 
-def test_a_part_that_hangs_is_ended(tmp_path: Path) -> None:
-    found = isolated(_hangs, tmp_path / "log", 0.1)
+@pytest.mark.parametrize("seconds", [0.0, 0.1])
+def test_a_part_that_hangs_is_ended(seconds: float, tmp_path: Path) -> None:
+    """Also one that has not begun by then."""
+    found = isolated(_hangs, tmp_path / "log", seconds)
     assert (found.status, found.missed) == (OUT_OF_TIME, [])
 
 
@@ -165,14 +167,18 @@ def _call(**changes: Any) -> dict[str, Any]:
 
 def test_figures_of_a_gpu_land_with_the_name_of_the_card(tmp_path: Path) -> None:
     results = tmp_path / "results.json"
-    results.write_text(json.dumps({"figures": {"noise": {"value": 1}, "gpu_old": {"value": 2}}, "machine": {}}))
+    before = {"noise": {"value": 1}, "gpu_old": {"value": 2}, "gpu_traffic": {"value": 3}, "gpu_token_step": {}}
+    results.write_text(json.dumps({"figures": before, "machine": {}}))
     (tmp_path / "call2.json").write_text(json.dumps(_call()))
     lines = figures.land(tmp_path, results)
     rows = json.loads(results.read_text())["figures"]
-    assert rows.keys() == {"noise", *figures.ROWS}
-    assert rows["noise"] == {"value": 1}
-    assert rows["gpu_ms_d"]["value"] == 80.0
-    assert {row["card"]["device"] for name, row in rows.items() if name != "noise"} == {"NVIDIA H0"}
+    assert rows.keys() == {"noise", "gpu_traffic", *figures.ROWS}
+    assert (rows["noise"], rows["gpu_token_step"]) == ({"value": 1}, {})
+    assert rows["gpu_best_cuts"]["reason"] == figures.NOT_RUN
+    assert (rows["gpu_ms_d"]["value"], rows["gpu_ms_d"]["card"]["device"]) == (80.0, "NVIDIA H0")
+    assert {name for name, row in rows.items() if "card" in row} == {
+        name for name, row in figures.ROWS.items() if row.call == 2
+    }
     assert (rows["gpu_step"]["value"], rows["gpu_step"]["floor"], rows["gpu_step"]["missed"]) == (4.0, 5.0, True)
     assert (rows["gpu_audio_per_tb"]["value"], rows["gpu_audio_per_tb"]["missed"]) == (650.0, False)
     assert rows["gpu_ms_a"]["reason"] == "the parts of this call did not find 'ms'"
@@ -191,16 +197,33 @@ def test_nothing_else_lands(changes: dict[str, Any], said: str, tmp_path: Path) 
     (tmp_path / "call2.json").write_text(json.dumps(_call(**changes)))
     with pytest.raises(SystemExit, match=said):
         figures.land(tmp_path, tmp_path / "results.json")
-    with pytest.raises(SystemExit, match="there is no"):
+    with pytest.raises(SystemExit, match=r"there is no call1\.json"):
         figures.land(tmp_path / "elsewhere", tmp_path / "results.json")
     assert not (tmp_path / "results.json").exists()
+
+
+def test_every_row_is_of_parts_that_its_call_has() -> None:
+    asked: list[tuple[int, str]] = []
+
+    class Asking(dict[str, Any]):
+        def __getitem__(self, part: str) -> Any:
+            asked.append((row.call, part))
+            return {"values": dict.fromkeys(("ms", "peak_gb", *KEYS), 1.0)}
+
+    for row in figures.ROWS.values():
+        assert row.figure(Asking()).value == 1.0
+    assert all(part in CALLS[call] for call, part in asked)
+    assert {call for call, _ in asked} == {1, 2, 3}
+
+
+KEYS = ("audio_per_second", "audio_per_tb", "tokens_per_second", "over_plain", "over_library")
 
 
 def test_floors_are_those_that_were_set_and_are_stored() -> None:
     assert (figures.OVER_PLAIN, figures.AUDIO_PER_TB) == (5.0, 400.0)
     stored = json.loads(figures.RESULTS.read_text())["figures"]
-    for name, (_, _, floor, _) in figures.ROWS.items():
-        assert stored[name]["floor"] == floor
+    for name, row in figures.ROWS.items():
+        assert stored[name]["floor"] == row.floor
         assert (stored[name]["value"] is None) == ("card" not in stored[name])
 
 
