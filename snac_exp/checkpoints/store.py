@@ -4,11 +4,14 @@ import time
 from dataclasses import asdict, dataclass, fields
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from snac_exp.checkpoints.file import read_checkpoint, write_checkpoint
 from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.errors import CheckpointError
 from snac_exp.system.files import read_json, sha256_of_file, write_signed_json
+
+_LIST = {"checkpoints"}
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,10 @@ class CheckpointStore:
         digest = write_checkpoint(path, checkpoint)
         entry = Entry(path.name, digest, epoch, step, finished_epoch)
         kept, dropped = self._retain([entry, *self.entries()])
-        # File, list, removal, in this order: a kill in between leaves stray files, never a listed one that is missing.
-        write_signed_json(self.index, {"checkpoints": [asdict(item) for item in kept]})
+        # File, list, removal, in this order: after a kill in between no listed file is missing, and the list says which
+        # are still to be removed.
+        removed = {"dropped": [item.file for item in dropped]} if dropped else {}
+        write_signed_json(self.index, {"checkpoints": [asdict(item) for item in kept], **removed})
         for item in dropped:
             (self.directory / item.file).unlink(missing_ok=True)
         return path
@@ -69,15 +74,16 @@ class CheckpointStore:
         """
         return self._listed()[0]
 
-    def _listed(self) -> tuple[list[Entry], bool]:
-        """What latest.json lists, and whether it says that the first checkpoint is being written."""
+    def _listed(self) -> tuple[list[Entry], dict[str, Any]]:
+        """What latest.json lists, and what it says beside: `writing`, while the first checkpoint is being written, and
+        `dropped`, the files that left the list last."""
         if not self.index.exists():
-            return [], False
+            return [], {}
         try:
             values = read_json(self.index)
-            if not isinstance(values, dict) or not {"checkpoints"} <= values.keys() <= {"checkpoints", "writing"}:
+            if not isinstance(values, dict) or not _LIST <= values.keys() <= _LIST | {"writing", "dropped"}:
                 raise ValueError("it is no list of checkpoints")
-            return [Entry.of(item) for item in values["checkpoints"]], "writing" in values
+            return [Entry.of(item) for item in values.pop("checkpoints")], values
         except (OSError, ValueError, TypeError) as error:
             raise CheckpointError(
                 f"{self.index} is damaged ({error}); restore it, or begin a new run with init_from= one of the files "
@@ -90,8 +96,8 @@ class CheckpointStore:
         Raises:
             CheckpointError: the newest file is missing or altered, or files lie here that no index names.
         """
-        entries, is_first_under_way = self._listed()
-        if not entries and is_first_under_way:
+        entries, beside = self._listed()
+        if not entries and "writing" in beside:
             return None
         if not entries:
             # Weights without a list are a damaged run, not a new one: beginning again would write over them.
@@ -119,9 +125,16 @@ class CheckpointStore:
         return read_checkpoint(path)
 
     def remove_leftovers(self) -> None:
-        """Remove what a killed process left half-written; only the holder of the run's lock may ask for it."""
+        """Remove what a killed process left half-written or half removed; only who holds the run's lock may ask for it.
+
+        Raises:
+            CheckpointError: latest.json is damaged.
+        """
         for path in self.directory.glob(".*.tmp"):
             path.unlink()
+        entries, beside = self._listed()
+        for name in {Path(str(item)).name for item in beside.get("dropped", ())} - {item.file for item in entries}:
+            (self.directory / name).unlink(missing_ok=True)
 
     def _unused(self, stem: str) -> Path:
         """A name that latest.json does not list: a listed file is never written again, or a kill between the file and

@@ -102,6 +102,32 @@ def test_a_kill_between_the_file_and_the_list_leaves_the_old_checkpoint(
     assert loaded.state == TrainState(step=0)
 
 
+def test_a_kill_before_an_old_checkpoint_is_removed_leaves_it_to_who_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = CheckpointStore(tmp_path, keep_epochs=None, keep_intermediate=1)
+    for step in (3, 6):
+        checkpoints.save(at(step), epoch=1, finished_epoch=False)
+    (tmp_path / "checkpoint_epoch1_mine.pt").touch()
+
+    unlink = Path.unlink
+
+    def dies(path: Path, **options: Any) -> None:
+        if path.name == "checkpoint_epoch1_iter6.pt":
+            raise KeyboardInterrupt
+        unlink(path, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", dies)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.save(at(9), epoch=1, finished_epoch=False)
+    assert (tmp_path / "checkpoint_epoch1_iter6.pt").exists()
+    checkpoints.remove_leftovers()
+    kept = ["checkpoint_epoch1_iter9.pt", "checkpoint_epoch1_mine.pt", "latest.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+    assert [entry.step for entry in checkpoints.entries()] == [9]
+
+
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
     checkpoints = store(tmp_path)
     checkpoints.save(at(0), epoch=0, finished_epoch=True)
