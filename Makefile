@@ -21,7 +21,7 @@ test-slurm: $(INSTALLED)  ## the SLURM scenarios on a real SLURM set up on this 
 	tests/slurm/with_slurm.sh env SNAC_EXP_TEST_SLURM=1 $(BIN)/python -m pytest -n0 --durations=0 -v tests/slurm \
 		"tests/docs/test_commands.py::test_the_commands_of_a_page_run_in_order[sweeps]"
 
-campaign: $(INSTALLED)  ## kill 100 trainings, damage 10,000 files, print what became of it (about an hour)
+campaign: $(INSTALLED)  ## kill 100 trainings, damage 10,000 files, print what became of it (about 15 minutes of one core)
 	$(BIN)/python -m tests.campaigns
 
 bench: $(INSTALLED)  ## every figure against the plain way, under 10 minutes on 2 cores; fails when one misses its floor

@@ -4,7 +4,7 @@ usage: python -m tests.campaigns [kills=100] [mutations=10000] [seed=0]
 
 Kills: a small recipe of every part (two heads, averaged weights, divided batches) is killed with SIGKILL before changes
 of files, before parts of the loop, and at moments drawn by the seed, resumed, and compared with a run that was not.
-Mutations: every test that opens damaged files goes on for more of them. About 4 s a kill and 10 ms a mutation on one
+Mutations: every test that opens damaged files goes on for more of them. About 6 s a kill and 15 ms a mutation on one
 core. Exit status 1 if anything but what is wanted came out.
 """
 
