@@ -14,7 +14,7 @@ demo: $(INSTALLED)  ## train phase 12 in small on synthetic speech (about 5 minu
 test: lint types  ## everything CI checks: lint, format, types, tests
 	$(BIN)/python -m pytest
 
-check: lint types  ## for moments between commits: lint, types and the tests of under about a second (90 s on two cores)
+check: lint types  ## for moments between commits: lint, types and the quickest tests (90 s on two cores)
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slurm: $(INSTALLED)  ## the SLURM scenarios on a real SLURM set up on this machine (Debian, root)

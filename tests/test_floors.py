@@ -133,6 +133,7 @@ def libraries(module: str, seen: set[str]) -> set[str]:
     return set().union(*(libraries(name, seen) for name in above | all_outer_and_late()[module][0]))
 
 
+@pytest.mark.slow
 def test_own_modules_are_imported_late_only_to_start_fast() -> None:
     late = {module: names & NAMES - {"snac_exp"} for module, (_, names) in all_outer_and_late().items()}
     allowed = {module for module in NAMES for pattern in LATE if fnmatchcase(module, pattern)}

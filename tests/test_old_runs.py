@@ -106,6 +106,7 @@ def test_the_files_name_no_place_but_their_own() -> None:
     assert sum(path.stat().st_size for path in FIXTURE.rglob("*")) < 3_000_000
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_end_of_the_uninterrupted_one(old: Path, resumed: Path) -> None:
     assert (state(old / "runs" / "stopped"), state(resumed)) == ("preempted", "finished")
     assert figures(old / "runs" / "stopped")[-1]["step"] == 7
@@ -151,6 +152,7 @@ def test_an_old_run_evaluates_to_the_old_figures(old: Path, capsys: pytest.Captu
         assert_close(one, other, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_old_runs_and_an_old_sweep_compare(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = printed(
         capsys, "compare", *(str(old / "runs" / name) for name in ("finished", "stopped")), f"output={old / 'side'}"
@@ -174,6 +176,7 @@ def test_a_finished_sweep_has_nothing_left_to_do(old: Path, capsys: pytest.Captu
     assert "2 of 2 jobs finished" in printed(capsys, "sweep", f"resume={old / 'sweep'}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "name"),
     [

@@ -97,6 +97,7 @@ def test_kernels_move_a_fraction_of_what_the_librarys_operations_move() -> None:
     assert kernels.flops == pytest.approx(eager.flops, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_token_step_in_fewer_micro_batches_moves_less_and_keeps_more() -> None:
     settings = LanguageModel("parallel", 32, 2, 2, 0.1, 64, "learned", Depth(32, 1, 1))
     many, whole = (lm_traffic.count(settings, 12, number) for number in (6, 1))

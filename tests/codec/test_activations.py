@@ -24,6 +24,7 @@ def test_forward_is_bit_equal_to_upstream(grad):
             assert torch.equal(fast(x), upstream(x))
 
 
+@pytest.mark.slow
 def test_gradients_equal_upstreams():
     torch.manual_seed(0)
     upstream, fast = _pair()

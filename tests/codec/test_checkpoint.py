@@ -110,6 +110,7 @@ def test_a_file_that_would_run_code_is_refused(directory, tmp_path, save):
     assert not marker.exists()
 
 
+@pytest.mark.slow
 def test_weights_of_another_model_are_refused(directory, build_codec):
     config = read_json(directory / "config.json")
     write_json(directory / "config.json", config | {"codebook_size": 64})

@@ -32,6 +32,7 @@ def test_s16_context_makes_slices_like_the_whole(codecs, build_model, random_cod
         assert _error(bare[head][..., first_frame], expected[..., first_frame]) > 0.03
 
 
+@pytest.mark.slow
 def test_s16_less_context_than_the_receptive_field_is_not_enough(codecs, build_model, random_codes):
     codec, geometry = codecs("small"), codecs("small").geometry
     model = build_model(codec).double()

@@ -33,6 +33,7 @@ def figures(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads((folder / "figures.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_every_kernel_is_right_in_float32(figures: Any) -> None:
     """Lengths that are no multiple of a stretch, one sample, several stretches, 64 and 512 channels."""
     errors = [error for found in figures["kernels"].values() for error in found.values()]

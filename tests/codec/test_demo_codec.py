@@ -66,6 +66,7 @@ def test_folder_is_at_most_two_megabytes() -> None:
     assert {path.name for path in FOLDER.iterdir()} == {"config.json", "pytorch_model.bin", "README.md"}
 
 
+@pytest.mark.slow
 def test_weights_are_finite_and_the_codes_have_three_rates(codec: SNAC) -> None:
     assert all(bool(tensor.isfinite().all()) for tensor in codec.state_dict().values())
     with torch.no_grad():

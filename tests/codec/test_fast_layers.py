@@ -63,6 +63,7 @@ def _randn_of_float32(*shape: Any, dtype: torch.dtype | None = None, **options: 
     return _randn(*shape, **options).to(dtype or torch.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [40, 1700])
 @pytest.mark.parametrize("name", LAYERS)
 def test_outputs_and_gradients_are_upstreams(name: str, length: int, monkeypatch: pytest.MonkeyPatch) -> None:

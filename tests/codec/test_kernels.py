@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from snac_exp.codec.fast import pointwise
 from snac_exp.codec.fast.kernels import snake_gradient_rows, snake_rows
 from snac_exp.codec.fast.residual_unit import residual_unit
 
@@ -69,6 +70,7 @@ def test_as_many_threads_give_the_same_bits(threads: int) -> None:
         assert torch.equal(one, again)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_threads_as_before")
 def test_another_number_of_threads_changes_the_last_bits_at_most() -> None:
     """Some processors' matrix products add in another order then, so a resume tells of the change."""
@@ -95,3 +97,18 @@ def test_pytorch_keeps_its_number_of_threads(threads: int) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(threads)
+
+
+@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("channels", [64, 256])
+def test_products_are_the_same_by_either_of_the_librarys_ways(
+    channels: int, onednn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pointwise, "ONEDNN_IS_FASTER", onednn)
+    torch.manual_seed(0)
+    matrix, signal, grad = torch.randn(channels, 256), torch.randn(256, 100), torch.randn(channels, 100)
+    for found, exact in (
+        (pointwise.product(matrix, signal), matrix.double() @ signal.double()),
+        (pointwise.outer_product(grad, signal), grad.double() @ signal.double().t()),
+    ):
+        assert (found - exact).abs().max() <= 1e-6 * exact.abs().max() * 16

@@ -24,6 +24,7 @@ def _upstream(codec, codes, seed=1):
         return codec.model.decode(codes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [False, True])
 def test_s03_the_native_head_is_upstreams_decode_bit_for_bit(any_codec, build_model, random_codes, noise):
     noise = noise and any(isinstance(module, NoiseBlock) for module in any_codec.model.decoder.modules())
@@ -43,6 +44,7 @@ def test_s03_the_native_head_keeps_its_snake(real, build_model, random_codes):
     assert torch.equal(head.snake.alpha, snake.alpha)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_the_latent_of_codes_is_float32s_under_autocast(small, build_model, random_codes, dtype):
     model, codes = build_model(small), random_codes(small, 3)
@@ -74,6 +76,7 @@ def test_building_a_model_moves_no_random_numbers_and_depends_on_seed_and_name_a
     assert fingerprint(two.head("other")) != prints[0]
 
 
+@pytest.mark.slow
 def test_the_heads_noise_is_a_function_of_its_seed(small, build_model, random_codes):
     model, codes = build_model(small, noise=True), random_codes(small, 2)
     outputs = []
@@ -89,6 +92,7 @@ def test_the_heads_noise_is_a_function_of_its_seed(small, build_model, random_co
     assert torch.equal(_decode(model, codes)["head_48k"], outputs[2])
 
 
+@pytest.mark.slow
 def test_parts_names_and_sizes_at_the_real_shape(real, build_model):
     model = build_model(real)
     assert [name for name, _ in model.named_children()] == ["encoder", "quantizer", "trunk", "heads"]
@@ -106,6 +110,7 @@ def test_parts_names_and_sizes_at_the_real_shape(real, build_model):
     assert prefixes == {"heads.head_24k", "heads.head_48k"}
 
 
+@pytest.mark.slow
 def test_shapes_of_every_codec(any_codec, build_model, random_codes):
     model = build_model(any_codec)
     num_coarse = any_codec.geometry.coarse_step
@@ -124,6 +129,7 @@ def test_the_codec_stays_as_it_was(build_codec, build_model, random_codes):
     assert fingerprint(codec.model) == codec.fingerprint
 
 
+@pytest.mark.slow
 def test_encode_equals_upstream(any_codec, build_model):
     audio = 0.3 * torch.randn(1, 1, 3000)
     with torch.no_grad():
@@ -196,6 +202,7 @@ def test_a_name_must_tell_the_rate(codecs):
     assert free.native_name is None
 
 
+@pytest.mark.slow
 def test_a_residual_head_needs_a_native_one(small):
     with pytest.raises(CodecError, match="heads=dual_residual"):
         MultiRateSnac.from_codec(small, {"head_48k": ResidualHead})
@@ -203,6 +210,7 @@ def test_a_residual_head_needs_a_native_one(small):
         MultiRateSnac.from_codec(small, {})
 
 
+@pytest.mark.slow
 def test_a_model_can_be_copied_and_saved_with_its_noise(small, build_model, random_codes):
     model = build_model(small, noise=True)
     again = copy.deepcopy(model)

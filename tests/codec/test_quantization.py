@@ -87,6 +87,7 @@ def test_straight_through_the_gradient_is_that_of_the_projections_alone(latent: 
     assert torch.allclose(straight[0].grad, straight[1].grad, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_finite_differences_with_codes_and_offsets_held(
     quantizer: ResidualVectorQuantize, latent: Tensor
 ) -> None:

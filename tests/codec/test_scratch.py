@@ -121,6 +121,7 @@ def test_levels_take_out_what_they_saw(shapes: dict[str, dict[str, Any]]) -> Non
     assert 0.9 * before < residual.square().mean() < before
 
 
+@pytest.mark.slow
 def test_upstreams_own_starts_stay(shapes: dict[str, dict[str, Any]]) -> None:
     model = fresh_codec(shapes["real"], 0).model
     assert all((module.alpha == 1).all() for module in model.modules() if isinstance(module, Snake1d))

@@ -7,6 +7,7 @@ from snac_exp.codec.start import initialise, start_promise
 from snac_exp.errors import ConfigError, PreflightError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["average", "first", "random"])
 def test_an_untrained_model_keeps_its_promise(any_codec, build_model, name):
     model = build_model(any_codec, init_name=name)
@@ -46,6 +47,7 @@ def test_s03_a_dropped_snake_is_found(small, build_model):
         start_promise(model, small, "average", seed=0)
 
 
+@pytest.mark.slow
 def test_another_init_or_seed_or_a_trained_model_is_found(small, build_model):
     with pytest.raises(PreflightError, match="init=first"):
         start_promise(build_model(small), small, "first", seed=0)

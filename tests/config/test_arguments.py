@@ -19,6 +19,7 @@ def read_back(override: str) -> object:
     return OmegaConf.create({"value": PARSER.parse_override(override).value()}).value
 
 
+@pytest.mark.slow
 @given(st.text(alphabet="ab/ ,='\"\\${}~[]():;#%&éعω日", min_size=1, max_size=12).filter(lambda text: text[0] != "~"))
 def test_quoted_paths_come_back_as_they_were(path: str) -> None:
     assert read_back(f"input={quoted(path)}") == path
@@ -89,6 +90,7 @@ def test_an_empty_path_in_a_list_is_refused(value: str) -> None:
         swept(f"data.cache_dir={value}")
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(alphabet="ab/ ='\\${}[]():%é日", min_size=1, max_size=8), min_size=2, max_size=4))
 def test_any_paths_without_commas_can_be_listed(paths: list[str]) -> None:
     paths = [f"/{path.strip()}/x" for path in paths]

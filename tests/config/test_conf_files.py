@@ -62,6 +62,7 @@ def test_every_experiment_composes_and_sets_every_group(name: str) -> None:
     assert experiment.heads or experiment.lm is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "choice"), [pair for pair in CHOICES if pair not in CHOSEN])
 def test_every_choice_that_no_experiment_makes_composes_with_the_recipe_it_is_made_for(group: str, choice: str) -> None:
     recipe, *partners = RECIPE_OF.get(choice, ["phase12_dual_head"])
@@ -96,6 +97,7 @@ def test_a_choice_with_a_base_says_only_what_differs_from_it(group: str, choice:
         assert repeated == {}, f"conf/{group}/{choice}.yaml repeats what conf/{group}/{base}.yaml says"
 
 
+@pytest.mark.slow
 def test_without_arguments_training_is_the_demo() -> None:
     assert compose_experiment([]) == compose_experiment(["+experiment=demo"])
 

@@ -27,6 +27,7 @@ def names(target: str) -> list[str]:
     return list(parameters_of(target, "data"))
 
 
+@pytest.mark.slow
 def test_a_source_of_ones_own_has_the_options_of_its_base(package: Path) -> None:
     (package / "sources.py").write_text(
         "from dataclasses import dataclass, field\n"

@@ -106,6 +106,7 @@ def test_a_changed_config_names_the_way_to_other_values(run: Path, capsys: pytes
     assert RunFolder(run).values()["seed"] == 1, "without its digest, as the message says, a change is taken up"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["a billion laughs", "a tag of Python", "nested without end", "no YAML"])
 @pytest.mark.parametrize(
     ("verb", "name"),

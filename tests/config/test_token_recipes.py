@@ -161,6 +161,7 @@ def test_tokens_and_their_codec(name: str) -> None:
     assert (experiment.heads, experiment.init) == ({}, None)
 
 
+@pytest.mark.slow
 def test_the_toy_fits_a_cpu() -> None:
     experiment, plan = experiment_of("rvq_toy"), plan_of("rvq_toy")
     assert (experiment.codec.name, experiment.trainer.accelerator, experiment.trainer.precision) == (

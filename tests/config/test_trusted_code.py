@@ -38,6 +38,7 @@ def test_a_name_that_a_module_of_ones_own_imports_is_a_strangers_still(
         structure(Component, {"_target_": "lab_with_imports.Popen"}, "data")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["data", "heads.head_48k", "loss.terms.mine"])
 @pytest.mark.parametrize(
     "component",

@@ -15,6 +15,7 @@ BAD = {
 BAD |= {f"tracker.project='a{it}b'": f"tracker.project={f'a{it}b'!r} holds {it}; W&B takes no" for it in "/#?%:"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argument", BAD)
 def test_a_plan_refuses_it_and_names_the_key(argument: str) -> None:
     done = verb("plan", "+experiment=phase12_dual_head", argument)
@@ -32,6 +33,7 @@ def test_a_name_is_a_folder_also_without_wandb() -> None:
     assert "at most 200 bytes" in verb("plan", "tracker.mode=off", f"name={'n' * 201}").err
 
 
+@pytest.mark.slow
 def test_the_limits_are_those_of_the_installed_wandb() -> None:
     wandb = pytest.importorskip("wandb")
     for values in ({"project": "p" * 129}, {"run_tags": ["t" * 65]}, {"run_tags": [""]}):

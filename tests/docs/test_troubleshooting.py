@@ -37,6 +37,7 @@ def test_there_are_at_least_twenty() -> None:
     assert len(set(MESSAGES)) >= 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("message", MESSAGES)
 def test_the_code_still_says_it(message: str) -> None:
     wanted = " ".join(message.split())

@@ -59,6 +59,7 @@ def test_dead_codebooks_by_what_was_counted_and_what_was_reached(
     ]
 
 
+@pytest.mark.slow
 def test_duplicates_are_counted_over_blocks_of_rows() -> None:
     torch.manual_seed(0)
     weight = torch.randn(4500, 8)

@@ -38,6 +38,7 @@ def test_a_healthy_run_is_quiet(run: Path, capsys: pytest.CaptureFixture[str]) -
     assert "healthy: nothing wrong was found" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 7])
 def test_earlier_checkpoints_of_a_healthy_run_are_quiet(run: Path, step: int) -> None:
     [path] = [path for path in (run / "checkpoints").glob("*.pt") if path.stem.endswith(f"iter{step}")]

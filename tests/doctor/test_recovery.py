@@ -46,6 +46,7 @@ class Hostile:
         return os.system, ("touch executed",)
 
 
+@pytest.mark.slow
 def test_a_hostile_file_is_refused_and_runs_nothing(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,7 +32,7 @@ RECIPE = [
     *("loss.n_ffts.head_24k=[256,512]", "loss.n_ffts.head_48k=[512]", "trainer.log_every_steps=1"),
     *(f"trainer.ema_decay={DECAY}", f"trainer.grad_clip={CLIP}", f"trainer.betas={list(BETAS)}".replace(" ", "")),
     *(f"trainer.weight_decay={WEIGHT_DECAY}", "trainer.num_sample_clips=2", "trainer.summary_utterances=null"),
-    *("data.validation_slices=4", "data.validation_seconds=0.512", "trainer.preflight_rows=2"),
+    *("data.validation_slices=4", "data.validation_seconds=0.512", "trainer.preflight=[start]"),
     "curriculum.stages.a={epochs: [1, 2], segment_seconds: 0.342, batch_multiplier: 1.0}",
     "curriculum.stages.b={epochs: [3, 3], segment_seconds: 0.683, batch_multiplier: 1.0}",
     *("~curriculum.stages.c", "~curriculum.stages.d", "lr.phases.main.epochs=[2,3]"),

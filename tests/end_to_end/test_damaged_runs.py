@@ -199,6 +199,7 @@ def test_a_lock_that_names_nobody_is_one_error(run: Path) -> None:
             pass
 
 
+@pytest.mark.slow
 def test_what_a_killed_verb_left_goes_when_the_verb_is_repeated(run: Path, tmp_path: Path) -> None:
     left = [run / ".report.html.abcdefgh.tmp", tmp_path / "evaluation" / ".files.parquet.abcdefgh.tmp"]
     EvaluationFolder(tmp_path / "evaluation", {"what": "test"})

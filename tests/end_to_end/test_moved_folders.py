@@ -25,6 +25,7 @@ def states(folder: Path) -> Mapping[str, str]:
     return {item["run"]: item["state"] for item in json.loads(done.out)}
 
 
+@pytest.mark.slow
 def test_a_sweep_that_may_only_be_read_has_its_status_and_is_compared(
     sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -36,6 +37,7 @@ def test_a_sweep_that_may_only_be_read_has_its_status_and_is_compared(
     assert {path: path.stat().st_mtime_ns for path in sweep.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_job_whose_folder_was_moved_is_lost_in_the_comparison_and_hides_no_other(sweep: Path, tmp_path: Path) -> None:
     jobs = sorted(path.parent for path in sweep.glob("*/config.yaml"))
     jobs[1].rename(tmp_path / "moved")
@@ -79,6 +81,7 @@ def test_audio_that_was_moved_is_asked_for_and_found_where_it_is(corpus_dir: Pat
     assert not pq.read_table(tmp_path / "cache-codes" / "cache_rejected.parquet").num_rows
 
 
+@pytest.mark.slow
 def test_what_cannot_be_written_is_told_before_the_work(
     corpus_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

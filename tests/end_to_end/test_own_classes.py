@@ -117,6 +117,7 @@ def test_a_file_that_a_term_lacks_is_named_before_training(
     assert "loss.terms.features: own_classes.RandomFeatures cannot read its files" in " ".join(said.split())
 
 
+@pytest.mark.slow
 def test_the_term_is_logged_and_the_feature_model_is_in_no_checkpoint(whole: Path) -> None:
     lines = [line for line in read_metrics(whole) if line["kind"] == "train"]
     assert all(line["train/head_48k/features"] > 0 and "train/head_24k/features" in line for line in lines)
@@ -144,6 +145,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     assert losses[0] == losses[1]
 
 
+@pytest.mark.slow
 def test_load_codec_runs_the_head_where_it_is_allowed(
     whole: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,7 @@ def test_s18_s28_each_best_model_holds_the_averaged_weights_of_its_own_best_epoc
             assert distance(own.items(), expected, both.start) < 0.02, file
 
 
+@pytest.mark.slow
 def test_s11_s15_s28_the_summary_is_of_averaged_weights_against_each_heads_own_file(both: Both) -> None:
     summary = json.loads((both.folder / "summary.json").read_text())
     model = both.model(both.start | both.trained.averages[-1])

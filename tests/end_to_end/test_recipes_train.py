@@ -17,7 +17,7 @@ from snac_exp.verbs.training.train import main
 SMALL = [
     *("codec=demo", "tracker.mode=off", "trainer.accelerator=cpu", "trainer.num_threads=1", "trainer.num_workers=0"),
     *("trainer.batch_size=2", "trainer.validation_batch_size=2", "trainer.max_steps_per_epoch=1"),
-    *("trainer.log_every_steps=1", "trainer.num_sample_clips=0", "trainer.preflight_rows=2"),
+    *("trainer.log_every_steps=1", "trainer.num_sample_clips=0", "trainer.preflight=[start]"),
     *("trainer.summary_utterances=1", "data.validation_slices=1", "data.validation_seconds=0.5"),
 ]
 # Recipes of token models train in test_token_training.py.

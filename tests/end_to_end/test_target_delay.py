@@ -65,6 +65,7 @@ def specs_of(dataset: Any) -> list[SliceSpec]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["late", "cut", "early"])
 @pytest.mark.parametrize("split", SPLITS)
 def test_slices_and_whole_rows_are_those_of_targets_in_time(
@@ -116,6 +117,7 @@ def test_references_of_an_evaluation_take_it_back(folders: dict[str, Path], corp
     assert "target_delay_seconds" not in Selection().to_json()  # earlier evaluations stay comparable
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("delay", "targets", "reason"),
     [

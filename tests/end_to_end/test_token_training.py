@@ -59,6 +59,7 @@ def test_it_trains_by_its_recipe_and_learns(name: str, runs: dict[str, Path]) ->
     assert json.loads((folder / "status.json").read_text())["state"] == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_figures_are_per_codebook_and_bits(name: str, runs: dict[str, Path]) -> None:
     last = lines(runs[name], "validation")[-1]

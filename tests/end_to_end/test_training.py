@@ -96,6 +96,7 @@ def test_s04_s05_the_optimizer_lives_through_phases_and_gives_each_group_its_own
     assert rates["head_48k"] == pytest.approx(5 * rates["head_24k"])
 
 
+@pytest.mark.slow
 def test_validation_means_do_not_depend_on_the_batch_size(finished: Path) -> None:
     experiment = experiment_of(RunFolder.open(finished).values())
     parts = build(experiment)

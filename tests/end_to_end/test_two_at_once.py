@@ -45,6 +45,7 @@ def test_a_second_prepare_and_a_second_evaluation_are_refused(corpus_dir: Path, 
         commands.verb(*words, f"output={output}").succeeded()
 
 
+@pytest.mark.slow
 def test_the_second_of_two_exports_or_comparisons_does_not_touch_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ def finished(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return run_dir(output)
 
 
+@pytest.mark.slow
 def test_the_run_measures_and_plays_both(finished: Path) -> None:
     summary = json.loads((finished / "summary.json").read_text())
     for name in ("head_48k", "noisy", "initial/head_48k", "initial/noisy", "head_24k"):

@@ -95,12 +95,14 @@ def test_what_does_not_load_is_refused_by_loader_and_doctor(
     assert reason in report["findings"][0]["text"] or "holds no named tensors" in report["findings"][0]["text"]
 
 
+@pytest.mark.slow
 def test_a_folder_of_safetensors_loads(folder: Path, weights: Tensors) -> None:
     save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / "model.safetensors")
     assert load_directory("x", folder).fingerprint == load_directory("demo", DEMO).fingerprint
     assert json.loads(verb("doctor", str(folder), "format=json").succeeded().out)["findings"] == []
 
 
+@pytest.mark.slow
 def test_what_is_there_instead_is_named(folder: Path, weights: Tensors) -> None:
     save_file(weights, folder / "model-00001-of-00002.safetensors")
     done = verb("check", f"codec.path={folder}")
@@ -108,6 +110,7 @@ def test_what_is_there_instead_is_named(folder: Path, weights: Tensors) -> None:
     assert "there is model-00001-of-00002.safetensors, which is not read" in done.err
 
 
+@pytest.mark.slow
 def test_the_doctor_and_a_checkpoint_that_does_not_load(folder: Path, weights: Tensors) -> None:
     """Tensors without a fault of their own, of another architecture than the config beside them says."""
     torch.save(weights, folder / "pytorch_model.bin")

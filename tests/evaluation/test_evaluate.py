@@ -75,6 +75,7 @@ def test_only_native_recordings_count_above_12_khz(trained: Path) -> None:
     assert any("above 12 kHz 3 of 5 recordings count" in note for note in summary["notes"])
 
 
+@pytest.mark.slow
 def test_the_summary_is_the_mean_of_the_rows_with_its_interval(trained: Path) -> None:
     rows, summary = pq.read_table(trained / "files.parquet").to_pylist(), summary_of(trained)
     for name, output in summary["outputs"].items():
@@ -132,6 +133,7 @@ def test_the_same_command_gives_the_same_bytes(run: Any, checkpoint: Path, train
     assert all(before["l1"] != after["l1"] for before, after in zip(first, other, strict=True))
 
 
+@pytest.mark.slow
 def test_baselines_without_a_codec(run: Any, tmp_path: Path) -> None:
     plain = run(tmp_path / "interpolate", "system=interpolate")
     noisy = run(tmp_path / "noise", "system=noise")

@@ -92,6 +92,7 @@ class Setup:
         return summarize(codec, initial, splits, **options)
 
 
+@pytest.mark.slow
 def test_every_candidate_is_measured_against_its_own_reference() -> None:
     summary = Setup().run(Codec(1.0, BOTH), Codec(0.5, BOTH))
     db = 20 * np.log10(2)
@@ -107,6 +108,7 @@ def test_every_candidate_is_measured_against_its_own_reference() -> None:
     assert "head_24k/lsd_high_db" not in summary
 
 
+@pytest.mark.slow
 def test_keys_the_acceptance_reads() -> None:
     summary = Setup().run(Codec(1.0, BOTH), Codec(0.5, BOTH), num_utterances=1)
     metrics = {"l1", "stft_magnitude", "stft_complex", "mel_distance", "lsd_db", "si_sdr_db", "pesq_wb", "stoi"}
@@ -149,6 +151,7 @@ def test_only_native_recordings_count_above_12_khz() -> None:
     assert none["head_48k/l1"] > 0
 
 
+@pytest.mark.slow
 def test_without_a_native_training_recording_there_is_no_noise_baseline() -> None:
     summary = Setup(narrow_training=True).run(Codec(1.0, BOTH), Codec(0.5, BOTH))
     assert summary["baseline/lsd_high_db"] > 40
@@ -173,6 +176,7 @@ def test_without_a_native_head_the_wide_output_is_narrowed() -> None:
     assert alone["baseline/lsd_high_db"] == pytest.approx(both["baseline/lsd_high_db"], rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_wide_head_has_no_baselines() -> None:
     heads = {"head_24k": 24_000}
     summary = Setup(heads).run(Codec(1.0, heads), Codec(0.5, heads))
@@ -184,6 +188,7 @@ def test_codes_shorter_than_the_audio_are_an_error() -> None:
         Setup().run(Codec(1.0, BOTH, num_tokens=11), Codec(1.0, BOTH))
 
 
+@pytest.mark.slow
 def test_summary_is_written_and_shown_at_80_columns(tmp_path: Path) -> None:
     summary = Setup().run(Codec(0.9, BOTH), Codec(0.5, BOTH))
     path = write_summary(tmp_path, summary)

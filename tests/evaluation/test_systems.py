@@ -64,6 +64,7 @@ def test_a_pretrained_codec_is_upstream_and_at_48_khz_its_interpolation(utteranc
     assert outputs["48k"].made_from == "head_24k interpolated"
 
 
+@pytest.mark.slow
 def test_a_rate_that_no_interpolation_reaches_is_resampled(checkpoint: Path) -> None:
     system = open_checkpoint(str(checkpoint), CPU)
     only_wide = {"head_48k": torch.randn(4800, generator=torch.Generator().manual_seed(0))}

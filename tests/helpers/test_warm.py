@@ -15,6 +15,7 @@ from tests.helpers.waiting import GUARD_SECONDS
 IS_WARM = "import sys; sys.exit(0 if 'torch' in sys.modules else 3)"
 
 
+@pytest.mark.slow
 def test_everything_is_imported_unless_a_start_would_be_another() -> None:
     assert python_process("-c", IS_WARM).status == 0
     assert python_process("-c", IS_WARM, environment={"PYTORCH_ALLOC_CONF": "expandable_segments:True"}).status == 0
@@ -42,6 +43,7 @@ def test_it_ends_as_python_does(code: str, status: int, said: str) -> None:
         assert (done.status, (done.err.splitlines() or [""])[-1]) == (status, said)
 
 
+@pytest.mark.slow
 def test_it_has_its_own_files_folder_arguments_and_copy_of_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +77,7 @@ def test_signals_reach_it_and_it_does_not_outlive_who_asked(tmp_path: Path) -> N
     assert process.wait(GUARD_SECONDS) == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_one_that_is_killed_is_gone_before_its_stand_in() -> None:
     for _ in range(20):
         code = "import os; print(os.getpid(), flush=True); input()"

@@ -149,6 +149,7 @@ def test_a_prompt_of_another_codec_is_refused() -> None:
         generate(model, 2, Sampling(), torch.zeros(1, 2, 4, dtype=torch.int64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"top_p": 0.9, "top_k": 5}, {"temperature": 0.0}])
 @pytest.mark.parametrize("pattern", NAMES)
 def test_no_token_is_looked_at_while_writing(pattern: str, options: dict[str, float]) -> None:

@@ -156,6 +156,7 @@ def test_signals_too_short_to_be_reflected_are_refused(settings: Adversary, shor
         judges(noise(1, 1, shortest - 1))
 
 
+@pytest.mark.slow
 def test_rates_of_any_kind_share_one_set_of_sizes() -> None:
     with torch.no_grad():
         for length in (8_000, 24_000):  # half a second at 16 and 48 kHz

@@ -132,6 +132,7 @@ def test_log_spectral_distance_below_12_khz_written_out_anew() -> None:
     assert found["lsd_high_all_db"] == lsd_high(reference, estimate).all_db
 
 
+@pytest.mark.slow
 def test_every_rate_has_its_columns_and_no_others() -> None:
     for rate in (24_000, 48_000):
         found = measured(*pair(rate), rate, native_high_band=True)
@@ -139,6 +140,7 @@ def test_every_rate_has_its_columns_and_no_others() -> None:
         assert all(value is not None for value in found.values())
 
 
+@pytest.mark.slow
 def test_a_narrow_recording_has_no_say_above_12_khz_and_counts_below() -> None:
     reference, estimate = pair(48_000)
     wide, narrow = (measured(reference, estimate, 48_000, native_high_band=it) for it in (True, False))

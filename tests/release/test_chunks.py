@@ -81,6 +81,7 @@ def test_measured_reach_agrees_with_the_arithmetic(any_codec: ReleasedCodec) -> 
     assert any_codec.encoder_receptive_field.before % window == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("push", [1, 3, 17])
 def test_streamed_samples_are_the_offline_samples(any_codec: ReleasedCodec, push: int) -> None:
     step = any_codec.geometry.coarse_step

@@ -77,6 +77,7 @@ def test_the_weights_of_another_export_are_refused(exported: Path, tmp_path: Pat
         open_model(folder)
 
 
+@pytest.mark.slow
 def test_an_export_without_checksums_opens_with_a_warning(tmp_path: Path) -> None:
     folder = tmp_path / "codec"
     shutil.copytree(OLD, folder)

@@ -132,6 +132,7 @@ def test_several_are_different_and_each_is_what_it_is_alone(
     assert np.array_equal(heard(tmp_path / "a.wav"), three[0])
 
 
+@pytest.mark.slow
 def test_longer_than_the_context(run_dir: Path, tmp_path: Path) -> None:
     assert run(["generate", str(run_dir), f"output={tmp_path / 'long.wav'}", "seconds=4"]) == 0  # 47 frames, ctx 20
     assert len(heard(tmp_path / "long.wav")) == 96_000
@@ -165,6 +166,7 @@ def run_refused(arguments: list[str], message: str, error: type[Exception] = Con
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "message"),
     [

@@ -104,6 +104,7 @@ def test_plain_names(name: str) -> None:
     assert not safe_relative(name).is_absolute()
 
 
+@pytest.mark.slow
 def test_a_manifest_with_path_traversal_writes_nothing_outside(codes: Codes, checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "job"
     folder.mkdir()
@@ -114,6 +115,7 @@ def test_a_manifest_with_path_traversal_writes_nothing_outside(codes: Codes, che
     assert not list(tmp_path.rglob("*.wav"))
 
 
+@pytest.mark.slow
 def test_a_file_of_codes_that_fails_is_told_and_the_others_are_done(
     codes: Codes, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -185,6 +187,7 @@ def test_links_out_of_the_output_folder(tmp_path: Path) -> None:
         job.output("link/file.wav")
 
 
+@pytest.mark.slow
 def test_parquet_of_another_kind(codes: Codes, checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "other.parquet"
     pq.write_table(pa.table({"a": [1]}), path)
@@ -224,6 +227,7 @@ def test_job_folders(tmp_path: Path) -> None:
         Job(tmp_path / "out", {"verb": "x"})
 
 
+@pytest.mark.slow
 def test_a_folder_that_the_system_refuses_is_named_in_one_line(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

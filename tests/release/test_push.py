@@ -78,6 +78,7 @@ def test_what_was_changed_after_the_export_is_not_pushed(
     assert hub.calls == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["codec", "../x/y", "a/b/c", "https://hub/a/b", "a/..b"])
 def test_names_that_are_no_repository(name: str, run_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is no repository of the hub"):

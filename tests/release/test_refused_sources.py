@@ -79,6 +79,7 @@ def test_heads_from_elsewhere_are_not_imported(target: str, tmp_path: Path) -> N
     assert "tests.release.victim" not in sys.modules
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["snac_exp.codec.checkpoint.load_directory", "snac_exp.codec.nothing.Head"])
 def test_our_own_functions_are_no_heads(target: str, tmp_path: Path) -> None:
     saved = checkpoint_of(random_model())
@@ -148,6 +149,7 @@ def unlisted(exported_folder: Path) -> dict[str, Any]:
     return description | {"files": {}}
 
 
+@pytest.mark.slow
 def test_damaged_files(checkpoint: Path, exported_folder: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.pt"
     cut.write_bytes(checkpoint.read_bytes()[:20_000])
@@ -178,6 +180,7 @@ def test_damaged_files(checkpoint: Path, exported_folder: Path, tmp_path: Path) 
             load_codec(folder)
 
 
+@pytest.mark.slow
 def test_upstreams_layout_with_weights_that_are_no_numbers(tmp_path: Path) -> None:
     model = random_codec().model
     next(iter(model.parameters())).data.fill_(torch.nan)

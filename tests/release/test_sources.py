@@ -52,6 +52,7 @@ def test_run_checkpoint_and_exported_folders_are_one_codec(
     assert load_codec(exported_folder / "fused").fingerprint == codec.fingerprint
 
 
+@pytest.mark.slow
 def test_upstream_layout_has_its_own_output_only(tmp_path: Path) -> None:
     original = random_codec()
     save_snac(original.model, tmp_path / "snac_small")
@@ -69,6 +70,7 @@ def test_upstream_layout_has_its_own_output_only(tmp_path: Path) -> None:
     assert torch.equal(codec.decode(codes, noise=False), audio)
 
 
+@pytest.mark.slow
 def test_noise_blocks_get_the_noise_that_upstream_would_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given the noise of our sequences, upstream's own decoder gives our samples."""
     from snac.layers import NoiseBlock
@@ -107,6 +109,7 @@ def test_hub_ids_are_downloaded_by_the_hubs_client(exported_folder: Path, monkey
     assert calls == [("someone/a-codec", "model.safetensors"), ("someone/a-codec", "snac_exp.json")]
 
 
+@pytest.mark.slow
 def test_a_hub_repository_in_upstreams_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_snac(random_codec().model, tmp_path)
 
@@ -139,6 +142,7 @@ class StandInHub:
         return (self.folder / name).is_file()
 
 
+@pytest.mark.slow
 def test_repositories_and_folders_that_hold_only_safetensors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,6 +185,7 @@ def test_a_hub_out_of_reach_gives_both_ways_out(monkeypatch: pytest.MonkeyPatch)
         load_codec("someone/codec")
 
 
+@pytest.mark.slow
 def test_building_moves_no_random_draws(checkpoint: Path) -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)

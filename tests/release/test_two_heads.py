@@ -35,6 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_heads_are_named_and_each_decodes_as_in_training(two: ReleasedCodec) -> None:
     assert two.heads == HEADS
     assert two.sample_rates == (24_000, 48_000)

@@ -241,6 +241,7 @@ def test_encode_and_decode_through_pipes(
         cli.run(["encode", "input=-", "output=-", f"checkpoint={checkpoint}"])
 
 
+@pytest.mark.slow
 def test_a_broken_file_is_told_and_the_others_are_done(audio_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -255,6 +256,7 @@ def test_a_broken_file_is_told_and_the_others_are_done(audio_dir: Path, checkpoi
     assert not list(output.glob(".*.tmp"))  # nothing half-written is left
 
 
+@pytest.mark.slow
 def test_files_of_one_stem_do_not_overwrite_each_other(audio_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
@@ -269,6 +271,7 @@ def test_files_of_one_stem_do_not_overwrite_each_other(audio_dir: Path, checkpoi
     }
 
 
+@pytest.mark.slow
 def test_a_rate_the_codec_has_not(audio_dir: Path, checkpoint: Path, tmp_path: Path) -> None:
     arguments = [f"input={audio_dir}", f"output={tmp_path / 'out'}", f"checkpoint={checkpoint}", "rates=[44100]"]
     with pytest.raises(CodecError, match="no output at 44100 Hz, only 24000, 48000"):

@@ -144,6 +144,7 @@ def sweep(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_sweep_stands_for_its_jobs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     readme = tmp_path / "it's, a=note.md"
     before = "# Study\r\n\nText | kept.\n<!-- compare: lr -->\nold\n<!-- /compare -->\nEnd.\n"
@@ -181,6 +182,7 @@ def test_a_sweep_stands_for_its_jobs(tmp_path: Path, capsys: pytest.CaptureFixtu
         cli.run(["compare", *arguments])
 
 
+@pytest.mark.slow
 def test_arguments_that_are_no_folders(tmp_path: Path, run_dir: Path) -> None:
     for arguments, message in (
         ([], "which runs"),

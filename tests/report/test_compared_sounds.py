@@ -47,6 +47,7 @@ def test_blind_orders_are_fair_and_repeat(tmp_path: Path) -> None:
         shuffled(["run"] * 26, 0, "x")
 
 
+@pytest.mark.slow
 def test_a_blind_page_tells_nothing_before_it_is_asked(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name, seed=seed, clips=2) for name, seed in (("apple", 0), ("berry", 1))]
     sources = [Source(path, path.name) for path in runs]

@@ -25,6 +25,7 @@ from tests.report.folders import LOG, TRACEBACK, make_run, metric_lines, plan, s
 from tests.report.parsed import Page
 
 
+@pytest.mark.slow
 def test_the_figures_of_a_run_stand_on_its_page(run_dir: Path) -> None:
     page = Page(write_report(run_dir))
     words = page.words()
@@ -45,6 +46,7 @@ def test_the_figures_of_a_run_stand_on_its_page(run_dir: Path) -> None:
     assert "Objective (, " not in words
 
 
+@pytest.mark.slow
 def test_pages_need_no_network_and_carry_labels(run_dir: Path) -> None:
     path = write_report(run_dir)
     page, text = Page(path), path.read_text(encoding="utf-8")
@@ -64,6 +66,7 @@ def test_pages_need_no_network_and_carry_labels(run_dir: Path) -> None:
     assert all(tag.get("aria-label") and tag.get("tabindex") == "0" for tag in charts)
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     run = make_run(
@@ -164,6 +167,7 @@ def test_work_grows_as_the_run_does(tmp_path: Path) -> None:
     assert calls[1] <= 10 * calls[0], calls
 
 
+@pytest.mark.slow
 def test_lines_that_are_no_json_are_told(run_dir: Path) -> None:
     with open(run_dir / "metrics.jsonl", "a") as file:
         file.write("oops\n")
@@ -240,6 +244,7 @@ def test_configs_differ_in_what_differs() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_with_the_defaults_differs_in_nothing() -> None:
     from snac_exp.config.compose import compose_experiment
 
@@ -249,6 +254,7 @@ def test_a_run_with_the_defaults_differs_in_nothing() -> None:
     assert [(item.key, item.values) for item in found] == [("seed", ["0", "7"])]
 
 
+@pytest.mark.slow
 def test_the_verb_writes_the_reports_of_runs(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["report", str(run_dir), "max_megabytes=5"]) == 0
     assert f"{run_dir / 'report.html'}  0." in capsys.readouterr().out

@@ -57,6 +57,7 @@ def test_clips_are_found_whatever_their_names(tmp_path: Path) -> None:
     assert list(clip.files) == [7]
 
 
+@pytest.mark.slow
 def test_long_runs_show_fewer_epochs(run_dir: Path) -> None:
     sizes = dict.fromkeys(range(11), 10)
     assert chosen_epochs(sizes, 110) == list(range(11))
@@ -79,6 +80,7 @@ def test_what_training_does_not_change_is_there_once(run_dir: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_unreadable_sounds_leave_their_cell_empty(run_dir: Path) -> None:
     broken = run_dir / "samples" / "epoch001" / "clip0_48k.wav"
     broken.write_bytes(b"RIFF")

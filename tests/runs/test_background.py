@@ -20,6 +20,7 @@ from tests.helpers.commands import train_process
 from tests.helpers.waiting import GUARD_SECONDS, until
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [False, True])
 def test_background_status_and_stop(
     at_once: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -41,6 +41,7 @@ def test_what_is_used_is_told_and_what_is_lacking_also_in_quiet(
     assert [note["level"] for note in notes if note["source"] == "kernels"] == ["warning"]
 
 
+@pytest.mark.slow
 def test_a_plan_tells_what_is_asked_for() -> None:
     recipe = ["+experiment=phase12_dual_head", "trainer.kernels=off"]
     assert "kernels: on CUDA the library's, loops on a CPU" in verb("plan", *recipe).out

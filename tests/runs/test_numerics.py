@@ -41,6 +41,7 @@ def test_tf32_is_on_or_off_for_products_and_convolutions_alike(tf32: bool, produ
     assert environment(torch.device("cpu"), "32-true", 1)["tf32"] is tf32
 
 
+@pytest.mark.slow
 def test_a_run_computes_as_its_recipe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class FarEnoughError(Exception):
         """Numbers are set by now."""

@@ -229,6 +229,7 @@ def test_a_dry_run_shows_the_trials_that_wait_for_no_result(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_without_optuna_it_says_what_to_install(tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ConfigError, match=r"pip install 'snac_exp\[optuna\]'"):

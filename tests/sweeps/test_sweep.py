@@ -85,6 +85,7 @@ def test_a_driver_asked_to_stop_lets_its_jobs_save(make_sweep: MakeSweep) -> Non
     assert states(sweep) == ["preempted", "queued"]
 
 
+@pytest.mark.slow
 def test_the_same_sweep_is_refused_unless_asked_for_again(make_sweep: MakeSweep, tmp_path: Path) -> None:
     from snac_exp.config.compose import compose_experiment
     from snac_exp.sweeps.jobs import Job
@@ -205,6 +206,7 @@ def test_a_run_folder_that_was_deleted_is_made_again(make_sweep: MakeSweep) -> N
     assert (gone / "config.yaml").read_bytes() == config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wait", ["true", "false"])
 def test_without_its_snapshot_a_sweep_does_not_run_other_code(
     wait: str, make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]

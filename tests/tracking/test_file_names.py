@@ -28,6 +28,7 @@ def texts_of(path: Path) -> set[str]:
     return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [RunFolder(Path("RUN")), SweepFolder(Path("SWEEP"))])
 def test_no_other_module_names_a_file_of(folder: RunFolder | SweepFolder) -> None:
     names = names_of(folder)

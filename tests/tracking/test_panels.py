@@ -24,6 +24,7 @@ def signals() -> Signals:
     }
 
 
+@pytest.mark.slow
 def test_clips_are_named_by_label_and_keep_their_samples(tmp_path: Path, signals: Signals) -> None:
     clipped = write_clips(tmp_path / "epoch003", "clip0", signals)
     names = {path.name for path in (tmp_path / "epoch003").iterdir()}
@@ -36,6 +37,7 @@ def test_clips_are_named_by_label_and_keep_their_samples(tmp_path: Path, signals
         np.testing.assert_allclose(samples, waveform.numpy(), atol=1 / 32768)
 
 
+@pytest.mark.slow
 def test_samples_beyond_full_scale_are_clipped_and_counted(tmp_path: Path) -> None:
     waveform = torch.tensor([0.0, 1.5, -2.0, 1.0, 0.5] * 1000)
     assert write_clips(tmp_path, "clip0", {"reference_48k": (waveform, 48_000)}) == {"reference_48k": 2000}
@@ -43,6 +45,7 @@ def test_samples_beyond_full_scale_are_clipped_and_counted(tmp_path: Path) -> No
     np.testing.assert_allclose(samples[:5], [0.0, 1.0, -1.0, 1.0, 0.5], atol=1 / 32767)
 
 
+@pytest.mark.slow
 def test_the_panel_is_1000_pixels_wide_and_shows_what_is_there(tmp_path: Path, signals: Signals) -> None:
     spectrogram_panel(tmp_path / "clip.png", signals, "title")
     picture = imread(tmp_path / "clip.png")[:, :, :3]

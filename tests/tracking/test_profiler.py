@@ -54,6 +54,7 @@ def test_steps_that_the_run_does_not_have(tmp_path: Path, steps: tuple[int, int]
         StepProfiler(tmp_path, steps, num_steps=8, on_cuda=False, note=lambda _: None)
 
 
+@pytest.mark.slow
 def test_the_preset_asks_for_steps_that_its_epochs_have() -> None:
     experiment, _ = compose_experiment(["+experiment=demo", "+debug=profile"])
     assert experiment.tracker.profile_steps == (5, 10)

@@ -202,6 +202,7 @@ def test_wandb_mirror_has_every_line_once_over_two_kills(tmp_path: Path, capfd: 
     assert (captured.out, captured.err) == ("", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("removed", [1, 10, 40_000])
 def test_a_torn_wandb_file_is_read_up_to_the_tear(tmp_path: Path, removed: int) -> None:
     with Tracker.open(tmp_path, mode="offline") as tracker:
@@ -216,6 +217,7 @@ def test_a_torn_wandb_file_is_read_up_to_the_tear(tmp_path: Path, removed: int) 
     assert len(steps) < 41 if removed < 100 else 10 < len(steps) < 40
 
 
+@pytest.mark.slow
 def test_samples_are_a_line_and_go_to_wandb_as_media(tmp_path: Path) -> None:
     directory = tmp_path / "samples" / "epoch001"
     write_clips(directory, "clip0", {"48k": (torch.zeros(4800), 48_000)})

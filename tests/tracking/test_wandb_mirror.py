@@ -60,6 +60,7 @@ def log(tracker: Tracker, *steps: int, factor: float = 1.0) -> None:
         tracker.log(values, step=step, epoch=1)
 
 
+@pytest.mark.slow
 def test_steps_that_are_done_again_have_their_new_figures(tmp_path: Path) -> None:
     with Tracker.open(tmp_path) as tracker:
         log(tracker, 1, 2)
@@ -72,6 +73,7 @@ def test_steps_that_are_done_again_have_their_new_figures(tmp_path: Path) -> Non
     assert len(files_of(tmp_path)) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_rolls_itself_back_takes_its_rows_back(tmp_path: Path) -> None:
     with Tracker.open(tmp_path) as tracker:
         log(tracker, 1, 2)
@@ -88,6 +90,7 @@ def test_a_run_that_rolls_itself_back_takes_its_rows_back(tmp_path: Path) -> Non
     assert len(files_of(tmp_path)) == 2
 
 
+@pytest.mark.slow
 def test_a_file_that_was_uploaded_is_left_alone(tmp_path: Path) -> None:
     with Tracker.open(tmp_path) as tracker:
         log(tracker, 1)
@@ -115,6 +118,7 @@ def test_what_a_killed_process_still_writes_goes_nowhere(tmp_path: Path) -> None
     assert list(history(file)) == []
 
 
+@pytest.mark.slow
 def test_group_job_type_tags_config_and_code(tmp_path: Path) -> None:
     _, values = compose_experiment(["+experiment=demo"])
     sweep = tmp_path / "lr" / "2026-01-01_00-00-00-abcdef"
@@ -172,6 +176,7 @@ def test_models_are_given_by_choice_with_aliases(tmp_path: Path) -> None:
     assert "WANDB_DATA_DIR" not in os.environ
 
 
+@pytest.mark.slow
 def test_a_model_that_another_has_replaced_is_not_taken_for_it(tmp_path: Path) -> None:
     file = tmp_path / "best_model.pt"
     file.write_bytes(b"first")
@@ -194,6 +199,7 @@ def test_models_stay_here_by_default(tmp_path: Path, mode: str, artifacts: str) 
     assert read_metrics(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_clips_have_a_table_of_their_metrics(tmp_path: Path) -> None:
     directory = tmp_path / "samples" / "epoch000"
     write_clips(directory, "clip0", {"48k": (torch.zeros(4800), 48_000)})

@@ -49,6 +49,7 @@ def test_an_offline_run_that_was_resumed_is_synced_as_one(tmp_path: Path, server
     assert losses(server.rows) == [(1, 1.0), (2, 2.0), (3, 30.0), (4, 40.0), (5, 500.0)]
 
 
+@pytest.mark.slow
 def test_an_online_run_goes_on_where_the_server_is(tmp_path: Path, server: WandbServer) -> None:
     with Tracker.open(tmp_path, mode="online", project="project", tags=["t"], job_type="train") as tracker:
         log(tracker, 1, 2)
@@ -62,6 +63,7 @@ def test_an_online_run_goes_on_where_the_server_is(tmp_path: Path, server: Wandb
     assert (first["name"], first["tags"], first["jobType"]) == (last["name"], ["t"], "train")
 
 
+@pytest.mark.slow
 def test_a_workspace_is_published(server: WandbServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["dashboard", "project=project", "entity=team", "title=mine"]) == 0
     [view] = server.views

@@ -54,6 +54,7 @@ def test_weights_are_a_function_of_the_seed_and_the_head_and_the_generator_stays
     assert not any("head_24k" in name for name in alone.state_dict())
 
 
+@pytest.mark.slow
 def test_the_discriminators_loss_reaches_discriminators_and_the_terms_reach_predictions(adversary: Adversary) -> None:
     given = waveforms()
     output = adversary(given)
@@ -103,6 +104,7 @@ def test_both_sides_see_the_same_weights(adversary: Adversary) -> None:
     assert output.discriminator_loss.item() == pytest.approx(sum(losses).item(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_one_backward_gives_each_side_the_gradient_of_its_own_loss(adversary: Adversary) -> None:
     """What the trainer does: one sum, one backward pass, two optimizers."""
     given = waveforms()
@@ -116,6 +118,7 @@ def test_one_backward_gives_each_side_the_gradient_of_its_own_loss(adversary: Ad
     assert all(torch.equal(a.grad, b) for a, b in zip(wanted[1], of_judges, strict=True))
 
 
+@pytest.mark.slow
 def test_micro_batches_add_up_to_the_batch(adversary: Adversary) -> None:
     adversary.double()
     given = {head: tuple(item.detach().double() for item in pair) for head, pair in waveforms(6).items()}
@@ -140,6 +143,7 @@ def everything(output: AdversaryOutput) -> dict[str, Tensor]:
     return output.terms | {"loss/discriminator": output.discriminator_loss}
 
 
+@pytest.mark.slow
 def test_in_float32_whatever_the_autocast(adversary: Adversary) -> None:
     given = waveforms()
     plain = adversary(given)
@@ -167,6 +171,7 @@ def test_only_judged_heads_are_heard(adversary: Adversary) -> None:
         one(first)
 
 
+@pytest.mark.slow
 def test_total_weighs_heads_and_terms(adversary: Adversary) -> None:
     terms = {
         "head_24k/adversarial": torch.tensor(1.0),

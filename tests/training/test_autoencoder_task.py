@@ -92,6 +92,7 @@ def moved(task: AutoencoderTask, loss: Tensor) -> set[str]:
     return {"codebooks" if ".codebook." in name else name.split(".")[0] for name in reached}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "of_head", "of_commitment", "of_codebook"),
     [
@@ -151,6 +152,7 @@ def test_both_frozen_is_not_its_business() -> None:
         AutoencoderTask(model_of(), LOSS, Settings("codec"))
 
 
+@pytest.mark.slow
 def test_without_a_graph_it_measures_what_the_decoder_task_measures() -> None:
     ours, theirs = task_of(BOTH), DecoderTask(model_of(), LOSS)
     batch = batch_of()
@@ -188,6 +190,7 @@ def test_s09_the_latent_is_zero_beyond_the_end_and_padding_carries_no_quantizer_
     assert task(cut, WEIGHTS)[COMMITMENT].item() == pytest.approx(per_item.commitment[3].item(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_s13_micro_batches_give_the_gradient_and_the_terms_of_the_batch() -> None:
     loss = replace(LOSS, terms={"l1": 1.0})  # the mean over samples is exact, those over frames are nearly so
     task, batch = task_of(replace(BOTH, quantizer_dropout=0.7), loss), batch_of()
@@ -214,6 +217,7 @@ def test_s13_micro_batches_give_the_gradient_and_the_terms_of_the_batch() -> Non
         assert torch.allclose(gradients[1][name], gradient, rtol=1e-3, atol=1e-4 * scale), name
 
 
+@pytest.mark.slow
 def test_dropout_is_for_steps_and_its_draws_follow_the_position() -> None:
     task, batch = task_of(replace(BOTH, quantizer_dropout=1.0)), batch_of()
 
@@ -261,12 +265,14 @@ def test_no_snake_of_the_encoder_depends_on_torchscript() -> None:
     assert all(isinstance(module, FastSnake1d) for module in snakes)
 
 
+@pytest.mark.slow
 def test_codes_instead_of_audio_are_refused() -> None:
     task, batch = task_of(BOTH), batch_of()
     with pytest.raises(ConfigError, match="choose data=audio_folder"):
         task(replace(batch, codes=DecoderTask(model_of(), LOSS).codes(batch), source=None), WEIGHTS)
 
 
+@pytest.mark.slow
 def test_the_adversary_reaches_the_encoder_through_the_quantizer() -> None:
     toy = AdversarySettings("dac", periods=[2], fft_sizes=[64], period_channels=[4, 8], band_channels=4)
     task = task_of(BOTH, adversary=Adversary(toy, {"head_24k": 24_000}, seed=0))

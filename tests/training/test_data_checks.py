@@ -30,6 +30,7 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_source_that_inherits_cached_codes_is_checked_as_they_are(sources: Path) -> None:
     recipe = ["+experiment=phase12_dual_head", "data._target_=lab_sources.Mine"]
     compose_experiment(recipe, complete=False)
@@ -38,12 +39,14 @@ def test_a_source_that_inherits_cached_codes_is_checked_as_they_are(sources: Pat
     assert compose_experiment(raw, complete=False)[0].data.target == "lab_sources.Raw"
 
 
+@pytest.mark.slow
 def test_a_source_must_say_what_it_provides(sources: Path) -> None:
     recipe = "+experiment=phase12_dual_head"
     assert "lab_sources.Silent does not declare what it provides" in refusal(recipe, "data._target_=lab_sources.Silent")
     assert re.search("provides has 'audios'; did you mean 'audio'", refusal(recipe, "data._target_=lab_sources.Wrong"))
 
 
+@pytest.mark.slow
 def test_what_a_codec_trains_on_has_audio_and_where_the_encoder_trains_no_codes() -> None:
     recipe = "+experiment=phase12_dual_head"
     assert "freeze_encoder=false: cached codes are" in refusal(recipe, "task=codec", "data=demo_speech")

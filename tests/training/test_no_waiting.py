@@ -46,6 +46,7 @@ def slices() -> Batch:
     return replace(batch, audio=audio, slice_offset=offset, valid_samples=valid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["codec", "tokens"])
 def test_the_forward_and_backward_pass_read_nothing_back(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # "meta" knows none
@@ -89,6 +90,7 @@ def test_one_reduction_carries_means_flags_and_the_weight_to_come() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_step_whose_weight_is_known_asks_no_rank_before_its_gradients() -> None:
     experiment, _ = compose_experiment(["+experiment=phase12_dual_head", "trainer.devices=2"], complete=False)
     plan = unroll(experiment, planned_geometry(experiment))

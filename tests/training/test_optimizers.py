@@ -40,6 +40,7 @@ def saved() -> Any:
     return optimizers.state_dict()
 
 
+@pytest.mark.slow
 def test_moments_move_to_their_parameters_and_step_counters_stay(saved: Any) -> None:
     """A counter on a GPU would be waited for at every tensor of every step."""
     optimizers, _ = optimizers_on("meta")

@@ -73,6 +73,7 @@ class Training:
         return moments | {name: weight.detach().clone() for name, weight in self.task.named_parameters()}
 
 
+@pytest.mark.slow
 def test_both_optimizers_step_as_without_a_scaler() -> None:
     scaled, plain = Training(float16_fabric()), Training(Fabric(accelerator="cpu", devices=1))
     for _ in range(3):

@@ -34,6 +34,7 @@ def own_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "lab_tasks.short"
 
 
+@pytest.mark.slow
 def test_a_task_of_ones_own_checks_and_builds(own_task: str) -> None:
     experiment, _ = compose_experiment([*RECIPE, f"task.name={own_task}", "trainer.batch_size=10"])
     assert build(experiment) == ("built", "phase12_dual_head")

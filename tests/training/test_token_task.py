@@ -91,6 +91,7 @@ class Beeps:
         return torch.from_numpy(frames[:, 0] / 10).repeat_interleave(100)
 
 
+@pytest.mark.slow
 def test_samples_go_on_from_their_prompt(corpus: TokenSplits, tmp_path: Path) -> None:
     task = task_of(corpus)
     prompts = [torch.randint(8, (5, 2)), torch.zeros(0, 2, dtype=torch.int64)]

@@ -29,6 +29,7 @@ def unread(arguments: list[str]) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -41,6 +42,7 @@ def test_a_command_ends_without_a_word_and_with_sigpipes_status(arguments: list[
     assert unread(arguments) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.slow
 def test_a_run_says_in_its_folder_why_it_ended(tmp_path: Path, corpus_dir: Path) -> None:
     data = f"data.cache_dir={corpus_dir / 'prepared' / 'codes_demo'}"
     quick = ["trainer.preflight_rows=2", "trainer.accelerator=cpu", "tracker.mode=off"]

@@ -20,6 +20,7 @@ def test_a_verb_may_be_written_with_either_sign() -> None:
     assert verb_module("cache-codes") is verb_module("cache_codes")
 
 
+@pytest.mark.slow
 def test_train_is_a_verb_like_the_others(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["train", "--cfg", "job", "+experiment=phase12_dual_head", "seed=7"]) == 0
     assert "\nseed: 7\n" in capsys.readouterr().out

@@ -1,28 +1,31 @@
 """Products of a 1x1 convolution on a CPU, by whichever of the library's two ways is faster.
 
-On one thread PyTorch sends 1x1 convolutions to its matrix product, and convolutions with a dilation to oneDNN, whose
-kernels are up to twice as fast for 256 channels and more where the matrix product's do not know the processor. To a
-kernel of one tap a dilation means nothing, so it serves to ask for them; measured in benchmarks/step.py.
+On one thread PyTorch sends 1x1 convolutions to its matrix product, and convolutions with a dilation to oneDNN. On AMD's
+processors, which the matrix product's library does not know, oneDNN's kernels are up to twice as fast for 256 channels
+and more; on Intel's the matrix product is faster by a quarter to a half for every number of channels. To a kernel of
+one tap a dilation means nothing, so it serves to ask for oneDNN; measured in benchmarks/step.py.
 """
 
+import llvmlite.binding
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 MIN_CHANNELS = 256
 ANY_DILATION = 2
+ONEDNN_IS_FASTER = str(llvmlite.binding.get_host_cpu_name()).startswith(("znver", "bdver", "btver"))  # AMD's
 
 
 def product(matrix: Tensor, signal: Tensor) -> Tensor:
     """matrix (D, C) @ signal (C, n)."""
-    if len(matrix) < MIN_CHANNELS:
+    if not ONEDNN_IS_FASTER or len(matrix) < MIN_CHANNELS:
         return matrix @ signal
     return F.conv1d(signal[None], matrix[:, :, None], dilation=ANY_DILATION)[0]
 
 
 def outer_product(grad: Tensor, signal: Tensor) -> Tensor:
     """grad (D, n) @ signal (C, n)^T, the gradient of the matrix above."""
-    if len(grad) < MIN_CHANNELS:
+    if not ONEDNN_IS_FASTER or len(grad) < MIN_CHANNELS:
         return grad @ signal.t()
     # The backward pass of a convolution wants a weight for its shape alone; nothing reads its values.
     shape = torch.empty((len(grad), len(signal), 1), dtype=grad.dtype)

@@ -27,6 +27,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.parquet"))}
 
 
+@pytest.mark.slow
 def test_cached_tokens_are_those_of_each_file_encoded_alone(
     manifest: Manifest, cache_dir: Path, codec: LoadedCodec
 ) -> None:
@@ -63,6 +64,7 @@ def test_the_files_are_what_they_are_said_to_be(manifest: Manifest, cache_dir: P
     assert verify_cache(manifest, cache_dir) == {"cached": 20, "rejected": 0}
 
 
+@pytest.mark.slow
 def test_processes_share_the_shards_and_finished_ones_are_kept(
     manifest: Manifest, cache_dir: Path, codec: LoadedCodec, tmp_path: Path
 ) -> None:
@@ -81,6 +83,7 @@ def test_processes_share_the_shards_and_finished_ones_are_kept(
         cache_codes(manifest, codec, tmp_path, shard_index=2, shard_count=2)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_leaves_whole_shards_and_no_others(
     manifest: Manifest, codec: LoadedCodec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,7 @@ def mapped_anew(shard: Path) -> list[Any]:
     return everything(shard.parent)
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_is_refused_when_it_is_mapped(folder: Path) -> None:
     shard = folder / "codes-00001-of-00003.parquet"
     assert harmless(survives(mapped_anew, shard, everything(folder), 6, 60))
@@ -127,6 +128,7 @@ def test_mapped_codes_without_checksums_are_read_and_nothing_outside_of_them(tmp
     assert set(outcomes) <= {"same", "refused", "wrong values"}
 
 
+@pytest.mark.slow
 def test_shards_without_a_checksum_are_read(tmp_path: Path) -> None:
     shutil.copytree(FIXTURE, tmp_path, dirs_exist_ok=True)
     (tmp_path / MAPPED_NAME).unlink()

@@ -91,6 +91,7 @@ def test_an_interrupted_conversion_goes_on_where_it_stopped(folder: Path, monkey
     assert resumed == [row[f"codes_{i}"] for row in rows for i in range(3)]
 
 
+@pytest.mark.slow
 def test_a_conversion_that_is_killed_is_taken_up_by_the_next_opening_and_leaves_nothing(folder: Path) -> None:
     files = sorted(path.name for path in folder.iterdir())
     code = (

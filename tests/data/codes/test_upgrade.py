@@ -79,6 +79,7 @@ def listed(folder: Path, name: str) -> list[tuple[str, str]]:
 UNIQUE = ("a/one.wav", "a/two.flac", "b/three.wav", "b/four.wav", "a/utt.wav")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scalar_shapes", [False, True])
 def test_codes_come_over_token_for_token(
     folder: Path, manifest: Manifest, codec: LoadedCodec, tmp_path: Path, scalar_shapes: bool
@@ -138,6 +139,7 @@ def test_s08_what_does_not_fit_is_listed_with_its_reason(
     assert (again.num_cached, again.rejected, again.agreement) == (1, summary.rejected, None)
 
 
+@pytest.mark.slow
 def test_an_interrupted_upgrade_keeps_finished_shards(
     folder: Path, manifest: Manifest, codec: LoadedCodec, tmp_path: Path
 ) -> None:
@@ -175,6 +177,7 @@ def test_training_on_an_old_cache_says_how_to_upgrade_it(folder: Path, codec: Lo
         CachedCodes(str(old)).open(codec, {"head_24k": 24000}, seed=0)
 
 
+@pytest.mark.slow
 def test_the_verb_upgrades_from_a_folder_of_audio(
     folder: Path, tmp_path: Path, codec: LoadedCodec, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,6 +46,7 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "write_demo_speech", write_stand_in)
 
 
+@pytest.mark.slow
 def test_speech_is_made_prepared_and_cached_once(tmp_path: Path, codec: LoadedCodec) -> None:
     corpus = open_once(tmp_path, codec)
     assert (len(corpus.train), len(corpus.validation)) == (6, 4)
@@ -61,6 +62,7 @@ def test_speech_is_made_prepared_and_cached_once(tmp_path: Path, codec: LoadedCo
     assert np.array_equal(again.train[again.validation_specs[0]].audio["head_48k"], sample.audio["head_48k"])
 
 
+@pytest.mark.slow
 def test_another_codec_or_setting_gets_a_folder_of_its_own(tmp_path: Path, codec: LoadedCodec, make_codec) -> None:
     open_once(tmp_path, codec)
     open_once(tmp_path, make_codec(seed=1))
@@ -82,6 +84,7 @@ def test_an_interrupted_synthesis_is_not_taken_for_a_whole_one(
     assert not (source(tmp_path).folder() / "audio").exists()
 
 
+@pytest.mark.slow
 def test_a_moved_folder_is_still_read(tmp_path: Path, codec: LoadedCodec, make_codec) -> None:
     open_once(tmp_path / "here", codec)
     (tmp_path / "here").rename(tmp_path / "there")
@@ -89,6 +92,7 @@ def test_a_moved_folder_is_still_read(tmp_path: Path, codec: LoadedCodec, make_c
         assert len(open_once(tmp_path / "there", again).train) == 6
 
 
+@pytest.mark.slow
 def test_two_processes_that_start_at_once_make_it_once(tmp_path: Path, codec: LoadedCodec) -> None:
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=open_once, args=(tmp_path, codec)) for _ in range(2)]

@@ -57,6 +57,7 @@ def _high_noise(bands: Floats, num_samples: int) -> Floats:
     return np.fft.irfft(spectrum, num_samples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.4, 0.77, 2.0, 6.3])
 def test_utterance_has_the_exact_length_and_peak(cast: list[Voice], seconds: float) -> None:
     audio = synthesize_utterance(cast[1], 3, seconds)
@@ -84,6 +85,7 @@ def test_validation_voices_share_no_parameters_with_training(cast: list[Voice]) 
     assert voices(9, 1, 0)[:6] == cast[:6]
 
 
+@pytest.mark.slow
 def test_pitch_is_the_voice_s(cast: list[Voice]) -> None:
     """The strongest autocorrelation lag of voiced frames lies within the melody around f0."""
     for voice in cast[:2]:
@@ -95,6 +97,7 @@ def test_pitch_is_the_voice_s(cast: list[Voice]) -> None:
         assert abs(12 * np.log2(np.median(f0_hz) / voice.f0_hz)) < 4.0
 
 
+@pytest.mark.slow
 def test_high_band_is_loud_and_swings(spoken: dict[str, list[Floats]]) -> None:
     for audio in spoken["train"]:
         power = _power(audio)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from snac_exp.data.prepared.manifest import MANIFEST_NAME, REJECTED_NAME, Manifest, read_manifest_table
 from snac_exp.data.prepared.prepare import prepare
@@ -40,6 +41,7 @@ def test_a_damaged_list_of_rejections_is_refused(tmp_path: Path) -> None:
     assert survives(read_rejections, path, rejected, 3, 60) == {REFUSED: 60}
 
 
+@pytest.mark.slow
 def test_a_damaged_journal_gives_the_same_measurements(corpus_dir: Path, tmp_path: Path) -> None:
     prepared = tmp_path / "prepared"
     shutil.copytree(corpus_dir / "prepared", prepared)

@@ -133,6 +133,7 @@ def test_a_killed_run_is_taken_up_where_it_stopped(tmp_path: Path, monkeypatch: 
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_processes_find_what_one_finds(tmp_path: Path) -> None:
     small_corpus(tmp_path / "in", speakers=12)
     prepare(tmp_path / "in", tmp_path / "one", num_workers=1)

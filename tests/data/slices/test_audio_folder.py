@@ -70,6 +70,7 @@ def test_audio_of_a_slice_is_that_of_cached_codes(corpora: tuple[Splits, Splits]
         assert torch.equal(one.source[begin : begin + 5 * 2048], one.audio["head_24k"])
 
 
+@pytest.mark.slow
 def test_whole_utterances_encode_in_the_step_to_their_cached_codes(
     corpora: tuple[Splits, Splits], codec: LoadedCodec, task: DecoderTask
 ) -> None:
@@ -103,6 +104,7 @@ def test_tokens_differ_at_the_edges_of_a_slice_and_context_mends_it(
     assert torch.equal(inner, expected)
 
 
+@pytest.mark.slow
 def test_a_step_trains_the_decoder_and_leaves_encoder_and_codebooks_alone(
     corpora: tuple[Splits, Splits], codec: LoadedCodec, task: DecoderTask
 ) -> None:
@@ -135,6 +137,7 @@ def test_folders_are_mixed_by_weight_and_no_row_is_left_out() -> None:
         mix(rows, [1, 0, 1], seed=0)
 
 
+@pytest.mark.slow
 def test_several_folders_give_batches_by_their_weights_that_resume(
     corpus_dir: Path, codec: LoadedCodec, tmp_path: Path
 ) -> None:
@@ -210,6 +213,7 @@ def test_what_is_missing_or_contradictory_is_named(corpus_dir: Path, codec: Load
     assert len(limited.train) == 4
 
 
+@pytest.mark.slow
 def test_the_groups_compose_and_gain_needs_raw_audio() -> None:
     experiment, _ = compose_experiment(["data=audio_folder", "data.path=/x y", "augment=gain"])
     assert experiment.augment.gain_db == (-12.0, 0.0)

@@ -210,6 +210,7 @@ def test_a_limit_draws_rows_of_all_lengths_and_nests(cache_dir: Path, codec: Loa
         paths(0)
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_batches_and_leave_the_global_generator_alone(
     cache_dir: Path, codec: LoadedCodec
 ) -> None:
@@ -233,6 +234,7 @@ def test_a_window_of_an_empty_context_is_the_slice(cache_dir: Path, codec: Loade
     assert replace(spec, row=3) != spec
 
 
+@pytest.mark.slow
 def test_workers_leave_ctrl_c_to_the_parent(cache_dir: Path, codec: LoadedCodec) -> None:
     """A SIGINT to the group must not kill a worker in the middle of the step the parent still finishes."""
     dataset = CachedCodes(str(cache_dir), validation_seconds=0.5).open(codec, HEADS, seed=0).train

@@ -64,6 +64,7 @@ def test_resuming_gives_the_tail_of_the_epoch(corpus: tuple[Geometry, list[int]]
         assert len(resumed) == len(whole[start_batch:])
 
 
+@pytest.mark.slow
 @given(corpora(), st.integers(1, 8), st.integers(1, 9), st.integers(1, 5))
 def test_ranks_share_each_batch_and_none_runs_dry(
     corpus: tuple[Geometry, list[int]], tokens: int, batch_size: int, world_size: int

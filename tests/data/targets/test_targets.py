@@ -61,6 +61,7 @@ def test_hiss_above_an_old_band_is_no_wide_band(tmp_path: Path) -> None:
     assert WideBand().failure(found)[0] == "steady"
 
 
+@pytest.mark.slow
 def test_real_speech_is_wide_band_and_a_band_limited_file_is_reported(shared_data: Path, tmp_path: Path) -> None:
     with open(shared_data / "speech48k" / "index.csv", newline="") as file:
         rows = list(csv.DictReader(file))[::16]
@@ -83,6 +84,7 @@ def test_real_speech_is_wide_band_and_a_band_limited_file_is_reported(shared_dat
     assert len(pq.read_table(tmp_path / "report" / "bandwidth.parquet")) == 3
 
 
+@pytest.mark.slow
 def test_resampled_targets_have_exact_lengths_and_are_kept_on_the_next_run(
     manifest: Manifest, cache_dir: Path, codec: LoadedCodec, tmp_path: Path
 ) -> None:
@@ -136,6 +138,7 @@ def test_two_rows_with_one_target_file_are_refused_and_clipping_is_counted(manif
         resample_targets(shared, tmp_path / "targets")
 
 
+@pytest.mark.slow
 def test_the_verb_checks_and_makes_targets(
     corpus_dir: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ def test_a_mutated_file_is_refused_or_read_within_its_bounds(
     assert all(read[:, k].max(initial=0) < size for k, size in enumerate(header.vocab_sizes))
 
 
+@pytest.mark.slow
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=80))
 def test_random_bytes_raise_nothing_but_a_specific_error(tmp_path: Path, data: bytes) -> None:

@@ -79,6 +79,7 @@ def test_chunks_with_context_give_the_tokens_of_the_whole(codec_dir: Path, frame
     assert (without == whole).mean() < 0.99, "the context is what makes them equal"
 
 
+@pytest.mark.slow
 def test_frames_decode_to_the_audio_of_their_codes(codec_dir: Path) -> None:
     loaded = load_directory("small", codec_dir)
     audio = torch.from_numpy(speech_like(8 * 2048))
@@ -89,6 +90,7 @@ def test_frames_decode_to_the_audio_of_their_codes(codec_dir: Path) -> None:
         torch.testing.assert_close(codec.decode(codec.encode(audio)), expected)
 
 
+@pytest.mark.slow
 def test_the_verb_encodes_a_folder_counts_what_it_cannot_read_and_goes_on(
     audio_dir: Path, codec_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +110,7 @@ def test_the_verb_encodes_a_folder_counts_what_it_cannot_read_and_goes_on(
     assert "1 files made, 1 there already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_verb_checks_and_converts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     write_npq(old / "a.npq", np.tile([[0, 1], [2, 1]], (25, 1)), (4, 4), 50.0)

@@ -73,6 +73,7 @@ def test_files_cut_within_a_coarse_token_lose_its_rest_and_too_short_ones_are_li
         NpqFiles.open(tmp_path).as_layout(LAYOUTS["repeated"])
 
 
+@pytest.mark.slow
 def test_one_loader_serves_all_epochs_with_the_same_workers_also_when_one_is_left_early(tmp_path: Path) -> None:
     write_npq(tmp_path / "a.npq", np.arange(120)[:, None], (128,), 50.0)
     windows = TokenWindows(NpqFiles.open(tmp_path), np.array([0]))

@@ -42,6 +42,7 @@ def write_files(folder: Path, lengths: Sequence[int], rate: float = 50.0) -> lis
 lengths_of_files = st.lists(st.integers(1, 40), min_size=1, max_size=8)
 
 
+@pytest.mark.slow
 @given(
     lengths=lengths_of_files, num_frames=st.integers(1, 12), step=st.integers(1, 12), alignment=st.sampled_from([1, 4])
 )
@@ -115,6 +116,7 @@ def test_a_batch_holds_the_frames_of_its_files_and_says_what_is_padding(tmp_path
         assert torch.count_nonzero(frames[len(truth) :]) == 0
 
 
+@pytest.mark.slow
 def test_the_loader_gives_the_same_batches_with_and_without_workers(tmp_path: Path) -> None:
     write_files(tmp_path, [30, 7, 100])
     windows = TokenWindows(NpqFiles.open(tmp_path), np.arange(3))

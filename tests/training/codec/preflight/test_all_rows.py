@@ -161,6 +161,7 @@ def test_a_damaged_line_of_the_record_costs_looking_at_its_row_again(tmp_path: P
             assert record.good("train", "codes").items() <= rows.items(), number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "reason"),
     [

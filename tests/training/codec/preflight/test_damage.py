@@ -64,6 +64,7 @@ def test_a_true_cache_passes_both_splits(prepared: Path, capsys: pytest.CaptureF
     assert "validation utterances: lag" in said
 
 
+@pytest.mark.slow
 def test_one_damaged_token_of_a_row_that_no_proof_looks_at_is_found(prepared: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(prepared / "codes_demo", tmp_path / "codes_demo"))
     table, path = CodeTable.open(folder), folder / "codes.arrow"
@@ -156,6 +157,7 @@ def test_s26_targets_out_of_time_or_implausible_are_refused(
         check(prepared, f"data.target_dir={targets}", "trainer.preflight=[targets]")
 
 
+@pytest.mark.slow
 def test_a_target_that_cannot_be_audio_is_refused_by_file_and_sample(prepared: Path, tmp_path: Path) -> None:
     targets = make_targets(prepared, tmp_path / "targets", spiked, 5)
     with pytest.raises(DataError, match=r"targets/.*\.wav: sample \d+ is 40, full scale is 1"):

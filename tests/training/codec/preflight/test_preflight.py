@@ -122,6 +122,7 @@ def test_codes_of_another_machine_may_differ_in_one_percent(setup: TrainingSetup
     assert "come back from their audio, 99." in reencode(setup)
 
 
+@pytest.mark.slow
 def test_codes_of_another_length_than_their_audio_are_refused(setup: TrainingSetup) -> None:
     setup.splits.train.coarse_lengths = setup.splits.train.coarse_lengths + 1
     with pytest.raises(
@@ -130,6 +131,7 @@ def test_codes_of_another_length_than_their_audio_are_refused(setup: TrainingSet
         reencode(setup)
 
 
+@pytest.mark.slow
 def test_another_start_of_a_large_corpus_looks_at_other_rows(setup: TrainingSetup) -> None:
     cost = 1e6  # as of a codec so large that a sample must do
     first, again, second = (sample_rows(setup.splits.train, cost, 0, attempt) for attempt in (1, 1, 2))
@@ -138,6 +140,7 @@ def test_another_start_of_a_large_corpus_looks_at_other_rows(setup: TrainingSetu
     assert first != second or len(first) == len(setup.splits.train)
 
 
+@pytest.mark.slow
 def test_a_trained_head_is_no_start(experiment: Experiment, setup: TrainingSetup) -> None:
     with torch.no_grad():
         setup.task.model.head("head_24k").conv.bias += 1e-3  # type: ignore[operator, union-attr]
