@@ -22,6 +22,7 @@ GROUPS = (
 )
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((config_dir() / group).glob("*.yaml"))]
+LAYOUTS = sorted(path.stem for path in (config_dir() / "layout").glob("*.yaml"))  # of a verb, not of a recipe
 CHOSEN = {
     pair
     for name in EXPERIMENTS
@@ -78,7 +79,7 @@ def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
+@pytest.mark.parametrize(("group", "choice"), [*CHOICES, *(("layout", name) for name in LAYOUTS)])
 def test_a_choice_with_a_base_says_only_what_differs_from_it(group: str, choice: str) -> None:
     own = OmegaConf.to_container(OmegaConf.load(config_dir() / group / f"{choice}.yaml"))
     assert isinstance(own, dict)

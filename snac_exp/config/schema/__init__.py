@@ -11,6 +11,7 @@ from snac_exp.config.schema.codec import Architecture, Codec, DeclaredGeometry, 
 from snac_exp.config.schema.component import Component
 from snac_exp.config.schema.experiment import Experiment
 from snac_exp.config.schema.language_model import Depth, LanguageModel
+from snac_exp.config.schema.layout import Specials, TokenLayout
 from snac_exp.config.schema.objective import CodebookLoss, Loss, LossTerm, TokenLoss
 from snac_exp.config.schema.schedule import Curriculum, Lr, LrPhase, OneCycle, Stage, WarmupCosine
 from snac_exp.config.schema.training import Augment, Checkpoint, Guards, Task, Tracker, Trainer
@@ -36,8 +37,10 @@ __all__ = [
     "Lr",
     "LrPhase",
     "OneCycle",
+    "Specials",
     "Stage",
     "Task",
+    "TokenLayout",
     "TokenLoss",
     "Tracker",
     "Trainer",

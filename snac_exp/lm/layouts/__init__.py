@@ -1,0 +1,1 @@
+"""Codes as the ids of speech language models, and back: layouts, text, streams of others."""
