@@ -4,15 +4,15 @@ A folder with a file per row is one implementation. Others (segments of long fil
 shards) implement `read` and are used by the same datasets, caches and targets.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 from snac_exp.data.files.decoding import AudioInfo, Float32Array
-from snac_exp.data.files.reading import read_mono
+from snac_exp.data.files.reading import Slice, read_slices
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow, safe_join
 from snac_exp.errors import DataError
 
@@ -72,6 +72,10 @@ class FolderRows(Generic[Row]):
 
     def read(self, row: Row, rate: int, start: int = 0, num: int | None = None) -> RowAudio:
         """A slice of a row, see `AudioRows`."""
+        return self.read_slices(row, [Slice(rate, start, num)])[0]
+
+    def read_slices(self, row: Row, slices: Sequence[Slice]) -> list[RowAudio]:
+        """Slices of a row, at different rates perhaps, out of its file opened and decoded once."""
         file, headers = self.file(row), list[AudioInfo]()
 
         def seen(info: AudioInfo) -> None:
@@ -80,11 +84,22 @@ class FolderRows(Generic[Row]):
             if self.check is not None:
                 self.check(row, file, info)
 
-        first = start + round(self.delay_seconds * rate)
-        # What a file that lies earlier does not have of the row's beginning is silence.
-        missing = min(max(-first, 0), num if num is not None else max(-first, 0))
-        samples = read_mono(file, rate, max(first, 0), None if num is None else num - missing, check=seen)
-        return RowAudio(np.pad(samples, (missing, 0)) if missing else samples, headers[0])
+        missing = [self._missing(slice_) for slice_ in slices]
+        inside = [self._in_file(slice_, num) for slice_, num in zip(slices, missing, strict=True)]
+        found = zip(missing, read_slices(file, inside, check=seen), strict=True)
+        return [RowAudio(np.pad(samples, (num, 0)) if num else samples, headers[0]) for num, samples in found]
+
+    def _missing(self, slice_: Slice) -> int:
+        """Samples at the beginning of a slice that a file which lies earlier does not have: they are silence."""
+        missing = max(-self._first(slice_), 0)
+        return missing if slice_.num is None else min(missing, slice_.num)
+
+    def _in_file(self, slice_: Slice, missing: int) -> Slice:
+        num = None if slice_.num is None else slice_.num - missing
+        return replace(slice_, start=max(self._first(slice_), 0), num=num)
+
+    def _first(self, slice_: Slice) -> int:
+        return slice_.start + round(self.delay_seconds * slice_.rate)
 
 
 def manifest_rows(manifest: Manifest) -> FolderRows[ManifestRow]:

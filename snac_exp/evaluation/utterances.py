@@ -16,7 +16,7 @@ from torch import Tensor
 from snac_exp.config.seeding import derive_seed
 from snac_exp.data.files.bandwidth import Bandwidth, measure_bandwidth
 from snac_exp.data.files.decoding import AudioInfo
-from snac_exp.data.files.reading import resampled_length
+from snac_exp.data.files.resampling import resampled_length
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow, safe_join
 from snac_exp.data.rows import FolderRows
 from snac_exp.data.slices.dataset import TARGET_SUFFIXES, TARGET_TOLERANCE_SECONDS, check_target_delay

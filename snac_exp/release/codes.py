@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from snac_exp.codec.geometry import Geometry
-from snac_exp.data.files.reading import resampled_length
+from snac_exp.data.files.resampling import resampled_length
 from snac_exp.errors import DataError
 
 

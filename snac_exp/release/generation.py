@@ -11,7 +11,8 @@ from torch import Tensor
 
 from snac_exp.config.seeding import derive_seed
 from snac_exp.data.files.decoding import check_usable
-from snac_exp.data.files.reading import read_mono, resampled_length
+from snac_exp.data.files.reading import read_mono
+from snac_exp.data.files.resampling import resampled_length
 from snac_exp.data.tokens.codecs import TokenCodec
 from snac_exp.data.tokens.encoding import encode_chunked
 from snac_exp.errors import ConfigError, DataError

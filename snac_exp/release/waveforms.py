@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from snac_exp.data.files.reading import MAX_KERNEL_ELEMENTS, resample
+from snac_exp.data.files.reading import MAX_KERNEL_ELEMENTS
+from snac_exp.data.files.resampling import resample
 from snac_exp.errors import DataError
 from snac_exp.release.codes import is_whole
 

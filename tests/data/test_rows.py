@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from snac_exp.data.files.decoding import AudioInfo
-from snac_exp.data.files.reading import resample
+from snac_exp.data.files.resampling import resample
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.data.rows import AudioRows, FolderRows, RowAudio, manifest_rows
 from snac_exp.errors import DataError

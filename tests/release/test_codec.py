@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from snac_exp.data.files.reading import resample
+from snac_exp.data.files.resampling import resample
 from snac_exp.errors import CodecError, ConfigError, DataError
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.codes import Codes

@@ -29,7 +29,7 @@ from snac_exp.data.codes.shards import (
     shard_name,
     shard_schema,
 )
-from snac_exp.data.files.reading import resampled_length
+from snac_exp.data.files.resampling import resampled_length
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow
 from snac_exp.data.rejection import Rejection, write_rejections
 from snac_exp.errors import DataError

@@ -17,7 +17,7 @@ import torch
 
 from snac_exp.codec.geometry import Geometry
 from snac_exp.data.files.decoding import Float32Array
-from snac_exp.data.files.reading import resampled_length
+from snac_exp.data.files.resampling import resampled_length
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow
 from snac_exp.data.rejection import Rejection
 from snac_exp.data.rows import manifest_rows

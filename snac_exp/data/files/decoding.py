@@ -66,15 +66,20 @@ class Levels:
         """Of a block (num, channels) that begins at sample `start`; peaks are 0 where it is not finite."""
         if samples.size == 0:
             return cls()
-        magnitude = np.abs(samples).max(axis=1)
-        at = int(magnitude.argmax())
-        if not np.isfinite(magnitude).all():
+        # Of a single channel there is nothing to mix, and slices of whole files are looked at again and again.
+        single = samples.shape[1] == 1
+        magnitude = np.abs(samples[:, 0]) if single else np.abs(samples).max(axis=1)
+        at = int(magnitude.argmax())  # of the first NaN, if there is one
+        peak = float(magnitude[at])
+        if not math.isfinite(peak):
             return cls(finite=False)
+        if single:
+            return cls(peak, peak, start + at)
         # The sum of huge channels may overflow; their file is out of scale anyway.
         with np.errstate(over="ignore"):
             mono = float(np.abs(samples.mean(axis=1)).max())
-        energies = (0.0, 0.0) if samples.shape[1] == 1 else (_energy(samples), _energy(samples.sum(axis=1)))
-        return cls(mono, float(magnitude[at]), start + at, True, samples.shape[1], *energies)
+        energies = _energy(samples), _energy(samples.sum(axis=1))
+        return cls(mono, peak, start + at, True, samples.shape[1], *energies)
 
     def joined(self, other: "Levels") -> "Levels":
         """Of both blocks."""

@@ -4,14 +4,13 @@ The file is opened once and only the part under the resampling filter is decoded
 its middle lacks the bit reservoir of the frames before, so an MP3 is decoded from its start up to the end of the slice.
 """
 
-import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from snac_exp.data.files.decoding import (
     AudioInfo,
@@ -23,8 +22,8 @@ from snac_exp.data.files.decoding import (
     open_audio,
     refuse_levels,
 )
+from snac_exp.data.files.resampling import FilterBank, filter_bank, resampled_length, resampled_part
 from snac_exp.errors import DataError
-from snac_exp.system.torchaudio import transforms
 
 # A rate pair without a small ratio needs a filter bank of reduced_source x reduced_target taps; beyond this it is no
 # longer a table but gigabytes of memory.
@@ -37,12 +36,17 @@ def audio_info(path: Path | str) -> AudioInfo:
         return info_of(file)
 
 
-def resampled_length(num_samples: int, source_rate: int, rate: int) -> int:
-    """Samples at `rate` of a file of `num_samples` at `source_rate`: ceil(num_samples * rate / source_rate).
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Samples [start, start + num) of a file as it would be at `rate` Hz; num None: up to its end."""
 
-    torchaudio's own count is the same rule rounded in float32, one sample less for some files over two minutes.
-    """
-    return -(-num_samples * rate // source_rate)
+    rate: int
+    start: int = 0
+    num: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.start < 0 or (self.num is not None and self.num < 0):
+            raise ValueError(f"start and num_samples must not be negative, got {self.start} and {self.num}")
 
 
 def read_mono(
@@ -61,21 +65,61 @@ def read_mono(
     Raises DataError for a file that cannot be decoded, ends before its header says, or has NaN or infinity there; read
     as a whole, also for one out of scale or whose channels cancel out.
     """
-    if start < 0 or (num_samples is not None and num_samples < 0):
-        raise ValueError(f"start and num_samples must not be negative, got {start} and {num_samples}")
+    return read_slices(path, [Slice(rate, start, num_samples)], check=check)[0]
+
+
+def read_slices(
+    path: Path | str, slices: Sequence[Slice], *, check: Callable[[AudioInfo], None] | None = None
+) -> list[Float32Array]:
+    """Several slices (num,) of one file, at different rates perhaps, opened and decoded once; else as `read_mono`."""
     path = Path(path)
     with open_audio(path) as file:
         info = info_of(file)
         if check is not None:
             check(info)
-        total = resampled_length(info.num_samples, info.rate, rate)
-        stop = total if num_samples is None else start + num_samples
-        slice_ = _read_slice(file, path, info, rate, min(start, total), min(stop, total))
-    if len(slice_) == stop - start:
-        return slice_
-    padded = np.zeros(max(stop - start, 0), dtype=np.float32)
-    padded[: len(slice_)] = slice_
-    return padded
+        wanted = [_Wanted.of(slice_, path, info) for slice_ in slices]
+        begin = min((one.begin for one in wanted if one.num), default=0)
+        end = max((one.end for one in wanted if one.num), default=0)
+        source = _decode_mono(file, path, info, begin, end) if end > begin else np.zeros(0, dtype=np.float32)
+    return [one.cut(source, begin) for one in wanted]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Samples [start, stop) at `rate`, both within the file, of which source samples [begin, end) tell; then zeros."""
+
+    bank: FilterBank | None
+    start: int
+    stop: int
+    begin: int
+    end: int
+    num_zeros: int
+
+    @property
+    def num(self) -> int:
+        """Samples that the file has of it."""
+        return self.stop - self.start
+
+    @classmethod
+    def of(cls, slice_: Slice, path: Path, info: AudioInfo) -> "_Wanted":
+        total = resampled_length(info.num_samples, info.rate, slice_.rate)
+        end = max(total, slice_.start) if slice_.num is None else slice_.start + slice_.num
+        start, stop = min(slice_.start, total), min(end, total)
+        num_zeros = end - slice_.start - (stop - start)
+        if stop == start or info.rate == slice_.rate:
+            return cls(None, start, stop, start, stop, num_zeros)
+        _refuse_huge_kernel(path, info.rate, slice_.rate)
+        bank = filter_bank(info.rate, slice_.rate)
+        first, last = bank.reach(start, stop)
+        return cls(bank, start, stop, max(first, 0), min(last, info.num_samples), num_zeros)
+
+    def cut(self, source: Float32Array, begin: int) -> Float32Array:
+        """The slice, out of decoded samples (n,) that start at sample `begin` of the file."""
+        if self.bank is None:
+            inside = source[self.start - begin : self.stop - begin] if self.num else source[:0]
+        else:
+            inside = resampled_part(source, begin, self.bank, self.start, self.stop)
+        return np.pad(inside, (0, self.num_zeros)) if self.num_zeros else inside
 
 
 def audio_blocks(path: Path | str, block_samples: int = 2**20) -> Iterator[Float32Array]:
@@ -98,43 +142,6 @@ def read_channels(path: Path | str) -> tuple[Float32Array, int]:
     return samples, info.rate
 
 
-def resample(samples: Float32Array, source_rate: int, rate: int) -> Float32Array:
-    """Resample a whole signal (num,) to (ceil(num * rate / source_rate),), as torchaudio does by default."""
-    if source_rate == rate or len(samples) == 0:
-        return samples[: resampled_length(len(samples), source_rate, rate)]
-    resampler = _resampler(source_rate, rate)
-    return np.asarray(resampler(torch.from_numpy(samples)).numpy(), dtype=np.float32)
-
-
-def _read_slice(file: Any, path: Path, info: AudioInfo, rate: int, start: int, stop: int) -> Float32Array:
-    """Samples [start, stop) at `rate`, both within the file: (stop - start,)."""
-    if stop <= start:
-        return np.zeros(0, dtype=np.float32)
-    if info.rate == rate:
-        return _decode_mono(file, path, info, start, stop)
-    gcd = math.gcd(info.rate, rate)
-    source_step, target_step = info.rate // gcd, rate // gcd
-    _refuse_huge_kernel(path, info.rate, rate, source_step * target_step)
-    # The filter bank repeats after source_step samples: a read that begins at a multiple of it meets the same phases.
-    # Output block b is a function of source samples [b * source_step - width, (b + 1) * source_step + width).
-    width = int(_resampler(info.rate, rate).width)
-    margin_blocks = -(-width // source_step)
-    first_block = max(start // target_step - margin_blocks, 0)
-    last_block = (stop - 1) // target_step
-    source_stop = min((last_block + 1) * source_step + width, info.num_samples)
-    source = _decode_mono(file, path, info, first_block * source_step, source_stop)
-    offset = first_block * target_step
-    resampled = _resampled_blocks(source, info.rate, rate, num=stop - offset)
-    return resampled[start - offset :]
-
-
-def _resampled_blocks(source: Float32Array, source_rate: int, rate: int, num: int) -> Float32Array:
-    """The first `num` samples of resampled `source` (n,): (num,)."""
-    # torchaudio counts its output in float32, which may come out short for long signals; zeros behind make up for it.
-    enough = resampled_length(num, rate, source_rate) + 1 + (num >> 20)
-    return resample(np.pad(source, (0, max(enough - len(source), 0))), source_rate, rate)[:num]
-
-
 def _decode_mono(file: Any, path: Path, info: AudioInfo, start: int, stop: int) -> Float32Array:
     """Mean of the channels of source samples [start, stop): (stop - start,)."""
     samples = decode(file, path, start, stop)
@@ -149,14 +156,8 @@ def _mono(samples: Float32Array) -> Float32Array:
     return samples[:, 0] if samples.shape[1] == 1 else np.asarray(samples.mean(axis=1, dtype=np.float32))
 
 
-@functools.cache
-def _resampler(source_rate: int, rate: int) -> Any:
-    """Filter bank for one pair of rates; kernels are computed in float64 once."""
-    return transforms.Resample(source_rate, rate)
-
-
-def _refuse_huge_kernel(path: Path, source_rate: int, rate: int, num_elements: int) -> None:
-    if num_elements > MAX_KERNEL_ELEMENTS:
+def _refuse_huge_kernel(path: Path, source_rate: int, rate: int) -> None:
+    if source_rate * rate // math.gcd(source_rate, rate) ** 2 > MAX_KERNEL_ELEMENTS:
         raise DataError(
             f"{path}: {source_rate} Hz has no small ratio to {rate} Hz; resample the file, e.g. to {rate} Hz"
         )

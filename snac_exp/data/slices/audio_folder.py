@@ -16,9 +16,10 @@ from torch import Tensor
 
 from snac_exp.config.structure import structure
 from snac_exp.data.codes.encoding import exact_float32
+from snac_exp.data.files.reading import Slice
 from snac_exp.data.prepared.manifest import read_manifest_table
 from snac_exp.data.slices.audio_table import AudioTable, Int64Array
-from snac_exp.data.slices.dataset import AlignedDataset, AudioFolders
+from snac_exp.data.slices.dataset import AlignedDataset, AudioFolders, Part
 from snac_exp.data.slices.mixing import mix
 from snac_exp.data.slices.sampling import SliceSpec
 from snac_exp.data.slices.splits import Splits, existing_folder, limited
@@ -26,6 +27,8 @@ from snac_exp.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from snac_exp.codec.checkpoint import LoadedCodec
+
+WINDOW = ""  # among the names of heads, which are not empty
 
 
 @dataclass(frozen=True)
@@ -61,25 +64,28 @@ class AudioDataset(AlignedDataset):
     def whole_codes(self, row: int) -> list[Tensor]:
         """Codes[i] (T_i,) int64 of a whole utterance, encoded here and now on the CPU."""
         rate = self.geometry.sampling_rate
-        audio = self._read(row, rate, 0, int(self.num_samples[row]))[0]
+        audio, _ = self._read(row, {WINDOW: Slice(rate, 0, int(self.num_samples[row]))})[WINDOW]
         # As cached codes are made: lower precision picks other entries where two are about equally near.
         with torch.no_grad(), exact_float32():
             codes = self.codec.model.encode(audio[None, None].to(next(self.codec.model.parameters()).device))
         return [tokens[0].cpu().clone() for tokens in codes]
 
-    def _input(self, spec: SliceSpec) -> tuple[list[Tensor], Tensor | None]:
-        """No codes; the window's audio (num,) at the codec's rate, zero beyond the end of the utterance."""
-        rate = self.geometry.sampling_rate
-        wanted = self.geometry.audio_slice(spec.window_start, spec.window_tokens, rate)
-        return [], self._read(spec.row, rate, wanted.start, wanted.stop - wanted.start)[0]
-
-    def _target(self, spec: SliceSpec, rate: int, source: Tensor | None) -> tuple[Tensor, int]:
-        """Target (num,) and its end; the native one is a part of the input and is not read twice."""
-        if source is None or rate != self.geometry.sampling_rate:
-            return super()._target(spec, rate, source)
-        # `source` begins with the window, so the slice is cut at its offset in it, not at its start in the utterance.
-        wanted = self.geometry.audio_slice(spec.offset, spec.num_tokens, rate)
-        return source[wanted], int(self.num_samples[spec.row])
+    def _parts(self, spec: SliceSpec) -> tuple[list[Tensor], Tensor | None, dict[str, Part]]:
+        """No codes; the window's audio (num,) at the codec's rate, zero beyond the end of the utterance; targets."""
+        own_rate = self.geometry.sampling_rate
+        wanted = {WINDOW: self._slice(own_rate, spec.window_start, spec.window_tokens)}
+        wanted |= {
+            head: self._slice(rate, spec.start, spec.num_tokens)
+            for head, rate in self.heads.items()
+            if rate != own_rate
+        }
+        read = self._read(spec.row, wanted)
+        source, _ = read.pop(WINDOW)
+        # The native target is a part of the input. `source` begins with the window, so the slice is cut at its offset
+        # in it, not at its start in the utterance.
+        native = source[self.geometry.audio_slice(spec.offset, spec.num_tokens, own_rate)]
+        end = int(self.num_samples[spec.row])
+        return [], source, {head: read.get(head, (native, end)) for head in self.heads}
 
 
 @dataclass(frozen=True)

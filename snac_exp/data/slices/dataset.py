@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,14 +21,17 @@ from torch.utils.data import Dataset
 from snac_exp.codec.geometry import Geometry
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.data.files.decoding import AudioInfo
-from snac_exp.data.files.reading import resampled_length
+from snac_exp.data.files.reading import Slice
+from snac_exp.data.files.resampling import resampled_length
 from snac_exp.data.prepared.manifest import safe_join
-from snac_exp.data.rows import FolderRows
+from snac_exp.data.rows import FolderRows, RowAudio
 from snac_exp.data.slices.batch import Sample
 from snac_exp.data.slices.sampling import SliceSpec
 from snac_exp.errors import ConfigError, DataError
 
 Int64Array = npt.NDArray[np.int64]
+Part = tuple[Tensor, int]
+"""Audio (num,) of a slice, and where its file ends, in samples at the codec's rate."""
 
 TARGET_SUFFIXES = (".flac", ".wav", ".ogg")  # tried where the target has another format than its source
 MAX_TARGET_DELAY_SECONDS = 0.4  # as far as the preflight looks for a delay
@@ -97,13 +100,12 @@ class AlignedDataset(Dataset[Sample], ABC):
         # Mixing up the two leaves half of every 48 kHz slice without loss, and nothing fails.
         start = spec.start * geometry.coarse_hop
         length = spec.num_tokens * geometry.coarse_hop
-        codes, source = self._input(spec)
-        targets = {head: self._target(spec, rate, source) for head, rate in self.heads.items()}
+        codes, source, targets = self._parts(spec)
         # A target that ends before its source ends the slice: silence behind it is padding, not sound to learn.
         end = min([int(self.num_samples[spec.row]), *(end for _, end in targets.values())])
         return Sample(
             codes=codes,
-            audio={head: _amplified(audio, spec) for head, (audio, _) in targets.items()},
+            audio={head: _amplified(targets[head][0], spec) for head in self.heads},
             # The codes cannot tell where padding begins, since 0 is a code like any other.
             window_tokens_valid=min(int(self.coarse_lengths[spec.row]) - spec.window_start, spec.window_tokens),
             slice_offset=spec.offset,
@@ -155,10 +157,10 @@ class AlignedDataset(Dataset[Sample], ABC):
 
     def whole(self, row: int) -> tuple[list[Tensor], dict[str, Tensor]]:
         """A whole utterance: codes[i] (1, T_i) int64 and audio[head] (1, 1, N_head), N_head its true length."""
-        audio = {}
-        for head, rate in self.heads.items():
-            num = resampled_length(int(self.num_samples[row]), self.geometry.sampling_rate, rate)
-            audio[head] = self._read(row, rate, 0, num)[0][None, None]
+        num, own_rate = int(self.num_samples[row]), self.geometry.sampling_rate
+        slices = {head: Slice(rate, 0, resampled_length(num, own_rate, rate)) for head, rate in self.heads.items()}
+        read = self._read(row, slices)
+        audio = {head: read[head][0][None, None] for head in self.heads}
         return [tokens[None] for tokens in self.whole_codes(row)], audio
 
     @abstractmethod
@@ -183,18 +185,29 @@ class AlignedDataset(Dataset[Sample], ABC):
         return [(self.folders, self.rows)]
 
     @abstractmethod
-    def _input(self, spec: SliceSpec) -> tuple[list[Tensor], Tensor | None]:
-        """What the decoder starts from, over the window: codes, or audio (num,) at the codec's rate to be encoded."""
+    def _parts(self, spec: SliceSpec) -> tuple[list[Tensor], Tensor | None, dict[str, Part]]:
+        """What the decoder starts from, over the window: codes, or audio (num,) at the codec's rate to be encoded; and
+        the target of every head over the slice."""
 
-    def _target(self, spec: SliceSpec, rate: int, source: Tensor | None) -> tuple[Tensor, int]:
-        """Target (num,) over the slice and where its file ends, in samples at the codec's rate."""
-        wanted = self.geometry.audio_slice(spec.start, spec.num_tokens, rate)
-        return self._read(spec.row, rate, wanted.start, wanted.stop - wanted.start)
+    def _slice(self, rate: int, first: int, num_tokens: int) -> Slice:
+        """Audio at `rate` over coarse tokens [first, first + num_tokens)."""
+        wanted = self.geometry.audio_slice(first, num_tokens, rate)
+        return Slice(rate, wanted.start, wanted.stop - wanted.start)
 
-    def _read(self, row: int, rate: int, start: int, num: int) -> tuple[Tensor, int]:
-        """Audio (num,) at `rate` and where its file ends, in samples at the codec's rate."""
-        rows = self.audio_rows(row, rate)
-        audio = rows.read(row, rate, start, num)
+    def _read(self, row: int, slices: Mapping[str, Slice]) -> dict[str, Part]:
+        """Slices of a row by name; those that lie in one file are read together."""
+        rows = {name: self.audio_rows(row, slice_.rate) for name, slice_ in slices.items()}
+        together: dict[tuple[object, ...], list[str]] = {}
+        for name, found in rows.items():
+            together.setdefault((found.folder, found.endings, found.delay_seconds), []).append(name)
+        read: dict[str, Part] = {}
+        for names in together.values():
+            audio = rows[names[0]].read_slices(row, [slices[name] for name in names])
+            for name, part in zip(names, audio, strict=True):
+                read[name] = self._part(row, slices[name].rate, rows[name], part)
+        return read
+
+    def _part(self, row: int, rate: int, rows: FolderRows[int], audio: RowAudio) -> Part:
         # Upsampled, the target would hold nothing above the source's band, and the head would learn that silence.
         if rate != self.geometry.sampling_rate and audio.info.rate < rate:
             raise DataError(
@@ -229,9 +242,11 @@ class SliceDataset(AlignedDataset):
         """Codes[i] (T_i,) int64 of a whole utterance."""
         return self.table.tensors(int(self.rows[row]))
 
-    def _input(self, spec: SliceSpec) -> tuple[list[Tensor], Tensor | None]:
-        """Codes[i] (T_i,) over the window; no audio."""
-        return [self._codes(spec, i) for i in range(self.geometry.num_codebooks)], None
+    def _parts(self, spec: SliceSpec) -> tuple[list[Tensor], Tensor | None, dict[str, Part]]:
+        """Codes[i] (T_i,) over the window, no audio, and the targets."""
+        codes = [self._codes(spec, i) for i in range(self.geometry.num_codebooks)]
+        targets = {head: self._slice(rate, spec.start, spec.num_tokens) for head, rate in self.heads.items()}
+        return codes, None, self._read(spec.row, targets)
 
     def _codes(self, spec: SliceSpec, codebook: int) -> Tensor:
         """Tokens (T_i,) of one codebook over the window, padded with zeros beyond the end of the utterance."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from snac_exp.data.files.decoding import Float32Array
-from snac_exp.data.files.reading import resample
+from snac_exp.data.files.resampling import resample
 from snac_exp.errors import DataError
 
 Item = TypeVar("Item")

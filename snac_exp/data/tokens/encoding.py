@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from snac_exp.data.files.decoding import Float32Array, check_usable
-from snac_exp.data.files.reading import read_mono, resampled_length
+from snac_exp.data.files.reading import read_mono
+from snac_exp.data.files.resampling import resampled_length
 from snac_exp.data.files.scan import find_audio
 from snac_exp.data.rejection import Rejection, reason_lines
 from snac_exp.data.tokens.codecs import TokenCodec, kbps_of

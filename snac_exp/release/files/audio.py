@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from snac_exp.data.files.decoding import AudioInfo, check_usable, decoded_blocks, open_audio
-from snac_exp.data.files.reading import audio_info, read_mono, resampled_length
+from snac_exp.data.files.reading import audio_info, read_mono
+from snac_exp.data.files.resampling import resampled_length
 from snac_exp.errors import DataError
 from snac_exp.release.codec import DEFAULT_CHUNK_SECONDS, ReleasedCodec
 from snac_exp.release.codes import Codes

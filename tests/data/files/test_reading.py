@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snac_exp.data.files import reading as audio
-from snac_exp.data.files.reading import audio_info, read_mono, resampled_length
+from snac_exp.data.files.reading import Slice, audio_info, read_mono, read_slices
+from snac_exp.data.files.resampling import resampled_length
 from snac_exp.errors import DataError
 from snac_exp.system.torchaudio import functional as F_audio
 from snac_exp.system.torchaudio import transforms
@@ -41,6 +42,11 @@ def whole(path: Path, rate: int) -> np.ndarray:
     return transforms.Resample(source_rate, rate)(mono).numpy() if source_rate != rate else mono.numpy()
 
 
+@functools.cache
+def whole_of_ours(path: Path, rate: int) -> np.ndarray:
+    return read_mono(path, rate)
+
+
 @pytest.mark.parametrize("source_rate", RATES)
 @pytest.mark.parametrize("rate", [24000, 48000])
 @settings(max_examples=12)
@@ -54,6 +60,17 @@ def test_a_slice_equals_the_slice_of_the_whole(source_rate: int, rate: int, data
     assert result.dtype == np.float32
     assert result.shape == (num,)
     np.testing.assert_allclose(result, reference[start : start + num], atol=TOLERANCE, rtol=0)
+    assert np.array_equal(result, whole_of_ours(path, rate)[start : start + num])  # to the last bit
+
+
+@given(data=st.data())
+@settings(max_examples=40)
+def test_slices_at_several_rates_out_of_one_read_are_those_read_one_by_one(data: st.DataObject) -> None:
+    path = noise_file(48000, 4803)
+    draw = st.builds(Slice, st.sampled_from([24000, 48000, 44100]), st.integers(0, 5500), st.integers(0, 3000))
+    slices = data.draw(st.lists(draw, min_size=1, max_size=3))
+    for slice_, samples in zip(slices, read_slices(path, slices), strict=True):
+        assert np.array_equal(samples, read_mono(path, slice_.rate, slice_.start, slice_.num))
 
 
 @given(num=st.integers(0, 3000), source_rate=st.sampled_from(RATES), rate=st.sampled_from([16000, 24000, 44100, 48000]))

@@ -14,7 +14,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from snac_exp import cli
-from snac_exp.data.files.reading import resample
+from snac_exp.data.files.resampling import resample
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.data.targets import sidon_folder as sidon_module
 from snac_exp.data.targets.sidon import Sidon, high_pass, num_target_samples, prepare_signal

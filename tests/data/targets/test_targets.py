@@ -13,7 +13,8 @@ import soundfile
 from snac_exp import cli
 from snac_exp.codec.checkpoint import LoadedCodec
 from snac_exp.data.files.bandwidth import measure_bandwidth
-from snac_exp.data.files.reading import read_mono, resample
+from snac_exp.data.files.reading import read_mono
+from snac_exp.data.files.resampling import resample
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.data.prepared.prepare import prepare
 from snac_exp.data.slices.cached_codes import CachedCodes
