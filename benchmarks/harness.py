@@ -25,6 +25,7 @@ MARGIN = 0.1
 """Share by which a figure may miss its floor before `make bench` fails: what two equal runs differ by at worst."""
 
 Work = Callable[[], object]
+Results = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -111,18 +112,32 @@ def ratio(title: str, found: Pairs, floor: float | None = None, **details: Any) 
 
 
 def record(figures: dict[str, Figure], path: Path = RESULTS) -> None:
-    """Print the figures and put them into results.json in place of earlier ones of the same name."""
-    known: dict[str, Any] = read_json(path) if path.exists() else {"figures": {}}
+    """Print the figures and put them into their section of results.json, in place of earlier ones of the same name."""
+    known = read_results(path)
     stamp = {"measured": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), "threads": torch.get_num_threads()}
     for name, figure in figures.items():
         print(figure.line(), flush=True)
-        known["figures"][name] = asdict(figure) | stamp | {"missed": figure.missed()}
-    known["machine"] = machine()
+        row = asdict(figure) | stamp | {"machine": machine(), "missed": figure.missed()}
+        section_of(name, known)[name] = row
     write_json(path, known)
 
 
+def read_results(path: Path = RESULTS) -> Results:
+    """Rows by name: under "processors" those that each processor measured, under "gpu" what a GPU did or would do."""
+    known: Results = read_json(path) if path.exists() else {"processors": {}, "gpu": {}}
+    return known
+
+
+def section_of(name: str, results: Results) -> dict[str, Any]:
+    """The section that a figure belongs to: what is counted for a GPU is the same wherever it is counted."""
+    if name.startswith("gpu_"):
+        return results["gpu"]
+    section: dict[str, Any] = results["processors"].setdefault(cpu_name(), {})
+    return section
+
+
 def machine() -> dict[str, Any]:
-    """What was measured on."""
+    """What was measured on, and how many processes wanted its cores in the minute before."""
     gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     load = round(os.getloadavg()[0], 1)
     return {"cpu": cpu_name(), "cores": os.cpu_count(), "gpu": gpu, "load": load, **versions()}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_traffic import STAGES
-from benchmarks.harness import RESULTS, Figure
+from benchmarks.harness import RESULTS, Figure, read_results
 from snac_exp.system.files import read_json, write_json
 
 OVER_PLAIN = 5.0
@@ -95,8 +95,8 @@ def land(folder: Path, results: Path = RESULTS) -> list[str]:
     if not calls:
         raise SystemExit(f"there is no call1.json, call2.json or call3.json in {folder}; make gpu-check writes them")
     found = {call: _parts_of_a_gpu(path) for call, path in calls.items()}
-    known: dict[str, Any] = read_json(results) if results.exists() else {"figures": {}}
-    rows, lines = {name: row for name, row in known["figures"].items() if not _is_old(name)}, []
+    known = read_results(results)
+    rows, lines = {name: row for name, row in known["gpu"].items() if not _is_old(name)}, []
     for name, row in ROWS.items():
         if row.call in found:
             figure = row.figure(found[row.call])
@@ -106,7 +106,7 @@ def land(folder: Path, results: Path = RESULTS) -> list[str]:
             lines.append(figure.line())
         elif name not in rows:
             rows[name] = asdict(row.figure(None)) | {"missed": False}
-    write_json(results, known | {"figures": rows})
+    write_json(results, known | {"gpu": rows})
     return lines
 
 
@@ -121,5 +121,5 @@ def _parts_of_a_gpu(path: Path) -> Parts:
 
 
 def _is_old(name: str) -> bool:
-    """Whether a row is a GPU's and is not measured any more; what was counted without one is kept."""
-    return name.startswith("gpu_") and not name.startswith("gpu_traffic") and name not in ROWS
+    """Whether a row is not measured any more; what was counted without a GPU is kept."""
+    return not name.startswith("gpu_traffic") and name not in ROWS

@@ -167,13 +167,15 @@ def _call(**changes: Any) -> dict[str, Any]:
 
 def test_figures_of_a_gpu_land_with_the_name_of_the_card(tmp_path: Path) -> None:
     results = tmp_path / "results.json"
-    before = {"noise": {"value": 1}, "gpu_old": {"value": 2}, "gpu_traffic": {"value": 3}, "gpu_token_step": {}}
-    results.write_text(json.dumps({"figures": before, "machine": {}}))
+    of_a_processor = {"a processor": {"noise": {"value": 1}}}
+    before = {"gpu_old": {"value": 2}, "gpu_traffic": {"value": 3}, "gpu_token_step": {}}
+    results.write_text(json.dumps({"processors": of_a_processor, "gpu": before}))
     (tmp_path / "call2.json").write_text(json.dumps(_call()))
     lines = figures.land(tmp_path, results)
-    rows = json.loads(results.read_text())["figures"]
-    assert rows.keys() == {"noise", "gpu_traffic", *figures.ROWS}
-    assert (rows["noise"], rows["gpu_token_step"]) == ({"value": 1}, {})
+    found = json.loads(results.read_text())
+    rows = found["gpu"]
+    assert rows.keys() == {"gpu_traffic", *figures.ROWS}
+    assert (found["processors"], rows["gpu_token_step"]) == (of_a_processor, {})
     assert rows["gpu_best_cuts"]["reason"] == figures.NOT_RUN
     assert (rows["gpu_ms_d"]["value"], rows["gpu_ms_d"]["card"]["device"]) == (80.0, "NVIDIA H0")
     assert {name for name, row in rows.items() if "card" in row} == {
@@ -221,7 +223,7 @@ KEYS = ("audio_per_second", "audio_per_tb", "tokens_per_second", "over_plain", "
 
 def test_floors_are_those_that_were_set_and_are_stored() -> None:
     assert (figures.OVER_PLAIN, figures.AUDIO_PER_TB) == (5.0, 400.0)
-    stored = json.loads(figures.RESULTS.read_text())["figures"]
+    stored = json.loads(figures.RESULTS.read_text())["gpu"]
     for name, row in figures.ROWS.items():
         assert stored[name]["floor"] == row.floor
         assert (stored[name]["value"] is None) == ("card" not in stored[name])
