@@ -23,6 +23,14 @@ def product(matrix: Tensor, signal: Tensor) -> Tensor:
     return F.conv1d(signal[None], matrix[:, :, None], dilation=ANY_DILATION)[0]
 
 
+def add_product(total: Tensor, matrix: Tensor, signal: Tensor) -> None:
+    """Add matrix (D, C) @ signal (C, n) to `total` (D, n)."""
+    if ONEDNN_IS_FASTER:
+        total.add_(product(matrix, signal))
+    else:
+        total.addmm_(matrix, signal)
+
+
 def outer_product(grad: Tensor, signal: Tensor) -> Tensor:
     """grad (D, n) @ signal (C, n)^T, the gradient of the matrix above."""
     if not ONEDNN_IS_FASTER or len(grad) < MIN_CHANNELS:

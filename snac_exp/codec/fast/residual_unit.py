@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from snac_exp.codec.fast.kernels import unit_gradients, unit_inside
-from snac_exp.codec.fast.pointwise import outer_product, product
+from snac_exp.codec.fast.pointwise import add_product, outer_product, product
 from snac_exp.codec.fast.tiles import tiles, window
 
 
@@ -48,7 +48,7 @@ def residual_unit(
     for signal, result in zip(x, y, strict=True):
         for start, stop in tiles(signal):
             out = torch.add(signal[:, start:stop], unit.bias_out, out=result[:, start:stop])
-            out.add_(product(unit.point, _inside(signal, start, stop, unit, dilation, halo=0)[1]))
+            add_product(out, unit.point, _inside(signal, start, stop, unit, dilation, halo=0)[1])
     return y
 
 
@@ -58,13 +58,17 @@ def residual_unit_gradients(
     point: Tensor, bias_out: Tensor,
 ) -> list[Tensor]:  # fmt: skip
     """grad, x (B, C, T) -> gradients of x (B, C, T) and of the weights, in the order and shapes of `UnitWeights`."""
-    x, weights = x.contiguous(), UnitWeights(alpha_in, taps, bias_in, alpha_out, point, bias_out)
+    x, grad, weights = (
+        x.contiguous(),
+        grad.contiguous(),
+        UnitWeights(alpha_in, taps, bias_in, alpha_out, point, bias_out),
+    )
     unit = weights.matrices()
     sums = UnitWeights(*(torch.zeros_like(weight) for weight in unit))
     grad_x = torch.empty_like(x)
     for signal, gradient, result in zip(x, grad, grad_x, strict=True):
         for start, stop in tiles(signal):
-            result[:, start:stop] = _tile_backward(signal, gradient, start, stop, unit, dilation, sums)
+            _tile_backward(signal, gradient, start, stop, unit, dilation, sums, result)
     return [grad_x, *(total.view_as(weight) for total, weight in zip(sums, weights, strict=True))]
 
 
@@ -112,25 +116,22 @@ def _inside(
 
 
 def _tile_backward(
-    signal: Tensor, gradient: Tensor, start: int, stop: int, unit: UnitWeights, dilation: int, sums: UnitWeights
-) -> Tensor:
-    """Gradient of samples [start, stop) of one signal (C, T); adds their part of the weights' gradients to `sums`.
+    signal: Tensor, gradient: Tensor, start: int, stop: int, unit: UnitWeights, dilation: int, sums: UnitWeights,
+    result: Tensor,
+) -> None:  # fmt: skip
+    """Gradient of samples [start, stop) of one signal (C, T), into `result`; adds their part of the weights' to `sums`.
 
     A gradient at t comes from the middle up to `reach` samples away, and that from inputs as far away again. Beyond the
     ends of the signal there are zeros; what the biases make of them there meets gradients that are zero.
     """
-    num, reach = stop - start, unit.taps.shape[1] // 2 * dilation
+    reach = unit.taps.shape[1] // 2 * dilation
     middle, inner = _inside(signal, start, stop, unit, dilation, halo=reach)
-    grad_y = window(gradient, start - reach, stop + reach).contiguous()
+    grad_inner = product(unit.point.t(), window(gradient, start - reach, stop + reach))
     # Weights are summed over the tile alone, so that overlapping halos count no sample twice.
-    core = grad_y[:, reach : reach + num]
+    core = gradient[:, start:stop]
     sums.point.add_(outer_product(core, inner))
     sums.bias_out.add_(core.sum(1, keepdim=True))
-    grad_x = torch.empty_like(inner)
-    grads = (middle, product(unit.point.t(), grad_y), grad_y, grad_x)
     totals = (sums.alpha_in, sums.taps, sums.bias_in, sums.alpha_out)
     weights = (tensor.numpy() for tensor in (unit.alpha_in, unit.taps, unit.alpha_out))
-    unit_gradients(
-        signal.numpy(), start, stop, dilation, *weights, *(item.numpy() for item in grads), *(t.numpy() for t in totals)
-    )
-    return grad_x
+    signals = (tensor.numpy() for tensor in (middle, grad_inner, gradient, result))
+    unit_gradients(signal.numpy(), start, stop, dilation, *weights, *signals, *(total.numpy() for total in totals))

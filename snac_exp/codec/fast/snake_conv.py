@@ -89,10 +89,8 @@ def _mono_gradients(x: Tensor, alpha: Tensor, weight: Tensor, grad: Tensor) -> t
         for start, stop in tiles(signal):
             # A gradient at t comes from outputs up to `reach` samples away, hence the halo.
             seen = window(gradient, start - reach, stop + reach)[0].contiguous()
-            tile = torch.empty_like(signal[:, start:stop], memory_format=torch.contiguous_format)
-            arrays = (column.numpy(), taps.numpy(), seen.numpy(), tile.numpy())
+            arrays = (column.numpy(), taps.numpy(), seen.numpy(), result.numpy())
             mono_gradients(signal.numpy(), start, stop, *arrays, *sums)
-            result[:, start:stop] = tile
     return grad_x, grad_alpha.view_as(alpha), grad_taps[None]
 
 
