@@ -31,7 +31,7 @@ ON_SLURM = os.environ.get("SNAC_EXP_TEST_SLURM") == "1"
 FIRST = "Your own speech"
 A_RUN = commands(sections(text_of("README"))[FIRST])[-1]
 # What a page finds in its folder, beside `speech`, train.py and a pipe's input: prepared speech, a run.
-PREPARED = ("training", "sweeps", "evaluation", "release", "token_models")
+PREPARED = ("training", "sweeps", "evaluation", "release", "token_models", "speech_llm")
 WITH_RUN = ("evaluation", "release")
 OTHERWISE = ("README", "extending")  # tested in their own way
 QUOTING = ("training", "release")  # pages that quote what their own commands print

@@ -51,6 +51,7 @@ def test_every_recipe_has_its_place_in_the_readme() -> None:
     ("page", "header", "folder"),
     [
         ("data", "`data=`", "data"),
+        ("speech_llm", "`layout=`", "layout"),
         ("sweeps", "file of `conf/sweep/`", "sweep"),
         ("sweeps", "`hydra/launcher=`", "hydra/launcher"),
     ],

@@ -32,5 +32,17 @@ def training_ids(text_ids: npt.ArrayLike, speech_ids: npt.ArrayLike, layout: Lay
     return _joined(prompt, as_ids(speech_ids), end)
 
 
+def spoken_ids(speech_ids: npt.ArrayLike, layout: Layout) -> Ids:
+    """The ids of codes (S,) as the AI's turn (S + 4,), or as they are where a layout has no specials.
+
+    The human's turn, whose text only the text model's tokenizer knows, and this make what `training_ids` gives.
+    """
+    special = layout.specials
+    if special is None:
+        return as_ids(speech_ids)
+    start = [special.start_of_ai, special.start_of_speech]
+    return _joined(start, as_ids(speech_ids), [special.end_of_speech, special.end_of_ai])
+
+
 def _joined(*parts: Sequence[int] | Ids) -> Ids:
     return np.concatenate([np.asarray(part, np.int64) for part in parts])

@@ -1,13 +1,17 @@
-"""Check token files, convert old ones, or encode audio into them.
+"""Check token files, convert old ones, encode audio into them; exchange ids with speech language models.
 
 usage: snac-exp tokens check input=FOLDER
        snac-exp tokens convert input=FOLDER output=FOLDER
        snac-exp tokens encode input=AUDIO_FOLDER output=FOLDER codec=CODEC [encoder=dac] [key=value …]
        snac-exp tokens encode cache_dir=CACHE output=FOLDER codec=CODEC
+       snac-exp tokens export cache=CACHE output=FOLDER codec=CODEC layout=orpheus [format=jsonl] [texts=FILE.jsonl]
+       snac-exp tokens import input=FILE|FOLDER output=FILE.parquet codec=CODEC layout=orpheus [mode=resync]
 
 check lists every file that cannot be used, with the reason (exit status 2 if there is one), and how much of each
 codebook is in use. convert turns older headers into NPQ1. encode can be stopped and started again: files that are there
-are kept.
+are kept. export writes the codes of a cache as rows of input_ids, which other programs train on; they are read back and
+compared before it says done, and a stopped one goes on. import reads such rows, or a list of ids in a .json, into a
+file of codes for snac-exp decode.
 """
 
 from collections.abc import Sequence
@@ -17,15 +21,16 @@ from typing import TYPE_CHECKING, Literal
 
 from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_config, resolved
-from snac_exp.config.schema import Codec
+from snac_exp.config.schema import Codec, TokenLayout
 from snac_exp.config.structure import nearest, structure
+from snac_exp.data.tokens.rows.texts import read_texts
 from snac_exp.errors import ConfigError
 from snac_exp.system.files import remove_left_in
 
 if TYPE_CHECKING:
     from snac_exp.data.tokens.encoding import TokenSummary
 
-ACTIONS = ("check", "convert", "encode")
+ACTIONS = ("check", "convert", "encode", "export", "import")
 EXIT_BAD_FILES = 2  # as for any command with something to mend
 
 
@@ -34,6 +39,7 @@ class Options:
     """The keys of conf/tokens.yaml."""
 
     codec: Codec
+    layout: TokenLayout
     input: str | None
     output: str | None
     cache_dir: str | None
@@ -44,22 +50,31 @@ class Options:
     chunk_seconds: float
     context_seconds: float
     overwrite: bool
+    format: Literal["parquet", "jsonl"]
+    texts: str | None
+    rows_per_shard: int
+    mode: Literal["strict", "resync"]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do one of the three."""
+    """Do one of these."""
     action, *rest = arguments or ("",)
     if not action:
         raise ConfigError(f"snac-exp tokens needs a word that says what to do: {', '.join(ACTIONS)}")
     if action not in ACTIONS:
         raise ConfigError(f"snac-exp tokens '{action}' is not possible{nearest(action, ACTIONS)}")
+    rest = [f"cache_dir={item.removeprefix('cache=')}" if item.startswith("cache=") else item for item in rest]
     # dac_model is a path or a hub id; as a path it may hold what Hydra's grammar takes apart.
-    overrides = hydra_overrides(rest, path_keys=("dac_model",))
+    overrides = hydra_overrides(rest, path_keys=("dac_model", "texts"))
     options = structure(Options, resolved(compose_config("tokens", overrides)))
     if action == "check":
         return _check(_folder("input", options.input))
     output = _folder("output", options.output)
+    if action == "import":
+        return _import(options, output)
     remove_left_in(output)
+    if action == "export":
+        return _export(options, output)
     if action == "convert":
         from snac_exp.data.tokens.encoding import convert_folder
 
@@ -105,6 +120,32 @@ def _encode(options: Options, output: Path) -> "TokenSummary":
         context_seconds=options.context_seconds,
         overwrite=options.overwrite,
     )
+
+
+def _export(options: Options, output: Path) -> int:
+    from snac_exp.codec.opening import open_codec
+    from snac_exp.data.slices.cached_codes import open_table
+    from snac_exp.data.tokens.rows.export import export_rows
+
+    texts = None if options.texts is None else read_texts(Path(options.texts).expanduser())
+    if options.cache_dir is None:
+        raise ConfigError("cache has no value: set it with cache=FOLDER, the codes that snac-exp cache-codes wrote")
+    table = open_table(Path(options.cache_dir).expanduser(), open_codec(options.codec))
+    summary = export_rows(
+        table, options.layout, output, format=options.format, texts=texts, rows_per_shard=options.rows_per_shard
+    )
+    print("\n".join(summary.lines))
+    return 0
+
+
+def _import(options: Options, output: Path) -> int:
+    from snac_exp.codec.opening import open_codec
+    from snac_exp.release.files.id_rows import import_rows
+
+    codec = open_codec(options.codec)
+    summary = import_rows(_folder("input", options.input), output, options.layout, codec, options.mode)
+    print("\n".join(summary.lines))
+    return EXIT_BAD_FILES if summary.rejected else 0
 
 
 def _report(summary: "TokenSummary") -> int:

@@ -1,0 +1,33 @@
+"""What is said in each utterance, from a list."""
+
+import json
+from pathlib import Path
+
+from snac_exp.errors import DataError
+
+
+def read_texts(path: Path) -> dict[str, str]:
+    """Path of each utterance -> its text, of a .jsonl whose lines have `path` and `text`.
+
+    Raises:
+        DataError: not there, a line without both as text, or a path that comes twice; names the line.
+    """
+    texts: dict[str, str] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"texts: cannot read {path} ({error}); give a .jsonl with path and text in each line") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+            name, text = values["path"], values["text"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DataError(f"{path}, line {number}: no path and text ({error!r}); mend the line") from None
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise DataError(f"{path}, line {number}: path and text must be texts; mend the line")
+        if name in texts:
+            raise DataError(f"{path}, line {number}: {name} has a text before; remove one of the two")
+        texts[name] = text
+    return texts
