@@ -37,8 +37,8 @@ class CheckpointStore:
     """The checkpoints of one run folder and their retention.
 
     `latest.json` lists complete files, newest first. A file gets there only after it was written, synced and renamed,
-    so a process killed at any moment leaves the list true. Before the first file there is a list without any, which
-    says that one is being written: whatever a kill leaves then is of a run that begins again at its first step.
+    so a process killed at any moment leaves the list true. Meanwhile it says which one is being written: what a kill
+    leaves of that is removed when the run goes on, and of a run without any other begins again at its first step.
     """
 
     def __init__(self, directory: Path, keep_epochs: int | None, keep_intermediate: int) -> None:
@@ -53,18 +53,20 @@ class CheckpointStore:
         if not finished_epoch:
             stem += f"_time_{time.strftime('%Y%m%d_%H%M%S')}" if by_time else f"_iter{step}"
         path = self._unused(stem)
-        if not self.index.exists():
-            write_signed_json(self.index, {"checkpoints": [], "writing": path.name})
+        self._write_list(self.entries(), writing=path.name)
         digest = write_checkpoint(path, checkpoint)
         entry = Entry(path.name, digest, epoch, step, finished_epoch)
         kept, dropped = self._retain([entry, *self.entries()])
         # File, list, removal, in this order: after a kill in between no listed file is missing, and the list says which
         # are still to be removed.
-        removed = {"dropped": [item.file for item in dropped]} if dropped else {}
-        write_signed_json(self.index, {"checkpoints": [asdict(item) for item in kept], **removed})
+        self._write_list(kept, **({"dropped": [item.file for item in dropped]} if dropped else {}))
         for item in dropped:
             (self.directory / item.file).unlink(missing_ok=True)
         return path
+
+    def _write_list(self, entries: list[Entry], **beside: object) -> None:
+        """beside: what `_listed` gives beside the entries."""
+        write_signed_json(self.index, {"checkpoints": [asdict(item) for item in entries], **beside})
 
     def entries(self) -> list[Entry]:
         """Complete checkpoints, newest first.
@@ -75,8 +77,8 @@ class CheckpointStore:
         return self._listed()[0]
 
     def _listed(self) -> tuple[list[Entry], dict[str, Any]]:
-        """What latest.json lists, and what it says beside: `writing`, while the first checkpoint is being written, and
-        `dropped`, the files that left the list last."""
+        """What latest.json lists, and what it says beside: `writing`, the file being written, and `dropped`, those that
+        left the list last."""
         if not self.index.exists():
             return [], {}
         try:
@@ -133,7 +135,8 @@ class CheckpointStore:
         for path in self.directory.glob(".*.tmp"):
             path.unlink()
         entries, beside = self._listed()
-        for name in {Path(str(item)).name for item in beside.get("dropped", ())} - {item.file for item in entries}:
+        unlisted = [*beside.get("dropped", ()), *([beside["writing"]] if "writing" in beside else [])]
+        for name in {Path(str(item)).name for item in unlisted} - {item.file for item in entries}:
             (self.directory / name).unlink(missing_ok=True)
 
     def _unused(self, stem: str) -> Path:

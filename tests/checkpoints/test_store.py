@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from snac_exp.checkpoints import store as store_module
 from snac_exp.checkpoints.format import Checkpoint
 from snac_exp.checkpoints.state import TrainState
 from snac_exp.checkpoints.store import CheckpointStore
@@ -132,5 +133,25 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> N
     checkpoints = store(tmp_path)
     checkpoints.save(at(0), epoch=0, finished_epoch=True)
     (tmp_path / ".checkpoint_epoch1.pt.abc.tmp").write_bytes(b"half")
+    checkpoints.remove_leftovers()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint_epoch0.pt", "latest.json"]
+
+
+def test_a_file_that_was_written_and_not_yet_listed_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its time it would never be written again under the same name, and stay for ever."""
+    checkpoints, write = store(tmp_path), store_module.write_checkpoint
+
+    def killed_behind(path: Path, checkpoint: Checkpoint) -> str:
+        write(path, checkpoint)
+        raise KeyboardInterrupt
+
+    checkpoints.save(at(0), epoch=0, finished_epoch=True)
+    monkeypatch.setattr(store_module, "write_checkpoint", killed_behind)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(at(3), epoch=1, finished_epoch=False, by_time=True)
+    assert len(list(tmp_path.glob("checkpoint_epoch1_time_*.pt"))) == 1
+    newest = checkpoints.load_latest()
+    assert newest is not None
+    assert newest.state.step == 0
     checkpoints.remove_leftovers()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint_epoch0.pt", "latest.json"]
