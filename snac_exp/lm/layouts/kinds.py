@@ -8,6 +8,7 @@ import numpy.typing as npt
 from snac_exp.errors import DataError
 from snac_exp.lm.layouts.ids import Ids
 from snac_exp.lm.layouts.layout import Layout
+from snac_exp.lm.layouts.text import OTHER_TEXT
 
 
 class Kind(IntEnum):
@@ -36,8 +37,9 @@ NAMES = {
 def kinds_of_ids(ids: Ids, layout: Layout) -> Ids:
     """Place or kind (T,) of each id (T,) of a stream of `frames`."""
     kinds: Ids = np.where(ids < layout.vocabulary, Kind.TEXT, Kind.UNKNOWN).astype(np.int64)
-    # Below zero stands for text that has no id; see `snac_exp.lm.layouts.text`.
-    kinds[ids < 0] = Kind.TEXT
+    # Below zero are masks and labels that strayed into the ids, as -100, and no text.
+    kinds[ids < 0] = Kind.UNKNOWN
+    kinds[ids == OTHER_TEXT] = Kind.TEXT
     if layout.end_of_text is not None:
         kinds[ids == layout.end_of_text] = Kind.END_OF_TEXT
     for value, kind in _specials(layout).items():
@@ -51,7 +53,7 @@ def described(value: int, kind: int) -> str:
     """`id 7, a pad`, for messages."""
     if kind >= 0:
         return f"id {value}, a code of place {kind}"
-    return f"{'no token' if value < 0 else f'id {value}'}, {NAMES[Kind(kind)]}"
+    return f"{'no token' if value == OTHER_TEXT else f'id {value}'}, {NAMES[Kind(kind)]}"
 
 
 def as_ids(ids: npt.ArrayLike) -> Ids:
@@ -59,6 +61,8 @@ def as_ids(ids: npt.ArrayLike) -> Ids:
     values = np.asarray(ids)
     if values.ndim != 1 or (len(values) and not np.issubdtype(values.dtype, np.integer)):
         raise DataError(f"ids must be whole numbers (T,), not {values.dtype} {list(values.shape)}")
+    if values.dtype == np.uint64 and len(values) and values.max() >= 2**63:
+        raise DataError(f"id {values.max()} is larger than any id; choose the file that holds ids")
     return values.astype(np.int64)
 
 

@@ -9,8 +9,8 @@ from snac_exp.errors import DataError
 from snac_exp.lm.layouts.ids import Ids
 from snac_exp.lm.layouts.layout import MAX_ID, Layout
 
-OTHER_TEXT = -1
-"""Stands for a stretch of text that is no `<custom_token_N>`; readers take it for text."""
+OTHER_TEXT = -(2**40)
+"""Stands for a stretch of text that is no `<custom_token_N>`; readers take it for text. No mask or label is so low."""
 _TOKEN = re.compile(r"<custom_token_(0|[1-9][0-9]{0,9})>|[^<\s]+|<")
 
 

@@ -92,6 +92,8 @@ whole = stream()
         ([*whole, PAD, 9], "position 43: id 9, text, where"),
         ([128265, *whole], "position 0: id 128265, none of this layout's, where"),
         (whole[3:], "position 0"),
+        ([-100, *whole], "position 0: id -100, none of this layout's, where"),
+        ([-1, *whole], "position 0: id -1, none of this layout's, where"),
     ],
 )
 def test_strict_refuses_with_position_place_and_value(ids: list[int], said: str) -> None:
@@ -153,6 +155,8 @@ def test_whatever_the_damage_all_sound_frames_stay_in_their_time_and_pieces_chan
     reading = read_ids([ids], layout, "resync")
     assert kept(reading) == good
     assert reading.num_frames * layout.num_places + reading.num_dropped == len(ids)
+    if reading.gaps:
+        refusal(ids, layout)
     reader, parts, at = IdReader(layout, "resync"), [], 0
     while at < len(ids):
         size = pieces[len(parts) % len(pieces)]
@@ -226,3 +230,6 @@ def test_a_mode_that_there_is_not_and_ids_that_are_none_are_refused() -> None:
         IdReader(made("delay"))
     with pytest.raises(DataError, match="ids must be whole numbers"):
         read_ids([[1.5]], ORPHEUS)
+    for large in (2**63, 2**70):
+        with pytest.raises(DataError, match=r"ids must be whole numbers|larger than any id"):
+            read_ids([[large]], ORPHEUS)
