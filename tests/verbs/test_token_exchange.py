@@ -129,8 +129,12 @@ def test_a_bare_list_of_ids_is_imported_and_decodes(tmp_path: Path) -> None:
     codes = codes_of(layout, 5, 0)
     ids = ids_of_codes(codes, layout)[0].tolist()
     source, output = tmp_path / "flat.json", tmp_path / "codes.parquet"
+    assert "input: there is no" in refused(imported(source, output, "layout=flat"))
     source.write_text(json.dumps(ids))
+    left = tmp_path / ".codes.parquet.abcdefgh.tmp"
+    left.write_text("of a process that was killed")
     done = imported(source, output, "layout=flat")
+    assert not left.exists()
     assert "codes of 1 rows" in done.succeeded().out
     ((name, found),) = read_parquet(output)
     assert (name, found.num_samples, found.sample_rate) == ("row_00000", 5 * 2048, 24000)

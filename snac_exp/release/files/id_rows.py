@@ -17,7 +17,7 @@ from snac_exp.lm.layouts.reading import Mode, Reading
 from snac_exp.lm.layouts.streams import read_ids
 from snac_exp.release.code_files import parquet_writer
 from snac_exp.release.codes import Codes, codebooks_fingerprint
-from snac_exp.system.files import read_json, sha256_of_file
+from snac_exp.system.files import left_beside, read_json, remove_left, sha256_of_file
 
 
 @dataclass
@@ -55,6 +55,9 @@ def import_rows(
         raise ConfigError(f"output={output}: codes are written to one .parquet file; name it output=FILE.parquet")
     if output.exists():
         raise ConfigError(f"output={output} is there already; remove it or name another file")
+    if not source.exists():
+        raise DataError(f"input: there is no {source}; give a file of rows of ids, or a folder of them")
+    remove_left(left_beside(output))
     layout = layout_of(options, codec.name, codec.geometry, int(codec.model.codebook_size))
     summary, seen = ImportSummary(output), set[str]()
     with parquet_writer(output, codec.geometry.num_codebooks, codebooks_fingerprint(codec.model.quantizer)) as writer:
