@@ -5,7 +5,6 @@ alone and upstream's layers do not call. Narrowed here too, our layers must hand
 hand it, forward and backward. The kernels' types need no numbers: tensors without data will do.
 """
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,28 +13,16 @@ from unittest import mock
 
 import pytest
 import torch
-from snac.layers import DecoderBlock, NoiseBlock, ResidualUnit, Snake1d, WNConv1d
+from snac.layers import DecoderBlock, NoiseBlock, ResidualUnit
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.traffic import cuda_autocast
 from snac_exp.codec.fast import depthwise, layers, snake, snake_conv
 from snac_exp.codec.fast.cuda import choice
-from snac_exp.codec.fast.layers import activated, use_fast_layers
+from tests.codec.layer_pairs import Output, pair_of
 
 NARROW, WIDE = torch.bfloat16, torch.float32
-
-
-class Output(nn.Module):
-    """A Snake and a convolution, as at the end of every head."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.snake, self.conv = Snake1d(8), WNConv1d(8, 1, kernel_size=7, padding=3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return activated(x, self.snake, self.conv) if type(self.snake) is not Snake1d else self.conv(self.snake(x))
-
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "unit": lambda: ResidualUnit(8, dilation=3, groups=8),
@@ -43,7 +30,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "unit without groups": lambda: ResidualUnit(8, dilation=3),
     "block": lambda: DecoderBlock(8, 4, stride=2, noise=True, groups=4),
     "noise": lambda: NoiseBlock(8),
-    "output": Output,
+    "output": lambda: Output(8, 1),
 }
 
 
@@ -90,11 +77,7 @@ def _no_loops(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _pair(name: str) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
-    upstream = LAYERS[name]()
-    for module in upstream.modules():
-        if isinstance(module, Snake1d):
-            nn.init.uniform_(module.alpha, 0.3, 3.0)
-    return upstream, use_fast_layers(copy.deepcopy(upstream))
+    return pair_of(LAYERS[name]())
 
 
 def _channels(name: str) -> int:

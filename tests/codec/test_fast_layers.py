@@ -1,29 +1,16 @@
 """The layers as they train against upstream's: outputs and every gradient; what is kept; what stays bit for bit."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from snac.layers import DecoderBlock, NoiseBlock, ResidualUnit, Snake1d, WNConv1d
+from snac.layers import DecoderBlock, NoiseBlock, ResidualUnit, WNConv1d
 from torch import Tensor, nn
 
 from snac_exp.codec.fast import tiles
 from snac_exp.codec.fast.frozen_weights import weight_of
-from snac_exp.codec.fast.layers import activated, use_fast_layers
-
-
-class Output(nn.Module):
-    """A Snake and a convolution, as at the end of every head."""
-
-    def __init__(self, channels: int, out: int) -> None:
-        super().__init__()
-        self.snake, self.conv = Snake1d(channels), WNConv1d(channels, out, kernel_size=7, padding=3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return activated(x, self.snake, self.conv) if type(self.snake) is not Snake1d else self.conv(self.snake(x))
-
+from tests.codec.layer_pairs import Output, pair_of
 
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "unit": lambda: ResidualUnit(6, dilation=1, groups=6),
@@ -39,11 +26,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
 
 def _pair(name: str) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
-    upstream = LAYERS[name]()
-    for module in upstream.modules():
-        if isinstance(module, Snake1d):
-            nn.init.uniform_(module.alpha, 0.3, 3.0)
-    return upstream, use_fast_layers(copy.deepcopy(upstream))
+    return pair_of(LAYERS[name]())
 
 
 def _results(layer: nn.Module, x: Tensor) -> list[Tensor]:
