@@ -10,6 +10,7 @@ from snac_exp.codec.geometry import Geometry
 from snac_exp.errors import DataError
 from snac_exp.release.codes import Codes, is_whole, token_rows
 from snac_exp.release.streaming.latent_decoder import LatentDecoder, Waveforms
+from snac_exp.release.streaming.token_queue import TokenQueue
 
 
 class Latents(Protocol):
@@ -37,6 +38,7 @@ class CodecStream:
     ones; see benchmarks/stream_rtf.py.
 
     Attributes:
+        head: name of the output.
         sample_rate: of the audio, in Hz.
         delay_samples: algorithmic delay at that rate. Once the codes of [0, t) have been pushed, at least the audio of
             [0, t - delay) has been given.
@@ -45,8 +47,8 @@ class CodecStream:
     def __init__(self, codec: Latents, decoder: LatentDecoder, head: str, batch_size: int) -> None:
         if not is_whole(batch_size) or batch_size < 1:
             raise DataError(f"batch_size={batch_size!r} must be a whole number of at least 1")
-        self._codec, self._decoder, self._head, self._batch_size = codec, decoder, head, batch_size
-        self._waiting = [torch.zeros(batch_size, 0, dtype=torch.int64) for _ in range(codec.geometry.num_codebooks)]
+        self._codec, self._decoder, self.head, self._batch_size = codec, decoder, head, batch_size
+        self._queue = TokenQueue(codec.geometry, batch_size)
         self._closed = False
         self.sample_rate = decoder.model.rates[head]
         self.delay_samples = (
@@ -69,17 +71,11 @@ class CodecStream:
             DataError: another number of codebooks or rows, or a value outside of its codebook; none of them is taken.
         """
         self._require_open()
-        self._append(tokens)
-        geometry = self._codec.geometry
-        # The quantizer adds the codebooks of the same time, so the slowest one decides.
-        ready = min(
-            row.shape[1] // geometry.codebook_length(i, geometry.coarse_step) for i, row in enumerate(self._waiting)
-        )
-        if not ready:
+        # After all checks, so that a refused push leaves the stream as it was.
+        self._queue.append(self.check(tokens))
+        whole = self._queue.take()
+        if not whole[0].shape[1]:
             return self._empty()
-        lengths = [geometry.codebook_length(i, ready * geometry.coarse_step) for i in range(geometry.num_codebooks)]
-        whole = [row[:, :num] for row, num in zip(self._waiting, lengths, strict=True)]
-        self._waiting = [row[:, num:] for row, num in zip(self._waiting, lengths, strict=True)]
         return self._samples(self._decoder.push(self._codec.latent(whole)))
 
     def finish(self) -> Tensor:
@@ -91,24 +87,26 @@ class CodecStream:
         self._require_open()
         # Closed before the check: a stream that ended wrongly cannot go on either.
         self._closed = True
-        left = [int(row.shape[1]) for row in self._waiting]
-        if any(left):
-            raise DataError(f"the stream ends within a step: {left} tokens of the codebooks are left over")
+        self._queue.require_whole()
         return self._samples(self._decoder.finish())
 
-    def _append(self, tokens: Sequence[Any] | Codes) -> None:
+    def check(self, tokens: Sequence[Any] | Codes) -> tuple[Tensor, ...]:
+        """Tokens[i] (B, n_i) as `push` takes them; errors as there."""
         checked = self._codec.tokens_of(tokens) if isinstance(tokens, Codes) else tokens
         rows = token_rows(checked, self._codec.codebook_sizes)
         for i, row in enumerate(rows):
             if row.shape[0] != self._batch_size:
                 shape = f"({self._batch_size}, n)"
                 raise DataError(f"tokens of codebook {i} have shape {list(row.shape)}; this stream takes {shape}")
-        # After all checks, so that a refused push leaves the stream as it was.
-        self._waiting = [torch.cat((old, row), 1) for old, row in zip(self._waiting, rows, strict=True)]
+        return rows
+
+    def require_end(self, rows: Sequence[Tensor] | None = None) -> None:
+        """DataError unless the stream can end here, or behind further tokens (B, n_i)."""
+        self._queue.require_whole(rows)
 
     def _samples(self, waveforms: Waveforms | None) -> Tensor:
         """float32 (B, 1, N) of the one head, N = 0 where nothing is certain yet."""
-        return self._empty() if waveforms is None else waveforms[self._head].float()
+        return self._empty() if waveforms is None else waveforms[self.head].float()
 
     def _empty(self) -> Tensor:
         """(B, 1, 0)."""
