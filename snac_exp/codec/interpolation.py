@@ -21,7 +21,7 @@ def interpolate2x(waveform: Tensor) -> Tensor:
     """
     with torch.autocast(waveform.device.type, enabled=False):
         signal = waveform.float()
-        taps = _half_sample_taps().to(signal.device)
+        taps = half_sample_taps().to(signal.device)
         # The first of the N + 1 outputs lies half a sample before the signal and is cut away.
         between = F.conv1d(signal, taps[None, None], padding=HALF_LENGTH)[..., 1:]
     return torch.stack((signal, between), dim=-1).flatten(start_dim=-2)
@@ -29,7 +29,7 @@ def interpolate2x(waveform: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 @torch.inference_mode(False)  # made during validation, it must serve a graph later
-def _half_sample_taps() -> Tensor:
+def half_sample_taps() -> Tensor:
     """Impulse response (2 * HALF_LENGTH,) of a delay by half a sample, DC gain 1."""
     distance = np.arange(-HALF_LENGTH, HALF_LENGTH) + 0.5
     window = np.i0(_KAISER_BETA * np.sqrt(1 - (distance / HALF_LENGTH) ** 2))

@@ -15,16 +15,11 @@ from snac_exp.errors import CodecError, DataError
 from snac_exp.release.blueprint import Blueprint
 from snac_exp.release.codes import Codes, checked_tokens, codebooks_fingerprint
 from snac_exp.release.folding import fold
+from snac_exp.release.incremental.decoder import IncrementalDecoder, Layers
 from snac_exp.release.outputs import checked_heads, head_of
 from snac_exp.release.streaming.chunks import chunk_frames
-from snac_exp.release.streaming.latent_decoder import LatentDecoder, Waveforms
 from snac_exp.release.streaming.positioned_noise import NoisePosition, measure_noise_rates, position_noise, row_seeds
-from snac_exp.release.streaming.receptive_field import (
-    ReceptiveField,
-    decoder_receptive_field,
-    encoder_receptive_field,
-    latent_channels,
-)
+from snac_exp.release.streaming.receptive_field import ReceptiveField, encoder_receptive_field, latent_channels
 from snac_exp.release.streaming.stream import CodecStream
 from snac_exp.release.waveforms import Layout, mono_batch, resampled
 from snac_exp.system.environment import usable_device
@@ -33,6 +28,9 @@ DEFAULT_CHUNK_SECONDS = 5.0
 
 Read = Callable[[int, int], Tensor]
 """(start, num) in samples at the codec's rate -> (B, 1, num) float32; zero beyond the end."""
+
+Waveforms = dict[str, Tensor]
+"""Head -> waveform (B, 1, N at the head's rate)."""
 
 
 class ReleasedCodec:
@@ -211,11 +209,15 @@ class ReleasedCodec:
         num_frames = num_coarse * self.geometry.vq_strides[0]
         left = {name: self._decoded_samples(codes, num_coarse, self.heads[name]) for name in names}
         size = chunk_frames(self.geometry, chunk_seconds, num_frames) // self.geometry.vq_strides[0]
-        seeds = row_seeds(seed, tokens[0].shape[0]) if noise else None
-        decoder = self._decoder(names, seeds, whole=size >= num_coarse)
-        for start in [*range(0, num_coarse, size), None]:  # None: the end
-            waveforms = decoder.finish() if start is None else decoder.push(self._latent(tokens, start, size))
-            if waveforms is not None:
+        seeds = row_seeds(seed, tokens[0].shape[0]) if noise else (None,) * tokens[0].shape[0]
+        decoder = IncrementalDecoder(self.layers)
+        slots = [decoder.join(names, row_seed) for row_seed in seeds]
+        for start in range(0, num_coarse, size):
+            parts = [row[:, self.geometry.codebook_slice(i, start, size)] for i, row in enumerate(tokens)]
+            rows = {slot: [part[index] for part in parts] for index, slot in enumerate(slots)}
+            samples = decoder.push(rows, slots if start + size >= num_coarse else ())
+            waveforms = {name: torch.stack([samples[slot][name] for slot in slots])[:, None] for name in names}
+            if any(waveform.shape[-1] for waveform in waveforms.values()):
                 yield _trimmed(waveforms, left)
 
     def stream(
@@ -233,7 +235,7 @@ class ReleasedCodec:
         """
         name = head_of(self.heads, head, sample_rate)
         seeds = row_seeds(seed, batch_size) if noise else None
-        return CodecStream(self, self._decoder([name], seeds, whole=False), name, batch_size)
+        return CodecStream(self, name, seeds, batch_size)
 
     def latent(self, tokens: Sequence[Tensor]) -> Tensor:
         """Tokens[i] (B, T_i) on any device -> latent (B, C, frames) on the codec's device."""
@@ -264,19 +266,9 @@ class ReleasedCodec:
         return encoder_receptive_field(self.model, self.device)
 
     @cached_property
-    def decoder_receptive_field(self) -> ReceptiveField:
-        """Frames around a frame that its samples depend on, over all outputs; measured without noise."""
-        self._position.seeds = None
-        return decoder_receptive_field(self.model, self.device, self.dtype)
-
-    def _decoder(self, heads: Sequence[str], seeds: tuple[int, ...] | None, *, whole: bool) -> LatentDecoder:
-        field = ReceptiveField(0, 0) if whole else self.decoder_receptive_field
-        return LatentDecoder(self.model, heads, field, self._position, seeds, self.dtype)
-
-    def _latent(self, tokens: Sequence[Tensor], start: int, num_coarse: int) -> Tensor:
-        """Latent (B, C, frames) of the coarse tokens from `start` on, `num_coarse` of them or up to the end."""
-        slices = [self.geometry.codebook_slice(i, start, num_coarse) for i in range(len(tokens))]
-        return self.latent([row[:, part] for row, part in zip(tokens, slices, strict=True)])
+    def layers(self) -> Layers:
+        """The decoder as layers that take signals piece by piece."""
+        return Layers(self.model, self.latent, self._position, self.dtype, self.device)
 
     @torch.no_grad()
     def _encode(self, audio: Tensor, start: int, stop: int) -> list[Tensor]:

@@ -42,6 +42,13 @@ SHAPES = {
     | {"decoder_rates": [4, 4, 2]},
 }
 SHAPES["shallow"] = SMALL | {"encoder_rates": [2, 4], "decoder_rates": [4, 2], "vq_strides": [2, 1], "encoder_dim": 16}
+# Small hops: many moves of a stream cost little. Odd strides, no depthwise layers, windows of attention.
+TINY = SMALL | {"encoder_rates": [2, 3], "decoder_rates": [3, 2], "vq_strides": [2, 1], "decoder_dim": 8}
+SHAPES |= {
+    "odd": TINY,
+    "dense": TINY | {"encoder_rates": [5], "decoder_rates": [5], "vq_strides": [3, 1], "depthwise": False},
+    "windows": TINY | {"attn_window_size": 4, "encoder_dim": 16, "decoder_dim": 64},
+}
 HEADS = {
     "dual": {
         "head_24k": {"_target_": "snac_exp.codec.heads.NativeHead"},

@@ -58,7 +58,7 @@ _use_whole_vectors()
 
 
 @numba.njit
-def _angle(alpha: Any, x: Any) -> Any:
+def angle_of(alpha: Any, x: Any) -> Any:
     """Their product, rounded as PyTorch rounds it: not fused with what follows."""
     return alpha * x
 
@@ -86,7 +86,7 @@ def _sines(angle: Any) -> Any:
     return of_float32
 
 
-def _in_machine_code(loop: LoopT, parallel: Any = False) -> LoopT:
+def in_machine_code(loop: LoopT, parallel: Any = False) -> LoopT:
     """A loop compiled when first called, and kept beside this file (or in the user's cache) for the next process."""
     made = numba.njit(nogil=True, cache=True, fastmath=_ANY_ORDER, error_model="numpy", parallel=parallel)(loop)
     return cast(LoopT, made)
@@ -99,9 +99,9 @@ def _renamed(loop: LoopT, ending: str) -> LoopT:
     return cast(LoopT, copy)
 
 
-def _over_channels(loop: LoopT) -> LoopT:
+def over_threads(loop: LoopT) -> LoopT:
     """A compiled loop whose outermost `prange` is shared by as many threads as PyTorch uses; one thread does a row."""
-    serial, parallel = _in_machine_code(loop), _in_machine_code(_renamed(loop, "_in_parallel"), _PRANGE_ALONE)
+    serial, parallel = in_machine_code(loop), in_machine_code(_renamed(loop, "_in_parallel"), _PRANGE_ALONE)
 
     @functools.wraps(loop)
     def run(*arguments: Any) -> None:
@@ -117,7 +117,7 @@ def _over_channels(loop: LoopT) -> LoopT:
     return cast(LoopT, run)
 
 
-@_in_machine_code
+@in_machine_code
 def _snake(row: Array, start: int, stop: int, alpha: Any, out: Array) -> None:
     """Snake of samples [start, stop) of a row; zeros beyond its ends."""
     reciprocal = row.dtype.type(1 / (alpha + EPSILON))
@@ -127,20 +127,20 @@ def _snake(row: Array, start: int, stop: int, alpha: Any, out: Array) -> None:
     out[max(last - start, 0) :] = 0
     inside, result = row[first:last], out[first - start : last - start]
     for t in range(len(inside)):
-        square, _ = sines(_angle(alpha, inside[t]))
+        square, _ = sines(angle_of(alpha, inside[t]))
         result[t] = inside[t] + reciprocal * square
 
 
-@_in_machine_code
+@in_machine_code
 def _snake_gradient(row: Array, grad: Array, alpha: Any, out: Array, squares: Array, products: Array) -> None:
     """Gradient of the row (n,) from that of its Snake, into `out`; notes what `sines` gave."""
     twice = row.dtype.type(2 * alpha / (alpha + EPSILON))
     for t in range(len(row)):
-        squares[t], products[t] = sines(_angle(alpha, row[t]))
+        squares[t], products[t] = sines(angle_of(alpha, row[t]))
         out[t] = grad[t] + twice * grad[t] * products[t]
 
 
-@_in_machine_code
+@in_machine_code
 def _alpha_gradient(row: Array, grad: Array, alpha: Any, squares: Array, products: Array) -> Any:
     """Gradient of alpha over samples for which `_snake_gradient` noted the sines."""
     slope, square = row.dtype.type(0), row.dtype.type(0)
@@ -151,7 +151,7 @@ def _alpha_gradient(row: Array, grad: Array, alpha: Any, squares: Array, product
     return (2 * slope - square * reciprocal) * reciprocal
 
 
-@_in_machine_code
+@in_machine_code
 def _sum(row: Array) -> Any:
     """Sum of a row; numba's own adds in another order where loops are parallel."""
     total = row.dtype.type(0)
@@ -160,7 +160,7 @@ def _sum(row: Array) -> Any:
     return total
 
 
-@_in_machine_code
+@in_machine_code
 def _correlate(row: Array, taps: Array, dilation: int, bias: Any, out: Array) -> None:
     """out[t] = bias + sum_k taps[k] row[t + k dilation] for the len(row) - (K - 1) dilation samples that exist."""
     num = len(row) - (len(taps) - 1) * dilation
@@ -172,7 +172,7 @@ def _correlate(row: Array, taps: Array, dilation: int, bias: Any, out: Array) ->
             out[t] += tap * shifted[t]
 
 
-@_in_machine_code
+@in_machine_code
 def _add_tap_gradients(row: Array, grad: Array, dilation: int, total: Array) -> None:
     """total[k] += sum_t grad[t] row[t + k dilation]."""
     for k in range(len(total)):
@@ -182,14 +182,14 @@ def _add_tap_gradients(row: Array, grad: Array, dilation: int, total: Array) -> 
         total[k] += found
 
 
-@_over_channels
+@over_threads
 def snake_rows(x: Array, alpha: Array, out: Array) -> None:
     """Snake of rows: x (R, T), alpha (R,) -> out (R, T)."""
     for r in prange(len(x)):
         _snake(x[r], 0, x.shape[1], alpha[r], out[r])
 
 
-@_over_channels
+@over_threads
 def snake_gradient_rows(x: Array, grad: Array, alpha: Array, grad_x: Array, grad_alpha: Array) -> None:
     """Gradients of rows: x, grad (R, T), alpha (R,) -> grad_x (R, T), grad_alpha (R,)."""
     for r in prange(len(x)):
@@ -198,7 +198,7 @@ def snake_gradient_rows(x: Array, grad: Array, alpha: Array, grad_x: Array, grad
         grad_alpha[r] = _alpha_gradient(x[r], grad[r], alpha[r], squares, products)
 
 
-@_over_channels
+@over_threads
 def unit_inside(
     x: Array, start: int, stop: int, dilation: int, alpha_in: Array, alpha_out: Array, taps: Array, bias: Array,
     halo: int, middle: Array, inner: Array,
@@ -215,7 +215,7 @@ def unit_inside(
         _snake(middle[c], halo, halo + stop - start, alpha_out[c], inner[c])
 
 
-@_over_channels
+@over_threads
 def unit_gradients(
     x: Array, start: int, stop: int, dilation: int, alpha_in: Array, taps: Array, alpha_out: Array,
     middle: Array, grad_inner: Array, grad_y: Array, grad_x: Array,
@@ -249,7 +249,7 @@ def unit_gradients(
         result += grad_y[c, start:stop]
 
 
-@_over_channels
+@over_threads
 def mono_gradients(
     x: Array, start: int, stop: int, alpha: Array, taps: Array, grad: Array, grad_x: Array, grad_alpha: Array,
     grad_taps: Array,

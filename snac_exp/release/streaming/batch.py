@@ -3,13 +3,16 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from snac_exp.errors import DataError
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.codes import Codes
-from snac_exp.release.streaming.stream import CodecStream
+from snac_exp.release.incremental.decoder import IncrementalDecoder
+from snac_exp.release.outputs import head_of
+from snac_exp.release.streaming.positioned_noise import row_seeds
+from snac_exp.release.streaming.stream import checked_rows
+from snac_exp.release.streaming.token_queue import TokenQueue
 
 
 class BatchStream:
@@ -45,7 +48,8 @@ class StreamBatch:
 
     def __init__(self, codec: ReleasedCodec) -> None:
         self._codec = codec
-        self._streams: dict[BatchStream, CodecStream] = {}
+        self._decoder = IncrementalDecoder(codec.layers)
+        self._streams: dict[BatchStream, tuple[int, TokenQueue]] = {}
 
     def __len__(self) -> int:
         """Streams that are open."""
@@ -60,20 +64,21 @@ class StreamBatch:
             CodecError: no output has this rate or name, or several have this rate.
             DataError: the seed is no whole number.
         """
-        inner = self._codec.stream(sample_rate, head=head, seed=seed, noise=noise)
-        stream = BatchStream(inner.head, inner.sample_rate, inner.delay_samples)
-        self._streams[stream] = inner
+        name = head_of(self._codec.heads, head, sample_rate)
+        seeds = row_seeds(seed, 1) if noise else (None,)
+        stream = BatchStream(name, self._codec.heads[name], self._codec.layers.delay(name))
+        self._streams[stream] = self._decoder.join([name], seeds[0]), TokenQueue(self._codec.geometry)
         return stream
 
-    def check(self, stream: BatchStream, tokens: Sequence[Any] | Codes) -> None:
-        """What `push` would refuse of one stream's tokens, without pushing them.
+    def check(self, stream: BatchStream, tokens: Sequence[Any] | Codes) -> tuple[Tensor, ...]:
+        """What `push` would take of one stream's tokens: tokens[i] (1, n_i); nothing is pushed.
 
         Raises:
             DataError: the stream is not open here, another number of codebooks, more than one row, no whole numbers, or
                 a value outside of its codebook.
         """
         self._require_open(stream)
-        self._streams[stream].check(tokens)
+        return checked_rows(self._codec, tokens, 1)
 
     def push(
         self, tokens: Mapping[BatchStream, Sequence[Any] | Codes], ending: Collection[BatchStream] = ()
@@ -94,20 +99,29 @@ class StreamBatch:
             DataError: what `check` refuses, or a stream that ends within a step. Nothing has changed then: no stream
                 has taken its tokens, none has ended.
         """
-        for stream, rows in tokens.items():
-            self.check(stream, rows)
+        rows = {stream: self.check(stream, given) for stream, given in tokens.items()}
         for stream in ending:
             self._require_open(stream)
-            inner = self._streams[stream]
-            inner.require_end(inner.check(tokens[stream]) if stream in tokens else None)
-        heard = {stream: [self._streams[stream].push(rows)[0, 0]] for stream, rows in tokens.items()}
-        for stream in dict.fromkeys(ending):
-            heard.setdefault(stream, []).append(self._streams.pop(stream).finish()[0, 0])
-        return {stream: torch.cat(parts) for stream, parts in heard.items()}
+            self._streams[stream][1].require_whole(rows.get(stream))
+        # Nothing is refused from here on.
+        for stream, taken in rows.items():
+            self._streams[stream][1].append(taken)
+        taking = {stream: self._streams[stream] for stream in [*rows, *ending]}
+        whole = {slot: [row[0] for row in queue.take()] for slot, queue in taking.values()}
+        samples = self._decoder.push(whole, {self._streams[stream][0] for stream in ending})
+        for stream in ending:
+            self._streams.pop(stream, None)
+        return {stream: samples[slot][stream.head] for stream, (slot, _) in taking.items()}
 
     def close(self, stream: BatchStream) -> None:
         """Let a stream leave without its tail: what is not given yet is dropped. One that left already stays away."""
-        self._streams.pop(stream, None)
+        if stream in self._streams:
+            self._decoder.leave(self._streams.pop(stream)[0])
+
+    def bytes_of(self, stream: BatchStream) -> int:
+        """Memory that the layers keep of a stream, in bytes; tokens that wait come on top."""
+        self._require_open(stream)
+        return self._decoder.bytes_of(self._streams[stream][0])
 
     def _require_open(self, stream: BatchStream) -> None:
         if stream not in self._streams:

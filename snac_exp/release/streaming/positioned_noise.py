@@ -8,6 +8,7 @@ the same part of the whole. Here a noise block adds samples of an endless sequen
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
@@ -30,11 +31,11 @@ class NoisePosition:
 
     Attributes:
         seeds: one seed per row of the batch, or None for no noise at all.
-        start_frame: frames of the latent between the start of the signal and the start of the call.
+        start_frame: frames of the latent, or parts of one, between the start of the signal and the start of the call.
     """
 
     seeds: tuple[int, ...] | None = None
-    start_frame: int = 0
+    start_frame: int | Fraction = 0
 
 
 class PositionedNoiseBlock(NoiseBlock):  # type: ignore[misc]
@@ -53,7 +54,7 @@ class PositionedNoiseBlock(NoiseBlock):  # type: ignore[misc]
 
     def _noise(self, x: Tensor) -> Tensor:
         """(B or 1, 1, T) in the dtype of x."""
-        start = self.position.start_frame * self.samples_per_frame
+        start = int(self.position.start_frame * self.samples_per_frame)
         rows = [noise_sequence(seed, self.noise_name, start, x.shape[-1]) for seed in self.position.seeds or ()]
         return torch.from_numpy(np.stack(rows)).to(x)[:, None]
 
@@ -115,6 +116,8 @@ def row_seeds(seed: int | Sequence[int] | None, batch_size: int) -> tuple[int, .
         seeds = tuple(operator.index(item) for item in items)
     except TypeError:
         raise DataError(f"seed={seed!r} must be a whole number, or one per row") from None
-    if isinstance(seed, Iterable) and len(seeds) != batch_size:
+    if not isinstance(seed, Iterable):
+        return seeds * batch_size
+    if len(seeds) != batch_size:
         raise DataError(f"{len(seeds)} seeds for a batch of {batch_size}; give one, or one per row")
     return seeds

@@ -1,4 +1,4 @@
-"""How far encoder and decoder see, measured: NaN in one place comes out wherever that place matters.
+"""How far encoder and heads see, measured: NaN in one place comes out wherever that place matters.
 
 A measured field needs no list of layers, so it holds for any head, stride and attention window. Zero weights pass NaN
 on too, so the field is that of the structure, never less than what the weights use.
@@ -66,22 +66,6 @@ def encoder_receptive_field(model: MultiRateSnac, device: torch.device) -> Recep
     return measure_receptive_field(probe, device)
 
 
-def decoder_receptive_field(model: MultiRateSnac, device: torch.device, dtype: torch.dtype) -> ReceptiveField:
-    """Frames around a frame that its samples depend on, the widest of all heads; the decoder's noise must be off."""
-    window = model.geometry.attn_window_size or 1
-    fields = []
-    for name in model.rates:
-        out = window * model.geometry.hop_length * model.head(name).multiple
-        probe = Probe(_decoder_of(model, name), latent_channels(model), window, out, window)
-        fields.append(measure_receptive_field(probe, device, dtype))
-    return ReceptiveField(max(field.before for field in fields), max(field.after for field in fields))
-
-
 def latent_channels(model: MultiRateSnac) -> int:
     """Channels of the quantized latent (B, C, frames)."""
     return int(cast(Any, model.quantizer.quantizers)[0].out_proj.weight.shape[0])
-
-
-def _decoder_of(model: MultiRateSnac, head: str) -> Callable[[Tensor], Tensor]:
-    """Latent (B, C, frames) -> waveform (B, 1, N) of one head."""
-    return lambda latent: cast(Tensor, model(model.features(latent), [head])[head])

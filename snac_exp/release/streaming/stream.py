@@ -9,22 +9,21 @@ from torch import Tensor
 from snac_exp.codec.geometry import Geometry
 from snac_exp.errors import DataError
 from snac_exp.release.codes import Codes, is_whole, token_rows
-from snac_exp.release.streaming.latent_decoder import LatentDecoder, Waveforms
+from snac_exp.release.incremental.decoder import IncrementalDecoder, Layers
 from snac_exp.release.streaming.token_queue import TokenQueue
 
 
-class Latents(Protocol):
-    """What a stream needs of its codec: from tokens to the latent."""
+class Source(Protocol):
+    """What a stream needs of its codec."""
 
     geometry: Geometry
-    device: torch.device
 
     @property
+    def heads(self) -> dict[str, int]: ...
+    @property
     def codebook_sizes(self) -> list[int]: ...
-
-    def latent(self, tokens: Sequence[Tensor]) -> Tensor:
-        """Tokens[i] (B, T_i) -> latent (B, C, frames)."""
-        ...
+    @property
+    def layers(self) -> Layers: ...
 
     def tokens_of(self, codes: Codes | Sequence[Any]) -> tuple[Tensor, ...]:
         """Checked tokens[i] (B, T_i)."""
@@ -34,8 +33,8 @@ class Latents(Protocol):
 class CodecStream:
     """Codes in, samples out: the very samples that `ReleasedCodec.decode` gives for all codes with the same seed.
 
-    Each push decodes the new frames together with the frames around them, so few large pushes cost less than many small
-    ones; see benchmarks/stream_rtf.py.
+    A push decodes what it brings and nothing again. Small pushes cost a little more than large ones, since every push
+    reads the decoder's weights; see docs/performance.md. Many streams share that in a `StreamBatch`.
 
     Attributes:
         head: name of the output.
@@ -44,16 +43,16 @@ class CodecStream:
             [0, t - delay) has been given.
     """
 
-    def __init__(self, codec: Latents, decoder: LatentDecoder, head: str, batch_size: int) -> None:
+    def __init__(self, codec: Source, head: str, seeds: Sequence[int] | None, batch_size: int) -> None:
         if not is_whole(batch_size) or batch_size < 1:
             raise DataError(f"batch_size={batch_size!r} must be a whole number of at least 1")
-        self._codec, self._decoder, self.head, self._batch_size = codec, decoder, head, batch_size
+        self.head, self.sample_rate = head, codec.heads[head]
+        self.delay_samples = codec.layers.delay(head)
+        self._codec, self._batch_size = codec, batch_size
+        self._decoder = IncrementalDecoder(codec.layers)
+        self._slots = [self._decoder.join([head], None if seeds is None else seeds[row]) for row in range(batch_size)]
         self._queue = TokenQueue(codec.geometry, batch_size)
         self._closed = False
-        self.sample_rate = decoder.model.rates[head]
-        self.delay_samples = (
-            decoder.receptive_field.after * codec.geometry.hop_length * decoder.model.head(head).multiple
-        )
 
     @property
     def delay_seconds(self) -> float:
@@ -72,11 +71,8 @@ class CodecStream:
         """
         self._require_open()
         # After all checks, so that a refused push leaves the stream as it was.
-        self._queue.append(self.check(tokens))
-        whole = self._queue.take()
-        if not whole[0].shape[1]:
-            return self._empty()
-        return self._samples(self._decoder.push(self._codec.latent(whole)))
+        self._queue.append(checked_rows(self._codec, tokens, self._batch_size))
+        return self._decoded(ends=False)
 
     def finish(self) -> Tensor:
         """End the signal: the samples (B, 1, N) that waited for codes to come. Nothing can be pushed afterwards.
@@ -88,30 +84,25 @@ class CodecStream:
         # Closed before the check: a stream that ended wrongly cannot go on either.
         self._closed = True
         self._queue.require_whole()
-        return self._samples(self._decoder.finish())
+        return self._decoded(ends=True)
 
-    def check(self, tokens: Sequence[Any] | Codes) -> tuple[Tensor, ...]:
-        """Tokens[i] (B, n_i) as `push` takes them; errors as there."""
-        checked = self._codec.tokens_of(tokens) if isinstance(tokens, Codes) else tokens
-        rows = token_rows(checked, self._codec.codebook_sizes)
-        for i, row in enumerate(rows):
-            if row.shape[0] != self._batch_size:
-                shape = f"({self._batch_size}, n)"
-                raise DataError(f"tokens of codebook {i} have shape {list(row.shape)}; this stream takes {shape}")
-        return rows
-
-    def require_end(self, rows: Sequence[Tensor] | None = None) -> None:
-        """DataError unless the stream can end here, or behind further tokens (B, n_i)."""
-        self._queue.require_whole(rows)
-
-    def _samples(self, waveforms: Waveforms | None) -> Tensor:
-        """float32 (B, 1, N) of the one head, N = 0 where nothing is certain yet."""
-        return self._empty() if waveforms is None else waveforms[self.head].float()
-
-    def _empty(self) -> Tensor:
-        """(B, 1, 0)."""
-        return torch.zeros(self._batch_size, 1, 0, device=self._codec.device)
+    def _decoded(self, *, ends: bool) -> Tensor:
+        """Samples (B, 1, N) of the whole steps that wait."""
+        tokens = self._queue.take()
+        rows = {slot: [row[i] for row in tokens] for i, slot in enumerate(self._slots)}
+        samples = self._decoder.push(rows, self._slots if ends else ())
+        return torch.stack([samples[slot][self.head] for slot in self._slots])[:, None]
 
     def _require_open(self) -> None:
         if self._closed:
             raise DataError("this stream has been finished; open another one")
+
+
+def checked_rows(codec: Source, tokens: Sequence[Any] | Codes, num_rows: int) -> tuple[Tensor, ...]:
+    """Tokens[i] (num_rows, n_i), or (n_i,) for one row, of values that the codec has; DataError where they are not."""
+    given = codec.tokens_of(tokens) if isinstance(tokens, Codes) else tokens
+    rows = token_rows(given, codec.codebook_sizes)
+    for i, row in enumerate(rows):
+        if row.shape[0] != num_rows:
+            raise DataError(f"tokens of codebook {i} have shape {list(row.shape)}; this stream takes ({num_rows}, n)")
+    return rows
