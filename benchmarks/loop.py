@@ -70,12 +70,11 @@ def make(folder: Path) -> tuple[Trainer, TrainingSetup]:
     run = RunFolder.create(values, overrides)
     fabric = Fabric(accelerator="cpu", devices=1)
     setup = build(experiment)
-    plan = unroll(experiment, setup.geometry, 1)
-    steps = plan.num_steps(setup.data_module.num_items)
+    plan = unroll(experiment, setup.geometry, 1).counted(setup.data_module.num_items)
     tracker = Tracker.open(
         run.path, mode="off", project="", entity=None, run_name="", tags=[], config=values, resume_at=None
     )
-    console = Console(run.path, num_epochs=len(plan.epochs), num_steps=steps, out=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(run.path, num_epochs=plan.num_epochs, num_steps=plan.num_steps, out=open("/dev/null", "w"))  # noqa: SIM115
     run.checkpoints.mkdir(exist_ok=True)
     store = CheckpointStore(run.checkpoints, 1, 1)
     made = Trainer(

@@ -20,9 +20,19 @@ MOVED = {
 """Name as it was first published -> name today."""
 
 ADDED: dict[str, dict[str, Any]] = {
-    "trainer": {"preflight": ["start", "codes", "sound", "targets"], "kernels": "auto", "deterministic": False}
+    "trainer": {
+        "preflight": ["start", "codes", "sound", "targets"],
+        "kernels": "auto",
+        "deterministic": False,
+        "max_steps": None,
+        "validate_every_steps": None,
+        "samples_every_steps": None,
+    },
+    "curriculum": {"unit": "epochs"},
+    "lr": {"unit": "epochs"},
 }
-"""Keys that came later, by group, with the value that does what was done before."""
+"""Keys that came later, by group, with the value that does what was done before. At that value they do not count for
+the hash of a recipe."""
 
 ADDED_OPTIONS: dict[str, dict[str, Any]] = {
     "snac_exp.data.slices.audio_folder.AudioFolder": {"target_delay_seconds": 0.0},
@@ -56,12 +66,14 @@ def modern(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def as_first_published(values: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved config in the form it would first have been stored in, which hashes are taken over."""
-    return {group: _without_added(value) for group, value in _renamed(values, first_name).items()}
+    return {group: _without_added(group, value) for group, value in _renamed(values, first_name).items()}
 
 
-def _without_added(value: Any) -> Any:
-    """A component without the options that came later, where they are at the value that they came with."""
-    added = ADDED_OPTIONS.get(current_name(str(value.get("_target_"))), {}) if isinstance(value, dict) else {}
+def _without_added(group: str, value: Any) -> Any:
+    """A group without the keys and options that came later, where they are at the value that they came with."""
+    if not isinstance(value, dict):
+        return value
+    added = ADDED.get(group, {}) | ADDED_OPTIONS.get(current_name(str(value.get("_target_"))), {})
     return {key: item for key, item in value.items() if key not in added or item != added[key]} if added else value
 
 

@@ -1,30 +1,21 @@
 """What no single key can say: that the groups of a recipe fit together."""
 
 import re
-from collections.abc import Mapping
-from typing import Protocol
 
+from snac_exp.config.cadence.periodic import check_periodic
+from snac_exp.config.cadence.ranges import timetable
 from snac_exp.config.limits.wandb import check_wandb
 from snac_exp.config.schema import Experiment, Trainer
 from snac_exp.config.structure import nearest
 from snac_exp.config.task_package import door_of
 from snac_exp.errors import ConfigError
 
-
-class HasEpochs(Protocol):
-    """A curriculum stage or a learning-rate phase."""
-
-    @property
-    def epochs(self) -> tuple[int, int | None]: ...
-
-
-Ranges = Mapping[str, HasEpochs]
-
 MAX_FOLDER_BYTES = 200  # file systems take 255, and a sweep adds its own name
 TRAINER_ABOVE_ZERO = (
     *("batch_size", "validation_batch_size", "grad_clip", "devices", "log_every_steps", "validate_every_epochs"),
     *("preflight_rows", "accumulation", "samples_every_epochs"),
     *("max_steps_per_epoch", "num_threads", "summary_utterances", "prefetch"),
+    *("max_steps", "validate_every_steps", "samples_every_steps"),
 )
 """Keys of the trainer whose values must be above 0, where they are not null."""
 
@@ -36,48 +27,13 @@ def validate(experiment: Experiment) -> None:
         ConfigError: naming the key and the mend.
     """
     _check_numbers(experiment)
-    _check_ranges("curriculum.stages", experiment.curriculum.stages, experiment.lr.phases)
-    _check_ranges("lr.phases", experiment.lr.phases, experiment.curriculum.stages)
+    timetable(experiment.curriculum, experiment.lr, experiment.trainer.max_steps)
+    check_periodic(experiment.trainer)
     _check_groups(experiment)
     _check_phases(experiment)
     check_wandb(experiment)
     # Last: what a task checks builds on ranges and groups that fit together.
     door_of(experiment.task.name, "checks").check(experiment)
-
-
-def num_epochs(*schedules: Ranges) -> int:
-    """Last epoch named by any range; open-ended ranges follow the others."""
-    ends = [item.epochs[1] for schedule in schedules for item in schedule.values() if item.epochs[1] is not None]
-    if not ends:
-        raise ConfigError(
-            "neither curriculum.stages nor lr.phases names a last epoch; give one range an end, like [2, 15]"
-        )
-    return max(ends)
-
-
-def _check_ranges(key: str, schedule: Ranges, other: Ranges) -> None:
-    """Ranges, ordered by their first epoch, must tile 1..last without gap or overlap."""
-    if not schedule:
-        raise ConfigError(f"{key} is empty; give it at least one entry with epochs: [1, N]")
-    # An open end reaches as far as the other schedule does.
-    last = num_epochs(schedule, other)
-    expected, previous = 1, ""
-    for name, item in sorted(schedule.items(), key=lambda pair: pair[1].epochs[0]):
-        start, end = item.epochs[0], last if item.epochs[1] is None else item.epochs[1]
-        if end < start:
-            raise ConfigError(f"{key}.{name}.epochs={list(item.epochs)}: the first epoch comes after the last")
-        if start > expected:
-            missing = f"epoch {expected}" if start == expected + 1 else f"epochs {expected} to {start - 1}"
-            raise ConfigError(
-                f"{key}.{name}.epochs={list(item.epochs)} leaves a gap: {missing} has no entry; start at {expected}"
-            )
-        if start < expected:
-            raise ConfigError(f"{key}.{name}.epochs={list(item.epochs)} overlaps {key}.{previous}; start at {expected}")
-        expected, previous = end + 1, name
-    if expected - 1 != last:
-        raise ConfigError(
-            f"{key} ends at epoch {expected - 1} but the recipe has {last}; set {key}.{previous}.epochs=[…, {last}]"
-        )
 
 
 def _check_numbers(experiment: Experiment) -> None:

@@ -89,14 +89,14 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
     fabric = launched_fabric(experiment.trainer)
     with fabric.rank_zero_first():  # data that is made on first use is made once
         setup = build(experiment)
-    plan = unroll(experiment, setup.geometry, fabric.world_size)
+    plan = unroll(experiment, setup.geometry, fabric.world_size).counted(setup.data_module.num_items)
     store = _store(experiment, folder, remove_leftovers=resuming and fabric.is_global_zero)
     saved = store.load_latest() if resuming else None
     fabric.barrier()  # all ranks have looked for a checkpoint before rank 0 writes the first one
     console = (Console if fabric.is_global_zero else SilentConsole)(
         folder.path,
-        num_epochs=len(plan.epochs),
-        num_steps=plan.num_steps(setup.data_module.num_items),
+        num_epochs=plan.num_epochs,
+        num_steps=plan.num_steps,
         quiet=experiment.trainer.quiet,
     )
     try:
@@ -197,7 +197,7 @@ def _announce(trainer: Trainer, setup: TrainingSetup) -> None:
     # The plan and the environment are the same on all ranks.
     if not trainer.fabric.is_global_zero:
         return
-    sizes = {"num_items": [num_items(epoch) for epoch in trainer.plan.epochs], "num_steps": trainer.num_steps}
+    sizes = {"num_items": [num_items(epoch) for epoch in trainer.plan.epochs], "num_steps": trainer.plan.num_steps}
     used = kernels_in_use()
     write_signed_json(folder.plan, trainer.plan.to_json() | sizes | {"kernels": used})
     run = (settings.precision, trainer.fabric.world_size, settings.compile, used)
@@ -207,7 +207,7 @@ def _announce(trainer: Trainer, setup: TrainingSetup) -> None:
     text = StringIO()
     RichConsole(file=text, width=120).print(epoch_table(trainer.plan), group_table(trainer.experiment, setup.groups))
     trainer.console.begin(f"run folder: {folder.path}\n{text.getvalue()}")
-    trainer.console.note(f"{setup.data_module.described()}, {trainer.num_steps} steps")
+    trainer.console.note(f"{setup.data_module.described()}, {trainer.plan.num_steps} steps")
     if used.startswith(LACKING):
         trainer.console.note(f"kernels: {used}", source="kernels", level="warning")
     else:
@@ -221,6 +221,6 @@ def _announce(trainer: Trainer, setup: TrainingSetup) -> None:
 def _results(trainer: Trainer) -> list[str]:
     """Where everything lies."""
     lines = [f"checkpoint: {trainer.folder.best_model}"]
-    folders = sorted(trainer.folder.samples.glob("epoch*"))[-1:]  # none where trainer.num_sample_clips is 0
+    folders = trainer.folder.sample_folders()[-1:]  # none where trainer.num_sample_clips is 0
     lines += [f"listen:     {path}" for folder in folders for path in sorted(folder.glob("*.wav"))]
     return lines + [f"look:       {path}" for folder in folders for path in sorted(folder.glob("*.png"))]

@@ -140,7 +140,7 @@ def _filled(blank: Line, item: RunEntry) -> Line:
         blank,
         state=found.state,
         epoch=newest.get("epoch", status.get("epoch")),
-        num_epochs=len(plan["epochs"]) if "epochs" in plan else None,
+        num_epochs=plan["epochs"][-1]["epoch"] if plan.get("epochs") else None,
         step=step,
         num_steps=num_steps or plan.get("num_steps"),
         loss=newest.get("train/loss"),

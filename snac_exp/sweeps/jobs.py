@@ -13,7 +13,7 @@ from snac_exp.config.schema import Experiment
 from snac_exp.errors import ConfigError, SnacExpError
 from snac_exp.tracking.run_folder import meaning_hash
 from snac_exp.tracking.wandb.key import require_key
-from snac_exp.training.plan import unroll
+from snac_exp.training.plan import EpochPlan, unroll
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,14 @@ class JobChecker:
             # Asked for now: a job that starts hours later in a queue has nobody to type a key.
             require_key(experiment.tracker.mode)
             data_module, geometry = self._build(experiment, values)
-            plan = unroll(experiment, geometry)
-            num_steps = plan.num_steps(data_module.num_items)
+            plan = unroll(experiment, geometry).counted(data_module.num_items)
         except SnacExpError as error:
             named = f"job {index} ({' '.join(varied) or 'as it stands'})"
             raise ConfigError(f"{named}: {error}\nNothing was submitted; mend this job or leave it out") from error
         seconds = sum(
-            min(data_module.num_items(epoch), plan.num_batches(epoch, data_module.num_items) * epoch.batch_size)
-            * data_module.item_seconds(epoch)
-            for epoch in plan.epochs
+            _num_items(epoch, data_module.num_items(epoch)) * data_module.item_seconds(epoch) for epoch in plan.epochs
         )
-        return Job(index, overrides, varied, experiment, values, len(plan.epochs), num_steps, seconds / 3600)
+        return Job(index, overrides, varied, experiment, values, plan.num_epochs, plan.num_steps, seconds / 3600)
 
     def _build(self, experiment: Experiment, values: dict[str, Any]) -> tuple[Any, Any]:
         names = ("codec", "heads", "init", "data", "task", "loss", "seed", "lm", "augment", "adversary", "init_from")
@@ -84,6 +81,11 @@ class JobChecker:
             built = build(experiment)
             self._built[key] = (built.data_module, built.geometry)
         return self._built[key]
+
+
+def _num_items(epoch: EpochPlan, of_data: int) -> int:
+    """Items of a part of an epoch, whose last batch may be smaller."""
+    return min(of_data, epoch.end_batch * epoch.batch_size) - epoch.first_batch * epoch.batch_size
 
 
 def refuse_doubles(jobs: Sequence[Job]) -> None:

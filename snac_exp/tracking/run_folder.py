@@ -43,6 +43,7 @@ NOT_MEANING = (
     "trainer.num_sample_clips",
     "trainer.preflight",
     "trainer.samples_every_epochs",
+    "trainer.samples_every_steps",
     "trainer.prefetch",
     "trainer.quiet",
     "task.sample_frames",
@@ -149,6 +150,15 @@ class RunFolder:
     def exists(self) -> bool:
         """Whether the folder is a run's."""
         return self.config.is_file() and self.overrides.is_file()
+
+    def samples_at(self, epoch: int, step: int, by_step: object) -> Path:
+        """The folder of the samples of a validation; of a run that validates `by_step`, named by it: an epoch may have
+        several."""
+        return self.samples / (f"step{step:07d}" if by_step else f"epoch{epoch:03d}")
+
+    def sample_folders(self) -> list[Path]:
+        """The folders of all samples, in order."""
+        return sorted([*self.samples.glob("epoch*"), *self.samples.glob("step*")])
 
     def values(self) -> dict[str, Any]:
         """The stored resolved config, read once.

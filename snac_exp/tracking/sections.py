@@ -10,17 +10,20 @@ BY_EPOCH = ("val", "codebook", "samples", "pictures", "clips")
 """Logged at validations: drawn over the epoch, so that recipes of different batch sizes lie under each other."""
 
 
-def define_axes(run: Any, heads: Iterable[str]) -> None:
+def define_axes(run: Any, heads: Iterable[str], validates_by: str = "epoch") -> None:
     """Tell a W&B run its axes; of objectives its table also shows the lowest value.
+
+    validates_by: `step` where validations come within epochs, which may be several in one.
 
     W&B's patterns have a star at their end only, so the objectives are named one by one.
     """
-    for axis, sections in (("step", BY_STEP), ("epoch", BY_EPOCH)):
+    for axis in ("step", "epoch"):
         run.define_metric(axis, hidden=True)
+    for axis, sections in (("step", BY_STEP), (validates_by, BY_EPOCH)):
         for section in sections:
             run.define_metric(f"{section}/*", step_metric=axis)
     for name in ("val/objective", *(f"val/{head}/objective" for head in heads)):
-        run.define_metric(name, step_metric="epoch", summary="min,last")
+        run.define_metric(name, step_metric=validates_by, summary="min,last")
 
 
 def data_metrics(batch_size: int, batch_seconds: float, run_seconds: float, epoch_share: float) -> dict[str, float]:

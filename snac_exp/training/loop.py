@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 
 from snac_exp.checkpoints.state import TrainState
 from snac_exp.checkpoints.store import CheckpointStore
+from snac_exp.config.cadence.periodic import Moment, validates, writes_samples
 from snac_exp.config.schema import Experiment
 from snac_exp.errors import DivergenceError
 from snac_exp.system.stop_request import StopRequest
@@ -61,11 +62,11 @@ class Trainer:
         self.saver = self._saver()
         self.gradients = StepGradients(self.experiment, self.plan, self.task, self.fabric, self.optimizers)
         self.stage: str | None = None  # the one under way
-        self.num_steps = self.plan.num_steps(self.data_module.num_items)
+        self._began = 0, 0.0  # number of the epoch under way, and when this process began it
         on_cuda = self.fabric.device.type == "cuda"
         self.timer = self.task.timer = StepTimer(on_cuda)
         recorded = self.experiment.tracker.profile_steps if self.fabric.is_global_zero else None
-        self.profiler = StepProfiler(self.folder.path, recorded, self.num_steps, on_cuda, self.console.note)
+        self.profiler = StepProfiler(self.folder.path, recorded, self.plan.num_steps, on_cuda, self.console.note)
 
     def _saver(self) -> Saver:
         """All that has a state, in one list; a resumed run takes up every entry of it."""
@@ -93,24 +94,25 @@ class Trainer:
                 a snapshot was written.
         """
         with self.stop.finishing_steps() as stop, self.saver.writing(), self.gradients.compiler.eager():
-            while self.state.epoch <= len(self.plan.epochs):
+            while (epoch := self.plan.at(self.state.epoch, self.state.batch)) is not None:
                 if self.state.step == 0:  # also after a rollback to there, which took back the metrics of step 0
                     self._begin()
-                epoch = self.plan.epochs[self.state.epoch - 1]
                 self._enter(epoch)
                 for batch, coming in self._batches(epoch):
                     values = self._step(epoch, batch, coming)
                     if values is None:
                         break  # rolled back to a checkpoint, perhaps of an earlier epoch
                     self._log(epoch, batch, values)
+                    # Before the checkpoint: a resume from there has the best models, and does not measure again.
+                    self._validate_if_due(Moment(epoch.epoch, self.state.step))
                     self._save_if_due(epoch)
                     self.profiler.after_step(self.state.step)
                     # Several ranks agree within the next step; one need not wait for it.
                     if self._flags["stop"] or (self.fabric.world_size == 1 and self.stop.requested):
                         return self._pause(epoch, stop)
                 else:
-                    self._validate(epoch.epoch)
-                    self._finish(epoch)
+                    if self.plan.ends_epoch(epoch):
+                        self._finish(epoch)
                     if self.gradients.collectives.any(self.stop.requested):  # on any rank: all leave at one step
                         return self._pause(epoch, stop)
         return True
@@ -119,27 +121,28 @@ class Trainer:
         """Step 0: a checkpoint to come back to, and the metrics before training."""
         if self.saver.saved_at is None:  # not a resume from this very checkpoint
             self._save(epoch=0, finished_epoch=True)
-        self._validate(0)
+        self._validate_if_due(Moment(0, 0))
 
     def _enter(self, epoch: EpochPlan) -> None:
-        """Freeze and thaw for an epoch. The optimizer and its moments live on across phases."""
-        self._epoch_started = time.monotonic()
+        """Freeze and thaw for an epoch, or a part of one. The optimizer and its moments live on across phases."""
+        if self._began[0] != epoch.epoch:
+            self._began = epoch.epoch, time.monotonic()
         if self.stage not in (None, epoch.stage) and self.fabric.device.type == "cuda":
             torch.cuda.empty_cache()  # blocks of the former stage's sizes
         self.stage = epoch.stage
         self.groups.set_trainable(epoch.trainable)
         self.task.train_adversary(self._adversary_joined(epoch))
         self.gradients.wrap()
-        self._span = self.plan.phase_span(epoch, self.data_module.num_items)
-        self.console.epoch(epoch, self.plan.num_batches(epoch, self.data_module.num_items))
+        self.console.epoch(epoch, self.plan.num_batches(epoch.epoch))
 
     def _batches(self, epoch: EpochPlan) -> Iterator[tuple[BatchLike, BatchLike | None]]:
-        """The rest of an epoch's batches on the CPU, and with several ranks the one behind each."""
+        """The rest of the epoch's batches on the CPU, or of those of its part, and with several ranks the one behind
+        each."""
         fabric, on_gpu = self.fabric, self.fabric.device.type == "cuda"
         loader = self.data_module.batches(epoch, self.state.batch, fabric.global_rank, fabric.world_size, on_gpu)
         batches = iter(loader)
         read: deque[BatchLike] = deque()
-        for left in range(self.plan.num_batches(epoch, self.data_module.num_items) - self.state.batch, 0, -1):
+        for left in range(epoch.end_batch - self.state.batch, 0, -1):
             with self.timer.lap("data_wait"):
                 while len(read) < min(left, 1 if fabric.world_size == 1 else 2):
                     read.append(next(batches))
@@ -175,7 +178,7 @@ class Trainer:
 
     def _learning_rates(self, epoch: EpochPlan) -> dict[str, float]:
         """The plan's learning rates by group, and the adversary's once it has joined, lowered by rollbacks."""
-        planned = self.plan.learning_rates(epoch, self.state.batch, self._span)
+        planned = self.plan.learning_rates(epoch, self.state.batch)
         if self._adversary_joined(epoch):
             planned |= {ADVERSARY: self.experiment.adversary.lr}
         return self.rollbacks.rates(planned)
@@ -224,19 +227,22 @@ class Trainer:
     def _log(self, epoch: EpochPlan, batch: BatchLike, values: dict[str, float]) -> None:
         with self.timer.lap("logging"):
             if self.state.step % self.experiment.trainer.log_every_steps == 0:
-                progress = self.state.batch / self.plan.num_batches(epoch, self.data_module.num_items)
+                progress = self.state.batch / self.plan.num_batches(epoch.epoch)
                 ranks = self.fabric.world_size
                 data = data_metrics(len(batch) * ranks, batch.audio_seconds * ranks, self.state.audio_seconds, progress)
                 logged = values | memory_metrics(self.fabric.device.type == "cuda") | data
                 self.tracker.log(logged, step=self.state.step, epoch=epoch.epoch, kind="train")
             self.console.step(self.state.step, self.state.batch, values)
-            left = self.console.seconds_left(self.state.step)
-            self.folder.heartbeat(step=self.state.step, num_steps=self.num_steps, epoch=epoch.epoch, seconds_left=left)
+            left, num_steps = self.console.seconds_left(self.state.step), self.plan.num_steps
+            self.folder.heartbeat(step=self.state.step, num_steps=num_steps, epoch=epoch.epoch, seconds_left=left)
 
-    def _validate(self, epoch: int) -> None:
+    def _validate_if_due(self, moment: Moment) -> None:
+        if validates(self.experiment.trainer, moment):
+            self._validate(moment)
+
+    def _validate(self, moment: Moment) -> None:
         """Measure fixed data, keep the best models, write what one can hear; with averaged weights where there are."""
-        if epoch % self.experiment.trainer.validate_every_epochs and epoch != len(self.plan.epochs):
-            return
+        settings, epoch = self.experiment.trainer, moment.epoch
         with self.averaged():
             values = self.evaluator.validate(self.fabric)
             codebooks = {name: value for name, value in values.items() if name.startswith("codebook/")}
@@ -245,8 +251,9 @@ class Trainer:
             self.tracker.log(logged, step=self.state.step, epoch=epoch, kind="validation")
             self.console.validated(measured)
             self.saver.save_best(values, epoch)  # within `averaged`: the weights that were measured
-            if self.evaluator.write_samples(self.fabric, self.folder, epoch):
-                directory = self.folder.samples / f"epoch{epoch:03d}"
+            if writes_samples(settings, moment):
+                directory = self.folder.samples_at(epoch, self.state.step, settings.validate_every_steps)
+                self.evaluator.write_samples(self.fabric, directory)
                 self.tracker.log_media(step=self.state.step, epoch=epoch, directory=directory)
 
     def averaged(self) -> AbstractContextManager[None]:
@@ -254,9 +261,11 @@ class Trainer:
         return nullcontext() if self.average is None else self.average.applied(self.task.model)
 
     def _finish(self, epoch: EpochPlan) -> None:
-        self.console.took(time.monotonic() - self._epoch_started, self.saver.elapsed())
+        is_last = epoch is self.plan.epochs[-1]
+        self._validate_if_due(Moment(epoch.epoch, self.state.step, ends_epoch=True, ends_run=is_last))
+        self.console.took(time.monotonic() - self._began[1], self.saver.elapsed())
         self.state.epoch, self.state.batch = epoch.epoch + 1, 0  # before saving: a resume begins the next epoch
-        if epoch.epoch % self.experiment.checkpoint.every_epochs == 0 or epoch is self.plan.epochs[-1]:
+        if epoch.epoch % self.experiment.checkpoint.every_epochs == 0 or is_last:
             self._save(epoch=epoch.epoch, finished_epoch=True)
 
     def _save_if_due(self, epoch: EpochPlan) -> None:

@@ -6,15 +6,17 @@ the only thing the trainer asks about segment lengths, batches, learning rates a
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from snac_exp.codec.geometry import Geometry, geometry_of_directory
+from snac_exp.config.cadence.ranges import Timetable, timetable
 from snac_exp.config.schema import Codec, Experiment, Lr, Stage, Trainer
-from snac_exp.config.validate import Ranges, num_epochs
 from snac_exp.data.num_batches import num_batches_of
 from snac_exp.errors import CodecError, ConfigError
+from snac_exp.training.passes import Part, parts_of
 from snac_exp.training.schedules import learning_rate
 
 ADVERSARY = "adversary"
@@ -23,8 +25,12 @@ ADVERSARY = "adversary"
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """One epoch: `num_tokens` coarse tokens, or frames of a token model, per segment; peak rate per group, None =
-    frozen."""
+    """One epoch, or the part of one that is of one phase: `num_tokens` coarse tokens, or frames of a token model, per
+    segment; peak rate per group, None = frozen.
+
+    first_batch: batches of the epoch before this part. first_step: steps of the run before it. num_steps: its own; both
+    None before the data is counted.
+    """
 
     epoch: int
     stage: str
@@ -35,11 +41,19 @@ class EpochPlan:
     schedule: str
     peak_rates: dict[str, float | None]
     loss_weights: dict[str, float]
+    first_batch: int = 0
+    first_step: int | None = None
+    num_steps: int | None = None
 
     @property
     def trainable(self) -> frozenset[str]:
         """Names of the groups that learn in this epoch."""
         return frozenset(name for name, rate in self.peak_rates.items() if rate is not None)
+
+    @property
+    def end_batch(self) -> int:
+        """Batches of the epoch up to the end of this part; its plan must be counted."""
+        return self.first_batch + _counted(self.num_steps)
 
 
 NumItems = Callable[[EpochPlan], int]
@@ -48,21 +62,38 @@ NumItems = Callable[[EpochPlan], int]
 
 @dataclass(frozen=True)
 class Plan:
-    """All epochs in order, with the shape of the schedules. `adversary_start`: the step from which an adversary joins,
-    None = there is none."""
+    """All epochs in order, divided where a phase begins within one, with the shape of the schedules.
+
+    Drawn without data, a plan in steps has an epoch per stage, and one in epochs has no steps; see `counted`.
+    adversary_start: the step from which an adversary joins, None = there is none.
+    """
 
     epochs: tuple[EpochPlan, ...]
     lr: Lr
+    timetable: Timetable
+    max_steps: int | None
     max_steps_per_epoch: int | None
     world_size: int = 1
     adversary_start: int | None = None
+    is_counted: bool = False
 
-    def num_batches(self, epoch: EpochPlan, num_items: NumItems) -> int:
-        """Optimiser steps of an epoch; the last batch may be smaller, no item is left out.
+    def counted(self, num_items: NumItems) -> "Plan":
+        """The plan for data of so many items.
 
         Raises:
             ConfigError: an epoch has fewer items than there are ranks.
         """
+        kinds = {(item.stage, item.phase): item for item in self.epochs}
+        batches: dict[str, int] = {}
+        for item in self.epochs:
+            if item.stage not in batches:
+                batches[item.stage] = self._num_batches(item, num_items)
+        parts = parts_of(self.timetable, self.max_steps, batches.__getitem__)
+        epochs = tuple(_placed(kinds[part.stage, part.phase], part) for part in parts)
+        return replace(self, epochs=epochs, is_counted=True)
+
+    def _num_batches(self, epoch: EpochPlan, num_items: NumItems) -> int:
+        """Optimiser steps of a whole epoch; the last batch may be smaller, no item is left out."""
         if num_items(epoch) < self.world_size:
             raise ConfigError(
                 f"epoch {epoch.epoch} has {num_items(epoch)} items to train on, which cannot be shared among "
@@ -71,25 +102,59 @@ class Plan:
         batches = num_batches_of(num_items(epoch), epoch.batch_size, self.world_size)
         return batches if self.max_steps_per_epoch is None else min(batches, self.max_steps_per_epoch)
 
-    def num_steps(self, num_items: NumItems) -> int:
-        """Optimiser steps of the whole run."""
-        return sum(self.num_batches(epoch, num_items) for epoch in self.epochs)
+    @property
+    def num_epochs(self) -> int:
+        """The number of the last epoch."""
+        return self.epochs[-1].epoch
 
-    def phase_span(self, epoch: EpochPlan, num_items: NumItems) -> tuple[int, int]:
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of the whole run, of a counted plan."""
+        return _counted(self.epochs[-1].first_step) + _counted(self.epochs[-1].num_steps)
+
+    def at(self, epoch: int, batch: int) -> EpochPlan | None:
+        """What is planned after so many batches of an epoch, or its last part where it is over; None beyond the last
+        epoch."""
+        parts = self._parts.get(epoch, ())
+        return next((part for part in parts if batch < part.end_batch), parts[-1] if parts else None)
+
+    def num_batches(self, epoch: int) -> int:
+        """Batches of all parts of an epoch."""
+        return self._parts[epoch][-1].end_batch
+
+    def ends_epoch(self, epoch: EpochPlan) -> bool:
+        """Whether a part is the last one of its epoch."""
+        return self._parts[epoch.epoch][-1] is epoch
+
+    @cached_property
+    def _parts(self) -> dict[int, list[EpochPlan]]:
+        """The parts of every epoch, made once: there may be very many epochs."""
+        found: dict[int, list[EpochPlan]] = {}
+        for item in self.epochs:
+            found.setdefault(item.epoch, []).append(item)
+        return found
+
+    @cached_property
+    def _phases(self) -> dict[str, tuple[int, int]]:
+        """First step of every phase, and its steps in all."""
+        found: dict[str, tuple[int, int]] = {}
+        for item in self.epochs:
+            first, num = found.get(item.phase, (_counted(item.first_step), 0))
+            found[item.phase] = first, num + _counted(item.num_steps)
+        return found
+
+    def phase_span(self, epoch: EpochPlan) -> tuple[int, int]:
         """Steps of the epoch's phase before this epoch, and in all, however many epochs and stages that spans."""
         # The whole phase, although batches and segments change within it: one cycle spans all of it.
-        phase = [item for item in self.epochs if item.phase == epoch.phase]
-        before = sum(self.num_batches(item, num_items) for item in phase if item.epoch < epoch.epoch)
-        return before, sum(self.num_batches(item, num_items) for item in phase)
+        first, num = self._phases[epoch.phase]
+        return _counted(epoch.first_step) - first, num
 
-    def learning_rates(self, epoch: EpochPlan, batch: int, span: tuple[int, int]) -> dict[str, float]:
-        """Learning rate of each trainable group at one batch: a function of position, so schedulers have no state.
-
-        A schedule runs over all steps of its phase; `span` is what `phase_span` says of the epoch.
-        """
-        before, total = span
+    def learning_rates(self, epoch: EpochPlan, batch: int) -> dict[str, float]:
+        """Learning rate of each trainable group at a batch of the epoch: a function of position, so schedulers have no
+        state. A schedule runs over all steps of its phase."""
+        before, total = self.phase_span(epoch)
         return {
-            name: learning_rate(epoch.schedule, rate, before + batch, total, self.lr)
+            name: learning_rate(epoch.schedule, rate, before + batch - epoch.first_batch, total, self.lr)
             for name, rate in epoch.peak_rates.items()
             if rate is not None
         }
@@ -106,35 +171,46 @@ class Plan:
 
 
 def unroll(experiment: Experiment, geometry: Geometry | None, world_size: int | None = None) -> Plan:
-    """The plan of an experiment on `world_size` ranks (None: `trainer.devices`); stages in frames need no geometry.
+    """The plan of an experiment on `world_size` ranks (None: `trainer.devices`), before its data is counted; stages in
+    frames need no geometry.
 
     Raises:
         CodecError: a segment is shorter than one coarse token of the codec.
         ConfigError: a batch of some stage has fewer segments than there are ranks.
     """
-    stages, phases = experiment.curriculum.stages, experiment.lr.phases
-    last = num_epochs(stages, phases)
-    epochs = tuple(
-        _epoch(number, experiment, geometry, _at(stages, number), _at(phases, number)) for number in range(1, last + 1)
-    )
-    world_size = experiment.trainer.devices if world_size is None else world_size
+    trainer = experiment.trainer
+    table = timetable(experiment.curriculum, experiment.lr, trainer.max_steps)
+    parts = parts_of(table, trainer.max_steps)
+    epochs = tuple(_placed(_epoch(part, experiment, geometry), part) for part in parts)
+    world_size = trainer.devices if world_size is None else world_size
     for epoch in epochs:
-        _check_shared(epoch, experiment.trainer, world_size)
+        _check_shared(epoch, trainer, world_size)
     adversary = experiment.adversary
     start = None if adversary.kind == "none" else adversary.start_step
-    return Plan(epochs, experiment.lr, experiment.trainer.max_steps_per_epoch, world_size, start)
+    limits = (trainer.max_steps, trainer.max_steps_per_epoch)
+    return Plan(epochs, experiment.lr, table, *limits, world_size, start)
 
 
-def _epoch(
-    number: int, experiment: Experiment, geometry: Geometry | None, stage_name: str, phase_name: str
-) -> EpochPlan:
-    stage, phase = experiment.curriculum.stages[stage_name], experiment.lr.phases[phase_name]
+def _placed(epoch: EpochPlan, part: Part) -> EpochPlan:
+    return replace(
+        epoch, epoch=part.epoch, first_batch=part.first_batch, first_step=part.first_step, num_steps=part.num_steps
+    )
+
+
+def _counted(number: int | None) -> int:
+    """A number that only a counted plan has."""
+    assert number is not None, "the plan is not counted"
+    return number
+
+
+def _epoch(part: Part, experiment: Experiment, geometry: Geometry | None) -> EpochPlan:
+    stage, phase = experiment.curriculum.stages[part.stage], experiment.lr.phases[part.phase]
     groups = {name for name, pattern in experiment.lr.groups.items() if pattern is not None}
-    weights = experiment.loss.weights | experiment.loss.phases.get(phase_name, {})
+    weights = experiment.loss.weights | experiment.loss.phases.get(part.phase, {})
     return EpochPlan(
-        epoch=number,
-        stage=stage_name,
-        phase=phase_name,
+        epoch=part.epoch,
+        stage=part.stage,
+        phase=part.phase,
         segment_seconds=stage.segment_seconds,
         num_tokens=_num_tokens(stage, geometry),
         batch_size=_batch_size(experiment.trainer.batch_size * stage.batch_multiplier, experiment.curriculum.rounding),
@@ -167,15 +243,6 @@ def _batch_size(exact: float, rounding: str) -> int:
     """Whole segments: floor or round (half up). A hair is added first, since 0.45 x 100 is 44.99… in binary."""
     exact += 1e-9
     return max(1, math.floor(exact) if rounding == "floor" else math.floor(exact + 0.5))
-
-
-def _at(schedule: Ranges, epoch: int) -> str:
-    """Name of the stage or phase of an epoch; the config was checked to have exactly one."""
-    return next(
-        name
-        for name, item in schedule.items()
-        if item.epochs[0] <= epoch and (item.epochs[1] is None or epoch <= item.epochs[1])
-    )
 
 
 def planned_geometry(experiment: Experiment) -> Geometry | None:

@@ -1,5 +1,6 @@
 """The plan as tables for people."""
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -8,7 +9,7 @@ from rich.table import Table
 
 from snac_exp.config.schema import Experiment
 from snac_exp.training.codec.preflight.proofs import PROOFS, left_out
-from snac_exp.training.plan import Plan
+from snac_exp.training.plan import EpochPlan, Plan
 
 if TYPE_CHECKING:  # groups need torch, a plan does not
     from snac_exp.training.optimization.groups import NamedParameters, ParameterGroups
@@ -25,29 +26,77 @@ _TIGHT: dict[str, Any] = {"padding": (0, 1), "pad_edge": False, "collapse_paddin
 
 
 def epoch_table(plan: Plan) -> Table:
-    """One row per epoch: segment, batch, peak rate of each group (- is frozen) and loss weight of each head."""
-    first = plan.epochs[0]
+    """One row per epoch, of a recipe in steps one per stage and phase: epochs and steps as far as they are known,
+    segment, batch, peak rate of each group (- is frozen) and loss weight of each head."""
+    first, places = plan.epochs[0], _places(plan)
     heads = "/".join(head.removeprefix("head_") for head in first.loss_weights)
+    known = " and ".join(name for name in ("epochs", "steps") if name in places)
     table = Table(
-        title="epochs (peak learning rate per group, - is frozen)", title_justify="left", box=SIMPLE_HEAD, **_TIGHT
+        title=f"{known} (peak learning rate per group, - is frozen)", title_justify="left", box=SIMPLE_HEAD, **_TIGHT
     )
-    for column in ("epoch", "stage", "phase"):
+    if "epochs" in places:
+        table.add_column("epoch")
+    if "steps" in places:
+        table.add_column("to step", justify="right")
+    for column in ("stage", "phase"):
         table.add_column(column)
     in_frames = first.segment_seconds is None
     for column in ("sec", "frames" if in_frames else "tokens", "batch"):
         table.add_column(column, justify="right")
     for group in first.peak_rates:
-        table.add_column(escape(group), justify="right")
+        # A column more would leave names no room.
+        table.add_column(escape(group.replace("_", "_\n") if len(places) > 1 else group), justify="right")
     table.add_column(escape(f"loss {heads}"), justify="right")
-    for epoch in plan.epochs:
+    for epoch, *named in zip(_rows(plan), *places.values(), strict=True):
         table.add_row(
-            *(str(epoch.epoch), escape(epoch.stage), escape(epoch.phase)),
+            *(*named, escape(epoch.stage), escape(epoch.phase)),
             "-" if epoch.segment_seconds is None else f"{epoch.segment_seconds:g}",
             *(str(epoch.num_tokens), str(epoch.batch_size)),
             *("-" if rate is None else _compact(rate) for rate in epoch.peak_rates.values()),
             "/".join(f"{weight:g}" for weight in epoch.loss_weights.values()),
         )
     return table
+
+
+def _rows(plan: Plan) -> list[EpochPlan]:
+    return [parts[0] for parts in _merged(plan)]
+
+
+def _places(plan: Plan) -> dict[str, list[str]]:
+    """Of every row its epochs and its last step, those of both that are known."""
+    rows, found = _merged(plan), dict[str, list[str]]()
+    if plan.is_counted or plan.timetable.unit == "epochs":
+        found["epochs"] = [_span(parts[0].epoch, parts[-1].epoch) for parts in rows]
+    if plan.is_counted or plan.timetable.unit == "steps":
+        found["steps"] = [str((parts[-1].first_step or 0) + (parts[-1].num_steps or 0)) for parts in rows]
+    return found
+
+
+def _merged(plan: Plan) -> list[list[EpochPlan]]:
+    """The parts of a plan row by row: a recipe in steps may have very many epochs."""
+    if plan.timetable.unit == "epochs":
+        return [[epoch] for epoch in plan.epochs]
+    return [list(parts) for _, parts in groupby(plan.epochs, key=lambda part: (part.stage, part.phase))]
+
+
+def _span(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def cadence_line(experiment: Experiment) -> str:
+    """What comes back every so often, and what ends the run early."""
+    trainer, checkpoint = experiment.trainer, experiment.checkpoint
+    by_step, samples = trainer.validate_every_steps, trainer.samples_every_steps
+    validations = f"{by_step} steps" if by_step else f"{trainer.validate_every_epochs} epochs"
+    clips = f"{samples or by_step} steps" if by_step else f"{trainer.samples_every_epochs} epochs"
+    parts = [
+        f"validation every {validations}",
+        f"samples every {clips}" if trainer.num_sample_clips else "no samples",
+        f"checkpoints every {checkpoint.every_epochs} epochs, {checkpoint.every_steps} steps and "
+        f"{checkpoint.every_minutes:g} minutes",
+        f"at most {trainer.max_steps} steps in all" if trainer.max_steps else "",
+    ]
+    return "; ".join(filter(None, parts))
 
 
 def hardware_line(experiment: Experiment) -> str:

@@ -147,8 +147,8 @@ class Evaluator(ABC):
         """Metrics on fixed data. `objective` and `NAME/objective`, lower is better, choose the best models."""
 
     @abstractmethod
-    def write_samples(self, fabric: Fabric, folder: RunFolder, epoch: int) -> bool:
-        """Write what one can hear to the folder's samples of an epoch; False if there is nothing to hear then."""
+    def write_samples(self, fabric: Fabric, directory: Path) -> None:
+        """Write what one can hear to a folder; called on all ranks at the validations that the recipe says."""
 
     @abstractmethod
     def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note) -> None:

@@ -27,12 +27,8 @@ def plan_of(name: str) -> Plan:
 
 def rates_of(name: str) -> list[float]:
     """The learning rate of every step of the run."""
-    plan, rates = plan_of(name), []
-    for epoch in plan.epochs:
-        span = plan.phase_span(epoch, lambda _: ITEMS)
-        num_batches = plan.num_batches(epoch, lambda _: ITEMS)
-        rates += [plan.learning_rates(epoch, batch, span)["all"] for batch in range(num_batches)]
-    return rates
+    plan = plan_of(name).counted(lambda _: ITEMS)
+    return [plan.learning_rates(epoch, batch)["all"] for epoch in plan.epochs for batch in range(epoch.end_batch)]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from snac_exp.config.arguments import quoted
+from snac_exp.config.cadence.ranges import Range, Timetable
 from snac_exp.config.compose import compose_experiment, config_dir
 from snac_exp.runs import run
 from snac_exp.tracking.metrics_file import read_metrics
@@ -32,7 +33,15 @@ OWN = {"phase12_adversarial": JUDGED, "snac_from_scratch": ["codec=scratch_demo"
 def first_and_last(*arguments: object) -> Plan:
     plan = unroll(*arguments)  # type: ignore[arg-type]
     ends = (plan.epochs[0], plan.epochs[-1])
-    return dataclasses.replace(plan, epochs=tuple(dataclasses.replace(e, epoch=i + 1) for i, e in enumerate(ends)))
+    places = [
+        tuple(Range(name, numbers[0], numbers[-1]) for name, numbers in in_runs(names))
+        for names in ([epoch.stage for epoch in ends], [epoch.phase for epoch in ends])
+    ]
+    return dataclasses.replace(plan, epochs=ends, timetable=Timetable("epochs", *places, last=2))
+
+
+def in_runs(names: list[str]) -> list[tuple[str, list[int]]]:
+    return [(name, [i for i, item in enumerate(names, 1) if item == name]) for name in dict.fromkeys(names)]
 
 
 @pytest.mark.slow

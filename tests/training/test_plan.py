@@ -42,11 +42,10 @@ def test_phase12_has_the_recipe_s_tables() -> None:
 
 
 def test_s04_one_cycle_spans_the_whole_main_phase() -> None:
-    plan, rows = plan_of(), 5000
+    rows = 5000
+    plan = plan_of().counted(lambda _: rows)
     rates = [
-        plan.learning_rates(epoch, batch, plan.phase_span(epoch, lambda _: rows))["trunk"]
-        for epoch in plan.epochs[1:]
-        for batch in range(plan.num_batches(epoch, lambda _: rows))
+        plan.learning_rates(epoch, batch)["trunk"] for epoch in plan.epochs[1:] for batch in range(epoch.end_batch)
     ]
     total = sum(math.ceil(rows / epoch.batch_size) for epoch in plan.epochs[1:])
     assert len(rates) == total
@@ -59,12 +58,8 @@ def test_s04_one_cycle_spans_the_whole_main_phase() -> None:
 
 
 def test_s05_each_group_has_its_own_peak() -> None:
-    plan, rows = plan_of(), 5000
-    by_step = [
-        plan.learning_rates(epoch, batch, plan.phase_span(epoch, lambda _: rows))
-        for epoch in plan.epochs[1:]
-        for batch in range(plan.num_batches(epoch, lambda _: rows))
-    ]
+    plan = plan_of().counted(lambda _: 5000)
+    by_step = [plan.learning_rates(epoch, batch) for epoch in plan.epochs[1:] for batch in range(epoch.end_batch)]
     assert max(rates["trunk"] for rates in by_step) == pytest.approx(5e-5, rel=1e-3)
     assert max(rates["head_24k"] for rates in by_step) == pytest.approx(1e-5, rel=1e-3)
     assert all(rates["trunk"] == pytest.approx(5 * rates["head_24k"]) for rates in by_step)
@@ -191,7 +186,7 @@ def test_s29_a_later_stage_smaller_than_the_ranks_is_refused_by_every_door(
 
 def test_s29_fewer_rows_than_ranks_are_refused() -> None:
     with pytest.raises(ConfigError, match="epoch 1 has 3 items to train on, which cannot be shared among 4 ranks"):
-        plan_of("trainer.devices=4").num_steps(lambda _: 3)
+        plan_of("trainer.devices=4").counted(lambda _: 3)
 
 
 def test_names_and_patterns_in_brackets_are_shown_as_they_are() -> None:

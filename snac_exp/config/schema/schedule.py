@@ -1,6 +1,6 @@
-"""What changes over the epochs: segment lengths, batch sizes, learning rates.
+"""What changes over the epochs or steps: segment lengths, batch sizes, learning rates.
 
-Epoch numbers are 1-based and ranges are inclusive everywhere.
+Numbers of epochs and steps are 1-based and ranges are inclusive everywhere.
 """
 
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Stage:
-    """A range of epochs with one segment length, in seconds of audio or in frames of tokens; a last epoch of null means
-    to the end."""
+    """A range of epochs, or of steps, with one segment length, in seconds of audio or in frames of tokens; a last one
+    of null means to the end."""
 
-    epochs: tuple[int, int | None]
+    epochs: tuple[int, int | None] | None = None
+    steps: tuple[int, int | None] | None = None
     segment_seconds: float | None = None
     segment_frames: int | None = None
     batch_multiplier: float = 1.0
@@ -20,10 +21,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Curriculum:
-    """Segment length and batch size over the epochs."""
+    """Segment length and batch size over the epochs, or over the steps: `unit` says which range of a stage counts."""
 
     rounding: Literal["floor", "round"]
     stages: dict[str, Stage]
+    unit: Literal["epochs", "steps"] = "epochs"
 
 
 @dataclass(frozen=True)
@@ -45,19 +47,24 @@ class WarmupCosine:
 
 @dataclass(frozen=True)
 class LrPhase:
-    """A range of epochs with one schedule; peak learning rate per group, null = frozen."""
+    """A range of epochs, or of steps, with one schedule; peak learning rate per group, null = frozen."""
 
-    epochs: tuple[int, int | None]
     schedule: Literal["constant", "cosine", "one_cycle", "warmup_cosine"]
     groups: dict[str, float | None]
+    epochs: tuple[int, int | None] | None = None
+    steps: tuple[int, int | None] | None = None
 
 
 @dataclass(frozen=True)
 class Lr:
-    """Parameter groups by pattern and their learning rates by phase; a pattern of null means: no such group."""
+    """Parameter groups by pattern and their learning rates by phase; a pattern of null means: no such group.
+
+    unit: which range of a phase counts.
+    """
 
     groups: dict[str, str | None]
     phases: dict[str, LrPhase]
     one_cycle: OneCycle = OneCycle()
     warmup_cosine: WarmupCosine = WarmupCosine()
     cosine_final_ratio: float = 0.1  # rate at the end of a cosine schedule / its peak
+    unit: Literal["epochs", "steps"] = "epochs"

@@ -72,6 +72,9 @@ class Trainer:
         default_factory=lambda: ["start", "codes", "sound", "targets"]
     )
     samples_every_epochs: int = 1
+    max_steps: int | None = None  # of the whole run; None = as the ranges of stages and phases say
+    validate_every_steps: int | None = None  # in place of validate_every_epochs
+    samples_every_steps: int | None = None  # in place of samples_every_epochs
     accumulation: int = 1
     ema_decay: float | None = None
     fused_optimizer: bool = False

@@ -26,8 +26,12 @@ def marks_of(plan: Mapping[str, Any], metrics: Metrics) -> Marks:
     """Where phases and curriculum stages of a plan begin, as steps, as far as the run has come."""
     phases: list[tuple[float, str]] = []
     stages: list[float] = []
-    begins, before = 0, None
+    begins, before, reached = 0, None, max(metrics.last_steps.values(), default=0)
     for epoch in plan.get("epochs", []):
+        # Plans of earlier versions have no steps; there an epoch begins where the one before was seen to end.
+        begins = begins if epoch.get("first_step") is None else epoch["first_step"]
+        if begins > reached:
+            break
         # A phase that begins hides the stage that begins with it: one mark is enough.
         if not phases or phases[-1][1] != epoch["phase"]:
             phases.append((begins, epoch["phase"]))
@@ -35,9 +39,10 @@ def marks_of(plan: Mapping[str, Any], metrics: Metrics) -> Marks:
             stages.append(begins)
         before = epoch["stage"]
         # Beyond what the run has reached no step is known.
-        if epoch["epoch"] not in metrics.last_steps:
-            break
-        begins = metrics.last_steps[epoch["epoch"]]
+        if epoch.get("first_step") is None:
+            if epoch["epoch"] not in metrics.last_steps:
+                break
+            begins = metrics.last_steps[epoch["epoch"]]
     return Marks(tuple(phases) if len(phases) > 1 else (), tuple(stages))
 
 

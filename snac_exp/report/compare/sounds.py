@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from snac_exp.report.compare.blind import Blind, shuffled
@@ -98,8 +99,9 @@ def _grid(comparison: Comparison, title: str, run_clips: RunClips) -> ClipGrid:
     columns = [f"{place + 1} · {comparison.entries[place].label}" for place, _ in run_clips]
     labels = list(dict.fromkeys(label for _, clip in run_clips for label in clip.labels))
     rows = {label: [clip.newest().get(label) for _, clip in run_clips] for label in labels}
-    epochs = sorted({max(clip.files) for _, clip in run_clips})
-    return make_grid(title, columns, rows, about=f"epoch {' or '.join(map(str, epochs))}")
+    places = sorted({(clip.unit, max(clip.files)) for _, clip in run_clips})
+    about = [f"{unit} {' or '.join(str(at) for _, at in group)}" for unit, group in groupby(places, lambda it: it[0])]
+    return make_grid(title, columns, rows, about=" or ".join(about))
 
 
 def _blind_grids(

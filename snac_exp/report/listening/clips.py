@@ -10,10 +10,14 @@ REFERENCE = "reference"
 
 @dataclass(frozen=True)
 class Clip:
-    """One validation clip: `files[epoch][label]`, label being `reference_48k`, `48k`, `24k` and their like."""
+    """One validation clip: `files[epoch][label]`, label being `reference_48k`, `48k`, `24k` and their like.
+
+    unit: epoch, or step where a run validates by steps.
+    """
 
     name: str
     files: Mapping[int, Mapping[str, Path]]
+    unit: str = "epoch"
 
     @property
     def labels(self) -> list[str]:
@@ -26,18 +30,21 @@ class Clip:
 
 
 def find_clips(samples: Path) -> list[Clip]:
-    """Clips below RUN_DIR/samples: `epoch003/CLIP_LABEL.wav`; a picture `CLIP.png` beside it tells where CLIP ends."""
+    """Clips below RUN_DIR/samples: `epoch003/CLIP_LABEL.wav`, or `step0002000/…`; a picture `CLIP.png` beside it tells
+    where CLIP ends."""
     found: dict[str, dict[int, dict[str, Path]]] = {}
-    for folder in sorted(samples.glob("epoch*")):
-        number = re.fullmatch(r"epoch(\d+)", folder.name)
+    unit = "epoch"
+    for folder in sorted(samples.glob("*")):
+        number = re.fullmatch(r"(epoch|step)(\d+)", folder.name)
         if number is None:
             continue
+        unit = number[1]
         # Names of clips may hold underscores; only the pictures, which have no label, tell where they end.
         pictured = [path.stem for path in folder.glob("*.png")]
         for path in sorted(folder.glob("*.wav")):
             clip, label = _split(path.stem, pictured)
-            found.setdefault(clip, {}).setdefault(int(number[1]), {})[label] = path
-    return [Clip(name, found[name]) for name in sorted(found, key=_natural)]
+            found.setdefault(clip, {}).setdefault(int(number[2]), {})[label] = path
+    return [Clip(name, found[name], unit) for name in sorted(found, key=_natural)]
 
 
 def _split(stem: str, pictured: Sequence[str]) -> tuple[str, str]:

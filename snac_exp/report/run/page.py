@@ -108,7 +108,7 @@ def _grids(clips: tuple[Clip, ...], most_megabytes: float) -> tuple[list[ClipGri
 
 def _grid(clip: Clip, epochs: list[int]) -> ClipGrid:
     mine = [epoch for epoch in epochs if epoch in clip.files]
-    columns = ["before training" if epoch == 0 else f"epoch {epoch}" for epoch in mine]
+    columns = ["before training" if epoch == 0 else f"{clip.unit} {epoch}" for epoch in mine]
     return make_grid(
         clip.name, columns, {label: [clip.files[epoch].get(label) for epoch in mine] for label in clip.labels}
     )
@@ -124,7 +124,7 @@ def _summary_values(run: Record) -> list[SummaryValue]:
     """Key values of the run, those that are known."""
     metrics, epochs = run.metrics, run.plan.get("epochs") or []
     steps = figure(run.step) if run.num_steps is None else f"{figure(run.step)} of {figure(run.num_steps)}"
-    reached = f"epoch {max(metrics.last_steps, default=0)}" + (f" of {len(epochs)}" if epochs else "")
+    reached = f"epoch {max(metrics.last_steps, default=0)}" + (f" of {epochs[-1]['epoch']}" if epochs else "")
     summary_values = [
         SummaryValue("Steps", steps, reached),
         SummaryValue("Time", duration(metrics.seconds), "first to last logged line"),

@@ -7,12 +7,16 @@ from typing import Any
 from snac_exp.report.charts.colours import tints
 from snac_exp.report.numbers import DASH, compact
 
+_PLACES = ("epoch", "first_batch", "first_step", "num_steps")
+"""What tells entries of equal settings apart."""
+
 
 @dataclass(frozen=True)
 class PlanRow:
     """Epochs of equal settings; a rate of a dash is frozen."""
 
     epochs: str
+    steps: str
     stage: str
     phase: str
     segment: str
@@ -53,7 +57,8 @@ def plan_table(plan: Mapping[str, Any]) -> PlanTable | None:
         groups=[(name, colours[name]) for name in groups],
         heads=[(name, colours[name]) for name in heads],
         rows=[_row(items, groups, heads) for items in merged],
-        num_epochs=len(epochs),
+        # An epoch in which a phase begins has several entries.
+        num_epochs=epochs[-1]["epoch"],
         num_steps=plan.get("num_steps"),
         # Token models train on frames, which have no length in seconds in the plan.
         length_name="frames" if epochs[0].get("segment_seconds") is None else "tokens",
@@ -61,14 +66,26 @@ def plan_table(plan: Mapping[str, Any]) -> PlanTable | None:
 
 
 def _settings(epoch: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in epoch.items() if key != "epoch"}
+    return {key: value for key, value in epoch.items() if key not in _PLACES}
+
+
+def _span(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first} to {last}"
+
+
+def _steps(first: Mapping[str, Any], last: Mapping[str, Any]) -> str:
+    """Steps from the first to the last entry; a dash in plans of earlier versions, which have none."""
+    if first.get("first_step") is None or last.get("num_steps") is None:
+        return DASH
+    return _span(first["first_step"] + 1, last["first_step"] + last["num_steps"])
 
 
 def _row(items: list[Mapping[str, Any]], groups: list[str], heads: list[str]) -> PlanRow:
     first, last = items[0], items[-1]
     seconds = first.get("segment_seconds")
     return PlanRow(
-        epochs=str(first["epoch"]) if first is last else f"{first['epoch']} to {last['epoch']}",
+        epochs=_span(first["epoch"], last["epoch"]),
+        steps=_steps(first, last),
         stage=str(first["stage"]),
         phase=str(first["phase"]),
         segment=DASH if seconds is None else f"{seconds:g} s",

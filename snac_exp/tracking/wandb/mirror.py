@@ -83,7 +83,8 @@ class WandbMirror:
         except Exception as error:  # W&B's own, pydantic's, the network's: whatever it is, the run has no mirror
             without = "or train without W&B: tracker.mode=off"
             raise ConfigError(f"W&B did not start the run ({one_line(error)}): {WAYS_OUT}, {without}") from error
-        define_axes(self._run, about.config.get("heads") or {})
+        by_step = (about.config.get("trainer") or {}).get("validate_every_steps")
+        define_axes(self._run, about.config.get("heads") or {}, "step" if by_step else "epoch")
         if self._online:
             # `step` is that of the next row; the server knows which rows it has.
             self._num_mirrored = self._run.step - 1

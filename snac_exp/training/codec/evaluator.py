@@ -69,15 +69,10 @@ class CodecEvaluator(Evaluator):
         """Means of every term over the fixed validation slices."""
         return validate(self.task, self.splits, self.experiment, fabric)
 
-    def write_samples(self, fabric: Fabric, folder: RunFolder, epoch: int) -> bool:
-        """Audio and pictures of the first fixed clips, every `samples_every_epochs`."""
-        settings = self.experiment.trainer
-        if settings.num_sample_clips == 0 or epoch % settings.samples_every_epochs:
-            return False
-        directory = folder.samples / f"epoch{epoch:03d}"
+    def write_samples(self, fabric: Fabric, directory: Path) -> None:
+        """Audio and pictures of the first fixed clips."""
         original = None if self.experiment.codec.scratch is not None else self.codec
         write_samples(self.task, self.splits, self.experiment, fabric, directory, original)
-        return True
 
     def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note) -> None:
         """The final model beside interpolation, noise and itself before training, as `snac-exp evaluate` measures."""

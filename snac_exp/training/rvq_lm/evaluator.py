@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
@@ -59,15 +60,12 @@ class TokenEvaluator(Evaluator):
         values = validate_tokens(self.task.model, self.splits, specs, size, fabric.device, fabric.autocast, share)
         return values | {"objective": values["cross_entropy"]}
 
-    def write_samples(self, fabric: Fabric, folder: RunFolder, epoch: int) -> bool:
-        """What the model writes from nothing and after real prompts, every `samples_every_epochs`."""
-        settings = self.experiment.trainer
-        if settings.num_sample_clips == 0 or epoch % settings.samples_every_epochs or not fabric.is_global_zero:
-            return False
-        directory, codec = folder.samples / f"epoch{epoch:03d}", self.make_codec()
-        num_frames = self.experiment.task.sample_frames
+    def write_samples(self, fabric: Fabric, directory: Path) -> None:
+        """What the model writes from nothing and after real prompts; on rank 0 alone."""
+        if not fabric.is_global_zero:
+            return
+        codec, num_frames = self.make_codec(), self.experiment.task.sample_frames
         write_token_samples(self.task.model, codec, self._prompts(), num_frames, self._sampling(), directory)
-        return True
 
     def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note) -> None:
         """The final metrics beside those of a model that knows how often each token comes, and no more."""

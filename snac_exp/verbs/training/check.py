@@ -33,9 +33,9 @@ def main(arguments: Sequence[str]) -> int:
 
     console = Console()
     setup = build(experiment)
-    plan = unroll(experiment, setup.geometry)
+    plan = unroll(experiment, setup.geometry).counted(setup.data_module.num_items)
     console.print(epoch_table(plan), group_table(experiment, setup.groups))
-    console.print(f"{setup.data_module.described()}, {plan.num_steps(setup.data_module.num_items)} steps")
+    console.print(f"{setup.data_module.described()}, {plan.num_steps} steps")
     if all_rows:
         folder = Path(experiment.output_dir).expanduser() / "checks"
         try:

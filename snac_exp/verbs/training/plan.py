@@ -1,6 +1,9 @@
 """Print what a recipe will do, epoch by epoch; nothing is loaded or run.
 
-usage: snac-exp plan [the overrides of train.py] [format=table|json]
+usage: snac-exp plan [the overrides of train.py] [rows=N] [format=table|json]
+
+rows=N: training rows of the data (windows of a token model); with it the plan has epochs and steps, however the recipe
+counts.
 """
 
 import json
@@ -12,19 +15,21 @@ from snac_exp.config.schema import Experiment
 from snac_exp.errors import ConfigError
 from snac_exp.system.terminal import Console
 from snac_exp.training.plan import planned_geometry, unroll
-from snac_exp.training.plan_table import KERNELS, epoch_table, group_table, hardware_line, preflight_line
+from snac_exp.training.plan_table import KERNELS, cadence_line, epoch_table, group_table, hardware_line, preflight_line
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the epoch table and the group table, or both as JSON."""
-    style = next((item.split("=", 1)[1] for item in arguments if item.startswith("format=")), "table")
+    own = dict(item.split("=", 1) for item in arguments if item.startswith(("format=", "rows=")))
+    style, num_rows = own.get("format", "table"), _number(own.get("rows"))
     if style not in ("table", "json"):
         raise ConfigError(f"format={style} is not possible; there is: table, json")
-    overrides = hydra_overrides([item for item in arguments if not item.startswith("format=")])
+    overrides = hydra_overrides([item for item in arguments if not item.startswith(("format=", "rows="))])
     # Not complete: a recipe can be planned before its data is there.
     experiment, _ = compose_experiment(overrides, complete=False)
 
     plan = unroll(experiment, planned_geometry(experiment))
+    plan = plan if num_rows is None else plan.counted(lambda _: num_rows)
     if style == "json":
         # What is asked for: which checks pass, and which kernels work, the run itself finds out.
         proofs = {"preflight": experiment.trainer.preflight, "kernels": experiment.trainer.kernels}
@@ -34,12 +39,19 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     console = Console(soft_wrap=False)
     console.print(epoch_table(plan), group_table(experiment))
+    console.print(cadence_line(experiment))
     console.print(hardware_line(experiment))
     if experiment.lm is None:
         console.print(f"kernels: {KERNELS[experiment.trainer.kernels]}")
     if (line := preflight_line(experiment)) is not None:
         console.print(line)
     return 0
+
+
+def _number(rows: str | None) -> int | None:
+    if rows is not None and (not rows.isdecimal() or int(rows) < 1):
+        raise ConfigError(f"rows={rows} must be a whole number above 0: the training rows of the data")
+    return None if rows is None else int(rows)
 
 
 def _groups(experiment: Experiment) -> dict[str, object]:
