@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# An S3 server for tests, in an environment of its own: its libraries want other versions than ours.
+STORE := .venv/store
 
 .PHONY: help demo test check test-slurm campaign bench gpu-check gpu-wheels lint types format clean
 
@@ -56,4 +58,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name it with make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	test -x $(STORE)/bin/moto_server || ($(PYTHON) -m venv $(STORE) && $(STORE)/bin/python -m pip install --quiet 'moto[server]==5.2.5')
 	touch $(INSTALLED)

@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from snac_exp.errors import ConfigError
+from snac_exp.system.remote.urls import is_url
 
 PATH_KEYS = (
     "path", "input", "output", "checkpoint", "directory", "manifest", "audio_root", "init_from", "val_list",
     "pretrained",
 )  # fmt: skip
 PATH_ENDINGS = ("_dir", "_path", "_root", "_file")
+ADDRESS_KEYS = ("cache_dir", "directory")
+"""Keys of folders that may lie in a store, like s3://bucket/folder."""
 NEVER_SWEPT = "output_dir"  # one place for all jobs, which need not be there yet
 # A quoted string, or text up to the next comma; then that comma or the end.
 PIECE = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^,]*?)\s*(?:,|$)""")
@@ -29,7 +32,8 @@ def hydra_overrides(arguments: Sequence[str], path_keys: Sequence[str] = (), *, 
     `listed_paths`.
 
     Raises:
-        ConfigError: an argument is no `key=value` (nor `~key`, which removes a key), or an empty path in a list.
+        ConfigError: an argument is no `key=value` (nor `~key`, which removes a key), an empty path in a list, or an
+            address in a store where only a path is possible.
     """
     return [_override(argument, path_keys, sweeping=sweeping) for argument in arguments]
 
@@ -80,6 +84,12 @@ def _override(argument: str, path_keys: Sequence[str], *, sweeping: bool) -> str
     if not (name in path_keys or is_path_key(name)) or value in ("", "null"):
         return argument
     paths = listed_paths(value) if sweeping and name != NEVER_SWEPT else [value]
+    for path in paths:
+        if is_url(unquoted(path)) and name not in ADDRESS_KEYS:
+            raise ConfigError(
+                f"{key}={unquoted(path)}: {name} is a path on this machine; addresses are read by "
+                f"{', '.join(ADDRESS_KEYS)} alone, copy the folder here or there"
+            )
     return f"{key}={','.join(path if unquoted(path) != path else quoted(path) for path in paths)}"
 
 

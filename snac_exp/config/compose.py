@@ -17,6 +17,7 @@ from snac_exp.config.schema import Experiment
 from snac_exp.config.structure import nearest, structure
 from snac_exp.config.validate import validate
 from snac_exp.errors import ConfigError
+from snac_exp.system.remote.urls import is_url
 
 OF_A_SWEEP = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper")
 OF_THE_SWEEP_COMMAND = ("dry_run", "wait", "again")
@@ -119,7 +120,7 @@ def _absolute(key: str, value: Any) -> Any:
         return with_absolute_paths(value)
     if isinstance(value, list):
         return [_absolute("", item) for item in value]  # of data.sources, each with its own keys
-    if isinstance(value, str) and value != "???" and is_path_key(key) and key != "output_dir":
+    if isinstance(value, str) and value != "???" and is_path_key(key) and key != "output_dir" and not is_url(value):
         return str(Path(value).expanduser().absolute())
     return value
 

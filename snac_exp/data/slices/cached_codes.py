@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from snac_exp.data.codes.first_generation import is_first_generation
+from snac_exp.data.codes.shards import SHARD_NAME
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.data.prepared.manifest import MANIFEST_NAME
 from snac_exp.data.slices.dataset import AudioFolders, SliceDataset
 from snac_exp.data.slices.splits import Splits, existing_folder, limited
 from snac_exp.errors import DataError
 from snac_exp.system.paths.kind import refuse_file
+from snac_exp.system.remote.folders import local_folder
 
 if TYPE_CHECKING:
     from snac_exp.codec.checkpoint import LoadedCodec
@@ -20,12 +22,12 @@ if TYPE_CHECKING:
 class CachedCodes:
     """Options of the data source.
 
-    cache_dir: what `snac-exp cache-codes` wrote. target_dir: targets of heads whose rate is not the codec's, under the
-    same relative paths; null = the source files. target_delay_seconds: constant delay of these targets behind their
-    sources, taken back wherever they are read. audio_root: where the source files lie now; null = where they lay
-    when the cache was made. limit: at most so many training rows, drawn by the seed (a smaller limit is a subset of a
-    larger one). context_tokens: coarse tokens decoded on either side of a
-    scored slice; None = as many as the decoder sees.
+    cache_dir: what `snac-exp cache-codes` wrote, or its address in a store. target_dir: targets of heads whose rate is
+    not the codec's, under the same relative paths; null = the source files. target_delay_seconds: constant delay of
+    these targets behind their sources, taken back wherever they are read. audio_root: where the source files lie now;
+    null = where they lay when the cache was made. limit: at most so many training rows, drawn by the seed (a smaller
+    limit is a subset of a larger one). context_tokens: coarse tokens decoded on either side of a scored slice; None =
+    as many as the decoder sees.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"codes", "audio"})
@@ -44,8 +46,7 @@ class CachedCodes:
 
         Raises DataError if the cache is absent, incomplete or of another codec, or if audio or targets are missing.
         """
-        cache_dir = Path(self.cache_dir).expanduser()
-        table = open_table(cache_dir, codec)
+        table = open_table(self.cache_dir, codec)
         folders = AudioFolders(
             source=existing_folder("data.audio_root", self.audio_root or table.spec.audio_root),
             targets=existing_folder("data.target_dir", self.target_dir) if self.target_dir else None,
@@ -57,7 +58,7 @@ class CachedCodes:
         for split, found in rows.items():
             if len(found) == 0:
                 raise DataError(
-                    f"{cache_dir}: no {split} rows; prepare the folder with another split and cache it again"
+                    f"{self.cache_dir}: no {split} rows; prepare the folder with another split and cache it again"
                 )
         datasets = {split: SliceDataset(table, found, codec.geometry, heads, folders) for split, found in rows.items()}
         return Splits.of(
@@ -71,8 +72,12 @@ class CachedCodes:
         )
 
 
-def open_table(cache_dir: Path, codec: "LoadedCodec") -> CodeTable:
-    """The codes of a cache, if this codec made them; DataError names the codec of each, and the command that caches."""
+def open_table(folder: Path | str, codec: "LoadedCodec") -> CodeTable:
+    """The codes of a cache, if this codec made them; DataError names the codec of each, and the command that caches.
+
+    folder: of the cache, or its address in a store, whose shards are then brought to this machine.
+    """
+    cache_dir = local_folder(str(folder), lambda name: SHARD_NAME.fullmatch(name) is not None)
     command = f"snac-exp cache-codes data=PREPARED_FOLDER output={cache_dir} codec={codec.name}"
     refuse_file(cache_dir, "a folder that snac-exp cache-codes wrote", DataError)
     # Asked first: such a folder has none of today's shards and would pass for an empty one.

@@ -195,8 +195,13 @@ def find_npq(folder: Path) -> list[str]:
     """Relative paths (forward slashes, sorted) of all *.npq files below a folder."""
     found = []
     for parent, _, names in os.walk(folder, followlinks=True):
-        found += [(Path(parent) / name).relative_to(folder).as_posix() for name in names if name.endswith(".npq")]
+        found += [(Path(parent) / name).relative_to(folder).as_posix() for name in names if is_npq(name)]
     return sorted(found)
+
+
+def is_npq(name: str) -> bool:
+    """Whether a file is taken for a token file, by its name."""
+    return name.endswith(".npq")
 
 
 def common_layout(files: Sequence[tuple[str, NpqHeader]]) -> FrameLayout:

@@ -10,10 +10,11 @@ from snac_exp.data.rejection import Rejection
 from snac_exp.data.slices.cached_codes import open_table
 from snac_exp.data.tokens.batch import TokenWindows
 from snac_exp.data.tokens.codecs import described, same_frames
-from snac_exp.data.tokens.files import CachedTokens, Int64Array, NpqFiles, TokenSource
+from snac_exp.data.tokens.files import CachedTokens, Int64Array, NpqFiles, TokenSource, is_npq
 from snac_exp.data.tokens.windows import WindowIndex, WindowSpec, split_files, validation_windows
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.lm.frames import FrameLayout
+from snac_exp.system.remote.folders import local_folder
 
 if TYPE_CHECKING:
     from snac_exp.codec.checkpoint import LoadedCodec
@@ -54,8 +55,9 @@ class TokenSplits:
 class NpqTokens:
     """Options of the data source `npq`.
 
-    directory: folder of .npq files. val_list: text file naming the validation files; null = drawn by the seed so that
-    `train_ratio` of the frames train. verify_tokens: read every token before training, else when it is first used.
+    directory: folder of .npq files, or its address in a store. val_list: text file naming the validation files; null =
+    drawn by the seed so that `train_ratio` of the frames train. verify_tokens: read every token before training, else
+    when it is first used.
     """
 
     provides: ClassVar[frozenset[str]] = frozenset({"tokens"})
@@ -69,7 +71,7 @@ class NpqTokens:
 
     def open_tokens(self, codec: "LoadedCodec | None", seed: int) -> TokenSplits:
         """Open the folder; a SNAC codec must be the one that made the files, and then says what their streams are."""
-        files = NpqFiles.open(Path(self.directory).expanduser(), self.verify_tokens)
+        files = NpqFiles.open(local_folder(self.directory, is_npq, deep=True), self.verify_tokens)
         if codec is not None:
             files = files.as_layout(layout_of_codec(files.layout, codec, str(files.folder)))
         val_list = Path(self.val_list).expanduser() if self.val_list is not None else None
@@ -96,7 +98,7 @@ class CodeCacheTokens:
         """Open the cache; it must be of this codec."""
         if self.frames not in ("coarse", "repeated"):
             raise ConfigError(f"data.frames={self.frames} is not possible; there is: coarse, repeated")
-        table = open_table(Path(self.cache_dir).expanduser(), codec)
+        table = open_table(self.cache_dir, codec)
         rows = {split: table.rows_of(split) for split in ("train", "validation")}
         for split, found in rows.items():
             if len(found) == 0:

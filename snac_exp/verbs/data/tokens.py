@@ -100,7 +100,7 @@ def _encode(options: Options, output: Path) -> "TokenSummary":
         from snac_exp.data.slices.cached_codes import open_table
         from snac_exp.data.tokens.files import CachedTokens
 
-        table = open_table(Path(options.cache_dir).expanduser(), open_codec(options.codec))
+        table = open_table(options.cache_dir, open_codec(options.codec))
         # The cache's own split goes on, so that no speaker changes sides.
         validation = {int(row) for row in table.rows_of("validation")}
         tokens = CachedTokens(table, np.arange(len(table)), options.frames)
@@ -130,7 +130,7 @@ def _export(options: Options, output: Path) -> int:
     texts = None if options.texts is None else read_texts(Path(options.texts).expanduser())
     if options.cache_dir is None:
         raise ConfigError("cache has no value: set it with cache=FOLDER, the codes that snac-exp cache-codes wrote")
-    table = open_table(Path(options.cache_dir).expanduser(), open_codec(options.codec))
+    table = open_table(options.cache_dir, open_codec(options.codec))
     summary = export_rows(
         table, options.layout, output, format=options.format, texts=texts, rows_per_shard=options.rows_per_shard
     )

@@ -1,0 +1,1 @@
+"""Folders that lie in object stores: read through a local cache of whole files."""
