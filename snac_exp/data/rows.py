@@ -1,7 +1,7 @@
 """The reading protocol: rows of audio, whatever they lie in, give any slice at any rate.
 
-A folder with a file per row is one implementation. Others (segments of long files by offset, members of tar or Parquet
-shards) implement `read` and are used by the same datasets, caches and targets.
+`PlacedRows` reads rows whose place is known: files below a folder, bytes of a shard, segments of long files. Whatever
+cannot be told as such a place implements `AudioRows`, and is used by the same datasets, caches and targets.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,9 @@ import numpy as np
 
 from snac_exp.data.files.decoding import AudioInfo, Float32Array
 from snac_exp.data.files.reading import Slice, read_slices
-from snac_exp.data.prepared.manifest import Manifest, ManifestRow, safe_join
+from snac_exp.data.files.recording import Recording
+from snac_exp.data.prepared.manifest import Manifest, ManifestRow
+from snac_exp.data.prepared.places import Place
 from snac_exp.errors import DataError
 
 Row = TypeVar("Row")
@@ -41,32 +43,73 @@ class AudioRows(Protocol[AnyRow]):
         """
         ...
 
+    def read_slices(self, row: AnyRow, slices: Sequence[Slice]) -> list[RowAudio]:
+        """Slices of a row, at different rates perhaps, out of audio that is opened and decoded once."""
+        ...
+
+
+def read_delayed(
+    recording: Recording,
+    slices: Sequence[Slice],
+    check: Callable[[AudioInfo], None] | None = None,
+    delay_seconds: float = 0.0,
+) -> list[RowAudio]:
+    """Slices of a recording that lies later by `delay_seconds` than what they count in; below 0: earlier.
+
+    check: sees the header before anything is decoded, and may raise.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    headers = list[AudioInfo]()
+
+    def seen(info: AudioInfo) -> None:
+        # The header comes out through the check: asking for it beforehand would open every file twice.
+        headers.append(info)
+        if check is not None:
+            check(info)
+
+    wanted = [_in_recording(slice_, delay_seconds) for slice_ in slices]
+    found = read_slices(recording, [inside for inside, _ in wanted], check=seen)
+    return [
+        RowAudio(np.pad(samples, (missing, 0)) if missing else samples, headers[0])
+        for samples, (_, missing) in zip(found, wanted, strict=True)
+    ]
+
+
+def _in_recording(slice_: Slice, delay_seconds: float) -> tuple[Slice, int]:
+    """The slice in a recording that lies later, and how many samples before its start are missing: they are silence."""
+    first = slice_.start + round(delay_seconds * slice_.rate)
+    missing = max(-first, 0) if slice_.num is None else min(max(-first, 0), slice_.num)
+    num = None if slice_.num is None else slice_.num - missing
+    return replace(slice_, start=max(first, 0), num=num), missing
+
 
 @dataclass(frozen=True)
-class FolderRows(Generic[Row]):
-    """Rows that are one audio file each, below a folder.
+class PlacedRows(Generic[Row]):
+    """Rows whose audio lies below a folder, each at a place of its own.
 
-    path_of: relative path of a row's file. endings: tried in place of the path's own where that is not there, as for
-    targets in another format. check: sees row, file and its header before anything is decoded, and may raise.
+    place_of: of a row. endings: tried in place of the file's own where that is not there, as for targets in another
+    format. check: sees row, recording and its header before anything is decoded, and may raise.
     delay_seconds: so much later than the row lies what is in its file; below 0 it lies earlier.
     """
 
     folder: Path
-    path_of: Callable[[Row], str]
+    place_of: Callable[[Row], Place]
     endings: tuple[str, ...] = ()
-    check: Callable[[Row, Path, AudioInfo], None] | None = None
+    check: Callable[[Row, Recording, AudioInfo], None] | None = None
     delay_seconds: float = 0.0
 
-    def file(self, row: Row) -> Path:
-        """The row's file, which need not be there if no other endings are tried; DataError for a path that leaves the
+    def recording(self, row: Row) -> Recording:
+        """The row's audio, which need not be there if no other endings are tried; DataError for a path that leaves the
         folder."""
-        wanted = safe_join(self.folder, self.path_of(row))
+        wanted = self.place_of(row).below(self.folder)
         # The path's own suffix first; without other endings no look at the disk, since opening says what is missing.
-        for candidate in (wanted, *(wanted.with_suffix(ending) for ending in self.endings)):
-            if not self.endings or candidate.exists():
-                return candidate
+        for path in (wanted.path, *(wanted.path.with_suffix(ending) for ending in self.endings)):
+            if not self.endings or path.exists():
+                return replace(wanted, path=path)
         raise DataError(
-            f"{wanted}: no target file ({', '.join(self.endings)}) for {self.path_of(row)};"
+            f"{wanted}: no target file ({', '.join(self.endings)}) for {self.place_of(row).file};"
             " make it with snac-exp targets, or set data.target_dir=null to train towards the source files"
         )
 
@@ -75,33 +118,12 @@ class FolderRows(Generic[Row]):
         return self.read_slices(row, [Slice(rate, start, num)])[0]
 
     def read_slices(self, row: Row, slices: Sequence[Slice]) -> list[RowAudio]:
-        """Slices of a row, at different rates perhaps, out of its file opened and decoded once."""
-        file, headers = self.file(row), list[AudioInfo]()
-
-        def seen(info: AudioInfo) -> None:
-            # The header comes out through the check: asking for it beforehand would open every file twice.
-            headers.append(info)
-            if self.check is not None:
-                self.check(row, file, info)
-
-        missing = [self._missing(slice_) for slice_ in slices]
-        inside = [self._in_file(slice_, num) for slice_, num in zip(slices, missing, strict=True)]
-        found = zip(missing, read_slices(file, inside, check=seen), strict=True)
-        return [RowAudio(np.pad(samples, (num, 0)) if num else samples, headers[0]) for num, samples in found]
-
-    def _missing(self, slice_: Slice) -> int:
-        """Samples at the beginning of a slice that a file which lies earlier does not have: they are silence."""
-        missing = max(-self._first(slice_), 0)
-        return missing if slice_.num is None else min(missing, slice_.num)
-
-    def _in_file(self, slice_: Slice, missing: int) -> Slice:
-        num = None if slice_.num is None else slice_.num - missing
-        return replace(slice_, start=max(self._first(slice_), 0), num=num)
-
-    def _first(self, slice_: Slice) -> int:
-        return slice_.start + round(self.delay_seconds * slice_.rate)
+        """Slices of a row, see `AudioRows`."""
+        recording, check = self.recording(row), self.check
+        seen = None if check is None else lambda info: check(row, recording, info)
+        return read_delayed(recording, slices, seen, self.delay_seconds)
 
 
-def manifest_rows(manifest: Manifest) -> FolderRows[ManifestRow]:
+def manifest_rows(manifest: Manifest) -> PlacedRows[ManifestRow]:
     """The rows of a manifest, where it says that they lie."""
-    return FolderRows(manifest.input_dir, lambda row: row.path)
+    return PlacedRows(manifest.input_dir, lambda row: row.place)

@@ -7,6 +7,7 @@ So every file is measured, and one that does not reach beyond 22 kHz by itself i
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from torch import Tensor
 from snac_exp.config.seeding import derive_seed
 from snac_exp.data.files.bandwidth import Bandwidth, measure_bandwidth
 from snac_exp.data.files.decoding import AudioInfo
+from snac_exp.data.files.reading import Slice
+from snac_exp.data.files.recording import Recording
 from snac_exp.data.files.resampling import resampled_length
-from snac_exp.data.prepared.manifest import Manifest, ManifestRow, safe_join
-from snac_exp.data.rows import FolderRows
+from snac_exp.data.prepared.manifest import Manifest, ManifestRow
+from snac_exp.data.prepared.places import safe_join
+from snac_exp.data.rows import read_delayed
 from snac_exp.data.slices.dataset import TARGET_SUFFIXES, TARGET_TOLERANCE_SECONDS, check_target_delay
 from snac_exp.data.targets.wideband import WideBand
 from snac_exp.errors import ConfigError, DataError
@@ -72,15 +76,15 @@ class Selection:
 
 @dataclass(frozen=True)
 class Utterance:
-    """A file of the manifest and what of it is measured.
+    """A row of the manifest and what of it is measured.
 
-    file: the recording; wide_file: the reference at 48 kHz, mostly the same. num_samples: measured samples at the
+    recording: its audio; wide: the reference at 48 kHz, mostly the same. num_samples: measured samples at the
     manifest's rate. narrow: why it has no say above 12 kHz; None for a native wide-band recording.
     """
 
     row: ManifestRow
-    file: Path
-    wide_file: Path
+    recording: Recording
+    wide: Recording
     num_samples: int
     bandwidth: Bandwidth
     narrow: tuple[str, str] | None
@@ -102,17 +106,17 @@ class Utterance:
 
     def source(self, rate: int) -> Tensor:
         """The recording (N,) at a codec's rate."""
-        return self._read(self.file, rate)
+        return self._read(self.recording, rate)
 
     def reference(self, rate: int) -> Tensor | None:
         """What an output at this rate is measured against (N,); None where the file holds less than that rate."""
         if not self.has(rate):
             return None
-        return self._wide() if rate == WIDE_RATE else self._read(self.file, rate)
+        return self._wide() if rate == WIDE_RATE else self._read(self.recording, rate)
 
     def _wide(self) -> Tensor:
         """The reference (N,) at 48 kHz, a declared delay of it taken back."""
-        return self._read(self.wide_file, WIDE_RATE, self.wide_delay_seconds)
+        return self._read(self.wide, WIDE_RATE, self.wide_delay_seconds)
 
     def has(self, rate: int) -> bool:
         """Whether there is a reference at this rate: files below it are not made up."""
@@ -123,15 +127,12 @@ class Utterance:
         """A seed that follows from the file's content, so that it is the same in any selection."""
         return utterance_seed(seed, self.row.sha1)
 
-    def _read(self, file: Path, rate: int, delay_seconds: float = 0.0) -> Tensor:
-        """The measured part (N,) of a file at `rate` Hz; DataError if its length is no longer the manifest's."""
-
+    def _read(self, recording: Recording, rate: int, delay_seconds: float = 0.0) -> Tensor:
+        """The measured part (N,) of a recording at `rate` Hz; DataError if its length is no longer the manifest's."""
         # When it is read, not when it is selected: hours may lie between them.
-        def check(_name: str, _path: Path, info: AudioInfo) -> None:
-            _check_length(file, self.row, info, delay_seconds)
-
-        rows = FolderRows[str](file.parent, lambda name: name, check=check, delay_seconds=delay_seconds)
-        return torch.from_numpy(rows.read(file.name, rate, 0, self.samples_at(rate)).samples)
+        check = partial(_check_length, recording, self.row, delay=delay_seconds)
+        (audio,) = read_delayed(recording, [Slice(rate, 0, self.samples_at(rate))], check, delay_seconds)
+        return torch.from_numpy(audio.samples)
 
 
 def utterance_seed(seed: int, sha1: str) -> int:
@@ -207,14 +208,14 @@ def _measured(manifest: Manifest, rows: Sequence[ManifestRow], selection: Select
 
 
 def _utterance(manifest: Manifest, row: ManifestRow, selection: Selection) -> Utterance:
-    file = manifest.file(row)
-    wide_file = file if selection.target_dir is None else _target(selection.target_dir, row)
-    # The file that is the reference: a target may reach higher than its source.
-    bandwidth = measure_bandwidth(wide_file)
+    recording = manifest.recording(row)
+    wide = recording if selection.target_dir is None else Recording(_target(selection.target_dir, row))
+    # Of what is the reference: a target may reach higher than its source.
+    bandwidth = measure_bandwidth(wide)
     return Utterance(
         row=row,
-        file=file,
-        wide_file=wide_file,
+        recording=recording,
+        wide=wide,
         num_samples=min(row.num_samples, round(selection.max_seconds * row.rate)),
         bandwidth=bandwidth,
         narrow=selection.wide_band.failure(bandwidth),
@@ -231,9 +232,9 @@ def _target(folder: Path, row: ManifestRow) -> Path:
     raise DataError(f"{wanted}: no target file for {row.path}; make it with snac-exp targets, or set target_dir=null")
 
 
-def _check_length(file: Path, row: ManifestRow, info: AudioInfo, delay: float = 0.0) -> None:
+def _check_length(recording: Recording, row: ManifestRow, info: AudioInfo, delay: float = 0.0) -> None:
     if min(abs(info.seconds - row.seconds), abs(info.seconds - delay - row.seconds)) > TARGET_TOLERANCE_SECONDS:
         raise DataError(
-            f"{file}: {info.seconds:.3f} s, but the manifest says {row.seconds:.3f} s; the file has changed or belongs "
-            "to another utterance: prepare the folder again"
+            f"{recording}: {info.seconds:.3f} s, but the manifest says {row.seconds:.3f} s; the file has changed or "
+            "belongs to another utterance: prepare the folder again"
         )

@@ -38,7 +38,7 @@ def folders(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     made = tmp_path_factory.mktemp("targets")
     manifest = Manifest.read(corpus_dir / "prepared")
     for row in manifest.rows:
-        samples, rate = soundfile.read(manifest.file(row), dtype="int16")
+        samples, rate = soundfile.read(manifest.recording(row).path, dtype="int16")
         assert rate == 48_000
         late = np.concatenate([np.zeros(round(DELAY * rate), "int16"), samples])
         forms = {"in_time": samples, "late": late, "cut": late[: len(samples)], "early": samples[960:]}

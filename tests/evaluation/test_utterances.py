@@ -60,7 +60,7 @@ def test_a_part_is_spread_over_the_whole() -> None:
 
 def test_references_are_the_recording_at_each_rate(manifest: Manifest) -> None:
     wide = select(manifest, Selection())[0]
-    samples, _ = soundfile.read(wide.file, dtype="float32")
+    samples, _ = soundfile.read(wide.recording.path, dtype="float32")
     at_48k, at_24k = wide.reference(48_000), wide.reference(24_000)
     assert at_48k is not None
     assert at_24k is not None
@@ -92,7 +92,7 @@ def test_of_a_long_recording_the_beginning_counts(manifest: Manifest) -> None:
 
 def test_references_at_48_khz_may_lie_elsewhere(manifest: Manifest, tmp_path: Path) -> None:
     for item in select(manifest, Selection(num_utterances=1)):
-        samples, _ = soundfile.read(item.file, dtype="float32")
+        samples, _ = soundfile.read(item.recording.path, dtype="float32")
         target = (tmp_path / item.row.path).with_suffix(".wav")
         target.parent.mkdir(parents=True)
         soundfile.write(target, 0.5 * samples, 48_000, subtype="FLOAT")

@@ -1,14 +1,15 @@
 """The file format of codes.arrow: one record batch that is mapped into memory, with checksums.
 
-Columns: path, split, speaker, num_samples, codes_i (large lists of uint16) and crc32, that of a row's tokens, codebook
-after codebook. The schema's metadata holds the CRC-32 of all else: header, names, types and every buffer but those of
-the tokens. That one is compared when the file is opened, and a row's when the row is first used: tokens are gigabytes
-that a run may never read. Files of format 1 have neither; their offsets are checked, so that nothing outside is read.
+Columns: path, split, speaker, num_samples, the further ones of the shards, codes_i (large lists of uint16) and crc32,
+that of a row's tokens, codebook after codebook. The schema's metadata holds the CRC-32 of all else: header, names,
+types and every buffer but those of the tokens. That one is compared when the file is opened, and a row's when the row
+is first used: tokens are gigabytes that a run may never read. Files of format 1 have neither; their offsets are
+checked, so that nothing outside is read.
 """
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,31 +26,44 @@ from snac_exp.system.files import atomic_path
 MAPPED_NAME = "codes.arrow"
 METADATA_KEY = b"snac_exp_mapped_codes"
 CHECKSUM_KEY = b"snac_exp_crc32"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 ROW_COLUMNS = ("path", "split", "speaker", "num_samples")
 ROW_CHECKSUM = "crc32"
 MEND = "delete it and the next opening makes it again from the shards"
 
-_VERSIONS = (1, FORMAT_VERSION)
+_VERSIONS = (1, 2, FORMAT_VERSION)
+_FIRST_WITH_CHECKSUMS = 2
 _TEXT = ("path", "split", "speaker")
 
 
 @dataclass(frozen=True)
 class MappedCodes:
-    """An open codes.arrow: its batch, what all shards have in common, and whether rows have checksums."""
+    """An open codes.arrow: its batch, what all shards have in common, and whether rows have checksums.
+
+    more: names of the further columns.
+    """
 
     path: Path
     batch: Any
     spec: CacheSpec
     made_on: frozenset[tuple[str, ...]]
     has_checksums: bool
+    more: tuple[str, ...] = ()
 
 
 def write_mapped(
-    path: Path, columns: Mapping[str, Any], spec: CacheSpec, made_on: set[tuple[str, ...]], stamp: str
+    path: Path,
+    columns: Mapping[str, Any],
+    spec: CacheSpec,
+    made_on: set[tuple[str, ...]],
+    stamp: str,
+    more: Sequence[str] = (),
 ) -> None:
-    """Write all columns atomically. stamp: tells the shards that they are of."""
-    values = {"version": FORMAT_VERSION, "stamp": stamp, "identity": asdict(spec), "origins": sorted(made_on)}
+    """Write all columns atomically. stamp: tells the shards that they are of. more: names of further columns."""
+    values: dict[str, Any] = {"version": _FIRST_WITH_CHECKSUMS, "stamp": stamp, "identity": asdict(spec)}
+    values["origins"] = sorted(made_on)
+    if more:
+        values |= {"version": FORMAT_VERSION, "more": list(more)}
     header = json.dumps(values).encode()
     batch = pa.RecordBatch.from_pydict(dict(columns))
     checksum = f"{_checksum(batch, header):08x}".encode()
@@ -75,7 +89,8 @@ def read_mapped(path: Path, stamp: str) -> MappedCodes | None:
             return None
         spec = spec_of(header["identity"])
         made_on = frozenset(tuple(one) for one in header["origins"])
-        mapped = MappedCodes(path, reader.get_batch(0), spec, made_on, header["version"] == FORMAT_VERSION)
+        has_checksums = header["version"] >= _FIRST_WITH_CHECKSUMS
+        mapped = MappedCodes(path, reader.get_batch(0), spec, made_on, has_checksums, tuple(header.get("more", ())))
         problem = _problem(mapped, encoded)
     except NOT_READABLE as error:
         raise DataError(f"{path}: not a file of mapped codes ({str(error).splitlines()[:1]}); {MEND}") from error
@@ -87,7 +102,7 @@ def read_mapped(path: Path, stamp: str) -> MappedCodes | None:
 def _problem(mapped: MappedCodes, header: bytes) -> str | None:
     """What keeps a batch from being read without care."""
     batch = mapped.batch
-    if {field.name: field.type for field in batch.schema} != _types(mapped):
+    if {field.name: field.type for field in batch.schema if field.name not in mapped.more} != _types(mapped):
         return "its columns are not those of mapped codes"
     batch.validate(full=not mapped.has_checksums)
     if mapped.has_checksums:
@@ -113,16 +128,21 @@ def _checksum(batch: Any, header: bytes) -> int:
     crc = zlib.crc32(header)
     for field, column in zip(batch.schema, batch.columns, strict=True):
         crc = zlib.crc32(f"{field.name} {field.type} {len(column)} {column.null_count}".encode(), crc)
-        if len(column) and not column.offset and not column.null_count:
+        if len(column) and not column.offset:
             for values in _buffers(column):
                 crc = zlib.crc32(values.data, crc)
     return crc
 
 
 def _buffers(column: Any) -> list[npt.NDArray[Any]]:
-    """The values of a column of numbers; offsets and bytes of texts; offsets of lists."""
+    """The values of a column of numbers; offsets and bytes of texts; offsets of lists; which values there are."""
+    if column.null_count:  # of further columns alone
+        given = column.is_valid().to_numpy(zero_copy_only=False)
+        return [given, *_buffers(column.drop_null())]
+    if pa.types.is_null(column.type):
+        return []
     if not (pa.types.is_large_list(column.type) or pa.types.is_large_string(column.type)):
-        return [column.to_numpy()]
+        return [column.to_numpy(zero_copy_only=False)]
     offsets = np.frombuffer(column.buffers()[1], np.int64, len(column) + 1)
     if pa.types.is_large_list(column.type):
         return [offsets]

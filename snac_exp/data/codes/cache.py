@@ -17,6 +17,8 @@ from snac_exp.codec.geometry import Geometry
 from snac_exp.data.checked_parquet import write_parquet
 from snac_exp.data.codes.encoding import Codes, Work, encode_all, exact_float32, num_coarse_of
 from snac_exp.data.codes.shards import (
+    FILES_VERSION,
+    FORMAT_VERSION,
     SHARD_NAME,
     CacheSpec,
     ShardMetadata,
@@ -106,7 +108,8 @@ def cache_codes(
         done = encode_all(work, manifest, codec, torch.device(device), num_readers, advance)
         for i, results in itertools.groupby(done, key=lambda result: result[0].shard):  # in order, as `work` is
             found = dict(_by_path(results))
-            rejected += write_shard(output_dir, i, len(shards), spec, found, todo[i], provenance(device))
+            made_on = provenance(device)
+            rejected += write_shard(output_dir, i, len(shards), spec, found, todo[i], made_on, manifest.more)
     write_rejected(output_dir)  # of all shards: other processes may have finished some meanwhile
     cached = _without([row for rows in todo.values() for row in rows], rejected)
     return CacheSummary(
@@ -244,14 +247,21 @@ def write_shard(
     results: dict[str, Codes | Rejection],
     rows: list[ManifestRow],
     made_on: tuple[str, ...],
+    more: pa.Schema,
 ) -> list[Rejection]:
-    """Write one shard atomically: codes, or the rejection, of each row by its path. Returns the rejections."""
+    """Write one shard atomically: codes, or the rejection, of each row by its path. Returns the rejections.
+
+    more: the manifest's further columns, which go with the codes.
+    """
     # They travel inside the shard, so that one rename accounts for all of its rows.
     rejected = tuple(result for result in results.values() if isinstance(result, Rejection))
-    metadata = ShardMetadata(spec, len(rows), rejected, made_on)
+    version = FORMAT_VERSION if more.names else FILES_VERSION
+    metadata = ShardMetadata(spec, len(rows), rejected, made_on, version)
     cached = [(row, codes) for row in rows if not isinstance(codes := results[row.path], Rejection)]
     columns = _columns([row for row, _ in cached], [codes for _, codes in cached], spec)
-    schema = shard_schema(len(spec.vq_strides)).with_metadata(metadata.encode())
+    values = [row.values(more) for row, _ in cached] if more.names else []
+    columns |= {name: [value[name] for value in values] for name in more.names}
+    schema = shard_schema(len(spec.vq_strides), more).with_metadata(metadata.encode())
     write_parquet(output_dir / shard_name(index, count), pa.table(columns, schema=schema))
     return list(rejected)
 

@@ -117,8 +117,8 @@ def upgrade_cache(
     num_cached = 0
     with progress_display("upgrade", len(files)) as advance:
         for number, path in enumerate(files):
-            rows = plan.wanted[number]
-            failed = _write(path, rows, output_dir / shard_name(number, num_shards), (number, num_shards), spec)
+            rows, shard = plan.wanted[number], output_dir / shard_name(number, num_shards)
+            failed = _write(path, rows, shard, (number, num_shards), spec, manifest.more)
             plan.rejected += failed
             num_cached += len(rows) - len(failed)
             advance(1, "")
@@ -229,7 +229,12 @@ def _failure(
 
 
 def _write(
-    path: Path, rows: Mapping[int, ManifestRow], shard: Path, position: tuple[int, int], spec: CacheSpec
+    path: Path,
+    rows: Mapping[int, ManifestRow],
+    shard: Path,
+    position: tuple[int, int],
+    spec: CacheSpec,
+    more: pa.Schema,
 ) -> list[RejectedOldRow]:
     """Write the shard of one old file unless it is there; returns the old rows that could not be used."""
     if shard.exists():
@@ -239,7 +244,7 @@ def _write(
     else:
         found = _old_codes(path, rows, spec)
         results = {row.path: found[number] for number, row in rows.items()}
-        written = write_shard(shard.parent, *position, spec, results, list(rows.values()), ORIGIN)
+        written = write_shard(shard.parent, *position, spec, results, list(rows.values()), ORIGIN, more)
         failed = {item.path: item for item in written}
     return [
         RejectedOldRow(path.name, number, PurePosixPath(row.path).name, failed[row.path].kind, failed[row.path].reason)
@@ -259,7 +264,7 @@ def _write_last(plan: _Plan, manifest: Manifest, spec: CacheSpec, output_dir: Pa
             kind, reason = (old.kind, old.reason) if old else ("no_codes", "the old cache has no row of this name")
             missing[row.path] = Rejection(row.path, kind, reason)
     rows = [row for row in manifest.rows if row.path in missing]
-    write_shard(output_dir, num_shards - 1, num_shards, spec, missing, rows, ORIGIN)
+    write_shard(output_dir, num_shards - 1, num_shards, spec, missing, rows, ORIGIN, manifest.more)
 
 
 def _check_codec(

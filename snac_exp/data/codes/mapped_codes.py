@@ -7,6 +7,7 @@ absent, and an interrupted conversion goes on at the shard where it stopped.
 
 import hashlib
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Iterator, Sequence
@@ -32,10 +33,12 @@ from snac_exp.data.codes.shards import (
     ShardMetadata,
     differences,
     list_shards,
+    more_of,
     read_metadata,
     read_shard,
     shard_schema,
 )
+from snac_exp.data.prepared.places import PLACE_SCHEMA
 from snac_exp.errors import DataError
 from snac_exp.system.files import left_beside, read_json, remove_left, write_signed_json
 from snac_exp.system.locks import one_at_a_time
@@ -45,6 +48,7 @@ from snac_exp.system.progress import progress_display
 SHARDS_PER_CHECKPOINT = 64  # an interrupted conversion repeats at most these
 
 _BUILDING_NAME = ".codes.arrow.building"
+_OF_TOKENS = re.compile(rf"(codes|length)_\d+|{ROW_CHECKSUM}")
 
 
 def open_mapped(cache_dir: Path) -> MappedCodes:
@@ -150,7 +154,8 @@ def _write(
     stamp: str,
 ) -> None:
     table = pa.concat_tables(part for part, _ in rows)
-    columns = {name: _large(table[name].combine_chunks()) for name in ROW_COLUMNS}
+    names = _row_columns(table)
+    columns = {name: _large(table[name].combine_chunks()) for name in names}
     for i in range(len(spec.vq_strides)):
         lengths = table[f"length_{i}"].to_numpy()
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
@@ -162,7 +167,8 @@ def _write(
         # Offsets of 64 bits: all tokens of a codebook are one array, which may have more than 2^31.
         columns[f"codes_{i}"] = pa.LargeListArray.from_arrays(pa.array(offsets), tokens)
     columns[ROW_CHECKSUM] = table[ROW_CHECKSUM].combine_chunks()
-    write_mapped(path, columns, spec, {metadata.made_on for _, metadata in rows}, stamp)
+    made_on = {metadata.made_on for _, metadata in rows}
+    write_mapped(path, columns, spec, made_on, stamp, [name for name in names if name not in ROW_COLUMNS])
 
 
 def _large(column: Any) -> Any:
@@ -174,13 +180,15 @@ def _large(column: Any) -> Any:
 def _read_shard(path: Path) -> tuple[pa.Table, ShardMetadata]:
     def read(file: pq.ParquetFile, metadata: ShardMetadata) -> tuple[pa.Table, ShardMetadata]:
         codes = [f"codes_{i}" for i in range(len(metadata.spec.vq_strides))]
-        table = file.read([*ROW_COLUMNS, *codes], use_threads=False)
-        wanted = shard_schema(len(codes))
-        if any(table.schema.field(name).type != wanted.field(name).type for name in (*ROW_COLUMNS, *codes)):
+        more = more_of(file.schema_arrow, len(codes)).names
+        ours = [*ROW_COLUMNS, *(name for name in more if name in PLACE_SCHEMA.names), *codes]
+        table = file.read([*ROW_COLUMNS, *more, *codes], use_threads=False)
+        wanted = shard_schema(len(codes), PLACE_SCHEMA)
+        if any(table.schema.field(name).type != wanted.field(name).type for name in ours):
             raise ValueError("columns of other types")
         table.validate(full=True)
         lists = [table[name].combine_chunks().flatten() for name in codes]
-        if any(values.null_count for values in (*table.columns, *lists)):
+        if any(values.null_count for values in (*(table[name] for name in ours), *lists)):
             raise ValueError("rows without a value")
         return table, metadata
 
@@ -195,11 +203,16 @@ def _shard_rows(path: Path) -> tuple[pa.Table, ShardMetadata]:
 
 def _with_lengths(table: pa.Table, num_codebooks: int) -> pa.Table:
     """The rows without their tokens: with how many there are of each codebook, and with their checksum."""
-    kept = table.select(list(ROW_COLUMNS)).replace_schema_metadata(None)
+    kept = table.select(_row_columns(table)).replace_schema_metadata(None)
     flat = [_flat(table[f"codes_{i}"]) for i in range(num_codebooks)]
     for i, (_, lengths) in enumerate(flat):
         kept = kept.append_column(f"length_{i}", pa.array(lengths, pa.int64()))
     return kept.append_column(ROW_CHECKSUM, pa.array(_row_checksums(flat), pa.uint32()))
+
+
+def _row_columns(table: pa.Table) -> list[str]:
+    """All but the tokens and what is counted of them."""
+    return [name for name in table.schema.names if not _OF_TOKENS.fullmatch(name)]
 
 
 def _row_checksums(flat: Sequence[tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]]) -> list[int]:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 METADATA_KEY = b"snac_exp_cache"
-FORMAT_VERSION = 1  # raise it when columns or metadata change their meaning
+FILES_VERSION = 1  # of shards whose rows are files; raise both when columns or metadata change their meaning
+FORMAT_VERSION = 2  # of those with further columns
 _KIND, _MEND = "code shard", "delete it and run the same cache-codes command again"
 SHARD_NAME = re.compile(r"codes-(\d{5})-of-(\d{5})\.parquet")
 
@@ -58,11 +59,12 @@ class ShardMetadata:
     num_manifest_rows: int
     rejected: tuple[Rejection, ...]
     made_on: tuple[str, ...]
+    version: int = FILES_VERSION
 
     def encode(self) -> dict[bytes, bytes]:
         """As Arrow schema metadata."""
         values = {
-            "version": FORMAT_VERSION,
+            "version": self.version,
             "identity": asdict(self.spec),
             "num_manifest_rows": self.num_manifest_rows,
             "rejected": [asdict(row) for row in self.rejected],
@@ -76,8 +78,11 @@ def shard_name(index: int, count: int) -> str:
     return f"codes-{index:05d}-of-{count:05d}.parquet"
 
 
-def shard_schema(num_codebooks: int) -> pa.Schema:
-    """Columns of a shard. num_samples counts at the codec's rate; source_rate is the file's own, in Hz."""
+def shard_schema(num_codebooks: int, more: pa.Schema | None = None) -> pa.Schema:
+    """Columns of a shard. num_samples counts at the codec's rate; source_rate is the file's own, in Hz.
+
+    more: further columns of the manifest, the last ones; see `Manifest`.
+    """
     columns = [
         ("path", pa.string()),
         ("split", pa.string()),
@@ -87,7 +92,13 @@ def shard_schema(num_codebooks: int) -> pa.Schema:
         ("num_samples", pa.int64()),
         ("source_rate", pa.int32()),
     ]
-    return pa.schema(columns + [(f"codes_{i}", pa.list_(pa.uint16())) for i in range(num_codebooks)])
+    codes = [(f"codes_{i}", pa.list_(pa.uint16())) for i in range(num_codebooks)]
+    return pa.schema([*pa.schema(columns + codes), *(more or ())])
+
+
+def more_of(schema: pa.Schema, num_codebooks: int) -> pa.Schema:
+    """The further columns of a shard."""
+    return pa.schema(list(schema)[len(shard_schema(num_codebooks)) :])
 
 
 def read_metadata(path: Path) -> ShardMetadata:
@@ -162,13 +173,14 @@ def spec_of(value: dict[str, Any]) -> CacheSpec:
 
 
 def _decode_metadata(path: Path, value: dict[str, Any]) -> ShardMetadata:
-    if value.get("version") != FORMAT_VERSION:
+    if value.get("version") not in (FILES_VERSION, FORMAT_VERSION):
         raise DataError(
-            f"{path}: cache format {value.get('version')}, this version reads {FORMAT_VERSION}; cache again"
+            f"{path}: cache format {value.get('version')}, this version reads up to {FORMAT_VERSION}; cache again"
         )
     return ShardMetadata(
         spec=spec_of(value["identity"]),
         num_manifest_rows=value["num_manifest_rows"],
         rejected=tuple(Rejection(**row) for row in value["rejected"]),
         made_on=tuple(value["origin"]),
+        version=value["version"],
     )

@@ -1,6 +1,7 @@
 """All codes of a cache, mapped into memory: a slice of a row costs no read call and no copy of anything but itself."""
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from snac_exp.data.codes.arrow_file import MEND, ROW_CHECKSUM
 from snac_exp.data.codes.mapped_codes import open_mapped
 from snac_exp.data.codes.shards import CacheSpec
+from snac_exp.data.prepared.places import PLACE_SCHEMA, Place, Places
 from snac_exp.errors import DataError
 
 UInt32Array = npt.NDArray[np.uint32]
@@ -28,7 +30,7 @@ class CodeTable:
 
     num_samples (rows,): true length of each utterance at the codec's rate. All arrays are views of the mapped file,
     which worker processes share. Strings stay in Arrow: lists of Python strings would be copied page by page into every
-    worker. made_on: devices and versions that made the codes.
+    worker. more: further columns by name, as text and language. made_on: devices and versions that made the codes.
     """
 
     spec: CacheSpec
@@ -38,6 +40,8 @@ class CodeTable:
     paths: Any
     splits: Any
     speakers: Any
+    places: Places
+    more: Mapping[str, Any]
     made_on: frozenset[tuple[str, ...]]
     file: Path
     row_checksums: UInt32Array | None
@@ -57,6 +61,8 @@ class CodeTable:
             paths=batch.column("path"),
             splits=batch.column("split"),
             speakers=batch.column("speaker"),
+            places=Places.of_table(batch),
+            more={name: batch.column(name) for name in mapped.more if name not in PLACE_SCHEMA.names},
             made_on=mapped.made_on,
             file=mapped.path,
             row_checksums=batch.column(ROW_CHECKSUM).to_numpy() if mapped.has_checksums else None,
@@ -115,8 +121,12 @@ class CodeTable:
         return f"the cached codes of {len(self)} rows are as they were written"
 
     def path(self, row: int) -> str:
-        """Path of the row's source file relative to the audio root."""
+        """Name of the row; of a source file of its own, its path relative to the audio root."""
         return str(self.paths[row].as_py())
+
+    def place(self, row: int) -> Place:
+        """Where the row's audio lies below the audio root."""
+        return self.places[row]
 
     def speaker(self, row: int) -> str:
         """Speaker of the row."""

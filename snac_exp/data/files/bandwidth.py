@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snac_exp.data.files.reading import audio_blocks, audio_info
+from snac_exp.data.files.recording import Recording
 
 HIGH_BAND_HZ = 12000.0  # half the rate of a 24 kHz codec: above it lies what a 48 kHz head adds
 _N_FFT, _HOP = 2048, 512  # samples
@@ -35,8 +36,8 @@ class Bandwidth:
     hf_dynamics_db: float
 
 
-def measure_bandwidth(path: Path) -> Bandwidth:
-    """Read a file once, in blocks; DataError if it cannot be read."""
+def measure_bandwidth(path: Path | Recording) -> Bandwidth:
+    """Read a recording once, in blocks; DataError if it cannot be read."""
     return bandwidth_of(audio_blocks(path), audio_info(path).rate)
 
 

@@ -5,13 +5,12 @@ few samples. FLAC needs no look here: cut off, it does not decode to its end.
 """
 
 import functools
-import os
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import BinaryIO
 
 from snac_exp.data.files.mp3 import end_of_mp3
+from snac_exp.data.files.recording import Recording
 from snac_exp.errors import DataError
 
 # Sizes that mean "not known when the header was written": of streams, and of sox.
@@ -24,7 +23,7 @@ ZEROS_BLOCK_BYTES = 2**20
 _TAGS = (b"LIS", b"id3", b"ID3", b"TAG", b"bex", b"iXM")  # LIST, bext, iXML; of ID3v1, which is no chunk, three letters
 
 
-def check_complete(path: Path) -> None:
+def check_complete(recording: Recording) -> None:
     """Compare a file's length with what its header, its last page (Ogg) or its Xing frame (MP3) promises.
 
     The verdict on an unchanged file (size and modification time) is remembered.
@@ -33,18 +32,17 @@ def check_complete(path: Path) -> None:
         DataError: it ends before that, goes on after it, or cannot be opened.
     """
     try:
-        stat = os.stat(path)
-        problem = _problem(os.fspath(path), stat.st_size, stat.st_mtime_ns)
+        problem = _problem(recording.whole, *recording.stamp())
     except OSError as error:
-        raise DataError(f"{path}: cannot be opened ({error.strerror})") from error
+        raise DataError(f"{recording}: cannot be opened ({error.strerror})") from error
     if problem is not None:
-        raise DataError(f"{path}: {problem}")
+        raise DataError(f"{recording}: {problem}")
 
 
 @functools.lru_cache(FILES_REMEMBERED)
-def _problem(path: str, num_bytes: int, _mtime_ns: int) -> str | None:
+def _problem(whole: Recording, num_bytes: int, _mtime_ns: int) -> str | None:
     # Size and time are there for the cache: a file that was written anew is looked at anew.
-    with open(path, "rb") as file:
+    with whole.open() as file:
         magic = file.read(4)
         return _check_of(magic)(file, num_bytes)
 

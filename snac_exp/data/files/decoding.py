@@ -3,10 +3,11 @@
 This module imports no torch: the worker processes of `prepare` start in a fraction of a second.
 """
 
+import io
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ import soundfile
 
 from snac_exp.data.files.completeness import check_complete
 from snac_exp.data.files.mp3 import check_length
+from snac_exp.data.files.recording import Recording, recording_of
 from snac_exp.errors import DataError
-from snac_exp.system.paths.kind import kind_of_file
+from snac_exp.system.paths.kind import LOOKED_AT_BYTES, kind_of_bytes, kind_of_file
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -34,7 +36,7 @@ _FAILURES = (soundfile.SoundFileError, OSError, RuntimeError, TypeError)
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What the header of an audio file says: rate in Hz, samples per channel, channels."""
+    """What the header of an audio file says: rate in Hz, samples per channel, channels; of a segment, its samples."""
 
     rate: int
     num_samples: int
@@ -122,29 +124,42 @@ def _energy(samples: Float32Array) -> float:
 
 
 @contextmanager
-def open_audio(path: Path) -> Iterator[Any]:
-    """An audio file, opened once its container has been found whole.
+def open_audio(path: Path | Recording) -> Iterator[Any]:
+    """An audio file, opened once its container has been found whole; of a segment, the file that it is of.
 
     Raises:
         DataError: it is missing, no audio, cut off, or nobody can say how long it is.
     """
-    with _opened(path) as file:
-        check_complete(path)
+    recording = recording_of(path)
+    with _bytes_within(recording) as data, _opened(recording, data) as file:
+        check_complete(recording)
         # Only here the number of samples may be libsndfile's guess, see mp3.py.
         if file.format in ("MP3", "MPEG"):
-            check_length(path, int(file.frames))
+            check_length(recording, int(file.frames))
         if not 0 <= file.frames < MOST_SAMPLES:
             raise DataError(f"{path}: its header does not say how long it is; write it anew, e.g. with ffmpeg -i")
         yield file
 
 
-def info_of(file: Any) -> AudioInfo:
-    """The header of an open file."""
-    return AudioInfo(rate=int(file.samplerate), num_samples=int(file.frames), num_channels=int(file.channels))
+def info_of(file: Any, recording: Recording) -> AudioInfo:
+    """The header of an open file, or of its segment.
+
+    Raises:
+        DataError: the file has not the length that it had when its segments were listed.
+    """
+    segment, num_samples = recording.segment, int(file.frames)
+    if segment is not None:
+        if num_samples != segment.file_samples:
+            raise DataError(
+                f"{recording}: has {num_samples:,} samples, and had {segment.file_samples:,} when its segments were "
+                "listed; prepare again"
+            )
+        num_samples = segment.stop - segment.start
+    return AudioInfo(rate=int(file.samplerate), num_samples=num_samples, num_channels=int(file.channels))
 
 
-def decode(file: Any, path: Path, start: int, stop: int) -> Float32Array:
-    """Samples [start, stop) of all channels: (stop - start, channels).
+def decode(file: Any, path: Path | Recording, start: int, stop: int) -> Float32Array:
+    """Samples [start, stop) of the whole file, all channels: (stop - start, channels).
 
     Raises:
         DataError: they cannot be decoded, end before `stop`, or hold NaN or infinity.
@@ -164,7 +179,7 @@ def decode(file: Any, path: Path, start: int, stop: int) -> Float32Array:
     return wanted
 
 
-def decoded_blocks(file: Any, path: Path, block_samples: int = BLOCK_SAMPLES) -> Iterator[Float32Array]:
+def decoded_blocks(file: Any, path: Path | Recording, block_samples: int = BLOCK_SAMPLES) -> Iterator[Float32Array]:
     """The whole file from its start in blocks (at most block_samples, channels), NaN and infinity included.
 
     Raises:
@@ -182,7 +197,7 @@ def decoded_blocks(file: Any, path: Path, block_samples: int = BLOCK_SAMPLES) ->
     _check_count(path, num_samples, int(file.frames), file)
 
 
-def measure_audio(path: Path) -> tuple[AudioInfo, Levels]:
+def measure_audio(path: Path | Recording) -> tuple[AudioInfo, Levels]:
     """Decode a file from start to end, in blocks: its rate, length and channels, and how loud it is.
 
     Raises:
@@ -209,13 +224,13 @@ def check_usable(path: Path) -> AudioInfo:
     return info
 
 
-def refuse_levels(path: Path, levels: Levels) -> None:
+def refuse_levels(path: Path | Recording, levels: Levels) -> None:
     """DataError for levels that no verb can use."""
     if (problem := levels.problem) is not None:
         raise DataError(f"{path}: {problem[1]}")
 
 
-def _check_count(path: Path, num_samples: int, promised: int, file: Any) -> None:
+def _check_count(path: Path | Recording, num_samples: int, promised: int, file: Any) -> None:
     if num_samples < promised:
         raise DataError(
             f"{path}: ends after {num_samples} of the {int(file.frames)} samples its header promises;"
@@ -232,19 +247,41 @@ def _read_float32(file: Any, num: int) -> Float32Array:
     return scaled
 
 
-def _opened(path: Path) -> Any:
+@contextmanager
+def _bytes_within(recording: Recording) -> Iterator[io.BufferedReader | None]:
+    """The bytes of an audio file that lies within another one; null for a file of its own, opened by its name."""
+    try:
+        data = None if recording.within is None else recording.open()
+    except OSError as error:
+        raise _cannot_open(recording, error) from error
+    with data or nullcontext():
+        yield data
+
+
+def _cannot_open(recording: Recording, error: Exception) -> DataError:
+    if not recording.path.exists():
+        return DataError(f"{recording.path}: no such file; is the audio folder the one the manifest was made from?")
+    return DataError(
+        f"{recording}: not readable as audio ({_without_path(error)}): it is {_kind(recording)}; "
+        "replace it or leave it out"
+    )
+
+
+def _opened(recording: Recording, data: io.BufferedReader | None) -> Any:
     try:
         # As bytes: names of files need not be valid text.
-        return soundfile.SoundFile(os.fsencode(path))
+        return soundfile.SoundFile(os.fsencode(recording.path) if data is None else data)
     except _FAILURES as error:
-        if not path.exists():
-            raise DataError(f"{path}: no such file; is the audio folder the one the manifest was made from?") from error
-        raise DataError(
-            f"{path}: not readable as audio ({_without_path(error)}): it is {kind_of_file(path)}; "
-            "replace it or leave it out"
-        ) from error
+        raise _cannot_open(recording, error) from error
+
+
+def _kind(recording: Recording) -> str:
+    if recording.within is None or not os.access(recording.path, os.R_OK):
+        return kind_of_file(recording.path)
+    with recording.open() as file:
+        return kind_of_bytes(file.read(LOOKED_AT_BYTES))
 
 
 def _without_path(error: Exception) -> str:
-    """What libsndfile says of a file, without the path as bytes that it begins with."""
-    return str(error).rpartition("': ")[2]
+    """What libsndfile says of a file, without its name that it begins with."""
+    return str(error).rpartition(": ")[2]

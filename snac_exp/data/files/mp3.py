@@ -1,12 +1,11 @@
 """How long an MP3 file is, by its frames: libsndfile guesses from the first one where no header says it."""
 
 import functools
-import os
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
+from snac_exp.data.files.recording import Recording
 from snac_exp.errors import DataError
 
 LOOK_BYTES = 4096  # from the first frame on, for the encoder's own header
@@ -39,25 +38,24 @@ def end_of_mp3(file: BinaryIO) -> int | None:
     return start + int(struct.unpack(">I", frame[offset : offset + 4])[0]) if flags & 2 else None
 
 
-def check_length(path: Path, num_samples: int) -> None:
+def check_length(recording: Recording, num_samples: int) -> None:
     """An MP3 without the encoder's header must be as long as the decoder's guess, to a frame.
 
     Raises:
         DataError: it is not; only an MP3 with such a header, or another format, can be read at any place.
     """
-    stat = os.stat(path)
-    counted = _counted(os.fspath(path), stat.st_size, stat.st_mtime_ns)
+    counted = _counted(recording.whole, *recording.stamp())
     if counted is not None and abs(counted[0] - num_samples) > counted[1]:
         raise DataError(
-            f"{path}: an MP3 without a Xing header, taken for {num_samples:,} samples, but its frames hold "
+            f"{recording}: an MP3 without a Xing header, taken for {num_samples:,} samples, but its frames hold "
             f"{counted[0]:,}; write it anew, e.g. with ffmpeg -i OLD.mp3 NEW.flac"
         )
 
 
 @functools.lru_cache(FILES_REMEMBERED)
-def _counted(path: str, num_bytes: int, _mtime_ns: int) -> tuple[int, int] | None:
+def _counted(whole: Recording, num_bytes: int, _mtime_ns: int) -> tuple[int, int] | None:
     """(samples of all frames, samples of one) of a file without an encoder's header."""
-    with open(path, "rb") as file:
+    with whole.open() as file:
         place = _after_id3(file, 0)
         file.seek(place)
         first = file.read(LOOK_BYTES)

@@ -1,4 +1,7 @@
-"""Audio files as mono float32: any slice, at any rate, equal to the same slice of the whole resampled file.
+"""Recordings as mono float32: any slice, at any rate, equal to the same slice of the whole resampled recording.
+
+A segment is read as if it were a file of its own: slices count from its first sample, what lies before and behind it
+is silence. A path is the recording that is this file.
 
 The file is opened once and only the part under the resampling filter is decoded. MP3 is the exception: decoding from
 its middle lacks the bit reservoir of the frames before, so an MP3 is decoded from its start up to the end of the slice.
@@ -22,6 +25,7 @@ from snac_exp.data.files.decoding import (
     open_audio,
     refuse_levels,
 )
+from snac_exp.data.files.recording import Recording, recording_of
 from snac_exp.data.files.resampling import FilterBank, filter_bank, resampled_length, resampled_part
 from snac_exp.errors import DataError
 
@@ -30,10 +34,11 @@ from snac_exp.errors import DataError
 MAX_KERNEL_ELEMENTS = 2**25
 
 
-def audio_info(path: Path | str) -> AudioInfo:
+def audio_info(path: Path | str | Recording) -> AudioInfo:
     """Read the header of an audio file; DataError if there is none to read."""
-    with open_audio(Path(path)) as file:
-        return info_of(file)
+    recording = recording_of(path)
+    with open_audio(recording) as file:
+        return info_of(file, recording)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class Slice:
 
 
 def read_mono(
-    path: Path | str,
+    path: Path | str | Recording,
     rate: int,
     start: int = 0,
     num_samples: int | None = None,
@@ -69,18 +74,18 @@ def read_mono(
 
 
 def read_slices(
-    path: Path | str, slices: Sequence[Slice], *, check: Callable[[AudioInfo], None] | None = None
+    path: Path | str | Recording, slices: Sequence[Slice], *, check: Callable[[AudioInfo], None] | None = None
 ) -> list[Float32Array]:
     """Several slices (num,) of one file, at different rates perhaps, opened and decoded once; else as `read_mono`."""
-    path = Path(path)
-    with open_audio(path) as file:
-        info = info_of(file)
+    recording = recording_of(path)
+    with open_audio(recording) as file:
+        info = info_of(file, recording)
         if check is not None:
             check(info)
-        wanted = [_Wanted.of(slice_, path, info) for slice_ in slices]
+        wanted = [_Wanted.of(slice_, recording, info) for slice_ in slices]
         begin = min((one.begin for one in wanted if one.num), default=0)
         end = max((one.end for one in wanted if one.num), default=0)
-        source = _decode_mono(file, path, info, begin, end) if end > begin else np.zeros(0, dtype=np.float32)
+        source = _decode_mono(file, recording, info, begin, end) if end > begin else np.zeros(0, dtype=np.float32)
     return [one.cut(source, begin) for one in wanted]
 
 
@@ -101,7 +106,7 @@ class _Wanted:
         return self.stop - self.start
 
     @classmethod
-    def of(cls, slice_: Slice, path: Path, info: AudioInfo) -> "_Wanted":
+    def of(cls, slice_: Slice, path: Recording, info: AudioInfo) -> "_Wanted":
         total = resampled_length(info.num_samples, info.rate, slice_.rate)
         end = max(total, slice_.start) if slice_.num is None else slice_.start + slice_.num
         start, stop = min(slice_.start, total), min(end, total)
@@ -122,32 +127,48 @@ class _Wanted:
         return np.pad(inside, (0, self.num_zeros)) if self.num_zeros else inside
 
 
-def audio_blocks(path: Path | str, block_samples: int = 2**20) -> Iterator[Float32Array]:
-    """The whole file at its own rate as mono blocks (n,); errors as read_mono."""
-    path = Path(path)
-    with open_audio(path) as file:
-        for block in decoded_blocks(file, path, block_samples):
+def audio_blocks(path: Path | str | Recording, block_samples: int = 2**20) -> Iterator[Float32Array]:
+    """The whole recording at its own rate as mono blocks (n,); errors as read_mono."""
+    recording = recording_of(path)
+    with open_audio(recording) as file:
+        for block in _blocks(file, recording, block_samples):
             if not np.isfinite(block).all():
-                refuse_levels(path, Levels(finite=False))
+                refuse_levels(recording, Levels(finite=False))
             yield _mono(block)
 
 
-def read_channels(path: Path | str) -> tuple[Float32Array, int]:
-    """The whole file as (num, channels) and its rate in Hz; errors as read_mono."""
-    path = Path(path)
-    with open_audio(path) as file:
-        info = info_of(file)
-        samples = decode(file, path, 0, info.num_samples)
-    refuse_levels(path, Levels.of(samples))
+def _blocks(file: Any, recording: Recording, block_samples: int) -> Iterator[Float32Array]:
+    """The recording in blocks (at most block_samples, channels)."""
+    if recording.segment is None:
+        yield from decoded_blocks(file, recording, block_samples)
+        return
+    num_samples = info_of(file, recording).num_samples
+    for first in range(0, num_samples, block_samples):
+        yield _decode(file, recording, first, min(first + block_samples, num_samples))
+
+
+def read_channels(path: Path | str | Recording) -> tuple[Float32Array, int]:
+    """The whole recording as (num, channels) and its rate in Hz; errors as read_mono."""
+    recording = recording_of(path)
+    with open_audio(recording) as file:
+        info = info_of(file, recording)
+        samples = _decode(file, recording, 0, info.num_samples)
+    refuse_levels(recording, Levels.of(samples))
     return samples, info.rate
 
 
-def _decode_mono(file: Any, path: Path, info: AudioInfo, start: int, stop: int) -> Float32Array:
-    """Mean of the channels of source samples [start, stop): (stop - start,)."""
-    samples = decode(file, path, start, stop)
-    # Whole files alone: in a short slice channels may cancel out by chance.
+def _decode(file: Any, recording: Recording, start: int, stop: int) -> Float32Array:
+    """Samples [start, stop) of a recording, all channels: (stop - start, channels)."""
+    first = 0 if recording.segment is None else recording.segment.start
+    return decode(file, recording, first + start, first + stop)
+
+
+def _decode_mono(file: Any, recording: Recording, info: AudioInfo, start: int, stop: int) -> Float32Array:
+    """Mean of the channels of samples [start, stop) of a recording: (stop - start,)."""
+    samples = _decode(file, recording, start, stop)
+    # Whole recordings alone: in a short slice channels may cancel out by chance.
     if stop - start == info.num_samples:
-        refuse_levels(path, Levels.of(samples))
+        refuse_levels(recording, Levels.of(samples))
     return _mono(samples)
 
 
@@ -156,7 +177,7 @@ def _mono(samples: Float32Array) -> Float32Array:
     return samples[:, 0] if samples.shape[1] == 1 else np.asarray(samples.mean(axis=1, dtype=np.float32))
 
 
-def _refuse_huge_kernel(path: Path, source_rate: int, rate: int) -> None:
+def _refuse_huge_kernel(path: Recording, source_rate: int, rate: int) -> None:
     if source_rate * rate // math.gcd(source_rate, rate) ** 2 > MAX_KERNEL_ELEMENTS:
         raise DataError(
             f"{path}: {source_rate} Hz has no small ratio to {rate} Hz; resample the file, e.g. to {rate} Hz"

@@ -1,43 +1,57 @@
-"""The manifest of a prepared folder: one row per usable audio file, with its split."""
+"""The manifest of a prepared folder: one row per usable recording, with its split.
+
+A row's path is its name, and where it is a file of its own also the place of its audio. Other sources have the columns
+of PLACE_SCHEMA behind those of SCHEMA, and behind these further ones, which stay with the row: text, language, ….
+"""
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snac_exp.data.checked_parquet import read_parquet
+from snac_exp.data.files.recording import Recording
+from snac_exp.data.prepared.places import PLACE_SCHEMA, Place, place_of, safe_join
 from snac_exp.data.rejection import write_table
 from snac_exp.errors import DataError
 from snac_exp.system.paths.kind import kind_of_file, refuse_file
 
 METADATA_KEY = b"snac_exp_manifest"
-FORMAT_VERSION = 1  # raise it when columns or header change their meaning
+FILES_VERSION = 1  # of a manifest whose rows are files; raise both when columns or header change their meaning
+FORMAT_VERSION = 2  # of one with further columns
 MANIFEST_NAME = "manifest.parquet"
 REJECTED_NAME = "rejected.parquet"
 
 SCHEMA = pa.schema(
     [
-        ("path", pa.string()),  # relative to the input folder, with forward slashes
+        ("path", pa.string()),  # name of the row, with forward slashes; of a file, its path below the input folder
         ("split", pa.string()),  # train or validation
         ("speaker", pa.string()),
         ("seconds", pa.float64()),
         ("rate", pa.int32()),  # Hz
         ("channels", pa.int32()),
         ("num_samples", pa.int64()),  # per channel, at `rate`
-        ("sha1", pa.string()),  # of the file's bytes
+        ("sha1", pa.string()),  # of the file's bytes; of a segment, of these and its place
         ("peak", pa.float64()),  # largest magnitude of the mono mix, 1.0 = full scale
     ]
 )
 
 
+_NO_COLUMNS: Mapping[str, Any] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class ManifestRow:
-    """One usable file; the columns of SCHEMA."""
+    """One usable recording: the columns of SCHEMA, and further ones.
+
+    placed: where its audio lies; null = in the file of its path.
+    """
 
     path: str
     split: str
@@ -48,27 +62,43 @@ class ManifestRow:
     num_samples: int
     sha1: str
     peak: float
+    placed: Place | None = None
+    columns: Mapping[str, Any] = field(default_factory=lambda: _NO_COLUMNS, hash=False)
+
+    @property
+    def place(self) -> Place:
+        """Where its audio lies below the folder of audio."""
+        return self.placed or Place(self.path)
+
+    def values(self, schema: pa.Schema) -> dict[str, Any]:
+        """Its values in the columns of a schema: those of SCHEMA, of PLACE_SCHEMA, and further ones."""
+        found = {name: getattr(self, name) for name in SCHEMA.names}
+        if "file" in schema.names:
+            found |= self.place.columns(self.num_samples) | dict(self.columns)
+        return {name: found.get(name) for name in schema.names}
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The usable files of `input_dir` and the settings that chose and split them."""
+    """The usable recordings below `input_dir` and the settings that chose and split them.
+
+    more: the columns of the table behind those of SCHEMA; none where all rows are files.
+    """
 
     input_dir: Path
     settings: dict[str, Any]
     rows: list[ManifestRow]
+    more: pa.Schema = field(default_factory=lambda: pa.schema([]))
 
     @classmethod
     def read(cls, path: Path | str) -> "Manifest":
         """Read a manifest.parquet, or the one in a prepared folder; DataError if it is absent, foreign or unsafe."""
         table, header = read_manifest_table(path)
-        rows = [
-            ManifestRow(*values) for values in zip(*(table[name].to_pylist() for name in SCHEMA.names), strict=True)
-        ]
-        manifest = cls(Path(header["input_dir"]), header["settings"], rows)
+        manifest = cls(Path(header["input_dir"]), header["settings"], _rows_of(table), more_of(table.schema))
         # A manifest from elsewhere must not lead to files outside of its folder.
-        for row in rows:
+        for row in manifest.rows:
             safe_join(manifest.input_dir, row.path)
+            safe_join(manifest.input_dir, row.place.file)
         return manifest
 
     @classmethod
@@ -91,9 +121,10 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Write atomically; the same manifest gives the same bytes."""
-        header = {"version": FORMAT_VERSION, "input_dir": str(self.input_dir), "settings": self.settings}
-        schema = SCHEMA.with_metadata({METADATA_KEY: json.dumps(header, sort_keys=True).encode()})
-        write_table(path, map(asdict, self.rows), schema)
+        version = FORMAT_VERSION if self.more.names else FILES_VERSION
+        header = {"version": version, "input_dir": str(self.input_dir), "settings": self.settings}
+        schema = pa.schema([*SCHEMA, *self.more], {METADATA_KEY: json.dumps(header, sort_keys=True).encode()})
+        write_table(path, (row.values(schema) for row in self.rows), schema)
 
     @property
     def digest(self) -> str:
@@ -102,9 +133,28 @@ class Manifest:
         lines = (f"{row.path}\0{row.split}\0{row.sha1}\n" for row in self.rows)
         return hashlib.sha1("".join(lines).encode(), usedforsecurity=False).hexdigest()
 
-    def file(self, row: ManifestRow) -> Path:
-        """The audio file of a row."""
-        return safe_join(self.input_dir, row.path)
+    def recording(self, row: ManifestRow) -> Recording:
+        """The audio of a row."""
+        return row.place.below(self.input_dir)
+
+
+def more_of(schema: pa.Schema) -> pa.Schema:
+    """The columns of a manifest's table behind those of SCHEMA."""
+    return pa.schema(list(schema)[len(SCHEMA) :])
+
+
+def _rows_of(table: pa.Table) -> list[ManifestRow]:
+    columns = {name: table[name].to_pylist() for name in table.schema.names}
+    further = [name for name in more_of(table.schema).names if name not in PLACE_SCHEMA.names]
+    placed = "file" in columns
+    rows = []
+    for number, values in enumerate(zip(*(columns[name] for name in SCHEMA.names), strict=True)):
+        row = ManifestRow(*values)
+        if placed:
+            place = place_of(row.path, *(columns[name][number] for name in PLACE_SCHEMA.names))
+            row = replace(row, placed=place, columns={name: columns[name][number] for name in further})
+        rows.append(row)
+    return rows
 
 
 def read_manifest_table(path: Path | str) -> tuple[pa.Table, dict[str, Any]]:
@@ -119,27 +169,22 @@ def read_manifest_table(path: Path | str) -> tuple[pa.Table, dict[str, Any]]:
 
 
 def _table_of(path: Path, file: pq.ParquetFile) -> tuple[pa.Table, dict[str, Any]]:
-    metadata = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
-    if metadata is None or file.schema_arrow.names != SCHEMA.names:
+    schema = file.schema_arrow
+    metadata = (schema.metadata or {}).get(METADATA_KEY)
+    if metadata is None or schema.names[: len(SCHEMA)] != SCHEMA.names:
         raise DataError(f"{path}: not written by snac-exp prepare; run it on the folder of audio")
     header = json.loads(metadata)
-    if header["version"] != FORMAT_VERSION:
+    more = more_of(schema)
+    if header["version"] not in (FILES_VERSION, FORMAT_VERSION) or (header["version"] == FILES_VERSION and more.names):
         raise DataError(
-            f"{path}: manifest format {header['version']}, this version reads {FORMAT_VERSION}; prepare again"
+            f"{path}: manifest format {header['version']}, this version reads up to {FORMAT_VERSION}; prepare again"
         )
     if not (isinstance(header["input_dir"], str) and isinstance(header["settings"], dict)):
         raise ValueError("a header without folder and settings")
-    table = file.read().cast(SCHEMA)
+    ours = pa.schema([*SCHEMA, *(PLACE_SCHEMA if more.names else ())])
+    table = file.read().cast(pa.schema([*ours, *list(more)[len(ours) - len(SCHEMA) :]]))
     table.validate(full=True)
-    if any(column.null_count for column in table.columns):
+    # Further columns may be empty: not every row has a text.
+    if any(table[name].null_count for name in ours.names):
         raise ValueError("rows without a value")
     return table, header
-
-
-def safe_join(folder: Path, relative: str) -> Path:
-    """`folder / relative`; DataError if that could lie outside the folder (absolute path or `..`)."""
-    # By its text alone: folders that are linked to from below the input are meant to be read.
-    path = PurePosixPath(relative)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in relative:
-        raise DataError(f"unsafe path {relative!r} for a file below {folder}; prepare the folder again")
-    return folder / path

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from snac_exp.codec.geometry import Geometry
+from snac_exp.data.prepared.manifest import SCHEMA
+from snac_exp.data.prepared.places import PLACE_SCHEMA, WHOLE_FILE, Place, Places
 from snac_exp.data.slices.dataset import AudioFolders
 
 Int64Array = npt.NDArray[np.int64]
@@ -29,15 +31,17 @@ class AudioTable:
     paths: Any
     splits: Any
     speakers: Any
+    places: Places
 
     @classmethod
     def build(cls, tables: Sequence[pa.Table], folders: Sequence[AudioFolders], geometry: Geometry) -> "AudioTable":
         """From the tables of manifests and where the files of each lie."""
-        # Without their headers: the first folder's would stand for all.
-        rows = pa.concat_tables(table.replace_schema_metadata(None) for table in tables)
+        placed = any("file" in table.schema.names for table in tables)
+        rows = pa.concat_tables(_with_places(table) if placed else _without_header(table) for table in tables)
         samples = rows["num_samples"].to_numpy() * geometry.sampling_rate
         # ceil(N * codec rate / rate) in whole numbers, as `resampled_length`.
         num_samples: Int64Array = -(-samples // rows["rate"].to_numpy().astype(np.int64))
+        paths = _one_array(rows["path"])
         step_samples = geometry.coarse_hop * geometry.coarse_step
         return cls(
             folders=list(folders),
@@ -45,17 +49,22 @@ class AudioTable:
             num_samples=num_samples,
             # `Geometry.coarse_tokens_of`, of all rows at once.
             coarse_lengths=-(-num_samples // step_samples) * geometry.coarse_step,
-            paths=_one_array(rows["path"]),
+            paths=paths,
             splits=_one_array(rows["split"]),
             speakers=_one_array(rows["speaker"]),
+            places=Places(paths, {name: rows[name] for name in PLACE_SCHEMA.names} if placed else None),
         )
 
     def __len__(self) -> int:
         return len(self.num_samples)
 
     def path(self, row: int) -> str:
-        """Path of the row's source file relative to its folder of audio."""
+        """Name of the row; of a source file of its own, its path relative to its folder of audio."""
         return str(self.paths[row].as_py())
+
+    def place(self, row: int) -> Place:
+        """Where the row's audio lies below its folder of audio."""
+        return self.places[row]
 
     def speaker(self, row: int) -> str:
         """Speaker of the row."""
@@ -71,6 +80,25 @@ class AudioTable:
         first, stop = self.firsts[folder : folder + 2]
         inside = np.flatnonzero(np.asarray(pc.equal(self.splits.slice(first, stop - first), split)))
         return np.asarray(first + inside, dtype=np.int64)
+
+
+def _without_header(table: pa.Table) -> pa.Table:
+    """The columns that are read here. The first folder's header would stand for all."""
+    return table.select([*SCHEMA.names]).replace_schema_metadata(None)
+
+
+def _with_places(table: pa.Table) -> pa.Table:
+    """The same with the columns of PLACE_SCHEMA, also of a folder of files."""
+    rows = _without_header(table)
+    if "file" in table.schema.names:
+        found = [table[name] for name in PLACE_SCHEMA.names]
+    else:
+        zeros = pa.array(np.zeros(len(rows), np.int64))
+        whole, length = pa.array(np.full(len(rows), WHOLE_FILE)), rows["num_samples"]
+        found = [rows["path"], whole, zeros, zeros, length, length]
+    for field, column in zip(PLACE_SCHEMA, found, strict=True):
+        rows = rows.append_column(field, column)
+    return rows
 
 
 def _one_array(column: Any) -> Any:

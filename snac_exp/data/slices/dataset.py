@@ -1,6 +1,5 @@
 """Slices of codes from memory and of audio from the files: reads what a SliceSpec says and decides nothing."""
 
-import hashlib
 import math
 import os
 from abc import ABC, abstractmethod
@@ -22,9 +21,10 @@ from snac_exp.codec.geometry import Geometry
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.data.files.decoding import AudioInfo
 from snac_exp.data.files.reading import Slice
+from snac_exp.data.files.recording import Recording
 from snac_exp.data.files.resampling import resampled_length
-from snac_exp.data.prepared.manifest import safe_join
-from snac_exp.data.rows import FolderRows, RowAudio
+from snac_exp.data.prepared.places import Place, safe_join
+from snac_exp.data.rows import PlacedRows, RowAudio
 from snac_exp.data.slices.batch import Sample
 from snac_exp.data.slices.sampling import SliceSpec
 from snac_exp.errors import ConfigError, DataError
@@ -65,7 +65,7 @@ def check_target_delay(seconds: float, targets: Path | None) -> None:
 
 
 class RowTable(Protocol):
-    """Rows of utterances: lengths in samples at the codec's rate and in coarse tokens, paths, speakers."""
+    """Rows of utterances: lengths in samples at the codec's rate and in coarse tokens, paths, places, speakers."""
 
     @property
     def num_samples(self) -> Int64Array: ...
@@ -74,6 +74,7 @@ class RowTable(Protocol):
     @property
     def paths(self) -> Any: ...
     def path(self, row: int) -> str: ...
+    def place(self, row: int) -> Place: ...
     def speaker(self, row: int) -> str: ...
 
 
@@ -120,40 +121,38 @@ class AlignedDataset(Dataset[Sample], ABC):
         return [self[spec] for spec in specs]
 
     def path(self, row: int) -> str:
-        """Path of the source file, relative to the audio root."""
+        """Name of the row; of a source file of its own, its path relative to the audio root."""
         return self.row_table.path(int(self.rows[row]))
+
+    def place(self, row: int) -> Place:
+        """Where the source audio lies below the audio root."""
+        return self.row_table.place(int(self.rows[row]))
 
     def speaker(self, row: int) -> str:
         """Speaker of the row."""
         return self.row_table.speaker(int(self.rows[row]))
 
-    def source_file(self, row: int) -> Path:
-        """The source audio file."""
-        return safe_join(self.folders_of(row).source, self.path(row))
-
     def sha1(self, row: int) -> str:
-        """SHA-1 of the source file's bytes, as in a manifest."""
-        with open(self.source_file(row), "rb") as file:
-            # A system in FIPS mode refuses SHA-1 for anything that might be security.
-            return hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
+        """SHA-1 of the source, as in a manifest."""
+        return self.place(row).below(self.folders_of(row).source).sha1()
 
     def folders_of(self, row: int) -> AudioFolders:
         """Where the row's files lie."""
         return self.folders
 
-    def target_file(self, row: int, rate: int) -> Path:
-        """The file a head of `rate` Hz is trained towards; DataError if there is none."""
-        return self.audio_rows(row, rate).file(row)
-
-    def audio_rows(self, row: int, rate: int) -> FolderRows[int]:
+    def audio_rows(self, row: int, rate: int) -> PlacedRows[int]:
         """What a row is read from for a head of `rate` Hz: its source, or its target in another format perhaps."""
         folders = self.folders_of(row)
         # The native head learns the source itself: a restored target brought down to its rate is another signal.
         if rate == self.geometry.sampling_rate or folders.targets is None:
-            return FolderRows(folders.source, self.path, check=self._check_length)
+            return self.source_rows(row)
         delay = folders.target_delay_seconds
         check = partial(self._check_length, delay=delay)
-        return FolderRows(folders.targets, self.path, TARGET_SUFFIXES, check, delay)
+        return PlacedRows(folders.targets, lambda one: Place(self.path(one)), TARGET_SUFFIXES, check, delay)
+
+    def source_rows(self, row: int) -> PlacedRows[int]:
+        """What the source of a row is read from."""
+        return PlacedRows(self.folders_of(row).source, self.place, check=self._check_length)
 
     def whole(self, row: int) -> tuple[list[Tensor], dict[str, Tensor]]:
         """A whole utterance: codes[i] (1, T_i) int64 and audio[head] (1, 1, N_head), N_head its true length."""
@@ -207,11 +206,11 @@ class AlignedDataset(Dataset[Sample], ABC):
                 read[name] = self._part(row, slices[name].rate, rows[name], part)
         return read
 
-    def _part(self, row: int, rate: int, rows: FolderRows[int], audio: RowAudio) -> Part:
+    def _part(self, row: int, rate: int, rows: PlacedRows[int], audio: RowAudio) -> Part:
         # Upsampled, the target would hold nothing above the source's band, and the head would learn that silence.
         if rate != self.geometry.sampling_rate and audio.info.rate < rate:
             raise DataError(
-                f"{rows.file(row)}: {audio.info.rate} Hz has no target for a head of {rate} Hz;"
+                f"{rows.recording(row)}: {audio.info.rate} Hz has no target for a head of {rate} Hz;"
                 f" set data.target_dir to a folder of {rate} Hz targets, or leave this head out"
             )
         # Rounded down: a sample that the file fills in part is not scored.
@@ -219,12 +218,12 @@ class AlignedDataset(Dataset[Sample], ABC):
         end -= math.ceil(rows.delay_seconds * self.geometry.sampling_rate)
         return torch.from_numpy(audio.samples), end
 
-    def _check_length(self, row: int, path: Path, info: AudioInfo, delay: float = 0.0) -> None:
-        """DataError unless the file is as long as the row, or by its delay longer."""
+    def _check_length(self, row: int, recording: Recording, info: AudioInfo, delay: float = 0.0) -> None:
+        """DataError unless the recording is as long as the row, or by its delay longer."""
         seconds = int(self.num_samples[row]) / self.geometry.sampling_rate
         if min(abs(info.seconds - seconds), abs(info.seconds - delay - seconds)) > TARGET_TOLERANCE_SECONDS:
             raise DataError(
-                f"{path}: {info.seconds:.3f} s, but its codes cover {seconds:.3f} s;"
+                f"{recording}: {info.seconds:.3f} s, but its codes cover {seconds:.3f} s;"
                 " the file has changed or belongs to another utterance: prepare, cache (and make targets) again"
             )
 

@@ -68,7 +68,7 @@ def check_native(
 
     def measured(row: ManifestRow) -> Bandwidth | Rejection:
         try:
-            return measure_bandwidth(manifest.file(row))
+            return measure_bandwidth(manifest.recording(row))
         except DataError as error:
             return Rejection(row.path, "unreadable", str(error))
 

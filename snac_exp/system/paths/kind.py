@@ -23,7 +23,8 @@ _MAGIC = (
     (b"version https://git-lfs", "Git LFS, a pointer that is not yet fetched (git lfs pull)"),
     (b"<", "HTML or XML"),
 )
-_LOOKED_AT_BYTES = 512
+_ZIP = b"PK\x03\x04"
+LOOKED_AT_BYTES = 512
 _NO_ZIP = (
     zipfile.BadZipFile,
     OSError,
@@ -59,22 +60,29 @@ def kind_of_file(path: Path) -> str:
     """`a file of text`, `a file of Parquet`, `an empty file`, …"""
     try:
         with open(path, "rb") as file:
-            start = file.read(_LOOKED_AT_BYTES)
+            start = file.read(LOOKED_AT_BYTES)
     except OSError as error:
         return f"a file that cannot be read ({error.strerror})"
+    return _named(start, _in_zip(path) if start[:4] == _ZIP else None)
+
+
+def kind_of_bytes(start: bytes) -> str:
+    """The same by the first `LOOKED_AT_BYTES` of a file that lies within another."""
+    return _named(start, "zip" if start[:4] == _ZIP else None)
+
+
+def _named(start: bytes, archive: str | None) -> str:
     if not start:
         return "an empty file"
-    content = _content(start, path)
+    content = archive or _content(start)
     return "a file of a kind that is not known here" if content is None else f"a file of {content}"
 
 
-def _content(start: bytes, path: Path) -> str | None:
+def _content(start: bytes) -> str | None:
     if start[:4] in (b"RIFF", b"RF64", b"RIFX") and start[8:12] == b"WAVE":
         return "audio (WAV)"
     if start[:4] == b"FORM" and start[8:11] == b"AIF":
         return "audio (AIFF)"
-    if start[:4] == b"PK\x03\x04":
-        return _in_zip(path)
     if start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < 2**27:  # the length of its header
         return "safetensors"
     found = next((content for magic, content in _MAGIC if start.startswith(magic)), None)

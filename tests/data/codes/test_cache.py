@@ -36,7 +36,7 @@ def test_cached_tokens_are_those_of_each_file_encoded_alone(
     assert len(table) == len(rows) == 20
     for i in range(len(table)):
         row = rows[table.path(i)]
-        audio = read_mono(manifest.file(row), 24000)
+        audio = read_mono(manifest.recording(row).path, 24000)
         assert table.num_samples[i] == len(audio)
         with torch.no_grad():
             expected = codec.model.encode(torch.from_numpy(audio)[None, None])
@@ -125,7 +125,7 @@ def test_s08_bad_files_are_listed_and_counted_when_caching(
     """Files that were good when the manifest was made: one is gone, one is damaged, one has been replaced."""
     shutil.copytree(corpus_dir / "audio", tmp_path / "audio")
     moved = Manifest(tmp_path / "audio", manifest.settings, manifest.rows)
-    gone, damaged, replaced = (moved.file(row) for row in manifest.rows[3:6])
+    gone, damaged, replaced = (moved.recording(row).path for row in manifest.rows[3:6])
     gone.unlink()
     damaged.write_bytes(b"not audio")
     soundfile.write(replaced, np.full(24000, 0.1), 48000)
@@ -137,7 +137,7 @@ def test_s08_bad_files_are_listed_and_counted_when_caching(
     assert listed[manifest.rows[4].path]["kind"] == "unreadable"
     assert listed[manifest.rows[5].path]["kind"] == "changed"
     assert verify_cache(moved, tmp_path / "codes") == {"cached": 17, "rejected": 3}
-    shutil.copy(manifest.file(manifest.rows[3]), gone)
+    shutil.copy(manifest.recording(manifest.rows[3]).path, gone)
     retried = cache_codes(moved, codec, tmp_path / "codes", rows_per_shard=7, retry_rejected=True)
     assert retried.num_rejected == 2
     assert verify_cache(moved, tmp_path / "codes") == {"cached": 18, "rejected": 2}

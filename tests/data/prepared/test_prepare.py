@@ -14,7 +14,8 @@ import soundfile
 
 from snac_exp.data.files import measuring, scan
 from snac_exp.data.files.reading import read_mono
-from snac_exp.data.prepared.manifest import Manifest, safe_join
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.places import safe_join
 from snac_exp.data.prepared.prepare import PrepareSummary, prepare
 from snac_exp.errors import ConfigError, DataError
 from tests.data.prepared.folders import small_corpus, write
@@ -32,7 +33,7 @@ def test_rows_say_what_the_files_are(tmp_path: Path) -> None:
     assert manifest.settings["train_ratio"] == 0.8
     assert [row.path for row in manifest.rows] == [f"speaker{s}/{i}.wav" for s in range(6) for i in range(3)]
     row = manifest.rows[4]
-    samples, rate = soundfile.read(manifest.file(row))
+    samples, rate = soundfile.read(manifest.recording(row).path)
     assert (row.rate, row.channels, row.num_samples, row.seconds) == (rate, 1, len(samples), 0.4)
     assert row.peak == pytest.approx(np.abs(samples).max(), abs=1e-4)
     assert row.speaker == "speaker1"
@@ -164,7 +165,7 @@ def test_any_path_works(tmp_path: Path, name: str) -> None:
     prepare(tmp_path / name, tmp_path / f"{name} out")
     manifest = Manifest.read(tmp_path / f"{name} out")
     assert [row.path for row in manifest.rows] == [f"{name}{speaker}/{name}.wav" for speaker in range(2)]
-    assert len(read_mono(manifest.file(manifest.rows[0]), 24000)) == 24000
+    assert len(read_mono(manifest.recording(manifest.rows[0]).path, 24000)) == 24000
 
 
 def test_linked_folders_are_searched_once_and_loops_end(tmp_path: Path) -> None:

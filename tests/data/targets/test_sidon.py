@@ -195,7 +195,7 @@ def test_the_verb_restores_goes_on_and_refuses_other_models(
     for row in manifest.rows:
         restored, rate = soundfile.read((tmp_path / "targets" / row.path).with_suffix(".flac"), dtype="float32")
         assert (rate, len(restored)) == (48000, row.num_samples)
-        signal, source_rate = soundfile.read(manifest.file(row), dtype="float32", always_2d=True)
+        signal, source_rate = soundfile.read(manifest.recording(row).path, dtype="float32", always_2d=True)
         np.testing.assert_allclose(restored, make().restore([(signal, source_rate)])[0], atol=2**-22)
     with pytest.raises(DataError, match=r"chunk_seconds was 60\.0\); choose another output folder"):
         cli.run([*command, "sidon.chunk_seconds=30"])

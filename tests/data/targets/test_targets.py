@@ -98,7 +98,7 @@ def test_resampled_targets_have_exact_lengths_and_are_kept_on_the_next_run(
         target = (tmp_path / row.path).with_suffix(".flac")
         samples, rate = soundfile.read(target, dtype="float32")
         assert (rate, len(samples)) == (96000, 2 * row.num_samples)
-        np.testing.assert_allclose(samples, read_mono(manifest.file(row), 96000), atol=2**-23)
+        np.testing.assert_allclose(samples, read_mono(manifest.recording(row).path, 96000), atol=2**-23)
     source = CachedCodes(str(cache_dir), target_dir=str(tmp_path), validation_seconds=0.5)
     corpus = source.open(codec, {"head_96k": 96000}, seed=0)
     assert corpus.train[corpus.validation_specs[0]].audio["head_96k"].any()
@@ -114,14 +114,14 @@ def test_s08_targets_that_cannot_be_made_are_listed_and_stay_listed(
 ) -> None:
     shutil.copytree(corpus_dir / "audio", tmp_path / "audio")
     moved = replace(manifest, input_dir=tmp_path / "audio")
-    moved.file(manifest.rows[4]).write_bytes(b"not audio")
+    moved.recording(manifest.rows[4]).path.write_bytes(b"not audio")
     for _ in range(2):
         summary = resample_targets(moved, tmp_path / "targets", shard=(0, 2))
         assert summary.rejected == {"unreadable": 1}
     listed = pq.read_table(tmp_path / "targets" / "rejected_targets-00-of-02.parquet").to_pylist()
     assert [(row["path"], row["kind"]) for row in listed] == [(manifest.rows[4].path, "unreadable")]
     assert "not readable as audio" in listed[0]["reason"]
-    shutil.copy(corpus_dir / "audio" / manifest.rows[4].path, moved.file(manifest.rows[4]))
+    shutil.copy(corpus_dir / "audio" / manifest.rows[4].path, moved.recording(manifest.rows[4]).path)
     assert resample_targets(moved, tmp_path / "targets", retry_rejected=True).num_rejected == 0
 
 

@@ -5,7 +5,7 @@ the same place. Equal tokens need no ear, so this holds for a codec of any quali
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,7 +13,6 @@ from torch import Tensor
 from snac_exp.codec.checkpoint import LoadedCodec
 from snac_exp.codec.geometry import decoder_context_tokens
 from snac_exp.config.seeding import generator
-from snac_exp.data.files.reading import read_mono
 from snac_exp.data.slices.dataset import SliceDataset
 from snac_exp.errors import PreflightError
 from snac_exp.system.environment import provenance
@@ -107,7 +106,8 @@ def encode_window(codec: LoadedCodec, dataset: SliceDataset, row: int, seed: int
     first, last = max(start - context, 0), min(start + wanted + context, length)
     # The last coarse token may reach beyond the end of the file.
     samples = min(last * geometry.coarse_hop, int(dataset.num_samples[row])) - first * geometry.coarse_hop
-    audio = read_mono(dataset.source_file(row), geometry.sampling_rate, first * geometry.coarse_hop, samples)
+    rows = replace(dataset.source_rows(row), check=None)
+    audio = rows.read(row, geometry.sampling_rate, first * geometry.coarse_hop, samples).samples
     codes = codec.model.encode(torch.from_numpy(audio)[None, None])
     whole = dataset.whole_codes(row)
     fresh, cached = [], []

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from snac_exp.data.files.reading import read_mono
 from snac_exp.data.slices.dataset import AlignedDataset
 from snac_exp.errors import PreflightError
 from snac_exp.training.codec.preflight.rows import RowVerdict, holds_of_all, refuse
@@ -104,8 +103,8 @@ def read_pair(dataset: AlignedDataset, row: int, rate: int) -> tuple[Float, Floa
     """Source and target (N,) of a row at `RATE`, a declared delay taken back; at most `LONGEST_SECONDS`."""
     whole = int(dataset.num_samples[row]) * RATE // dataset.geometry.sampling_rate
     num = min(whole, int(LONGEST_SECONDS * RATE))
-    source = read_mono(dataset.source_file(row), RATE, 0, num)
-    # Without the check of its length: a stretched target is told of as such.
+    # Without the check of their length: a stretched target is told of as such.
+    source = replace(dataset.source_rows(row), check=None).read(row, RATE, 0, num).samples
     target = replace(dataset.audio_rows(row, rate), check=None).read(row, RATE, 0, num).samples
     return source.astype(np.float64), target.astype(np.float64)
 
