@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 # An S3 server for tests, in an environment of its own: its libraries want other versions than ours.
 STORE := .venv/store
 
-.PHONY: help demo test check test-slurm campaign bench gpu-check gpu-wheels lint types format clean
+.PHONY: help demo test check test-slurm campaign bench gpu-check gpu-wheels thorough lint types format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -13,11 +13,14 @@ help:  ## list the targets
 demo: $(INSTALLED)  ## train phase 12 in small on synthetic speech (about 5 minutes) and say what came out
 	$(BIN)/python train.py +experiment=demo
 
-test: lint types  ## everything CI checks: lint, format, types, tests
+test: lint types  ## lint, format, types, tests: every promise once (9 minutes on two cores)
 	$(BIN)/python -m pytest
 
+thorough: $(INSTALLED)  ## the tests that hold the same promises for more inputs, points and sizes; CI runs both
+	$(BIN)/python -m pytest -m thorough
+
 check: lint types  ## for moments between commits: lint, types and the quickest tests (90 s on two cores)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not thorough"
 
 test-slurm: $(INSTALLED)  ## the SLURM scenarios on a real SLURM set up on this machine (Debian, root)
 	tests/slurm/with_slurm.sh env SNAC_EXP_TEST_SLURM=1 $(BIN)/python -m pytest -n0 --durations=0 -v tests/slurm \

@@ -14,7 +14,7 @@ MAX_FOLDER_BYTES = 200  # file systems take 255, and a sweep adds its own name
 TRAINER_ABOVE_ZERO = (
     *("batch_size", "validation_batch_size", "grad_clip", "devices", "log_every_steps", "validate_every_epochs"),
     *("preflight_rows", "accumulation", "samples_every_epochs"),
-    *("max_steps_per_epoch", "num_threads", "summary_utterances", "prefetch"),
+    *("max_steps_per_epoch", "num_threads", "prefetch"),
     *("max_steps", "validate_every_steps", "samples_every_steps"),
 )
 """Keys of the trainer whose values must be above 0, where they are not null."""
@@ -42,8 +42,8 @@ def _check_numbers(experiment: Experiment) -> None:
         # Written so that NaN is refused too.
         if not value > 0:
             raise ConfigError(f"{key}={value} must be greater than 0")
-    for name in ("weight_decay", "num_workers", "num_sample_clips"):
-        if getattr(experiment.trainer, name) < 0:
+    for name in ("weight_decay", "num_workers", "num_sample_clips", "summary_utterances"):
+        if (getattr(experiment.trainer, name) or 0) < 0:
             raise ConfigError(f"trainer.{name}={getattr(experiment.trainer, name)} must not be negative")
     _check_optimizer(experiment.trainer)
     if not re.fullmatch(r"[\w.-]+", experiment.name):

@@ -156,9 +156,10 @@ def _prepare(trainer: Trainer, setup: TrainingSetup) -> None:
 
 
 def _conclude(trainer: Trainer, setup: TrainingSetup) -> None:
-    """Evaluate the averaged weights and tell where everything lies."""
-    with trainer.averaged(), trainer.gradients.compiler.eager():
-        setup.evaluator.sum_up(trainer.fabric, trainer.folder, trainer.console.result)
+    """Evaluate the averaged weights, unless the recipe wants no summary, and tell where everything lies."""
+    if trainer.experiment.trainer.summary_utterances != 0:
+        with trainer.averaged(), trainer.gradients.compiler.eager():
+            setup.evaluator.sum_up(trainer.fabric, trainer.folder, trainer.console.result)
     for line in _results(trainer):
         trainer.console.result(line)
 

@@ -11,6 +11,7 @@ import pytest
 triton = pytest.importorskip("triton", reason="needs triton: pip install triton")
 from snac_exp.codec.fast.cuda import triton_kernels, triton_products  # noqa: E402 (needs triton)
 from snac_exp.codec.fast.cuda.products import BACKWARD, FORWARD  # noqa: E402
+from tests.helpers.variants import thorough  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +66,7 @@ def _type_of(name: str, signals: str, constant: bool) -> str:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", [90, *thorough(80)])
 def test_nothing_spills(case: str, capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     found = _usage(*CASES[case], capability, "*bf16", 16)
@@ -74,7 +75,7 @@ def test_nothing_spills(case: str, capability: int, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("case", PRODUCTS)
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", [90, *thorough(80)])
 def test_nor_do_products(case: str, capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     found = _usage(*PRODUCTS[case], capability, "*bf16", 16)

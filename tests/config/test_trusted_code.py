@@ -16,6 +16,7 @@ from snac_exp.config.trusted_code import is_own_file
 from snac_exp.errors import ConfigError
 from snac_exp.sweeps.launcher import open_backend
 from snac_exp.verbs.training.train import main
+from tests.helpers.variants import thorough
 
 RUN_V1 = Path(__file__).parents[1] / "fixtures" / "run_v1" / "runs" / "stopped"
 STRANGERS = ("subprocess.getoutput", "os.system", "shutil.rmtree", "torch.hub.load", "pip._internal.main.main")
@@ -39,7 +40,7 @@ def test_a_name_that_a_module_of_ones_own_imports_is_a_strangers_still(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("key", ["data", "heads.head_48k", "loss.terms.mine"])
+@pytest.mark.parametrize("key", ["heads.head_48k", *thorough("data", "loss.terms.mine")])
 @pytest.mark.parametrize(
     "component",
     [

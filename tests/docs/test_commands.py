@@ -41,14 +41,16 @@ SMALLER = (
     "trainer.preflight_rows=2 trainer.max_steps_per_epoch=1 trainer.summary_utterances=1 data.validation_slices=2 "
     "data.validation_seconds=0.5"
 )
+NONE = "trainer.summary_utterances=0"
 # Training is cut to a few steps, a search to two trials and eight jobs to two; ONNX graphs, half a minute of work, are
 # left to their own test. Everything else is typed as it stands.
 SHORTER = {
     "python train.py": "+debug=fast trainer.num_threads=1 trainer.preflight=[start]",
+    "init=average,first": NONE,
     "+experiment=demo": f"trainer.validate_every_epochs=2 trainer.num_sample_clips=0 {LITTLE_SPEECH} {SMALLER}",
     "python train.py +experiment=phase12": f"curriculum=demo lr=demo trainer.validate_every_epochs=4 {SMALLER}",
     "snac-exp check": "trainer.preflight_rows=2",
-    "hydra/sweeper=optuna": "hydra.sweeper.num_trials=2",
+    "hydra/sweeper=optuna": f"hydra.sweeper.num_trials=2 {NONE}",
     "shard.count=8": "shard.count=2",
     "snac-exp serve": "port={port}",
     "hydra/launcher=slurm": "hydra.launcher.poll_seconds=0.5" + ("" if ON_SLURM else " hydra.launcher.cluster=local"),
@@ -134,7 +136,7 @@ def test_the_first_steps_of_the_readme_run_in_order(place: Path) -> None:
     assert len(typed) == 5
     run_in_order(place, typed[:-1], here=True)
     run_in_order(place, typed[-1:])
-    assert len(made(place, "*/*-*/summary.json")) == 1
+    assert len(list(place.glob("outputs/*/*-*/summary.json"))) == 1
 
 
 def test_all_further_commands_of_the_readme_are_run_on_pages_in_the_same_order() -> None:

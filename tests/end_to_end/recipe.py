@@ -10,7 +10,7 @@ RECIPE = [
     "+experiment=phase12_dual_head", "codec=demo", "name=small", "tracker.mode=off", "loss.n_ffts.head_24k=[256,512]",
     "loss.n_ffts.head_48k=[256,512]", "trainer.accelerator=cpu", "trainer.num_threads=1", "trainer.num_workers=0",
     "trainer.batch_size=2", "trainer.max_steps_per_epoch=4", "trainer.log_every_steps=1", "trainer.num_sample_clips=0",
-    "trainer.preflight=[start]", "trainer.summary_utterances=1", "data.validation_slices=2",
+    "trainer.preflight=[start]", "trainer.summary_utterances=0", "data.validation_slices=2",
     "data.validation_seconds=0.5", "checkpoint.every_steps=3",
     "curriculum.stages={a: {epochs: [1, 2], segment_seconds: 0.3, batch_multiplier: 2.0}, "
     "b: {epochs: [3, 3], segment_seconds: 0.5}, c: {epochs: [4, 4], segment_seconds: 0.6, batch_multiplier: 0.5}}",
@@ -26,6 +26,9 @@ def recipe(corpus_dir: Path, output: Path) -> list[str]:
 
 CLIP = ["trainer.num_sample_clips=1"]
 """Wavs and a picture of one clip at every validation, which cost as much as all steps."""
+
+SUMMARY = ["trainer.summary_utterances=1"]
+"""One utterance measured at the end, which costs as much again."""
 
 ADVERSARY = [
     "adversary=dac", "adversary.start_step=6", "adversary.period_channels=[4,4]", "adversary.band_channels=4",

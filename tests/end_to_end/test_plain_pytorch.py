@@ -30,6 +30,7 @@ from snac import SNAC
 from snac_exp import cli
 from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.verbs.training.train import main
+from tests.helpers.variants import thorough
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,9 @@ def material(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Mate
     return Material(root, codec, rows["train"], rows["validation"])
 
 
-@pytest.fixture(scope="module", params=["null", "1"], ids=["context as the decoder sees", "context of one token"])
+@pytest.fixture(
+    scope="module", params=["null", *thorough("1")], ids=["context as the decoder sees", "context of one token"]
+)
 def both(request: pytest.FixtureRequest, material: Material, tmp_path_factory: pytest.TempPathFactory) -> Both:
     output, root = tmp_path_factory.mktemp("run"), material.root
     cache = next(path for path in (root / "prepared").iterdir() if path.is_dir())

@@ -14,6 +14,7 @@ from snac_exp.runs import run
 from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.training.plan import Plan, unroll
 from snac_exp.verbs.training.train import main
+from tests.helpers.variants import thorough
 
 SMALL = [
     *("codec=demo", "tracker.mode=off", "trainer.accelerator=cpu", "trainer.num_threads=1", "trainer.num_workers=0"),
@@ -27,6 +28,7 @@ JUDGED = [
     *("adversary.start_step=1", "adversary.period_channels=[4,4]", "adversary.band_channels=4"),
     *("adversary.periods=[2]", "adversary.fft_sizes=[256]"),
 ]
+SAME = {"phase11_random_slicing", "phase11_standard", "phase11_warmup"}  # as phase11_fast, but for lengths and rates
 OWN = {"phase12_adversarial": JUDGED, "snac_from_scratch": ["codec=scratch_demo", *JUDGED]}  # made small
 
 
@@ -45,7 +47,7 @@ def in_runs(names: list[str]) -> list[tuple[str, list[int]]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in SAME] + thorough(*sorted(SAME)))
 def test_a_recipe_trains(name: str, corpus_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "unroll", first_and_last)
     experiment, _ = compose_experiment([f"+experiment={name}"], complete=False)

@@ -10,6 +10,7 @@ from recipe import ADVERSARY, CLIP, recipe, run_dir
 from tests.helpers import commands
 from tests.helpers.commands import Done, python_process, train_process
 from tests.helpers.same_runs import assert_equal, logged, outcome
+from tests.helpers.variants import thorough
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")
@@ -42,9 +43,11 @@ def test_the_uninterrupted_run_did_what_its_plan_says(whole: Path) -> None:
     ("accident", "where"),
     [
         ("step=8", "inside a stage, two steps after a checkpoint"),
-        ("step=4", "across the warm-up/main boundary: before the epoch's own checkpoint"),
         ("write=8", "in the middle of writing the checkpoint of an epoch"),
-        ("list=0", "between the first checkpoint and its entry in latest.json"),
+        *thorough(
+            ("step=4", "across the warm-up/main boundary: before the epoch's own checkpoint"),
+            ("list=0", "between the first checkpoint and its entry in latest.json"),
+        ),
     ],
 )
 def test_s06_killed_and_resumed_equals_uninterrupted(
@@ -67,6 +70,7 @@ JUDGED = [
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # in bits of 16 in tests/runs/test_precision.py
 def test_s06_an_adversary_is_resumed_with_its_optimizer(corpus_dir: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = train(*recipe(corpus_dir, whole), *JUDGED)

@@ -18,6 +18,7 @@ from snac_exp.data.tokens.npq import write_npq
 from snac_exp.system.files import read_json
 from snac_exp.verbs.training.train import main
 from tests.helpers.same_runs import logged
+from tests.helpers.variants import thorough
 
 SAMPLES = ["trainer.num_sample_clips=2", "task.sample_frames=40"]
 RUNS = {
@@ -127,7 +128,7 @@ class StandInDac(torch.nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pattern", ["parallel", "depth"])
+@pytest.mark.parametrize("pattern", ["depth", *thorough("parallel")])
 def test_nine_codebooks_of_dac_train_from_token_files_beside_bad_ones(
     pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 from lightning_fabric import Fabric
-from recipe import CLIP, recipe, run_dir
+from recipe import CLIP, SUMMARY, recipe, run_dir
 
 from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.codec.noise import noise_off
@@ -25,7 +25,7 @@ from snac_exp.verbs.training.train import main
 @pytest.fixture(scope="module")
 def finished(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("training")
-    assert main([*recipe(corpus_dir, output), *CLIP, "trainer.samples_every_epochs=2"]) == 0
+    assert main([*recipe(corpus_dir, output), *CLIP, *SUMMARY, "trainer.samples_every_epochs=2"]) == 0
     return run_dir(output)
 
 
@@ -175,6 +175,7 @@ def test_two_processes_cannot_write_one_run(finished: Path, capsys: pytest.Captu
 def test_checkpoints_by_the_clock_are_kept_like_the_others(corpus_dir: Path, tmp_path: Path) -> None:
     hasty = ["checkpoint.every_minutes=1e-9", "checkpoint.keep_intermediate=3", "trainer.max_steps_per_epoch=1"]
     assert main([*recipe(corpus_dir, tmp_path), *hasty]) == 0
+    assert not (run_dir(tmp_path) / "summary.json").exists()  # the small recipe wants none
     folder = run_dir(tmp_path) / "checkpoints"
     names = [item["file"] for item in json.loads((folder / "latest.json").read_text())["checkpoints"]]
     by_time = [name for name in names if re.fullmatch(r"checkpoint_epoch[1-4]_time_\d{8}_\d{6}\.pt", name)]

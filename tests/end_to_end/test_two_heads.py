@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from recipe import CLIP, recipe, run_dir
+from recipe import CLIP, SUMMARY, recipe, run_dir
 
 from snac_exp import cli, load_codec
 from snac_exp.verbs.training.train import main
@@ -24,7 +24,7 @@ TWO = [
 @pytest.fixture(scope="module")
 def finished(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("two heads")
-    assert main([*recipe(corpus_dir, output), *CLIP, *TWO]) == 0
+    assert main([*recipe(corpus_dir, output), *CLIP, *SUMMARY, *TWO]) == 0
     return run_dir(output)
 
 

@@ -76,6 +76,7 @@ def test_loss_is_zero_for_equal_signals_and_counts_log_mel(program: ModuleType) 
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # of a script; tests/end_to_end/test_resume.py holds it of recipes
 def test_killed_training_resumes_exactly(program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "report", lambda *_: None)
     monkeypatch.setattr(program, "validation_speech", lambda *_: [program.training_speech(0.1, 1)[:24_000]])

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import summary
+from tests.helpers.variants import thorough
 
 pytest_plugins = ["pytester"]
 
@@ -26,7 +27,7 @@ def test_marked():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+@pytest.mark.parametrize("workers", ["-n2", *thorough("-n0")])
 def test_it_names_reasons_once_and_tests_that_are_not_marked(workers: str, pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nmarkers = slow")
     pytester.makeconftest(

@@ -11,10 +11,11 @@ from snac_exp.codec.geometry import decoder_receptive_samples
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.streaming.positioned_noise import noise_sequence
 from tests.helpers.codes import assert_same_codes
+from tests.helpers.variants import thorough
 from tests.release.conftest import speech_like
 
 TOLERANCE = 1e-6
-KINDS = [("small", "dual"), ("small", "residual"), ("attention", "dual")]
+KINDS = [("small", "dual"), ("attention", "dual"), *thorough((("small", "residual"),))]
 
 
 @pytest.fixture(params=KINDS, ids="-".join, scope="module")

@@ -15,6 +15,7 @@ from snac_exp.errors import CheckpointError, CodecError, ConfigError
 from snac_exp.release.loading import open_model
 from snac_exp.system.files import read_json, write_json
 from tests.campaigns.mutations import harmless, survives
+from tests.helpers.variants import thorough
 
 OLD = Path(__file__).parents[1] / "fixtures" / "run_v1" / "exported"
 
@@ -58,7 +59,7 @@ def exported(run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("pytorch_model.bin", of_codec),
     ],
 )
-@pytest.mark.parametrize("is_old", [False, True])
+@pytest.mark.parametrize("is_old", [False, *thorough(True)])
 def test_damage_is_refused_or_harmless(
     name: str, opened: Callable[[Path], object], is_old: bool, exported: Path, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from snac_exp.release.streaming.positioned_noise import noise_sequence
 from tests.docs.pages import quoted_output, text_of
 from tests.helpers import markdown
 from tests.helpers.killed import killed_at
+from tests.helpers.variants import thorough
 from tests.helpers.warm import COLD
 from tests.release.conftest import checkpoint_of, random_model, speech_like
 
@@ -162,9 +164,12 @@ def test_an_export_that_is_killed_leaves_nothing_that_opens(run_dir: Path, expor
     assert all((output / file).read_bytes() == (exported / file).read_bytes() for file in files)
 
 
+FORMS, PARTS = ("snac", "multirate", "fused"), ("encoder", "quantizer", "trunk", "native head")
+ONCE = [("snac", "encoder"), ("multirate", "quantizer"), ("fused", "trunk"), ("snac", "native head")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("form", ["snac", "multirate", "fused"])
-@pytest.mark.parametrize("part", ["encoder", "quantizer", "trunk", "native head"])
+@pytest.mark.parametrize(("form", "part"), [*ONCE, *thorough(*sorted({*product(FORMS, PARTS)} - {*ONCE}))])
 def test_an_export_of_other_weights_is_refused(
     form: str, part: str, run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,13 +195,16 @@ def test_an_export_of_other_weights_is_refused(
 
 
 @pytest.mark.slow
-def test_onnx_graphs_compute_what_the_codec_computes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("shape", ["shallow", *thorough("attention")])
+def test_onnx_graphs_compute_what_the_codec_computes(
+    shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Run as a stranger would: onnxruntime, the files, onnx.json; noise from our sequences, other length and batch."""
     for package in ("onnx", "onnxruntime", "onnxscript"):
         pytest.importorskip(package, reason="needs the extra [onnx]: pip install -e '.[onnx]'")
     import onnxruntime
 
-    write_checkpoint(tmp_path / "model.pt", checkpoint_of(random_model("attention"), "attention"))
+    write_checkpoint(tmp_path / "model.pt", checkpoint_of(random_model(shape), shape))
     output, codec = tmp_path / "out", load_codec(tmp_path / "model.pt")
     assert cli.run(["export", f"checkpoint={tmp_path / 'model.pt'}", f"output={output}", "formats=[onnx]"]) == 0
     printed, quoted = capsys.readouterr().out, [line for line in quoted_output(text_of("release")) if "onnx" in line]

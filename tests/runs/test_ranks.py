@@ -19,6 +19,7 @@ from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.run_folder import RunFolder, SilentRunFolder
 from snac_exp.tracking.silent import SilentConsole, SilentTracker
 from tests.helpers.commands import python_process, train_process
+from tests.helpers.variants import thorough
 from tests.helpers.waiting import GUARD_SECONDS, until
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +101,7 @@ FIRST_TASK = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", [{}, {"SLURM_PROCID": "0", "SLURM_STEP_ID": BATCH_STEP}])
+@pytest.mark.parametrize("batch", [{"SLURM_PROCID": "0", "SLURM_STEP_ID": BATCH_STEP}, *thorough({})])
 def test_a_batch_script_without_srun_starts_its_ranks_itself(
     batch: dict[str, str], tiny: list[str], tmp_path: Path
 ) -> None:

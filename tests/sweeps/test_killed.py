@@ -16,6 +16,7 @@ from snac_exp.tracking.run_state import status_of
 from snac_exp.verbs.training.train import main
 from tests.helpers.commands import ROOT
 from tests.helpers.killed import kill
+from tests.helpers.variants import thorough
 from tests.helpers.waiting import until
 
 MakeSweep = Callable[..., Sweep]
@@ -41,7 +42,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", [("open", "*/.overrides.yaml.*"), ("os.rename", "*/sweeps/tiny/2*")])
+@pytest.mark.parametrize("point", [("os.rename", "*/sweeps/tiny/2*"), *thorough((("open", "*/.overrides.yaml.*"),))])
 def test_one_that_is_killed_before_it_is_whole_is_begun_again_without_a_trace(
     point: tuple[str, str], tiny: list[str], tmp_path: Path, stub_jobs: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -58,7 +59,7 @@ def test_one_that_is_killed_before_it_is_whole_is_begun_again_without_a_trace(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2], ids=["one_by_one", "local_processes"])
+@pytest.mark.parametrize("processes", [2, *thorough(1)], ids=["local_processes", "one_by_one"])
 def test_a_killed_driver_leaves_its_jobs_at_work_and_a_killed_job_is_begun_again(
     processes: int, make_sweep: MakeSweep, capsys: pytest.CaptureFixture[str]
 ) -> None:

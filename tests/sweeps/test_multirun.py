@@ -17,6 +17,7 @@ from snac_exp.sweeps.sweep import Sweep
 from snac_exp.tracking import run_folder
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.verbs.training.train import main
+from tests.helpers.variants import thorough
 from tests.helpers.warm import COLD
 
 ROOT = Path(__file__).parents[2]
@@ -144,11 +145,9 @@ def test_named_sweeps_say_what_they_compare(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "num_jobs", "extra"),
     [
-        ("lr", 6, []),
-        ("curriculum", 2, []),
-        ("loss_weights", 3, []),
         ("init", 3, []),
         ("lr_search", 5, ["hydra/sweeper=random", "hydra.sweeper.num_jobs=5"]),
+        *thorough(("lr", 6, []), ("curriculum", 2, []), ("loss_weights", 3, [])),
     ],
 )
 def test_named_sweeps_are_proved_on_the_main_recipe(

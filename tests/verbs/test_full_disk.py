@@ -10,6 +10,7 @@ from tests.helpers.commands import Done, train, verb
 from tests.helpers.full_disk import files_up_to
 from tests.helpers.same_runs import assert_equal, logged, outcome
 from tests.helpers.tiny_runs import tiny  # noqa: F401 (fixture)
+from tests.helpers.variants import thorough
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -39,7 +40,7 @@ VERBS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", VERBS)
+@pytest.mark.parametrize("name", ["cache-codes", "export", *thorough(*sorted({*VERBS} - {"cache-codes", "export"}))])
 def test_a_verb_on_a_full_disk_is_one_error_and_goes_on_when_there_is_room(
     name: str, corpus_dir: Path, tmp_path: Path
 ) -> None:

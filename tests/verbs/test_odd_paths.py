@@ -10,10 +10,12 @@ from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_experiment
 from tests.helpers.commands import Done, train, verb
 from tests.helpers.tiny_runs import one_thread, tiny
+from tests.helpers.variants import thorough
 
 __all__ = ["one_thread", "tiny"]  # fixtures
 
-NAMES = ["epoch=9-step=87.ckpt", """~tilde, it's "quoted" \\ back=1 ${x} [a] {b: c} 日本 éع.pt"""]
+ODD = "epoch=9-step=87.ckpt"
+ODDEST = """~tilde, it's "quoted" \\ back=1 ${x} [a] {b: c} 日本 éع.pt"""
 
 # Calls that end at the path `{}`, which is not there; each must name it as it was given.
 CALLS = [
@@ -78,7 +80,7 @@ def called(call: tuple[str, ...], path: Path, corpus_dir: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [ODDEST, *thorough(ODD)])
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)
 def test_a_path_that_is_not_there_is_named_as_it_was_given(
     call: tuple[str, ...], name: str, corpus_dir: Path, tmp_path: Path
@@ -93,7 +95,7 @@ def test_a_path_that_is_not_there_is_named_as_it_was_given(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [ODDEST, *thorough(ODD)])
 def test_a_run_begins_with_the_weights_of_any_path(name: str, tiny: list[str], tmp_path: Path) -> None:
     train(*tiny).succeeded()
     (first,) = (tmp_path / "outputs/tiny").iterdir()

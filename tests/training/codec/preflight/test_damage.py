@@ -15,11 +15,12 @@ from snac_exp.errors import DataError, PreflightError
 from snac_exp.training.codec.preflight.rows import needed_rows, share_interval
 from snac_exp.training.codec.preflight.targets import RATE, measure_delay
 from snac_exp.verbs.training.train import main as train
+from tests.helpers.variants import thorough
 
 Damage = Callable[..., None]
 
 
-@pytest.fixture(scope="module", params=["demo", "real"])
+@pytest.fixture(scope="module", params=["demo", *thorough("real")])
 def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared folder with its code cache: demo speech, and real speech where there is some."""
     if request.param == "demo":
@@ -78,7 +79,7 @@ def test_one_damaged_token_of_a_row_that_no_proof_looks_at_is_found(prepared: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("number", [0, *thorough(1, 2)])
 def test_s26_a_third_of_the_rows_shifted_is_refused(prepared: Path, damaged: Damage, number: int) -> None:
     damaged(shift(1), third(number))
     with pytest.raises(PreflightError, match=r"train rows are bad(.|\n)*lie \+1 coarse tokens \(\+85 ms\) late"):
