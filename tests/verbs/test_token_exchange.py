@@ -80,7 +80,9 @@ def test_a_cache_comes_back_bit_for_bit(format: str, layout: str, cache: Path, t
 @pytest.mark.slow
 def test_an_export_that_is_killed_goes_on_and_a_changed_file_is_never_called_done(cache: Path, tmp_path: Path) -> None:
     output = tmp_path / "rows"
-    killed_at("os.rename", "*validation-*", ["tokens", "export", f"cache={cache}", f"output={output}", "format=jsonl"])
+    killed_at(
+        "os.rename", "*/rows/validation-*", ["tokens", "export", f"cache={cache}", f"output={output}", "format=jsonl"]
+    )
     assert sorted(path.name for path in output.iterdir() if not path.name.startswith(".")) == [
         "train-00000-of-00001.jsonl"
     ]

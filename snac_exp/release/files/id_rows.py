@@ -9,8 +9,7 @@ import torch
 from snac_exp.codec.checkpoint import LoadedCodec
 from snac_exp.config.schema import TokenLayout
 from snac_exp.data.rejection import Rejection, reason_lines
-from snac_exp.data.tokens.rows.export import EXPORT_FILE
-from snac_exp.data.tokens.rows.files import TokenRow, read_rows
+from snac_exp.data.tokens.rows.files import EXPORT_FILE, TokenRow, read_rows, row_files
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.lm.layouts.layout import Layout, layout_of
 from snac_exp.lm.layouts.reading import Mode, Reading
@@ -61,7 +60,7 @@ def import_rows(
     layout = layout_of(options, codec.name, codec.geometry, int(codec.model.codebook_size))
     summary, seen = ImportSummary(output), set[str]()
     with parquet_writer(output, codec.geometry.num_codebooks, codebooks_fingerprint(codec.model.quantizer)) as writer:
-        for number, (where, row) in enumerate(_rows(source)):
+        for number, (where, row) in enumerate(_rows(source, layout)):
             name = row.path or f"row_{number:05d}"
             if name in seen:
                 raise DataError(f"{where}: {name} comes twice; import the files one by one, or mend path")
@@ -84,15 +83,13 @@ def import_rows(
     return summary
 
 
-def _rows(source: Path) -> Iterator[tuple[str, TokenRow]]:
+def _rows(source: Path, layout: Layout) -> Iterator[tuple[str, TokenRow]]:
     """(file and row, for messages; the row) of a file, or of all files of a folder."""
+    files = row_files(source) if source.is_dir() else [source]
     if source.is_dir():
-        files = [path for path in sorted(source.iterdir()) if path.suffix in (".parquet", ".jsonl")]
         _check_listed(source, files)
-    else:
-        files = [source]
     for path in files:
-        for number, row in enumerate(read_rows(path)):
+        for number, row in enumerate(read_rows(path, layout)):
             yield f"{path}, row {number}", row
 
 
@@ -105,10 +102,11 @@ def _check_listed(folder: Path, files: list[Path]) -> None:
         listed = {name: values["sha256"] for name, values in read_json(record)["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{record} is damaged ({error}); export again") from None
-    for path in files:
-        if listed.get(path.name) != sha256_of_file(path):
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    for name, path in names.items():
+        if listed.get(name) != sha256_of_file(path):
             raise DataError(f"{path}: not as {EXPORT_FILE} lists it, damaged or of another export; export again")
-    missing = sorted(set(listed) - {path.name for path in files})
+    missing = sorted(set(listed) - set(names))
     if missing:
         raise DataError(f"{folder} lacks {missing[0]}, which {EXPORT_FILE} lists; export again")
 

@@ -4,14 +4,15 @@ usage: snac-exp tokens check input=FOLDER
        snac-exp tokens convert input=FOLDER output=FOLDER
        snac-exp tokens encode input=AUDIO_FOLDER output=FOLDER codec=CODEC [encoder=dac] [key=value …]
        snac-exp tokens encode cache_dir=CACHE output=FOLDER codec=CODEC
-       snac-exp tokens export cache=CACHE output=FOLDER codec=CODEC layout=orpheus [format=jsonl] [texts=FILE.jsonl]
+       snac-exp tokens export cache=CACHE output=FOLDER codec=CODEC layout=orpheus [format=jsonl|hf] [texts=FILE.jsonl]
+       snac-exp tokens export … shard.index=0 shard.count=4               one of several jobs, then merge=true once
        snac-exp tokens import input=FILE|FOLDER output=FILE.parquet codec=CODEC layout=orpheus [mode=resync]
 
 check lists every file that cannot be used, with the reason (exit status 2 if there is one), and how much of each
 codebook is in use. convert turns older headers into NPQ1. encode can be stopped and started again: files that are there
 are kept. export writes the codes of a cache as rows of input_ids, which other programs train on; they are read back and
-compared before it says done, and a stopped one goes on. import reads such rows, or a list of ids in a .json, into a
-file of codes for snac-exp decode.
+compared before it says done, and a stopped one goes on. import reads such rows, a list of ids in a .json, or
+<custom_token_N> in the lines of a .txt, into a file of codes for snac-exp decode.
 """
 
 from collections.abc import Sequence
@@ -35,6 +36,14 @@ EXIT_BAD_FILES = 2  # as for any command with something to mend
 
 
 @dataclass(frozen=True)
+class Shard:
+    """Which part of the work."""
+
+    index: int
+    count: int
+
+
+@dataclass(frozen=True)
 class Options:
     """The keys of conf/tokens.yaml."""
 
@@ -50,9 +59,16 @@ class Options:
     chunk_seconds: float
     context_seconds: float
     overwrite: bool
-    format: Literal["parquet", "jsonl"]
+    format: Literal["parquet", "jsonl", "hf"]
     texts: str | None
+    tokenizer: str | None
+    prompt: str
+    max_tokens: int | None
+    too_long: Literal["drop", "split"]
+    drop_repeated_frames: bool
     rows_per_shard: int
+    shard: Shard
+    merge: bool
     mode: Literal["strict", "resync"]
 
 
@@ -64,8 +80,8 @@ def main(arguments: Sequence[str]) -> int:
     if action not in ACTIONS:
         raise ConfigError(f"snac-exp tokens '{action}' is not possible{nearest(action, ACTIONS)}")
     rest = [f"cache_dir={item.removeprefix('cache=')}" if item.startswith("cache=") else item for item in rest]
-    # dac_model is a path or a hub id; as a path it may hold what Hydra's grammar takes apart.
-    overrides = hydra_overrides(rest, path_keys=("dac_model", "texts"))
+    # A hub id or a path may hold what Hydra's grammar takes apart, and a template does.
+    overrides = hydra_overrides(rest, path_keys=("dac_model", "texts", "tokenizer", "prompt"))
     options = structure(Options, resolved(compose_config("tokens", overrides)))
     if action == "check":
         return _check(_folder("input", options.input))
@@ -125,15 +141,25 @@ def _encode(options: Options, output: Path) -> "TokenSummary":
 def _export(options: Options, output: Path) -> int:
     from snac_exp.codec.opening import open_codec
     from snac_exp.data.slices.cached_codes import open_table
-    from snac_exp.data.tokens.rows.export import export_rows
+    from snac_exp.data.tokens.rows.export import Share, export_rows
+    from snac_exp.data.tokens.rows.options import ExportOptions
 
     texts = None if options.texts is None else read_texts(Path(options.texts).expanduser())
     if options.cache_dir is None:
         raise ConfigError("cache has no value: set it with cache=FOLDER, the codes that snac-exp cache-codes wrote")
-    table = open_table(options.cache_dir, open_codec(options.codec))
-    summary = export_rows(
-        table, options.layout, output, format=options.format, texts=texts, rows_per_shard=options.rows_per_shard
+    wanted = ExportOptions(
+        format=options.format,
+        rows_per_shard=options.rows_per_shard,
+        max_tokens=options.max_tokens,
+        too_long=options.too_long,
+        drop_repeated_frames=options.drop_repeated_frames,
+        prompt=options.prompt,
+        tokenizer=options.tokenizer,
     )
+    share = Share(options.shard.index, options.shard.count, options.merge)
+    codec = open_codec(options.codec)
+    table = open_table(options.cache_dir, codec)
+    summary = export_rows(table, codec, options.layout, output, wanted, texts=texts, share=share)
     print("\n".join(summary.lines))
     return 0
 

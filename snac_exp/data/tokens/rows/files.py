@@ -11,11 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snac_exp.data.checked_parquet import NOT_READABLE, check_parquet, parquet_writer
+from snac_exp.data.tokens.rows.hf import read_stream, saved_files, write_stream
 from snac_exp.errors import DataError
+from snac_exp.lm.layouts.layout import Layout
+from snac_exp.lm.layouts.text import ids_of_text
 from snac_exp.system.files import atomic_path
 from snac_exp.system.paths.kind import fault_of
 
-Format = Literal["jsonl", "parquet"]
+Format = Literal["parquet", "jsonl", "hf"]
 SCHEMA = pa.schema(
     [
         ("input_ids", pa.list_(pa.int32())),
@@ -29,6 +32,10 @@ SCHEMA = pa.schema(
 )
 _ROWS_AT_ONCE = 64  # in memory as Python lists
 _MEND = "export it again"
+_KINDS = ("Parquet", "JSON")
+EXPORT_FILE, REJECTED_FILE = "export.json", "rejected.parquet"
+NO_ROWS = (EXPORT_FILE, REJECTED_FILE)
+"""Files in the folder of an export that hold no rows."""
 
 
 @dataclass(frozen=True)
@@ -50,36 +57,66 @@ class TokenRow:
 
 
 def write_rows(path: Path, rows: Iterable[TokenRow]) -> None:
-    """A .jsonl or .parquet file, which appears under its name once all rows are written."""
+    """A .jsonl, .parquet or .arrow file, which appears under its name once all rows are written."""
+    if path.suffix == ".arrow":
+        return write_stream(path, SCHEMA, _tables(rows))
     if path.suffix == ".parquet":
         with parquet_writer(path, SCHEMA) as writer:
-            remaining = iter(rows)
-            while some := list(islice(remaining, _ROWS_AT_ONCE)):
-                writer.write_table(pa.Table.from_pylist([vars(row) for row in some], schema=writer.schema))
+            for table in _tables(rows):
+                writer.write_table(table.cast(writer.schema))
         return
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(vars(row), ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_rows(path: Path) -> Iterator[TokenRow]:
-    """The rows of a .parquet or .jsonl file, or of a .json file that is one list of ids, or a list of such lists.
+def _tables(rows: Iterable[TokenRow]) -> Iterator[pa.Table]:
+    remaining = iter(rows)
+    while some := list(islice(remaining, _ROWS_AT_ONCE)):
+        yield pa.Table.from_pylist([vars(row) for row in some], schema=SCHEMA)
+
+
+def row_files(source: Path) -> list[Path]:
+    """The files of rows of a folder, in order: those that a folder of the datasets library names, or all there are.
+
+    Raises:
+        DataError: the folder is damaged, or holds none.
+    """
+    try:
+        files = saved_files(source)
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise DataError(f"{source}: a folder of the datasets library that is damaged ({error!r}); {_MEND}") from None
+    if files is None:
+        # A list of rejected utterances lies beside what an export wrote.
+        files = [path for path in sorted(source.iterdir()) if path.suffix in READERS and path.name not in NO_ROWS]
+    if not files:
+        raise DataError(f"{source}: no file of rows there ({', '.join(READERS)}); give the folder that holds them")
+    return files
+
+
+def read_rows(path: Path, layout: Layout | None = None) -> Iterator[TokenRow]:
+    """The rows of a .parquet, .jsonl or .arrow file, of a .json file that is one list of ids or a list of such lists,
+    or of a .txt file with the `<custom_token_N>` of an utterance in each line.
+
+    Args:
+        layout: says which id N is; only a .txt needs it.
 
     Raises:
         DataError: not there, damaged, of another kind, or a row without whole numbers as input_ids; names the row.
     """
-    reader = _READERS.get(path.suffix)
+    reader = READERS.get(path.suffix)
     if reader is None:
-        raise DataError(f"{path}: rows of ids are read from {', '.join(_READERS)}; give a file of such a name")
+        raise DataError(f"{path}: rows of ids are read from {', '.join(READERS)}; give a file of such a name")
     number = 0
     try:
         for values in reader(path):
-            yield _row_of(values, f"{path}, row {number}")
+            ids = ids_of_text(values, _needed(layout, path)).tolist() if isinstance(values, str) else None
+            yield _row_of(values if ids is None else ids, f"{path}, row {number}")
             number += 1
     except FileNotFoundError:
         raise DataError(f"there is no {path}") from None
     except (*NOT_READABLE, RecursionError) as error:
-        raise DataError(f"{path}, row {number}: {fault_of(path, 'Parquet', 'JSON')} ({error}); {_MEND}") from None
+        raise DataError(f"{path}, row {number}: {fault_of(path, *_KINDS)} ({error}); {_MEND}") from None
 
 
 def _parquet(path: Path) -> Iterator[Any]:
@@ -101,7 +138,20 @@ def _json(path: Path) -> Iterator[Any]:
     yield from values if several else [values]
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Any]]] = {".parquet": _parquet, ".jsonl": _jsonl, ".json": _json}
+def _txt(path: Path) -> Iterator[Any]:
+    with open(path, encoding="utf-8") as file:
+        yield from (line for line in file if line.strip())
+
+
+READERS: dict[str, Callable[[Path], Iterator[Any]]] = {
+    ".parquet": _parquet, ".jsonl": _jsonl, ".json": _json, ".arrow": read_stream, ".txt": _txt,
+}  # fmt: skip
+
+
+def _needed(layout: Layout | None, path: Path) -> Layout:
+    if layout is None:
+        raise DataError(f"{path}: a text of tokens has ids only in a layout; give one")
+    return layout
 
 
 def _row_of(values: Any, where: str) -> TokenRow:
