@@ -46,6 +46,23 @@ def _add_scaled(row: Array, scale: Array, out: Array) -> None:
 
 
 @in_machine_code
+def _convolve(rows: Array, first: int, dilation: int, taps: Array, bias: Array, out: Array) -> None:
+    """out = bias + sum over k of taps[k] * rows[first + k dilation]; taps (K, C), bias and out (C,)."""
+    if len(taps) == 7:
+        # SNAC's own number, written out: the sum stays in a register.
+        x0, x1, x2, x3 = rows[first], rows[first + dilation], rows[first + 2 * dilation], rows[first + 3 * dilation]
+        x4, x5, x6 = rows[first + 4 * dilation], rows[first + 5 * dilation], rows[first + 6 * dilation]
+        w0, w1, w2, w3, w4, w5, w6 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6]
+        for c in range(len(out)):
+            early = bias[c] + w0[c] * x0[c] + w1[c] * x1[c] + w2[c] * x2[c] + w3[c] * x3[c]
+            out[c] = early + w4[c] * x4[c] + w5[c] * x5[c] + w6[c] * x6[c]
+        return
+    out[:] = bias
+    for k in range(len(taps)):
+        _add_scaled(rows[first + k * dilation], taps[k], out)
+
+
+@in_machine_code
 def _dot(one: Array, other: Array) -> Any:
     """Sum of products of two rows."""
     total = one.dtype.type(0)
@@ -71,13 +88,20 @@ def unit_in_time(
         for t in range(num + reach):
             _snake_row(x[read + t], alpha_in, reciprocal_in, activated[t])
         for t in range(num):
-            convolved[:] = bias
-            for k in range(len(taps)):
-                _add_scaled(activated[t + k * dilation], taps[k], convolved)
+            _convolve(activated, t, dilation, taps, bias, convolved)
             _snake_row(convolved, alpha_out, reciprocal_out, inner[written + t])
             middle, sums = x[read + t + reach // 2], skip[written + t]
             for c in range(len(middle)):
                 sums[c] = middle[c] + bias_out[c]
+
+
+@over_threads
+def add_noise(x: Array, noise: Array, product: Array) -> None:
+    """x (N, C) + noise (N,) * product (N, C), in place of the product."""
+    for t in prange(len(x)):
+        row, out, factor = x[t], product[t], noise[t]
+        for c in range(len(row)):
+            out[c] = row[c] + factor * out[c]
 
 
 @over_threads

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snac_exp.codec.fast.snake import in_loops
-from snac_exp.codec.fast.time_major import snake_pairs, snake_to_one, tiled, unit_in_time
+from snac_exp.codec.fast.time_major import add_noise, snake_pairs, snake_to_one, tiled, unit_in_time
 from snac_exp.release.incremental.layers import Convolution, Layer, Snake
 from snac_exp.release.incremental.rows import Call, History, Rows
 
@@ -106,8 +106,12 @@ class NoiseLayer(Layer):
             torch.zeros(num) if seed is None or not num else self._noise(seed, self._name, start, num)
             for seed, start, num in zip(call.seeds, starts, rows.lengths, strict=True)
         ]
-        noise = torch.cat(drawn).to(rows.values)[:, None]
-        return Rows(torch.addcmul(rows.values, noise, F.linear(rows.values, self._matrix)), rows.lengths)
+        noise, made = torch.cat(drawn).to(rows.values), F.linear(rows.values, self._matrix)
+        if in_loops(rows.values, made):
+            add_noise(rows.values.contiguous().numpy(), noise.numpy(), made.numpy())
+        else:
+            made = torch.addcmul(rows.values, noise[:, None], made)
+        return Rows(made, rows.lengths)
 
 
 class ResidualUnitLayer(Layer):

@@ -41,7 +41,10 @@ class Rows(NamedTuple):
 
     def pieces(self) -> tuple[Tensor, ...]:
         """Of each stream (n, C), n may be 0."""
-        return torch.split(self.values, list(self.lengths))
+        # Slices: the library's split takes ten times as long where there are few.
+        return tuple(
+            self.values[stop - num : stop] for num, stop in zip(self.lengths, accumulate(self.lengths), strict=True)
+        )
 
 
 class State(Protocol):
