@@ -19,7 +19,7 @@ Samples = dict[str, Tensor]
 """Head -> samples (N,) of one stream at the head's rate."""
 
 _CPU_FRAMES = 32
-"""Frames of a pass on a CPU: what they are inside of the layers fits its caches, and the weights are read once."""
+"""Frames of a pass on a CPU: inside of the layers more do not fit its caches, and of fewer each reads all weights."""
 _GPU_FRAMES = 4096
 
 
@@ -119,20 +119,19 @@ class IncrementalDecoder:
     ) -> Iterator[tuple[dict[int, list[Tensor]], set[int]]]:
         """Tokens[i] (T_i,) of each stream in parts for one pass after the other, and the streams that end with it."""
         geometry = self._layers.geometry
-        share = self._layers.frames_per_pass // geometry.vq_strides[0] // max(len(tokens), 1)
-        size = max(share // geometry.coarse_step, 1) * geometry.coarse_step
-        left = {slot: len(rows[0]) for slot, rows in tokens.items()}
-        start = 0
-        while left:
-            parts = {slot: [geometry.codebook_slice(i, start, size) for i in range(len(tokens[slot]))] for slot in left}
-            left = {slot: num - size for slot, num in left.items()}
-            ends = {slot for slot, num in left.items() if num <= 0 and slot in ending}
-            yield (
-                {slot: [row[part] for row, part in zip(tokens[slot], parts[slot], strict=True)] for slot in left},
-                ends,
-            )
-            left = {slot: num for slot, num in left.items() if num > 0}
-            start += size
+        most = max(self._layers.frames_per_pass // geometry.vq_strides[0] // geometry.coarse_step, 1)  # steps of a pass
+        share = max(most // max(len(tokens), 1), 1)
+        size, at_once = share * geometry.coarse_step, most // share
+        for start in range(0, max([1, *(len(rows[0]) for rows in tokens.values())]), size):
+            slots = [slot for slot, rows in tokens.items() if not start or start < len(rows[0])]
+            for group in (slots[first : first + at_once] for first in range(0, len(slots), at_once)):
+                parts = {slot: self._part(tokens[slot], start, size) for slot in group}
+                yield parts, {slot for slot in group if slot in ending and start + size >= len(tokens[slot][0])}
+
+    def _part(self, rows: Sequence[Tensor], start: int, num_coarse: int) -> list[Tensor]:
+        """Of tokens[i] (T_i,) those of `num_coarse` coarse tokens from `start` on."""
+        slices = [self._layers.geometry.codebook_slice(i, start, num_coarse) for i in range(len(rows))]
+        return [row[part] for row, part in zip(rows, slices, strict=True)]
 
     @torch.no_grad()
     def _pass(self, tokens: Mapping[int, Sequence[Tensor]], ends: Collection[int]) -> dict[int, Samples]:
