@@ -1,8 +1,9 @@
 """Decoding by state: however pushes are cut and streams come and go, each gives the samples of its codes as a whole."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
-from itertools import count
 from typing import Any
 
 import pytest
@@ -34,8 +35,10 @@ class OwnHead(UpsampleHead):
 
 
 @cache
-def codec_of_kind(shape: str, heads: str, dtype: torch.dtype = torch.float64) -> ReleasedCodec:
-    return ReleasedCodec(random_model(shape, heads), Blueprint(shape, SHAPES[shape], {}), dtype=dtype)
+def codec_of_kind(shape: str, heads: str) -> ReleasedCodec:
+    codec = ReleasedCodec(random_model(shape, heads), Blueprint(shape, SHAPES[shape], {}), dtype=torch.float64)
+    codec.layers.frames_per_pass = 8  # so that a push takes several passes
+    return codec
 
 
 def tokens_of(codec: ReleasedCodec, num_steps: int, seed: int) -> list[Tensor]:
@@ -57,41 +60,57 @@ def by_the_modules(codec: ReleasedCodec, tokens: list[Tensor], head: str, seed: 
     return codec.model(features, [head])[head][0, 0]
 
 
-def played(codec: ReleasedCodec, moves: list[dict[int, tuple[int, bool]]]) -> list[tuple[Tensor, Tensor]]:
-    """Every stream that the moves open, in one batch: its samples, and those of its codes as a whole."""
-    batch, numbers, heads = StreamBatch(codec), count(), list(codec.heads)
-    open_ones: dict[int, tuple[BatchStream, int]] = {}
-    tokens: dict[int, list[Tensor]] = {}
-    heard: dict[int, list[Tensor]] = {}
-    streams: dict[int, BatchStream] = {}
+@dataclass
+class Heard:
+    """A stream of a batch: its number, which is its seed, what was pushed, tokens[i] (T_i,), and what it gave."""
+
+    stream: BatchStream
+    number: int
+    tokens: list[Tensor]
+    parts: list[Tensor]
+
+    @property
+    def seed(self) -> int | None:
+        """Every fourth has no noise."""
+        return None if self.number % 4 == 3 else self.number
+
+    @property
+    def samples(self) -> Tensor:
+        return torch.cat(self.parts)
+
+
+def heard_in_a_batch(codec: ReleasedCodec, moves: list[dict[int, tuple[int, bool]]]) -> list[Heard]:
+    """Every stream that the moves open in one batch; all end at last. A place whose stream ended gets another one."""
+    batch, heads, there = StreamBatch(codec), list(codec.heads), dict[int, Heard]()
+    every: list[Heard] = []
     for move in [*moves, dict.fromkeys(range(3), (1, True))]:
-        pushed, ending = {}, []
-        for place, (num_steps, ends) in move.items():
-            if place not in open_ones:
-                number = next(numbers)
+        pushed = {}
+        for place, (num_steps, _) in move.items():
+            if place not in there:
+                number = len(every)
                 stream = batch.open(head=heads[number % len(heads)], seed=number, noise=number % 4 != 3)
-                open_ones[place], streams[number], heard[number] = (stream, number), stream, []
-                tokens[number] = tokens_of(codec, 0, 0)
-            stream, number = open_ones[place]
-            pushed[stream] = tokens_of(codec, num_steps, 100 * number + len(heard[number]))
-            tokens[number] = [torch.cat(both) for both in zip(tokens[number], pushed[stream], strict=True)]
-            ending += [stream] if ends else []
-        given_now = batch.push(pushed, ending=ending)
+                there[place] = Heard(stream, number, tokens_of(codec, 0, 0), [])
+                every.append(there[place])
+            one = there[place]
+            pushed[one.stream] = tokens_of(codec, num_steps, 100 * one.number + len(one.parts))
+            one.tokens = [torch.cat(both) for both in zip(one.tokens, pushed[one.stream], strict=True)]
+        given_now = batch.push(pushed, ending=[there[place].stream for place, (_, ends) in move.items() if ends])
         for place, (_, ends) in move.items():
-            stream, number = open_ones[place]
-            heard[number].append(given_now[stream])
-            if ends:
-                del open_ones[place]
-            else:
-                whole = codec.geometry.audio_samples(len(tokens[number][0]), stream.sample_rate)
+            one = there.pop(place) if ends else there[place]
+            one.parts.append(given_now[one.stream])
+            if not ends:
+                whole = codec.geometry.audio_samples(len(one.tokens[0]), one.stream.sample_rate)
                 # As early as the layers allow, and not a sample more.
-                assert sum(map(len, heard[number])) == max(0, whole - stream.delay_samples)
+                assert len(one.samples) == max(0, whole - one.stream.delay_samples)
     assert len(batch) == 0
-    seeds = {number: None if number % 4 == 3 else number for number in streams}
-    return [
-        (torch.cat(heard[number]), by_the_modules(codec, tokens[number], streams[number].head, seeds[number]))
-        for number in streams
-    ]
+    return every
+
+
+def assert_each_is_its_whole(codec: ReleasedCodec, moves: list[dict[int, tuple[int, bool]]]) -> None:
+    """In double precision, so that nothing but the order of sums may differ."""
+    for one in heard_in_a_batch(codec, moves):
+        expected = by_the_modules(codec, one.tokens, one.stream.head, one.seed).float()
+        torch.testing.assert_close(one.samples, expected, atol=ROUNDED, rtol=0)
 
 
 @pytest.mark.slow
@@ -99,10 +118,7 @@ def played(codec: ReleasedCodec, moves: list[dict[int, tuple[int, bool]]]) -> li
 @settings(max_examples=15, deadline=None)
 @given(moves=MOVES)
 def test_streams_that_come_and_go_give_their_whole(kind: tuple[str, str], moves: list[Any]) -> None:
-    """In double precision, so that nothing but the order of sums may differ."""
-    for samples, expected in played(codec_of_kind(*kind), moves):
-        assert samples.shape == expected.shape
-        torch.testing.assert_close(samples, expected.float(), atol=ROUNDED, rtol=0)
+    assert_each_is_its_whole(codec_of_kind(*kind), moves)
 
 
 @pytest.mark.slow
@@ -134,8 +150,7 @@ def test_layers_of_the_library_give_what_the_loops_give(monkeypatch: pytest.Monk
     monkeypatch.setattr(blocks, "in_loops", lambda *_: False)
     for kind in KINDS:
         moves = [{0: (3, False), 1: (0, False)}, {0: (2, False), 1: (4, True)}, {2: (5, False)}]
-        for samples, expected in played(codec_of_kind(*kind), moves):
-            torch.testing.assert_close(samples, expected.float(), atol=ROUNDED, rtol=0)
+        assert_each_is_its_whole(codec_of_kind(*kind), moves)
 
 
 def test_a_head_of_unknown_layers_streams_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,8 +158,7 @@ def test_a_head_of_unknown_layers_streams_as_well(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(FACTORIES, "own", own)
     codec = ReleasedCodec(random_model("odd", "own"), Blueprint("odd", SHAPES["odd"], {}), dtype=torch.float64)
     moves = [{0: (9, False), 1: (2, False)}, {0: (2, False), 1: (30, False)}, {2: (30, True), 1: (1, False)}]
-    for samples, expected in played(codec, moves):
-        torch.testing.assert_close(samples, expected.float(), atol=ROUNDED, rtol=0)
+    assert_each_is_its_whole(codec, moves)
 
 
 def test_nothing_of_a_stream_stays_when_it_leaves() -> None:
@@ -159,3 +173,14 @@ def test_nothing_of_a_stream_stays_when_it_leaves() -> None:
     decoder.push({ends: tokens_of(codec, 0, 0), stays: tokens_of(codec, 0, 0)}, [ends])
     decoder.leave(leaves)
     assert [decoder.bytes_of(slot) for slot in slots] == [held, 0, 0]
+
+
+@pytest.mark.slow
+def test_batches_in_threads_of_their_own_do_not_hear_each_other() -> None:
+    codec = codec_of_kind("odd", "candidates")
+    moves = [{0: (3, False), 1: (7, False)}, {0: (2, True)}, {2: (9, False)}] * 3
+    alone = heard_in_a_batch(codec, moves)
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(lambda _: heard_in_a_batch(codec, moves), range(4)):
+            for one, other in zip(found, alone, strict=True):
+                torch.testing.assert_close(one.samples, other.samples, atol=ROUNDED, rtol=0)

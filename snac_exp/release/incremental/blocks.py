@@ -114,7 +114,21 @@ class NoiseLayer(Layer):
         return Rows(made, rows.lengths)
 
 
-class ResidualUnitLayer(Layer):
+class _WithConvolution(Layer):
+    """A layer that sees around a moment what its one convolution sees."""
+
+    _convolution: Convolution
+
+    def new_state(self) -> History:
+        """Rows before and behind."""
+        return self._convolution.new_state()
+
+    def delay(self, before: int) -> int:
+        """That of its convolution."""
+        return self._convolution.delay(before)
+
+
+class ResidualUnitLayer(_WithConvolution):
     """x + 1x1 convolution of Snake of convolution of Snake of x."""
 
     def __init__(self, module: Any) -> None:
@@ -127,14 +141,6 @@ class ResidualUnitLayer(Layer):
         depthwise = conv_in.groups == conv_in.in_channels == conv_in.out_channels
         self._taps = conv_in.weight.detach()[:, 0].t().contiguous() if depthwise else None
         self._inner_bias = conv_in.bias.detach()
-
-    def new_state(self) -> History:
-        """Rows before and behind."""
-        return self._convolution.new_state()
-
-    def delay(self, before: int) -> int:
-        """That of its convolution."""
-        return self._convolution.delay(before)
 
     def __call__(self, rows: Rows, call: Call, state: History) -> Rows:
         """(N, C) -> (M, C)."""
@@ -158,21 +164,13 @@ class ResidualUnitLayer(Layer):
         return y.addmm_(inner, self._matrix.t())
 
 
-class Output(Layer):
+class Output(_WithConvolution):
     """A Snake and a convolution to one channel, with tanh or without."""
 
     def __init__(self, snake: Any, module: nn.Conv1d, tanh: bool) -> None:
         self._snake, self._convolution, self._tanh = Snake.of(snake), Convolution(module), tanh
         self._taps = module.weight.detach()[0].t().contiguous() if module.out_channels == 1 else None  # (K, C)
         self._bias = None if module.bias is None else module.bias.detach()
-
-    def new_state(self) -> History:
-        """Rows before and behind."""
-        return self._convolution.new_state()
-
-    def delay(self, before: int) -> int:
-        """That of its convolution."""
-        return self._convolution.delay(before)
 
     def __call__(self, rows: Rows, call: Call, state: History) -> Rows:
         """(N, C) -> samples (M, 1)."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from threading import Lock
 from typing import Any, cast
 
 import torch
@@ -68,12 +69,14 @@ def _noise(seed: int, name: str, start: int, num: int) -> Tensor:
 @torch.no_grad()
 def _windowed(model: MultiRateSnac, name: str, head: Head, position: NoisePosition) -> WindowedPath:
     """A head of unknown layers, its reach measured."""
+    taking_turns = Lock()
 
     def run(features: Tensor, first: int, seed: int | None) -> Tensor:
         """Features (1, C, T) from number `first` on -> (1, 1, T * multiple)."""
-        position.seeds = None if seed is None else (seed,)
-        position.start_frame = Fraction(first, model.geometry.hop_length)
-        return cast(Tensor, model(features, [name])[name])
+        with taking_turns:  # of batches in other threads, which read the one position too
+            position.seeds = None if seed is None else (seed,)
+            position.start_frame = Fraction(first, model.geometry.hop_length)
+            return cast(Tensor, model(features, [name])[name])
 
     width = [module.out_channels for module in model.trunk.modules() if isinstance(module, nn.Conv1d)][-1]
     parameter = next(model.trunk.parameters())

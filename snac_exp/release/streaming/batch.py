@@ -38,7 +38,8 @@ class StreamBatch:
     """Streams that share the work of decoding. Each gives the samples that `ReleasedCodec.decode` gives for all of its
     codes with its seed, to 1e-6, whatever the others do; a push decodes nothing but what it brings.
 
-    Not for several threads at once: one at a time calls it. Tensors that it gives are the caller's.
+    Not for several threads at once: one at a time calls it. A batch per thread uses several cores best, and batches
+    share the codec's weights. Tensors that it gives are the caller's.
 
         batch = StreamBatch(codec)
         one, other = batch.open(24000, seed=1), batch.open(48000, seed=2)
