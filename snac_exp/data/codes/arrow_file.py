@@ -8,16 +8,14 @@ checked, so that nothing outside is read.
 """
 
 import json
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from snac_exp.data.checked_arrow import checksum_of
 from snac_exp.data.checked_parquet import NOT_READABLE
 from snac_exp.data.codes.shards import CacheSpec, spec_of
 from snac_exp.errors import DataError
@@ -66,7 +64,7 @@ def write_mapped(
         values |= {"version": FORMAT_VERSION, "more": list(more)}
     header = json.dumps(values).encode()
     batch = pa.RecordBatch.from_pydict(dict(columns))
-    checksum = f"{_checksum(batch, header):08x}".encode()
+    checksum = f"{checksum_of(batch, header):08x}".encode()
     schema = batch.schema.with_metadata({METADATA_KEY: header, CHECKSUM_KEY: checksum})
     with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
         # A single batch, so that every column is one array and a row is found by its offsets.
@@ -106,7 +104,7 @@ def _problem(mapped: MappedCodes, header: bytes) -> str | None:
         return "its columns are not those of mapped codes"
     batch.validate(full=not mapped.has_checksums)
     if mapped.has_checksums:
-        if f"{_checksum(batch, header):08x}".encode() != batch.schema.metadata[CHECKSUM_KEY]:
+        if f"{checksum_of(batch, header):08x}".encode() != batch.schema.metadata[CHECKSUM_KEY]:
             return "its rows do not match their checksum"
     elif any(column.null_count for column in batch.columns):
         return "rows without a value"
@@ -121,33 +119,3 @@ def _types(mapped: MappedCodes) -> dict[str, Any]:
     types = {name: pa.large_string() if name in _TEXT else pa.int64() for name in ROW_COLUMNS}
     types |= {f"codes_{i}": pa.large_list(pa.uint16()) for i in range(len(mapped.spec.vq_strides))}
     return types | ({ROW_CHECKSUM: pa.uint32()} if mapped.has_checksums else {})
-
-
-def _checksum(batch: Any, header: bytes) -> int:
-    """CRC-32 of everything but the tokens; ValueError where a buffer is too short for the rows."""
-    crc = zlib.crc32(header)
-    for field, column in zip(batch.schema, batch.columns, strict=True):
-        crc = zlib.crc32(f"{field.name} {field.type} {len(column)} {column.null_count}".encode(), crc)
-        if len(column) and not column.offset:
-            for values in _buffers(column):
-                crc = zlib.crc32(values.data, crc)
-    return crc
-
-
-def _buffers(column: Any) -> list[npt.NDArray[Any]]:
-    """The values of a column of numbers; offsets and bytes of texts; offsets of lists; which values there are."""
-    if column.null_count:  # of further columns alone
-        given = column.is_valid().to_numpy(zero_copy_only=False)
-        return [given, *_buffers(column.drop_null())]
-    if pa.types.is_null(column.type):
-        return []
-    if not (pa.types.is_large_list(column.type) or pa.types.is_large_string(column.type)):
-        return [column.to_numpy(zero_copy_only=False)]
-    offsets = np.frombuffer(column.buffers()[1], np.int64, len(column) + 1)
-    if pa.types.is_large_list(column.type):
-        return [offsets]
-    first, last, text = int(offsets[0]), int(offsets[-1]), column.buffers()[2]
-    size = text.size if text is not None else 0
-    if not 0 <= first <= last <= size:
-        raise ValueError(f"texts at {first} to {last} of {size} bytes")
-    return [offsets] + ([np.frombuffer(text, np.uint8, last - first, first)] if last > first else [])

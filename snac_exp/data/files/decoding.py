@@ -3,11 +3,10 @@
 This module imports no torch: the worker processes of `prepare` start in a fraction of a second.
 """
 
-import io
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import soundfile
 from snac_exp.data.files.completeness import check_complete
 from snac_exp.data.files.mp3 import check_length
 from snac_exp.data.files.recording import Recording, recording_of
+from snac_exp.data.files.within import open_within
 from snac_exp.errors import DataError
 from snac_exp.system.paths.kind import LOOKED_AT_BYTES, kind_of_bytes, kind_of_file
 
@@ -131,7 +131,7 @@ def open_audio(path: Path | Recording) -> Iterator[Any]:
         DataError: it is missing, no audio, cut off, or nobody can say how long it is.
     """
     recording = recording_of(path)
-    with _bytes_within(recording) as data, _opened(recording, data) as file:
+    with _opened(recording) as file:
         check_complete(recording)
         # Only here the number of samples may be libsndfile's guess, see mp3.py.
         if file.format in ("MP3", "MPEG"):
@@ -247,17 +247,6 @@ def _read_float32(file: Any, num: int) -> Float32Array:
     return scaled
 
 
-@contextmanager
-def _bytes_within(recording: Recording) -> Iterator[io.BufferedReader | None]:
-    """The bytes of an audio file that lies within another one; null for a file of its own, opened by its name."""
-    try:
-        data = None if recording.within is None else recording.open()
-    except OSError as error:
-        raise _cannot_open(recording, error) from error
-    with data or nullcontext():
-        yield data
-
-
 def _cannot_open(recording: Recording, error: Exception) -> DataError:
     if not recording.path.exists():
         return DataError(f"{recording.path}: no such file; is the audio folder the one the manifest was made from?")
@@ -267,10 +256,12 @@ def _cannot_open(recording: Recording, error: Exception) -> DataError:
     )
 
 
-def _opened(recording: Recording, data: io.BufferedReader | None) -> Any:
+def _opened(recording: Recording) -> Any:
     try:
+        if recording.within is not None:
+            return open_within(recording, recording.within)
         # As bytes: names of files need not be valid text.
-        return soundfile.SoundFile(os.fsencode(recording.path) if data is None else data)
+        return soundfile.SoundFile(os.fsencode(recording.path))
     except _FAILURES as error:
         raise _cannot_open(recording, error) from error
 

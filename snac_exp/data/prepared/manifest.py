@@ -15,8 +15,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from snac_exp.data.checked_parquet import read_parquet
+from snac_exp.data.checked_parquet import read_footer, read_parquet, write_parquet
 from snac_exp.data.files.recording import Recording
+from snac_exp.data.prepared.mapped_table import read_mapped_table, write_mapped_table
 from snac_exp.data.prepared.places import PLACE_SCHEMA, Place, place_of, safe_join
 from snac_exp.data.rejection import write_table
 from snac_exp.errors import DataError
@@ -27,6 +28,7 @@ FILES_VERSION = 1  # of a manifest whose rows are files; raise both when columns
 FORMAT_VERSION = 2  # of one with further columns
 MANIFEST_NAME = "manifest.parquet"
 REJECTED_NAME = "rejected.parquet"
+_KIND, _MEND = "manifest", "delete it and run snac-exp prepare again"
 
 SCHEMA = pa.schema(
     [
@@ -121,9 +123,7 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Write atomically; the same manifest gives the same bytes."""
-        version = FORMAT_VERSION if self.more.names else FILES_VERSION
-        header = {"version": version, "input_dir": str(self.input_dir), "settings": self.settings}
-        schema = pa.schema([*SCHEMA, *self.more], {METADATA_KEY: json.dumps(header, sort_keys=True).encode()})
+        schema = _with_header(pa.schema([*SCHEMA, *self.more]), str(self.input_dir), self.settings)
         write_table(path, (row.values(schema) for row in self.rows), schema)
 
     @property
@@ -136,6 +136,30 @@ class Manifest:
     def recording(self, row: ManifestRow) -> Recording:
         """The audio of a row."""
         return row.place.below(self.input_dir)
+
+
+def _with_header(schema: pa.Schema, input_dir: str, settings: Mapping[str, Any]) -> pa.Schema:
+    version = FORMAT_VERSION if more_of(schema).names else FILES_VERSION
+    header = {"version": version, "input_dir": input_dir, "settings": settings}
+    return schema.with_metadata({METADATA_KEY: json.dumps(header, sort_keys=True).encode()})
+
+
+def write_manifest_table(path: Path, table: pa.Table, input_dir: str, settings: Mapping[str, Any]) -> None:
+    """Write a manifest that is a table already, and beside it rows.arrow, which `open_manifest_table` maps.
+
+    input_dir: where the files lie, from the manifest's own folder on; "." is that folder, wherever it is moved.
+    """
+    write_parquet(path, table.replace_schema_metadata(_with_header(table.schema, input_dir, settings).metadata))
+    write_mapped_table(path, table)
+
+
+def open_manifest_table(path: Path | str) -> tuple[pa.Table, dict[str, Any]]:
+    """As `read_manifest_table`, mapped into memory where rows.arrow lies beside the manifest; strings may be large."""
+    path = _manifest_file(path)
+    mapped = read_mapped_table(path)
+    if mapped is None:
+        return read_manifest_table(path)
+    return mapped, read_footer(path, _KIND, _MEND, lambda footer: _header_of(path, footer.metadata))
 
 
 def more_of(schema: pa.Schema) -> pa.Schema:
@@ -159,28 +183,42 @@ def _rows_of(table: pa.Table) -> list[ManifestRow]:
 
 def read_manifest_table(path: Path | str) -> tuple[pa.Table, dict[str, Any]]:
     """The rows as a table of SCHEMA, and the header (input_dir, settings); errors as Manifest.read, paths unchecked."""
+    path = _manifest_file(path)
+    return read_parquet(path, _KIND, _MEND, partial(_table_of, path))
+
+
+def _manifest_file(path: Path | str) -> Path:
+    """The manifest in a prepared folder, or the file itself; DataError where there is none."""
     path = Path(path)
     path = path / MANIFEST_NAME if path.is_dir() else path
     if path.name != MANIFEST_NAME and kind_of_file(path) != "a file of Parquet":
         refuse_file(path, "a folder that snac-exp prepare wrote", DataError)
     if not path.exists():
         raise DataError(f"{path}: no manifest there; make one with: snac-exp prepare input=FOLDER output={path.parent}")
-    return read_parquet(path, "manifest", "delete it and run snac-exp prepare again", partial(_table_of, path))
+    return path
+
+
+def _header_of(path: Path, metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+    encoded = (metadata or {}).get(METADATA_KEY)
+    if encoded is None:
+        raise DataError(f"{path}: not written by snac-exp prepare; run it on the folder of audio")
+    header: dict[str, Any] = json.loads(encoded)
+    if not (isinstance(header["input_dir"], str) and isinstance(header["settings"], dict)):
+        raise ValueError("a header without folder and settings")
+    # Of a packed folder ".": it may be moved with its manifest.
+    return header | {"input_dir": str(path.absolute().parent / header["input_dir"])}
 
 
 def _table_of(path: Path, file: pq.ParquetFile) -> tuple[pa.Table, dict[str, Any]]:
     schema = file.schema_arrow
-    metadata = (schema.metadata or {}).get(METADATA_KEY)
-    if metadata is None or schema.names[: len(SCHEMA)] != SCHEMA.names:
+    header = _header_of(path, schema.metadata)
+    if schema.names[: len(SCHEMA)] != SCHEMA.names:
         raise DataError(f"{path}: not written by snac-exp prepare; run it on the folder of audio")
-    header = json.loads(metadata)
     more = more_of(schema)
     if header["version"] not in (FILES_VERSION, FORMAT_VERSION) or (header["version"] == FILES_VERSION and more.names):
         raise DataError(
             f"{path}: manifest format {header['version']}, this version reads up to {FORMAT_VERSION}; prepare again"
         )
-    if not (isinstance(header["input_dir"], str) and isinstance(header["settings"], dict)):
-        raise ValueError("a header without folder and settings")
     ours = pa.schema([*SCHEMA, *(PLACE_SCHEMA if more.names else ())])
     table = file.read().cast(pa.schema([*ours, *list(more)[len(ours) - len(SCHEMA) :]]))
     table.validate(full=True)

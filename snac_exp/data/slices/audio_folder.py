@@ -17,7 +17,7 @@ from torch import Tensor
 from snac_exp.config.structure import structure
 from snac_exp.data.codes.encoding import exact_float32
 from snac_exp.data.files.reading import Slice
-from snac_exp.data.prepared.manifest import read_manifest_table
+from snac_exp.data.prepared.manifest import open_manifest_table
 from snac_exp.data.slices.audio_table import AudioTable, Int64Array
 from snac_exp.data.slices.dataset import AlignedDataset, AudioFolders, Part
 from snac_exp.data.slices.mixing import mix
@@ -116,7 +116,7 @@ class AudioFolder:
         """
         sources = self._sources()
         # Tables, not objects per row: manifests may have millions.
-        manifests = [read_manifest_table(Path(source.path).expanduser()) for source in sources]
+        manifests = [open_manifest_table(Path(source.path).expanduser()) for source in sources]
         folders = [
             _folders(source, header["input_dir"]) for source, (_, header) in zip(sources, manifests, strict=True)
         ]

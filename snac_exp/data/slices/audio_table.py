@@ -37,7 +37,9 @@ class AudioTable:
     def build(cls, tables: Sequence[pa.Table], folders: Sequence[AudioFolders], geometry: Geometry) -> "AudioTable":
         """From the tables of manifests and where the files of each lie."""
         placed = any("file" in table.schema.names for table in tables)
-        rows = pa.concat_tables(_with_places(table) if placed else _without_header(table) for table in tables)
+        parts = [_with_places(table) if placed else _without_header(table) for table in tables]
+        # Mapped tables have large strings, others small ones.
+        rows = parts[0] if len(parts) == 1 else pa.concat_tables(parts, promote_options="permissive")
         samples = rows["num_samples"].to_numpy() * geometry.sampling_rate
         # ceil(N * codec rate / rate) in whole numbers, as `resampled_length`.
         num_samples: Int64Array = -(-samples // rows["rate"].to_numpy().astype(np.int64))
@@ -96,11 +98,12 @@ def _with_places(table: pa.Table) -> pa.Table:
         zeros = pa.array(np.zeros(len(rows), np.int64))
         whole, length = pa.array(np.full(len(rows), WHOLE_FILE)), rows["num_samples"]
         found = [rows["path"], whole, zeros, zeros, length, length]
-    for field, column in zip(PLACE_SCHEMA, found, strict=True):
-        rows = rows.append_column(field, column)
+    for name, column in zip(PLACE_SCHEMA.names, found, strict=True):
+        rows = rows.append_column(name, column)
     return rows
 
 
 def _one_array(column: Any) -> Any:
     """A column of strings in one piece; 64-bit offsets, since millions of paths may exceed 2 GB."""
-    return column.cast(pa.large_string()).combine_chunks()
+    large = column.cast(pa.large_string())
+    return large.chunk(0) if large.num_chunks == 1 else large.combine_chunks()  # which would copy a mapped one

@@ -1,0 +1,1 @@
+"""Packed folders: the audio of a prepared folder in few large files."""

@@ -1,0 +1,73 @@
+"""Pack the audio of a prepared folder into few large files, which are used wherever the prepared folder is.
+
+usage: snac-exp pack data=PREPARED output=FOLDER [key=value …]
+       snac-exp pack … shard.index=0 shard.count=4                 one of several jobs, then merge=true once
+       snac-exp pack … check=true                                  compare every file with its SHA-256
+
+Can be stopped and started again: finished shards are kept.
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from snac_exp.config.arguments import hydra_overrides
+from snac_exp.config.compose import compose_config, resolved
+from snac_exp.config.structure import structure
+from snac_exp.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which part of the work."""
+
+    index: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Options:
+    """The keys of conf/pack.yaml."""
+
+    prepared: str | None
+    output: str
+    audio_root: str | None
+    order: Literal["speaker", "shuffled"]
+    seed: int
+    audio: Literal["keep", "flac"]
+    shard_gb: float
+    shard: Shard
+    num_readers: int
+    merge: bool
+    check: bool
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Pack this part of the shards; once all are there, write the manifest."""
+    # data is a group of recipes, so Hydra wants another key
+    named = [f"prepared={item.removeprefix('data=')}" if item.startswith("data=") else item for item in arguments]
+    overrides = hydra_overrides(named, path_keys=("prepared",))
+    options = structure(Options, resolved(compose_config("pack", overrides)))
+    if options.prepared is None:
+        raise ConfigError("data has no value: set it with data=FOLDER, the folder that snac-exp prepare wrote")
+    from snac_exp.data.packed.folder import pack_folder
+    from snac_exp.data.packed.plan import PackOptions
+
+    prepared, output = Path(options.prepared).expanduser(), Path(options.output).expanduser()
+    how = PackOptions(options.order, options.seed, int(options.shard_gb * 10**9), options.audio)
+    summary = pack_folder(
+        prepared,
+        output,
+        how,
+        audio_root=options.audio_root,
+        shard=(options.shard.index, options.shard.count),
+        merge=options.merge,
+        check=options.check,
+        num_readers=options.num_readers,
+    )
+    print("\n".join(summary.lines))
+    if not summary.num_missing:
+        print(f"next: snac-exp cache-codes {shlex.quote(f'data={options.output}')} codec=CODEC")
+    return 0

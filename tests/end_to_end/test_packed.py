@@ -1,0 +1,68 @@
+"""Prepare, pack, cache codes, train, evaluate: packed audio gives what the folder gives, bit for bit."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.helpers.commands import train, verb
+from tests.helpers.tiny_runs import one_thread, tiny  # noqa: F401 (fixtures)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def packed(corpus_dir: Path, tmp_path: Path) -> Path:
+    """The corpus, packed by the verb in shards of 2 MB in another order."""
+    folder = tmp_path / "packed"
+    done = verb(
+        "pack", f"data={corpus_dir / 'prepared'}", f"output={folder}", "shard_gb=0.002", "order=shuffled", "check=true"
+    ).succeeded()
+    assert "files are as they were packed" in done.out
+    assert len(list(folder.glob("audio-*.arrow"))) > 2
+    return folder
+
+
+def first_losses(tmp_path: Path, name: str, *arguments: str) -> list[float]:
+    train(*arguments, "trainer.max_steps_per_epoch=2", f"output_dir={tmp_path / name}").succeeded()
+    (run,) = (tmp_path / name / "tiny").iterdir()
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [line["train/loss"] for line in lines if "train/loss" in line][:2]
+
+
+def shards(folder: Path) -> dict[str, object]:
+    return {
+        path.name: pq.read_table(path).select(["path", "codes_0", "codes_1", "codes_2"]).to_pylist()
+        for path in sorted(folder.glob("codes-*.parquet"))
+    }
+
+
+def test_codes_losses_and_evaluations_are_those_of_the_folder(
+    tiny: list[str],  # noqa: F811
+    packed: Path,
+    corpus_dir: Path,
+    tmp_path: Path,
+) -> None:
+    prepared = corpus_dir / "prepared"
+    verb("cache-codes", f"data={packed}", "codec=demo").succeeded()
+    assert shards(packed / "codes_demo") == shards(prepared / "codes_demo")
+    cached = [item for item in tiny if not item.startswith("data.cache_dir=")]
+    losses = first_losses(tmp_path, "here", *tiny)
+    assert losses == first_losses(tmp_path, "packed", *cached, f"data.cache_dir={packed / 'codes_demo'}")
+    raw = [*cached, "data=audio_folder"]
+    one, other = (first_losses(tmp_path, f"raw{i}", *raw, f"data.path={it}") for i, it in enumerate((prepared, packed)))
+    assert one == other
+    for name, folder in (("one", prepared), ("other", packed)):
+        arguments = ("codec=demo", f"output={tmp_path / name}", "num_utterances=1", "max_seconds=1.0", "baselines=[]")
+        verb("evaluate", f"data={folder}", *arguments).succeeded()
+    tables = [pq.read_table(tmp_path / name / "files.parquet").to_pylist() for name in ("one", "other")]
+    assert tables[0] == tables[1]
+
+
+def test_targets_are_made_of_packed_audio(packed: Path, corpus_dir: Path, tmp_path: Path) -> None:
+    for name, folder in (("one", corpus_dir / "prepared"), ("other", packed)):
+        verb("targets", f"data={folder}", "kind=resample", f"output={tmp_path / name}", "num_workers=1").succeeded()
+    one, other = (sorted((tmp_path / name).rglob("*.flac")) for name in ("one", "other"))
+    assert len(one) == len(other) > 0
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
