@@ -48,13 +48,18 @@ class EpochBatches:
         return max(num_batches_of(self.num_items, self.batch_size, self.world_size) - self.start_batch, 0)
 
     def __iter__(self) -> Iterator[slice]:
-        last = num_batches_of(self.num_items, self.batch_size, self.world_size) - 1
-        for batch in range(self.start_batch, last + 1):
-            first = batch * self.batch_size
-            # The last batch takes all that is left, a rest that was joined to it included.
-            num = (self.num_items if batch == last else first + self.batch_size) - first
+        for batch in range(self.start_batch, self.start_batch + len(self)):
+            whole = self.whole(batch)
+            first, num = whole.start, whole.stop - whole.start
             # Cut by proportion: parts of a batch that does not divide evenly differ by one item at most.
             yield slice(first + num * self.rank // self.world_size, first + num * (self.rank + 1) // self.world_size)
+
+    def whole(self, batch: int) -> slice:
+        """The positions of a batch over all ranks."""
+        last = num_batches_of(self.num_items, self.batch_size, self.world_size) - 1
+        first = batch * self.batch_size
+        # The last batch takes all that is left, a rest that was joined to it included.
+        return slice(first, self.num_items if batch == last else first + self.batch_size)
 
     def order(self, seed: int, purpose: str, epoch: int) -> Int64Array:
         """The items (num_items,) at the positions of an epoch, shuffled by (seed, purpose, epoch)."""

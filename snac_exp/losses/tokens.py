@@ -129,6 +129,14 @@ class TokenMetrics:
             self._sums[1, codebook] += (right == targets)[:, :, stream][mask].sum().cpu()
             self._sums[2, codebook] += mask.sum().cpu()
 
+    @classmethod
+    def joined(cls, parts: Sequence["TokenMetrics"]) -> "TokenMetrics":
+        """Of all windows of several validations of one layout."""
+        whole = cls(parts[0].layout)
+        for part in parts:
+            whole._sums = whole._sums + part._sums
+        return whole
+
     def summed(self, total: Callable[[Tensor], Tensor]) -> "TokenMetrics":
         """Itself, its sums (3, num_codebooks) replaced by what `total` makes of them."""
         self._sums = total(self._sums)

@@ -14,6 +14,7 @@ from snac_exp.checkpoints.state import TrainState
 from snac_exp.checkpoints.store import CheckpointStore
 from snac_exp.config.cadence.periodic import Moment, validates, writes_samples
 from snac_exp.config.schema import Experiment
+from snac_exp.data.mixture.rows_seen import RowsSeen
 from snac_exp.errors import DivergenceError
 from snac_exp.system.stop_request import StopRequest
 from snac_exp.tracking.console import Console
@@ -59,6 +60,7 @@ class Trainer:
         self.optimizers = Optimizers(self.experiment, self.groups, self.task, self.fabric)
         self.average = None if settings.ema_decay is None else WeightAverage(self.task.model, settings.ema_decay)
         self.outliers, self.rollbacks = OutlierGuard.of(settings.guards), RollbackPolicy.of(settings.guards)
+        self.rows_seen = RowsSeen()
         self.saver = self._saver()
         self.gradients = StepGradients(self.experiment, self.plan, self.task, self.fabric, self.optimizers)
         self.stage: str | None = None  # the one under way
@@ -78,6 +80,7 @@ class Trainer:
             "precision": self.fabric.strategy.precision,  # the float16 loss scaler
             "outliers": self.outliers,
             "rollbacks": self.rollbacks,
+            "rows_seen": self.rows_seen if self.data_module.source_names else None,
         }
         there = {name: part for name, part in parts.items() if part is not None}
         outputs = (self.folder, self.tracker, self.console, self.store)
@@ -166,6 +169,7 @@ class Trainer:
             self.optimizers.leave_out_step()
         self.optimizers.drop_gradients()
         audio_seconds = batch.audio_seconds * self.fabric.world_size
+        self.rows_seen.add(self.data_module.rows_by_source(epoch, self.state.batch))
         self.state.batch += 1
         self.state.step += 1  # a skipped step counts: schedules go by position
         self.state.audio_seconds += audio_seconds
@@ -230,7 +234,7 @@ class Trainer:
                 progress = self.state.batch / self.plan.num_batches(epoch.epoch)
                 ranks = self.fabric.world_size
                 data = data_metrics(len(batch) * ranks, batch.audio_seconds * ranks, self.state.audio_seconds, progress)
-                logged = values | memory_metrics(self.fabric.device.type == "cuda") | data
+                logged = values | memory_metrics(self.fabric.device.type == "cuda") | data | self.rows_seen.metrics()
                 self.tracker.log(logged, step=self.state.step, epoch=epoch.epoch, kind="train")
             self.console.step(self.state.step, self.state.batch, values)
             left, num_steps = self.console.seconds_left(self.state.step), self.plan.num_steps
@@ -263,6 +267,8 @@ class Trainer:
     def _finish(self, epoch: EpochPlan) -> None:
         is_last = epoch is self.plan.epochs[-1]
         self._validate_if_due(Moment(epoch.epoch, self.state.step, ends_epoch=True, ends_run=is_last))
+        if self.rows_seen.counts:
+            self.console.note(self.rows_seen.line())
         self.console.took(time.monotonic() - self._began[1], self.saver.elapsed())
         self.state.epoch, self.state.batch = epoch.epoch + 1, 0  # before saving: a resume begins the next epoch
         if epoch.epoch % self.experiment.checkpoint.every_epochs == 0 or is_last:

@@ -125,7 +125,9 @@ class Saver:
 
     def save_best(self, metrics: Mapping[str, float], epoch: int) -> None:
         """Write best_model.pt (the objective) and best_model_24k.pt and its like (one head's objective)."""
-        for key in (name for name in metrics if name.rpartition("/")[2] == "objective"):
+        # Of the whole validation: those of single sources (source/NAME/…) choose no model.
+        of_all = (name for name in metrics if not name.startswith("source/"))
+        for key in (name for name in of_all if name.rpartition("/")[2] == "objective"):
             head = key.rpartition("/")[0]
             if metrics[key] < self.state.best.get(head or "weighted", math.inf):
                 self.state.best[head or "weighted"] = metrics[key]

@@ -110,6 +110,15 @@ class DataModule(ABC):
     def described(self) -> str:
         """What there is to train and to validate on, in one line."""
 
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The sources of a mixture; nothing where the data is of one."""
+        return ()
+
+    def rows_by_source(self, epoch: EpochPlan, batch: int) -> dict[str, int]:
+        """Items of each source in a batch of the epoch, counted from 0, over all ranks."""
+        return {}
+
     def check_stored(self) -> list[str]:
         """Read all that is stored with checksums and is else compared when it is used; a line per kind.
 

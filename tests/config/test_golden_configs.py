@@ -29,6 +29,7 @@ PARTNERS = {  # choices that fit only another recipe than phase 12, or need comp
     "heads=dual_residual": ["+experiment=phase12_dual_head", "init=residual"],
     "augment=gain": ["+experiment=phase12_dual_head", "data=audio_folder", "data.path=/data/prepared"],
     "codec=scratch_demo": ["+experiment=snac_from_scratch"],
+    "data=mixture_tokens": ["+experiment=rvq_toy"],
     "curriculum=phase12_large": ["+experiment=phase12_dual_head", "lr=phase12_large"],
     "lr=phase12_large": ["+experiment=phase12_dual_head", "curriculum=phase12_large"],
 }

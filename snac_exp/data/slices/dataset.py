@@ -73,6 +73,8 @@ class RowTable(Protocol):
     def coarse_lengths(self) -> Int64Array: ...
     @property
     def paths(self) -> Any: ...
+    @property
+    def speakers(self) -> Any: ...
     def path(self, row: int) -> str: ...
     def place(self, row: int) -> Place: ...
     def speaker(self, row: int) -> str: ...
@@ -131,6 +133,11 @@ class AlignedDataset(Dataset[Sample], ABC):
     def speaker(self, row: int) -> str:
         """Speaker of the row."""
         return self.row_table.speaker(int(self.rows[row]))
+
+    def speaker_numbers(self) -> Int64Array:
+        """The speaker of every row (rows,) as a number, from 0 on without gaps."""
+        encoded = self.row_table.speakers.take(pa.array(self.rows)).dictionary_encode()
+        return np.asarray(encoded.indices.to_numpy(), dtype=np.int64)
 
     def sha1(self, row: int) -> str:
         """SHA-1 of the source, as in a manifest."""

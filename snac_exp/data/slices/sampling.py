@@ -6,6 +6,7 @@ for the rest of its epoch and gets exactly the slices it would have had.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,7 @@ class SliceSpec:
 class SliceSampler:
     """The batches of one epoch, each row exactly once, as lists of SliceSpec.
 
+    rows (items,): the rows that the epoch holds, perhaps some several times, where it does not hold each once.
     batch_size (over all ranks), start_batch, rank, world_size: see `EpochBatches`. gain_db: range of levels.
     """
 
@@ -56,9 +58,11 @@ class SliceSampler:
         rank: int = 0,
         world_size: int = 1,
         gain_db: tuple[float, float] | None = None,
+        rows: Int64Array | None = None,
     ) -> None:
-        self.lengths = np.asarray(coarse_lengths, dtype=np.int64)
-        self.batches = EpochBatches(len(self.lengths), batch_size, start_batch, rank, world_size)
+        self.lengths, self.rows = np.asarray(coarse_lengths, dtype=np.int64), rows
+        num_items = len(self.lengths if rows is None else rows)
+        self.batches = EpochBatches(num_items, batch_size, start_batch, rank, world_size)
         _check_steps(geometry, num_tokens, self.lengths)
         self.geometry, self.seed, self.epoch = geometry, seed, epoch
         self.num_tokens, self.context_tokens, self.gain_db = num_tokens, context_tokens, gain_db
@@ -67,12 +71,10 @@ class SliceSampler:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[SliceSpec]]:
-        num_rows = len(self.lengths)
-        # The purpose is part of the draw: renaming one changes every slice of every recipe.
-        order = self.batches.order(self.seed, "shuffle", self.epoch)
+        num_items, order = self.batches.num_items, self.order
         # One draw per position in [0, 1): the same whatever the batch size, the rank and the slice length.
-        draws = generator(self.seed, "slice", self.epoch).random(num_rows)
-        gains = self._gains(num_rows)
+        draws = generator(self.seed, "slice", self.epoch).random(num_items)
+        gains = self._gains(num_items)
         for positions in self.batches:
             rows = order[positions]
             starts = draw_starts(self.lengths[rows], draws[positions], self.num_tokens, self.geometry.coarse_step)
@@ -82,6 +84,17 @@ class SliceSampler:
                 if gains is None
                 else [replace(spec, gain_db=float(gain)) for spec, gain in zip(specs, gains[positions], strict=True)]
             )
+
+    @cached_property
+    def order(self) -> Int64Array:
+        """The rows at the positions of the epoch (items,)."""
+        # The purpose is part of the draw: renaming one changes every slice of every recipe.
+        order = self.batches.order(self.seed, "shuffle", self.epoch)
+        return order if self.rows is None else self.rows[order]
+
+    def batch_rows(self, batch: int) -> Int64Array:
+        """The rows (n,) of one batch, over all ranks."""
+        return self.order[self.batches.whole(batch)]
 
     def _gains(self, num_rows: int) -> npt.NDArray[np.float64] | None:
         """Gain in dB at every position, (rows,), evenly distributed; None for no augmentation."""

@@ -3,7 +3,8 @@
 A source is a class with `provides` and `open(codec, heads, seed) -> Splits`, named by `_target_` in a YAML of its own.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from snac_exp.codec.geometry import decoder_context_tokens
 from snac_exp.config.seeding import generator
+from snac_exp.data.mixture.streams import Streams
 from snac_exp.data.slices.dataset import AlignedDataset
 from snac_exp.data.slices.sampling import SliceSpec, validation_specs
 from snac_exp.errors import DataError
@@ -25,12 +27,33 @@ Int64Array = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Splits:
-    """What a run trains and validates on. `validation_specs` are the same slices for the whole run."""
+    """What a run trains and validates on. `validation_specs` are the same slices for the whole run.
+
+    sources: of a mixture the splits of every source by name, in the order in which their rows follow each other.
+    streams: which training rows an epoch holds; None: each once.
+    """
 
     train: AlignedDataset
     validation: AlignedDataset
     validation_specs: list[SliceSpec]
     context_tokens: int
+    sources: Mapping[str, "Splits"] = field(default_factory=dict)
+    streams: Streams | None = None
+
+    def by_source(self) -> "dict[str, Splits]":
+        """The splits of every source by name; of what is no mixture itself, without a name."""
+        return dict(self.sources) or {"": self}
+
+    def validation_groups(self) -> dict[str, list[SliceSpec]]:
+        """The validation slices of every source by name; all of them, without a name, of what is no mixture."""
+        if not self.sources:
+            return {"": self.validation_specs}
+        groups: dict[str, list[SliceSpec]] = {name: [] for name in self.sources}
+        firsts = np.cumsum([len(splits.validation) for splits in self.sources.values()])
+        names = list(self.sources)
+        for spec in self.validation_specs:
+            groups[names[int(np.searchsorted(firsts, spec.row, side="right"))]].append(spec)
+        return groups
 
     @classmethod
     def of(

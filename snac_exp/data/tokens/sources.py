@@ -1,11 +1,13 @@
 """The data sources of token models: `npq`, a folder of token files, and `code_cache_tokens`, a SNAC code cache."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from snac_exp.data.mixture.streams import Streams
 from snac_exp.data.rejection import Rejection
 from snac_exp.data.slices.cached_codes import open_table
 from snac_exp.data.tokens.batch import TokenWindows
@@ -25,7 +27,9 @@ class TokenSplits:
     """What a token model trains and validates on.
 
     step_ratio: from one training window to the next, as a share of the window. max_validation_windows: null = all.
-    rejected: files that could not be used, with the reason.
+    rejected: files that could not be used, with the reason. sources: of a mixture the splits of every source by name,
+    in the order in which their files follow each other. streams_of: which training windows of an index an epoch holds;
+    None: each once.
     """
 
     train: TokenWindows
@@ -33,6 +37,8 @@ class TokenSplits:
     rejected: tuple[Rejection, ...]
     step_ratio: float
     max_validation_windows: int | None
+    sources: "Mapping[str, TokenSplits]" = field(default_factory=dict)
+    streams_of: Callable[[WindowIndex], Streams] | None = None
 
     @property
     def layout(self) -> FrameLayout:
@@ -46,9 +52,27 @@ class TokenSplits:
         return self.train.index(num_frames, step)
 
     def validation_specs(self, num_frames: int, seed: int) -> list[WindowSpec]:
-        """Windows that do not overlap, so that each token is scored once; the same whatever the curriculum does."""
+        """Windows that do not overlap, so that each token is scored once; the same whatever the curriculum does. Of a
+        mixture those of every source."""
+        if self.sources:
+            return [spec for specs in self.validation_groups(num_frames, seed).values() for spec in specs]
         index = self.validation.index(num_frames, num_frames, pad_tail=True)
         return validation_windows(index, seed, self.max_validation_windows)
+
+    def validation_groups(self, num_frames: int, seed: int) -> dict[str, list[WindowSpec]]:
+        """The validation windows of every source by name; all of them, without a name, of what is no mixture."""
+        if not self.sources:
+            return {"": self.validation_specs(num_frames, seed)}
+        groups, first = dict[str, list[WindowSpec]](), 0
+        for name, splits in self.sources.items():
+            specs = splits.validation_specs(num_frames, seed)
+            groups[name] = [replace(spec, file=spec.file + first) for spec in specs]
+            first += len(splits.train.source.lengths)
+        return groups
+
+    def streams(self, index: WindowIndex) -> Streams | None:
+        """Which windows of an index over the training files an epoch holds; None: each once."""
+        return None if self.streams_of is None else self.streams_of(index)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ one padded window. Splits are drawn by file: overlapping windows of one file on 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,10 @@ class WindowIndex:
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
+    def windows_per_file(self) -> Int64Array:
+        """How many windows each file has (F,)."""
+        return np.diff(self._ends, prepend=0)
+
     def specs(self, windows: Int64Array) -> list[WindowSpec]:
         """Windows by their numbers (n,)."""
         place = np.searchsorted(self._ends, windows, side="right")
@@ -74,7 +79,8 @@ class WindowIndex:
 class WindowSampler:
     """The batches of one epoch, each window exactly once, as lists of WindowSpec.
 
-    batch_size (over all ranks and all micro-batches), start_batch, rank, world_size: see `EpochBatches`.
+    windows (items,): the windows that the epoch holds, where it does not hold each once. batch_size (over all ranks and
+    all micro-batches), start_batch, rank, world_size: see `EpochBatches`.
     """
 
     def __init__(
@@ -86,17 +92,28 @@ class WindowSampler:
         start_batch: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        windows: Int64Array | None = None,
     ) -> None:
-        self.batches = EpochBatches(len(index), batch_size, start_batch, rank, world_size, noun="windows")
-        self.index, self.seed, self.epoch = index, seed, epoch
+        num_items = len(index) if windows is None else len(windows)
+        self.batches = EpochBatches(num_items, batch_size, start_batch, rank, world_size, noun="windows")
+        self.index, self.seed, self.epoch, self.windows = index, seed, epoch, windows
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[WindowSpec]]:
-        order = self.batches.order(self.seed, "windows", self.epoch)
         for positions in self.batches:
-            yield self.index.specs(order[positions])
+            yield self.index.specs(self.order[positions])
+
+    @cached_property
+    def order(self) -> Int64Array:
+        """The windows at the positions of the epoch (items,)."""
+        order = self.batches.order(self.seed, "windows", self.epoch)
+        return order if self.windows is None else self.windows[order]
+
+    def batch_windows(self, batch: int) -> Int64Array:
+        """The windows (n,) of one batch, over all ranks."""
+        return self.order[self.batches.whole(batch)]
 
 
 def validation_windows(index: WindowIndex, seed: int, limit: int | None) -> list[WindowSpec]:

@@ -40,7 +40,7 @@ def _check_data(experiment: Experiment) -> None:
     if "audio" not in provides:
         raise ConfigError(
             f"data: {target} gives {' and '.join(sorted(provides)) or 'nothing'}; task={experiment.task.name} needs "
-            "audio: choose data=cached_codes, audio_folder or demo_speech"
+            "audio: choose data=cached_codes, audio_folder, mixture, mixture_folders or demo_speech"
         )
     trained = _not_frozen(experiment)
     if trained and "codes" in provides:

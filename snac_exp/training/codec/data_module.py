@@ -1,7 +1,7 @@
 """Aligned slices of codes and audio, as the plan wants them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from snac_exp.codec.geometry import Geometry
 from snac_exp.config.schema import Experiment
@@ -16,15 +16,16 @@ from snac_exp.training.task import DataModule
 
 @dataclass(frozen=True)
 class CodecDataModule(DataModule):
-    """Every training row once an epoch, cut at random."""
+    """Every training row once an epoch, or as often as a mixture takes it, cut at random."""
 
     experiment: Experiment
     splits: Splits
     geometry: Geometry
+    _samplers: dict[int, SliceSampler] = field(default_factory=dict)  # of whole epochs, to count their sources
 
     def num_items(self, epoch: EpochPlan) -> int:
-        """Training rows, the same in every epoch."""
-        return len(self.splits.train)
+        """Rows of an epoch, the same in every one."""
+        return len(self.splits.train) if self.splits.streams is None else self.splits.streams.num_items
 
     def item_seconds(self, epoch: EpochPlan) -> float:
         """Length of a slice."""
@@ -33,7 +34,15 @@ class CodecDataModule(DataModule):
 
     def batches(self, epoch: EpochPlan, start_batch: int, rank: int, world_size: int, pin: bool) -> Iterable[Batch]:
         """Batches of slices of the epoch's length, from a loader in this process or with workers."""
-        sampler = SliceSampler(
+        sampler = self._sampler(epoch, start_batch, rank, world_size)
+        self._samplers.clear()
+        self._samplers[epoch.epoch] = sampler
+        settings = self.experiment.trainer
+        return make_loader(self.splits.train, sampler, settings.num_workers, pin, settings.prefetch)
+
+    def _sampler(self, epoch: EpochPlan, start_batch: int, rank: int, world_size: int) -> SliceSampler:
+        streams = self.splits.streams
+        return SliceSampler(
             self.splits.train.coarse_lengths,
             self.geometry,
             seed=self.experiment.seed,
@@ -45,9 +54,18 @@ class CodecDataModule(DataModule):
             rank=rank,
             world_size=world_size,
             gain_db=self.experiment.augment.gain_db,
+            rows=None if streams is None else streams.epoch_items(epoch.epoch),
         )
-        settings = self.experiment.trainer
-        return make_loader(self.splits.train, sampler, settings.num_workers, pin, settings.prefetch)
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The sources of a mixture."""
+        return () if self.splits.streams is None else self.splits.streams.names
+
+    def rows_by_source(self, epoch: EpochPlan, batch: int) -> dict[str, int]:
+        """Rows of each source in a batch of the epoch that is being read, over all ranks."""
+        streams = self.splits.streams
+        return {} if streams is None else streams.counted(self._samplers[epoch.epoch].batch_rows(batch))
 
     def names(self, batch: Batch) -> list[str]:
         """Paths of the batch's rows."""
@@ -55,8 +73,10 @@ class CodecDataModule(DataModule):
 
     def check_stored(self) -> list[str]:
         """Cached codes."""
-        return [self.splits.train.table.check()] if isinstance(self.splits.train, SliceDataset) else []
+        datasets = [splits.train for splits in self.splits.by_source().values()]
+        return [dataset.table.check() for dataset in datasets if isinstance(dataset, SliceDataset)]
 
     def described(self) -> str:
-        """Rows of both splits."""
-        return f"{len(self.splits.train)} training rows, {len(self.splits.validation)} validation rows"
+        """Rows of both splits, and of a mixture what an epoch takes of each source."""
+        rows = f"{len(self.splits.train)} training rows, {len(self.splits.validation)} validation rows"
+        return rows if self.splits.streams is None else f"{rows}; {self.splits.streams.described()}"

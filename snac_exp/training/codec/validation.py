@@ -20,6 +20,7 @@ def validate(task: DecoderTask, splits: Splits, experiment: Experiment, fabric: 
     Returns:
         `head/term` for every term (also those of weight 0, so that recipes compare), `head/objective` (the head's terms
         by their weights) and `objective` (heads by `loss.weights`, the same in every phase, so that epochs compare).
+        Of a mixture also `source/NAME/...`, the same over the slices of each source; the others are over all of them.
         Where codebooks or encoder train, also how the codebooks are used, see `CodebookUsage`.
     """
     collectives = Collectives(fabric)
@@ -34,7 +35,8 @@ def _means(
     weights = {head: float(experiment.loss.weights[head] or 0.0) for head in task.model.rates}
     names: tuple[str, ...] = ()
     found: list[tuple[Tensor, int]] = []
-    for index, batch in validation_batches(splits, experiment.trainer.validation_batch_size, fabric):
+    sources: list[str] = []
+    for index, source, batch in validation_batches(splits, experiment.trainer.validation_batch_size, fabric):
         # The same noise at every validation, or it would be part of the difference between epochs.
         task.seed_noise(experiment.seed, "validation", index)
         with fabric.autocast():
@@ -46,30 +48,49 @@ def _means(
         # By valid audio, so that the mean hardly depends on how slices fall into batches.
         names = tuple(measured)
         found.append((torch.stack(list(measured.values())), int(batch.valid_samples.sum())))
-    sums = collectives.named_sums(_weighted_sums(names, found))
-    total = sums.pop(_TOTAL)
-    return {name: value / total for name, value in sums.items()}
-
-
-_TOTAL = ""  # name of the sum of weights, which no term has
-
-
-def _weighted_sums(names: Sequence[str], found: Sequence[tuple[Tensor, int]]) -> dict[str, float]:
-    """Values (num_names,) of each batch times its weight, by name, and the weights themselves."""
-    if not found:
-        return {_TOTAL: 0.0}
+        sources.append(source)
     # One transfer for all batches, which a GPU computes without being waited for in between.
-    table = torch.stack([values for values, _ in found]).tolist()
-    weights = [weight for _, weight in found]
+    table = torch.stack([values for values, _ in found]).tolist() if found else []
+    audio = [weight for _, weight in found]
+    sums = _weighted_sums(names, table, audio)
+    for source in filter(None, dict.fromkeys(sources)):
+        of_it = [i for i, other in enumerate(sources) if other == source]
+        part = _weighted_sums(names, [table[i] for i in of_it], [audio[i] for i in of_it])
+        sums |= {f"{SOURCE}{source}/{name}": value for name, value in part.items()}
+    return _divided(collectives.named_sums(sums))
+
+
+_TOTAL = "valid_samples"  # name of the sum of weights, which no term has
+SOURCE = "source/"
+"""What the names of metrics of one source of a mixture begin with."""
+
+
+def _weighted_sums(names: Sequence[str], table: Sequence[Sequence[float]], weights: Sequence[int]) -> dict[str, float]:
+    """Values (batches, num_names) times the weight of their batch (batches,), by name, and the weights themselves."""
     sums = {_TOTAL: float(sum(weights))}
-    for name, column in zip(names, zip(*table, strict=True), strict=True):
+    for name, column in zip(names, zip(*table, strict=True), strict=True) if table else ():
         sums[name] = sum(value * weight for value, weight in zip(column, weights, strict=True))
     return sums
 
 
-def validation_batches(splits: Splits, batch_size: int, fabric: Fabric) -> Iterator[tuple[int, Batch]]:
-    """The fixed validation slices in numbered batches, of which this rank takes every `world_size`-th."""
-    specs = splits.validation_specs
-    starts = range(0, len(specs), batch_size)
-    for index in range(fabric.global_rank, len(starts), fabric.world_size):
-        yield index, collate(splits.validation.__getitems__(specs[starts[index] : starts[index] + batch_size]))
+def _divided(sums: dict[str, float]) -> dict[str, float]:
+    """Means out of weighted sums, each by the weights of its own source or of all."""
+    means: dict[str, float] = {}
+    for name, value in sums.items():
+        prefix = f"{SOURCE}{name.split('/')[1]}/" if name.startswith(SOURCE) else ""
+        if name != prefix + _TOTAL:
+            means[name] = value / sums[prefix + _TOTAL]
+    return means
+
+
+def validation_batches(splits: Splits, batch_size: int, fabric: Fabric) -> Iterator[tuple[int, str, Batch]]:
+    """The fixed validation slices in batches numbered within their source, whose name comes with them; this rank takes
+    every `world_size`-th."""
+    # Numbered within the source: its noise, and so its metrics, are those of a run on it alone.
+    batches = [
+        (number, source, specs[first : first + batch_size])
+        for source, specs in splits.validation_groups().items()
+        for number, first in enumerate(range(0, len(specs), batch_size))
+    ]
+    for number, source, specs in batches[fabric.global_rank :: fabric.world_size]:
+        yield number, source, collate(splits.validation.__getitems__(specs))

@@ -25,7 +25,8 @@ def check(experiment: Experiment) -> None:
         raise ConfigError("trainer.kernels=triton is for the codec's layers, of which a token model has none; leave it")
     if "tokens" not in provided_by(experiment.data):
         raise ConfigError(
-            f"data: {experiment.data.target} gives no tokens; choose data=code_cache_tokens or data=npq for task=rvq_lm"
+            f"data: {experiment.data.target} gives no tokens; choose data=code_cache_tokens, npq or mixture_tokens "
+            "for task=rvq_lm"
         )
     _check_stages(experiment, experiment.lm.ctx_frames)
 

@@ -16,14 +16,19 @@ from snac_exp.data.tokens.sources import TokenSplits
 from snac_exp.data.tokens.windows import WindowSpec
 from snac_exp.errors import ConfigError, PreflightError
 from snac_exp.lm.sampling import Sampling
+from snac_exp.losses.tokens import TokenMetrics
 from snac_exp.system.files import write_signed_json
 from snac_exp.tracking.run_folder import RunFolder
-from snac_exp.training.rvq_lm.task import ALL, Share, TokenTask, validate_tokens, write_token_samples
+from snac_exp.training.rvq_lm.task import ALL, Share, TokenTask, count_tokens, validate_tokens, write_token_samples
 from snac_exp.training.task import Evaluator, Note
 
 REJECTED_SHOWN = 20  # of the files, by name
 PROMPT_SHARE = 4  # a prompt is this part of the context
 START_TOLERANCE = 0.15  # of the nats of guessing
+
+
+def _with_objective(values: dict[str, float]) -> dict[str, float]:
+    return values | {"objective": values["cross_entropy"]}
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,22 @@ class TokenEvaluator(Evaluator):
         return lines
 
     def validate(self, fabric: Fabric) -> dict[str, float]:
-        """Metrics over windows of the model's whole context, whatever the curriculum does; ranks share the batches."""
+        """Metrics over windows of the model's whole context, whatever the curriculum does; ranks share the batches. Of
+        a mixture also `source/NAME/...`, the same of each source."""
         return self._measured(fabric, Share.of(fabric))
 
     def _measured(self, fabric: Fabric, share: Share) -> dict[str, float]:
-        size, specs = self.experiment.trainer.validation_batch_size, self._specs()
-        values = validate_tokens(self.task.model, self.splits, specs, size, fabric.device, fabric.autocast, share)
-        return values | {"objective": values["cross_entropy"]}
+        lm, size = self.experiment.lm, self.experiment.trainer.validation_batch_size
+        assert lm is not None
+        counted = {
+            name: count_tokens(self.task.model, self.splits, specs, size, fabric.device, fabric.autocast, share)
+            for name, specs in self.splits.validation_groups(lm.ctx_frames, self.experiment.seed).items()
+        }
+        values = _with_objective(TokenMetrics.joined(list(counted.values())).result())
+        for name, metrics in counted.items():
+            own = _with_objective(metrics.result()) if name else {}
+            values |= {f"source/{name}/{key}": value for key, value in own.items()}
+        return values
 
     def write_samples(self, fabric: Fabric, directory: Path) -> None:
         """What the model writes from nothing and after real prompts; on rank 0 alone."""

@@ -73,8 +73,15 @@ ALL = Share(0, 1, lambda sums: sums)
 """Everything, on one rank."""
 
 
-@torch.no_grad()
 def validate_tokens(
+    model: TokenTransformer, splits: TokenSplits, specs: Sequence[WindowSpec], batch_size: int
+) -> dict[str, float]:
+    """The metrics of `count_tokens` on the CPU, see `TokenMetrics.result`."""
+    return count_tokens(model, splits, specs, batch_size).result()
+
+
+@torch.no_grad()
+def count_tokens(
     model: TokenTransformer,
     splits: TokenSplits,
     specs: Sequence[WindowSpec],
@@ -82,8 +89,8 @@ def validate_tokens(
     device: torch.device | str = "cpu",
     autocast: Autocast = nullcontext,
     share: Share = ALL,
-) -> dict[str, float]:
-    """Metrics over fixed windows, without smoothing, weights or dropout; see `TokenMetrics.result`.
+) -> TokenMetrics:
+    """Sums over fixed windows, without smoothing, weights or dropout.
 
     Every batch has `batch_size` windows, the last one filled up with empty ones; a rank takes its `share` of them. The
     model's mode is put back.
@@ -99,7 +106,7 @@ def validate_tokens(
             logits = model(batch.frames)
         metrics.add(logits, batch.frames, batch.valid_frames)
     model.train(was_training)
-    return metrics.summed(share.total).result()
+    return metrics.summed(share.total)
 
 
 def write_token_samples(

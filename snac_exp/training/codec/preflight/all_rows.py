@@ -28,7 +28,7 @@ from snac_exp.training.codec.preflight.codes import (
     encode_window,
 )
 from snac_exp.training.codec.preflight.rows import NUM_NAMED
-from snac_exp.training.codec.preflight.run import Preflight
+from snac_exp.training.codec.preflight.run import Preflight, split_datasets
 from snac_exp.training.codec.preflight.targets import implausible, measure_delay, read_pair, wrong_place
 
 NUM_WINDOWS_KEPT = 50  # of bad rows, among which the rightful place of a row's codes is looked for
@@ -95,7 +95,7 @@ def check_all_rows(preflight: Preflight, folder: Path, note: Callable[[str], Non
 def record_key(preflight: Preflight) -> list[str]:
     """What the record of a check belongs to: codec, seed, and for each split its rows, codes and folders."""
     parts = [preflight.codec.fingerprint, str(preflight.seed), *sorted(preflight.proofs)]
-    for dataset in (preflight.splits.train, preflight.splits.validation):
+    for _, dataset in split_datasets(preflight.splits):
         arrays: list[npt.NDArray[Any]] = [dataset.rows, dataset.num_samples, dataset.coarse_lengths]
         if isinstance(dataset, SliceDataset) and dataset.table.row_checksums is not None:
             arrays.append(dataset.table.row_checksums)
@@ -105,7 +105,7 @@ def record_key(preflight: Preflight) -> list[str]:
 
 
 def _checks(preflight: Preflight) -> Iterator[RowCheck]:
-    for split, dataset in (("train", preflight.splits.train), ("validation", preflight.splits.validation)):
+    for split, dataset in split_datasets(preflight.splits):
         rows = _distinct(dataset)
         if "codes" in preflight.proofs and isinstance(dataset, SliceDataset):
             check_lengths(dataset, split)

@@ -49,7 +49,7 @@ class Preflight:
         yield from (f"left out, {name}: {PROOFS[name]}" for name in left_out(self.proofs))
         if "start" in self.proofs and self.init is not None:
             yield from start_promise(self.task.model, self.codec, self.init, self.seed)
-        for split, dataset in (("train", self.splits.train), ("validation", self.splits.validation)):
+        for split, dataset in split_datasets(self.splits):
             rows = sample_rows(dataset, encoder_millions(self.codec), self.seed, self.attempt)
             # Raw audio has no cached codes: they are made in the step.
             if "codes" in self.proofs and isinstance(dataset, SliceDataset):
@@ -71,6 +71,14 @@ class Preflight:
     def _sound(self, dataset: AlignedDataset, split: str) -> Iterator[str]:
         context, rates = self.splits.context_tokens, self.task.model.rates
         yield from prove_sound(self.codec, dataset, rates, split, context, self.num_sound_rows, self.seed)
+
+
+def split_datasets(splits: Splits) -> Iterator[tuple[str, AlignedDataset]]:
+    """The datasets of both splits by name; of a mixture those of every source, each proved by itself: a small one is
+    hardly met among rows of all."""
+    for name, source in splits.by_source().items():
+        of = f" of {name}" if name else ""
+        yield from ((f"train{of}", source.train), (f"validation{of}", source.validation))
 
 
 def encoder_millions(codec: LoadedCodec) -> float:
