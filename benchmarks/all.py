@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.harness import MARGIN, RESULTS, Figure, read_results
 from snac_exp.system.environment import cpu_name
 
-FILES = ("step", "compiled", "loading", "losses", "loop", "lm_row", "streaming", "gpu_traffic")
+FILES = ("step", "compiled", "loading", "losses", "loop", "lm_row", "long_run", "streaming", "gpu_traffic")
 
 
 def main() -> int:
