@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.data.rejection import read_rejections
+from snac_exp.data.slices import cached_codes
 from snac_exp.data.tokens.rows import proof
 from snac_exp.data.tokens.rows.files import TokenRow, read_rows, row_files, write_rows
 from snac_exp.lm.layouts.ids import ids_of_codes
@@ -104,6 +107,23 @@ def test_texts_become_the_humans_turn_by_the_models_own_tokenizer(cache: Path, t
     options = [f"texts={texts}", f"tokenizer={other}", "prompt={speaker}: {text}", *LAYOUT]
     export(cache, tmp_path / "ended", "format=jsonl", *options).succeeded()
     assert list(rows_in(tmp_path / "ended")) == list(rows_in(tmp_path / "rows"))
+
+
+@pytest.mark.slow
+def test_texts_that_the_cache_keeps_go_into_rows(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = CodeTable.open(cache)
+    said = [None if row % 2 else f"said {row}" for row in range(len(table))]
+    keeping = replace(table, more={"text": pa.array(said, pa.string())})
+    monkeypatch.setattr(cached_codes, "open_table", lambda *_: keeping)
+    export(cache, tmp_path / "rows", "format=jsonl").succeeded()
+    found = {row.path: row.text for row in rows_in(tmp_path / "rows")}
+    assert found == {table.path(row): text for row, text in enumerate(said)}
+    export(cache, tmp_path / "silent", "format=jsonl", "texts=none").succeeded()
+    assert {row.text for row in rows_in(tmp_path / "silent")} == {None}
+    done = export(cache, tmp_path / "asked", f"tokenizer={write_tokenizer(tmp_path / 'model')}", *LAYOUT)
+    assert f"{len(table) // 2} of {len(table)} utterances have none" in done.err
+    done = export(cache, tmp_path / "cut", "max_tokens=250", "too_long=split")
+    assert "set too_long=drop, or texts=none" in done.err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Check token files, convert old ones, encode audio into them; exchange ids with speech language models.
+"""Check token files, convert old ones, encode audio into them; exchange ids with speech language models; count.
 
 usage: snac-exp tokens check input=FOLDER
        snac-exp tokens convert input=FOLDER output=FOLDER
@@ -7,12 +7,15 @@ usage: snac-exp tokens check input=FOLDER
        snac-exp tokens export cache=CACHE output=FOLDER codec=CODEC layout=orpheus [format=jsonl|hf] [texts=FILE.jsonl]
        snac-exp tokens export … shard.index=0 shard.count=4               one of several jobs, then merge=true once
        snac-exp tokens import input=FILE|FOLDER output=FILE.parquet codec=CODEC layout=orpheus [mode=resync]
+       snac-exp tokens stats cache=CACHE codec=CODEC [output=FOLDER]
 
 check lists every file that cannot be used, with the reason (exit status 2 if there is one), and how much of each
 codebook is in use. convert turns older headers into NPQ1. encode can be stopped and started again: files that are there
 are kept. export writes the codes of a cache as rows of input_ids, which other programs train on; they are read back and
 compared before it says done, and a stopped one goes on. import reads such rows, a list of ids in a .json, or
 <custom_token_N> in the lines of a .txt, into a file of codes for snac-exp decode.
+stats says how the tokens of a cache are used, how they repeat and follow each other, and which utterances are in two
+splits; with an output also as tokens.json and tokens.png.
 """
 
 from collections.abc import Sequence
@@ -24,14 +27,15 @@ from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_config, resolved
 from snac_exp.config.schema import Codec, TokenLayout
 from snac_exp.config.structure import nearest, structure
-from snac_exp.data.tokens.rows.texts import read_texts
 from snac_exp.errors import ConfigError
-from snac_exp.system.files import remove_left_in
+from snac_exp.system.files import remove_left_in, write_json
+from snac_exp.system.terminal import console
 
 if TYPE_CHECKING:
     from snac_exp.data.tokens.encoding import TokenSummary
 
-ACTIONS = ("check", "convert", "encode", "export", "import")
+ACTIONS = ("check", "convert", "encode", "export", "import", "stats")
+STATS_FILES = ("tokens.json", "tokens.png")
 EXIT_BAD_FILES = 2  # as for any command with something to mend
 
 
@@ -70,6 +74,7 @@ class Options:
     shard: Shard
     merge: bool
     mode: Literal["strict", "resync"]
+    ngram_utterances: int
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -85,6 +90,8 @@ def main(arguments: Sequence[str]) -> int:
     options = structure(Options, resolved(compose_config("tokens", overrides)))
     if action == "check":
         return _check(_folder("input", options.input))
+    if action == "stats":
+        return _stats(options)
     output = _folder("output", options.output)
     if action == "import":
         return _import(options, output)
@@ -143,10 +150,9 @@ def _export(options: Options, output: Path) -> int:
     from snac_exp.data.slices.cached_codes import open_table
     from snac_exp.data.tokens.rows.export import Share, export_rows
     from snac_exp.data.tokens.rows.options import ExportOptions
+    from snac_exp.data.tokens.rows.texts import texts_for
 
-    texts = None if options.texts is None else read_texts(Path(options.texts).expanduser())
-    if options.cache_dir is None:
-        raise ConfigError("cache has no value: set it with cache=FOLDER, the codes that snac-exp cache-codes wrote")
+    cache = _cache(options)
     wanted = ExportOptions(
         format=options.format,
         rows_per_shard=options.rows_per_shard,
@@ -158,10 +164,43 @@ def _export(options: Options, output: Path) -> int:
     )
     share = Share(options.shard.index, options.shard.count, options.merge)
     codec = open_codec(options.codec)
-    table = open_table(options.cache_dir, codec)
-    summary = export_rows(table, codec, options.layout, output, wanted, texts=texts, share=share)
+    table = open_table(cache, codec)
+    summary = export_rows(
+        table, codec, options.layout, output, wanted, texts=texts_for(table, options.texts), share=share
+    )
     print("\n".join(summary.lines))
     return 0
+
+
+def _stats(options: Options) -> int:
+    from snac_exp.codec.opening import open_codec
+    from snac_exp.data.slices.cached_codes import open_table
+    from snac_exp.data.tokens.statistics.measure import measure_tokens
+    from snac_exp.lm.layouts.layout import layout_of
+    from snac_exp.report.tokens.picture import statistics_picture
+    from snac_exp.report.tokens.tables import statistics_tables
+
+    if options.ngram_utterances < 1:
+        raise ConfigError(f"ngram_utterances={options.ngram_utterances} must be at least 1")
+    files = [] if options.output is None else [Path(options.output).expanduser() / name for name in STATS_FILES]
+    there = [path for path in files if path.exists() and not options.overwrite]
+    if there:
+        raise ConfigError(f"{there[0]} is there already; name another output, or set overwrite=true")
+    table = open_table(_cache(options), open_codec(options.codec))
+    spec = table.spec
+    layout = layout_of(options.layout, spec.codec_name, spec.geometry, spec.codebook_size)
+    found = measure_tokens(table, layout, options.ngram_utterances)
+    console().print(statistics_tables(found))
+    if files:
+        write_json(files[0], found.as_json)
+        statistics_picture(files[1], found)
+    return 0
+
+
+def _cache(options: Options) -> str:
+    if options.cache_dir is None:
+        raise ConfigError("cache has no value: set it with cache=FOLDER, the codes that snac-exp cache-codes wrote")
+    return options.cache_dir
 
 
 def _import(options: Options, output: Path) -> int:

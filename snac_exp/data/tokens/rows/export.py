@@ -92,13 +92,13 @@ def export_rows(
     output_dir: Path,
     options: ExportOptions,
     *,
-    texts: Mapping[str, str] | None = None,
+    texts: Mapping[str, str | None] | None = None,
     share: Share | None = None,
 ) -> ExportSummary:
     """Prove the way there and back on a few rows, write the files, read every one back, and prove some of them again.
 
     Args:
-        texts: path of each utterance -> what is said; None = rows have no text.
+        texts: path of each utterance -> what is said, see `texts_for`; None = rows have no text.
 
     Raises:
         CodecError: the layout does not fit the cache's codec.

@@ -1,9 +1,26 @@
-"""What is said in each utterance, from a list."""
+"""What is said in each utterance, from a list or as the cache keeps it."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
+from snac_exp.data.codes.table import CodeTable
 from snac_exp.errors import DataError
+
+NO_TEXTS = "none"
+"""In place of a file: rows have no text, also where the cache has one."""
+_COLUMN = "text"
+
+
+def texts_for(table: CodeTable, texts: str | None) -> Mapping[str, str | None] | None:
+    """Path of each utterance -> its text: of a list (see `read_texts`), else those that the cache keeps, if any."""
+    if texts == NO_TEXTS:
+        return None
+    if texts is not None:
+        return read_texts(Path(texts).expanduser())
+    if _COLUMN not in table.more:
+        return None
+    return dict(zip(table.paths.to_pylist(), table.more[_COLUMN].to_pylist(), strict=True))
 
 
 def read_texts(path: Path) -> dict[str, str]:

@@ -34,7 +34,7 @@ class Piece:
 class Utterances:
     """What each row must hold, by the cache.
 
-    texts: path -> what is said; None = there are none.
+    texts: path -> what is said, None where nobody knows; None = there are none.
 
     Raises:
         ConfigError: options that contradict each other or the codec.
@@ -42,7 +42,7 @@ class Utterances:
     """
 
     def __init__(
-        self, table: CodeTable, layout: Layout, options: ExportOptions, texts: Mapping[str, str] | None
+        self, table: CodeTable, layout: Layout, options: ExportOptions, texts: Mapping[str, str | None] | None
     ) -> None:
         self.table, self.layout, self.options, self.texts = table, layout, options, texts
         self._check()
@@ -108,9 +108,8 @@ class Utterances:
 
     def prompt(self, row: int) -> str | None:
         """What the text model reads before an utterance."""
-        if self.texts is None:
-            return None
-        return self.options.prompted(self.texts[self.table.path(row)], self.table.speaker(row))
+        text = None if self.texts is None else self.texts[self.table.path(row)]
+        return None if text is None else self.options.prompted(text, self.table.speaker(row))
 
     def _ids(self, row: int, speech: Ids) -> Ids:
         """Ids of speech with all that stands around them."""
@@ -124,24 +123,26 @@ class Utterances:
         options, spec = self.options, self.table.spec
         if self.texts is None and (options.tokenizer is not None or options.prompt != ExportOptions.prompt):
             key = "prompt" if options.tokenizer is None else "tokenizer"
-            raise ConfigError(f"{key} needs texts; set texts=FILE.jsonl with path and text in each line")
+            raise ConfigError(
+                f"{key} needs texts, and the cache keeps none; set texts=FILE.jsonl with path and text in each line"
+            )
         if self.texts is not None and options.max_tokens is not None and options.too_long == "split":
             raise ConfigError(
-                "too_long=split cuts speech, and nothing says where its text would be cut; set too_long=drop, or leave "
-                "texts out"
+                "too_long=split cuts speech, and nothing says where its text would be cut; set too_long=drop, or "
+                "texts=none"
             )
         if options.drop_repeated_frames and spec.geometry.coarse_step > 1:
             raise ConfigError(
                 f"drop_repeated_frames=true: codec {spec.codec_name} decodes {spec.geometry.coarse_step} frames at a "
                 "time, and what is left would be no multiple of them; set it to false"
             )
-        texts = self.texts
-        lacking = (
-            []
-            if texts is None
-            else [path for path in map(self.table.path, range(len(self.table))) if path not in texts]
-        )
+        lacking = [path for path in map(self.table.path, range(len(self.table))) if self._lacks_text(path)]
         if lacking:
             raise DataError(
                 f"texts: {len(lacking)} of {len(self.table)} utterances have none, like {lacking[0]}; add their lines"
             )
+
+    def _lacks_text(self, path: str) -> bool:
+        """A list must name every utterance; a cache may have some without a text, which no tokenizer can write."""
+        texts = self.texts
+        return texts is not None and (path not in texts or (texts[path] is None and self.options.tokenizer is not None))

@@ -1,0 +1,1 @@
+"""Tables and a picture of the statistics of tokens."""
