@@ -16,6 +16,7 @@ from snac_exp.codec.fast.cuda.functions import UnitFunction
 from snac_exp.codec.fast.depthwise import is_depthwise, use_fast_depthwise
 from snac_exp.codec.fast.frozen_weights import weight_of
 from snac_exp.codec.fast.noise import NoiseFunction
+from snac_exp.codec.fast.pointwise import batched_product
 from snac_exp.codec.fast.residual_unit import residual_unit
 from snac_exp.codec.fast.snake import in_loops, use_fast_snake
 from snac_exp.codec.fast.snake_conv import snake_conv
@@ -70,10 +71,12 @@ class FastNoiseBlock(NoiseBlock):  # type: ignore[misc]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C, T)."""
-        if not training_eagerly() or not in_tiles(x):
+        if not records_a_graph() or not in_tiles(x):
             plain: Tensor = super().forward(x)
             return plain
         noise = torch.randn((x.shape[0], 1, x.shape[2]), device=x.device, dtype=x.dtype)
+        if torch.compiler.is_compiling():
+            return x + noise * batched_product(weight_of(self.linear)[:, :, 0], x)
         y: Tensor = NoiseFunction.apply(x, noise, weight_of(self.linear))  # type: ignore[no-untyped-call]
         return y
 

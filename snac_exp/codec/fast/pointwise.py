@@ -23,6 +23,13 @@ def product(matrix: Tensor, signal: Tensor) -> Tensor:
     return F.conv1d(signal[None], matrix[:, :, None], dilation=ANY_DILATION)[0]
 
 
+def batched_product(matrix: Tensor, signals: Tensor) -> Tensor:
+    """matrix (D, C) @ signals (B, C, n), of operations that a compiler sees through."""
+    if not ONEDNN_IS_FASTER or len(matrix) < MIN_CHANNELS:
+        return matrix.expand(len(signals), -1, -1) @ signals
+    return F.conv1d(signals, matrix[:, :, None], dilation=ANY_DILATION)
+
+
 def add_product(total: Tensor, matrix: Tensor, signal: Tensor) -> None:
     """Add matrix (D, C) @ signal (C, n) to `total` (D, n)."""
     if ONEDNN_IS_FASTER:
