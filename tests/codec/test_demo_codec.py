@@ -92,8 +92,8 @@ def test_validation_voices_are_intelligible(codec: SNAC) -> None:
 
 @pytest.mark.slow
 def test_at_least_half_of_every_codebook_is_in_use(codec: SNAC) -> None:
-    """Over five minutes of the validation voices."""
+    """Over half a minute of the validation voices."""
     with torch.no_grad():
-        codes = [codec.encode(audio[None, None]) for audio in _validation_speech(15, 5.0)]
+        codes = [codec.encode(audio[None, None]) for audio in _validation_speech(6, 5.0)]
     for level in zip(*codes, strict=True):
         assert len({code for part in level for code in part.flatten().tolist()}) >= codec.codebook_size / 2

@@ -128,6 +128,7 @@ def test_the_term_is_logged_and_the_feature_model_is_in_no_checkpoint(whole: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # of the own ones in tests/end_to_end/test_resume.py
 def test_killed_and_resumed_equals_uninterrupted(
     whole: Path, corpus_dir: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ Trainer._log = _log_and_be_preempted
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # tests/slurm/test_slurm.py on a real SLURM; a SIGTERM in tests/end_to_end/test_resume.py
 def test_preempted_and_requeued_equals_uninterrupted(
     tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

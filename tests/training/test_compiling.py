@@ -82,6 +82,7 @@ def test_a_decoder_compiles_once_for_every_stage_and_the_warm_up(
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # of its decoder above
 def test_a_whole_codec_compiles_its_decoder_once_for_every_stage(
     counting: Counting, corpus_dir: Path, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ from snac_exp.training.codec.preflight.rows import needed_rows, sample_rows
 from snac_exp.training.codec.preflight.run import Preflight
 from snac_exp.training.codec.preflight.sound import prove_sound
 from snac_exp.training.setup import TrainingSetup
+from tests.helpers.variants import thorough
 
 ROWS = 24
 
@@ -71,7 +72,7 @@ def test_a_true_corpus_passes_and_says_what_was_proved(experiment: Experiment, s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tokens", [1, -1, 2])
+@pytest.mark.parametrize("tokens", [-1, *thorough(1, 2)])
 def test_a_cache_shifted_by_coarse_tokens_is_refused(setup: TrainingSetup, tokens: int) -> None:
     shifted = with_codes(setup, lambda codes, stride: np.roll(codes, tokens * 4 // stride))
     with pytest.raises(PreflightError, match=r"\+\d+ ms from" if tokens > 0 else r"-\d+ ms from"):
