@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -20,10 +21,12 @@ from snac_exp.data.files.decoding import AudioInfo
 from snac_exp.data.files.reading import Slice
 from snac_exp.data.files.recording import Recording
 from snac_exp.data.files.resampling import resampled_length
+from snac_exp.data.packed.lookup import PackedPlaces
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow
 from snac_exp.data.prepared.places import safe_join
 from snac_exp.data.rows import read_delayed
-from snac_exp.data.slices.dataset import TARGET_SUFFIXES, TARGET_TOLERANCE_SECONDS, check_target_delay
+from snac_exp.data.slices.dataset import TARGET_TOLERANCE_SECONDS, check_target_delay
+from snac_exp.data.slices.listing import TARGET_SUFFIXES
 from snac_exp.data.targets.wideband import WideBand
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.metrics.table import WIDE_RATE
@@ -200,16 +203,17 @@ def wide_band_audio(manifest: Manifest, selection: Selection, most: int) -> list
 
 def _measured(manifest: Manifest, rows: Sequence[ManifestRow], selection: Selection, what: str) -> list[Utterance]:
     found = []
+    targets = None if selection.target_dir is None else _Targets.of(selection.target_dir, rows)
     with progress_display(what, len(rows)) as advance:
         for row in rows:
-            found.append(_utterance(manifest, row, selection))
+            found.append(_utterance(manifest, row, selection, targets))
             advance(1, "")
     return found
 
 
-def _utterance(manifest: Manifest, row: ManifestRow, selection: Selection) -> Utterance:
+def _utterance(manifest: Manifest, row: ManifestRow, selection: Selection, targets: "_Targets | None") -> Utterance:
     recording = manifest.recording(row)
-    wide = recording if selection.target_dir is None else Recording(_target(selection.target_dir, row))
+    wide = recording if targets is None else targets.recording(row)
     # Of what is the reference: a target may reach higher than its source.
     bandwidth = measure_bandwidth(wide)
     return Utterance(
@@ -221,6 +225,27 @@ def _utterance(manifest: Manifest, row: ManifestRow, selection: Selection) -> Ut
         narrow=selection.wide_band.failure(bandwidth),
         wide_delay_seconds=selection.target_delay_seconds,
     )
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """Where the references of some rows lie: files below a folder, or in packed shards."""
+
+    folder: Path
+    packed: PackedPlaces | None
+    numbers: dict[str, int]
+
+    @classmethod
+    def of(cls, folder: Path, rows: Sequence[ManifestRow]) -> "_Targets":
+        paths = [row.path for row in rows]
+        packed = PackedPlaces.of(folder, pa.array(paths, pa.large_string()))
+        return cls(folder, packed, {path: number for number, path in enumerate(paths)})
+
+    def recording(self, row: ManifestRow) -> Recording:
+        """The reference of a row; DataError where there is none."""
+        if self.packed is not None:
+            return self.packed.place(self.numbers[row.path]).below(self.folder)
+        return Recording(_target(self.folder, row))
 
 
 def _target(folder: Path, row: ManifestRow) -> Path:

@@ -50,6 +50,8 @@ def test_codes_losses_and_evaluations_are_those_of_the_folder(
     cached = [item for item in tiny if not item.startswith("data.cache_dir=")]
     losses = first_losses(tmp_path, "here", *tiny)
     assert losses == first_losses(tmp_path, "packed", *cached, f"data.cache_dir={packed / 'codes_demo'}")
+    # Codes of the prepared folder are codes of the packed one.
+    assert losses == first_losses(tmp_path, "mixed", *tiny, f"data.audio_root={packed}")
     raw = [*cached, "data=audio_folder"]
     one, other = (first_losses(tmp_path, f"raw{i}", *raw, f"data.path={it}") for i, it in enumerate((prepared, packed)))
     assert one == other
@@ -66,3 +68,38 @@ def test_targets_are_made_of_packed_audio(packed: Path, corpus_dir: Path, tmp_pa
     one, other = (sorted((tmp_path / name).rglob("*.flac")) for name in ("one", "other"))
     assert len(one) == len(other) > 0
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
+
+
+def test_targets_pack_beside_sources(
+    tiny: list[str],  # noqa: F811
+    corpus_dir: Path,
+    tmp_path: Path,
+) -> None:
+    prepared, targets, packed = corpus_dir / "prepared", tmp_path / "targets", tmp_path / "packed"
+    verb("targets", f"data={prepared}", "kind=resample", f"output={targets}", "num_workers=1").succeeded()
+    arguments = (
+        "pack",
+        f"data={prepared}",
+        f"output={packed}",
+        f"target_dir={targets}",
+        "order=shuffled",
+        "check=true",
+    )
+    assert verb(*arguments).succeeded().out.count("files are as they were packed") == 2
+    assert len(list((packed / "targets").glob("audio-*.arrow"))) == 1
+    losses = [
+        first_losses(tmp_path, name, *tiny, f"data.target_dir={folder}", f"data.audio_root={audio}")
+        for name, folder, audio in (("here", targets, corpus_dir / "audio"), ("there", packed / "targets", packed))
+    ]
+    assert losses[0] == losses[1]
+    for name, folder in (("one", targets), ("other", packed / "targets")):
+        arguments = ("codec=demo", f"output={tmp_path / name}", "num_utterances=1", "max_seconds=1.0", "baselines=[]")
+        verb("evaluate", f"data={prepared}", f"target_dir={folder}", *arguments).succeeded()
+    tables = [pq.read_table(tmp_path / name / "files.parquet").to_pylist() for name in ("one", "other")]
+    assert tables[0] == tables[1]
+    # A row without a target is left out when targets are packed, and refused when it is to be trained on.
+    next(path for path in sorted(targets.rglob("*.flac"))).unlink()
+    verb("pack", f"data={prepared}", f"output={tmp_path / 'fewer'}", f"target_dir={targets}").succeeded()
+    done = train(*tiny, f"data.target_dir={tmp_path / 'fewer' / 'targets'}", f"output_dir={tmp_path / 'none'}")
+    assert done.status == 2
+    assert "no target for 1 of" in done.err

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from snac_exp.data.files.recording import sha1_of_segment
 from snac_exp.data.packed.packing import Packing, Spans
 from snac_exp.data.packed.plan import PackOptions
-from snac_exp.data.packed.sources import ManifestFiles
+from snac_exp.data.packed.sources import UNLISTED, ManifestFiles
 from snac_exp.data.prepared.manifest import MANIFEST_NAME, SCHEMA, more_of, read_manifest_table, write_manifest_table
 from snac_exp.data.prepared.places import PLACE_SCHEMA
 from snac_exp.data.slices.splits import existing_folder
@@ -71,14 +72,30 @@ def pack_folder(
         ConfigError: there is no such part.
     """
     table, header = read_manifest_table(prepared)
-    files = ManifestFiles.of(table, existing_folder("audio_root", audio_root or header["input_dir"]))
+    source = existing_folder("audio_root", audio_root or header["input_dir"])
+    return pack_table(table, source, header["settings"], output, options, shard, merge, check, num_readers)
+
+
+def pack_table(
+    table: pa.Table,
+    source: Path,
+    settings: dict[str, Any],
+    output: Path,
+    options: PackOptions,
+    shard: tuple[int, int],
+    merge: bool,
+    check: bool,
+    num_readers: int,
+) -> PackSummary:
+    """The same of a manifest's table whose audio lies below `source`; settings: of the manifest that is written."""
+    files = ManifestFiles.of(table, source)
     packing = Packing.begin(files, output, options)
     num_written = 0 if merge else packing.write(part_of(packing.plan.num_shards, *shard), num_readers)
     missing = packing.missing()
     if merge and missing:
         raise DataError(f"{output}: {packing.path(missing[0]).name} is missing; pack its part without merge=true")
     if not missing:
-        write_manifest_table(output / MANIFEST_NAME, _packed_table(packing, files), ".", header["settings"])
+        write_manifest_table(output / MANIFEST_NAME, _packed_table(packing, files), ".", settings)
     return PackSummary(
         folder=output,
         num_rows=len(table),
@@ -102,7 +119,7 @@ def _packed_table(packing: Packing, files: ManifestFiles) -> pa.Table:
     """The manifest's table, its rows at their places in the shards."""
     spans, table = packing.spans(), files.table
     columns = {name: table[name] for name in SCHEMA.names}
-    if packing.options.audio != "keep":
+    if packing.options.audio != "keep" or UNLISTED in pc.unique(table["sha1"]).to_pylist():
         columns["sha1"] = pa.array(_sha1s(files, spans))
     columns |= place_columns(packing, spans, files)
     further = [field for field in more_of(table.schema) if field.name not in PLACE_SCHEMA.names]

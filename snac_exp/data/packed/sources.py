@@ -14,6 +14,7 @@ from snac_exp.data.files.recording import Recording, sha1_of_segment
 from snac_exp.data.prepared.places import Place, Places
 from snac_exp.errors import DataError
 
+UNLISTED = ""  # as the SHA-1 of a row: nobody has read its file before
 Int64Array = npt.NDArray[np.int64]
 
 
@@ -63,8 +64,8 @@ class ManifestFiles:
     def is_listed(self, file: int, sha1: str) -> bool:
         """By the SHA-1 of the first row in it."""
         row = int(self.first_row[file])
-        segment = self.place(row).segment
-        return str(self.table["sha1"][row].as_py()) == (sha1 if segment is None else sha1_of_segment(sha1, segment))
+        segment, listed = self.place(row).segment, str(self.table["sha1"][row].as_py())
+        return listed in (UNLISTED, sha1 if segment is None else sha1_of_segment(sha1, segment))
 
 
 def _keys(table: pa.Table) -> Any:

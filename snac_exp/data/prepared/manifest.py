@@ -157,9 +157,16 @@ def open_manifest_table(path: Path | str) -> tuple[pa.Table, dict[str, Any]]:
     """As `read_manifest_table`, mapped into memory where rows.arrow lies beside the manifest; strings may be large."""
     path = _manifest_file(path)
     mapped = read_mapped_table(path)
-    if mapped is None:
-        return read_manifest_table(path)
-    return mapped, read_footer(path, _KIND, _MEND, lambda footer: _header_of(path, footer.metadata))
+    return read_manifest_table(path) if mapped is None else (mapped, _read_header(path))
+
+
+def input_dir_of(path: Path | str) -> Path:
+    """Where a manifest says that its audio lies; no rows are read."""
+    return Path(_read_header(_manifest_file(path))["input_dir"])
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    return read_footer(path, _KIND, _MEND, lambda footer: _header_of(path, footer.metadata))
 
 
 def more_of(schema: pa.Schema) -> pa.Schema:

@@ -17,6 +17,7 @@ from torch import Tensor
 from snac_exp.config.structure import structure
 from snac_exp.data.codes.encoding import exact_float32
 from snac_exp.data.files.reading import Slice
+from snac_exp.data.packed.lookup import PackedPlaces
 from snac_exp.data.prepared.manifest import open_manifest_table
 from snac_exp.data.slices.audio_table import AudioTable, Int64Array
 from snac_exp.data.slices.dataset import AlignedDataset, AudioFolders, Part
@@ -53,6 +54,10 @@ class AudioDataset(AlignedDataset):
     def folders_of(self, row: int) -> AudioFolders:
         """Where the row's files lie."""
         return self.table.folders[self.table.folder_of(int(self.rows[row]))]
+
+    def packed_sources(self, folder: Path) -> PackedPlaces | None:
+        """None where the table itself says where in their files its rows lie."""
+        return None if self.table.places.columns is not None else super().packed_sources(folder)
 
     def rows_by_folders(self) -> list[tuple[AudioFolders, Int64Array]]:
         """The rows of the table, each once, in parts (n,) with where the files of each part lie."""

@@ -1,7 +1,6 @@
 """Slices of codes from memory and of audio from the files: reads what a SliceSpec says and decides nothing."""
 
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -23,9 +21,11 @@ from snac_exp.data.files.decoding import AudioInfo
 from snac_exp.data.files.reading import Slice
 from snac_exp.data.files.recording import Recording
 from snac_exp.data.files.resampling import resampled_length
-from snac_exp.data.prepared.places import Place, safe_join
+from snac_exp.data.packed.lookup import PackedPlaces
+from snac_exp.data.prepared.places import Place
 from snac_exp.data.rows import PlacedRows, RowAudio
 from snac_exp.data.slices.batch import Sample
+from snac_exp.data.slices.listing import TARGET_SUFFIXES, paths_without_target
 from snac_exp.data.slices.sampling import SliceSpec
 from snac_exp.errors import ConfigError, DataError
 
@@ -33,7 +33,6 @@ Int64Array = npt.NDArray[np.int64]
 Part = tuple[Tensor, int]
 """Audio (num,) of a slice, and where its file ends, in samples at the codec's rate."""
 
-TARGET_SUFFIXES = (".flac", ".wav", ".ogg")  # tried where the target has another format than its source
 MAX_TARGET_DELAY_SECONDS = 0.4  # as far as the preflight looks for a delay
 TARGET_TOLERANCE_SECONDS = 0.02  # between the lengths of a file and of its codes
 
@@ -93,6 +92,7 @@ class AlignedDataset(Dataset[Sample], ABC):
         self.row_table, self.rows, self.geometry, self.heads, self.folders = table, rows, geometry, heads, folders
         self.coarse_lengths: Int64Array = table.coarse_lengths[rows]
         self.num_samples: Int64Array = table.num_samples[rows]
+        self._packed: dict[Path, PackedPlaces | None] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -128,7 +128,8 @@ class AlignedDataset(Dataset[Sample], ABC):
 
     def place(self, row: int) -> Place:
         """Where the source audio lies below the audio root."""
-        return self.row_table.place(int(self.rows[row]))
+        packed = self.packed_sources(self.folders_of(row).source)
+        return (self.row_table if packed is None else packed).place(int(self.rows[row]))
 
     def speaker(self, row: int) -> str:
         """Speaker of the row."""
@@ -155,6 +156,9 @@ class AlignedDataset(Dataset[Sample], ABC):
             return self.source_rows(row)
         delay = folders.target_delay_seconds
         check = partial(self._check_length, delay=delay)
+        packed = self._packed_in(folders.targets)
+        if packed is not None:
+            return PlacedRows(folders.targets, lambda one: packed.place(int(self.rows[one])), (), check, delay)
         return PlacedRows(folders.targets, lambda one: Place(self.path(one)), TARGET_SUFFIXES, check, delay)
 
     def source_rows(self, row: int) -> PlacedRows[int]:
@@ -175,16 +179,33 @@ class AlignedDataset(Dataset[Sample], ABC):
 
     def check_targets(self) -> None:
         """Every row has a target file: one listing per folder, no file is opened. DataError counts the missing ones."""
+        for folders, _ in self.rows_by_folders():
+            self.packed_sources(folders.source)  # here, once, and not in every worker
         if all(rate == self.geometry.sampling_rate for rate in self.heads.values()):
             return
         for folders, rows in self.rows_by_folders():
-            paths = self.row_table.paths.take(pa.array(rows))
-            missing = [] if folders.targets is None else paths_without_target(paths, folders.targets)
+            missing = [] if folders.targets is None else self._missing(folders.targets, rows)
             if missing:
                 raise DataError(
                     f"{folders.targets}: no target for {len(missing)} of {len(rows)} files (first: {missing[0]});"
                     " make them with snac-exp targets"
                 )
+
+    def _missing(self, targets: Path, rows: Int64Array) -> list[str]:
+        packed = self._packed_in(targets)
+        if packed is not None:
+            return packed.missing(rows)
+        return paths_without_target(self.row_table.paths.take(pa.array(rows)), targets)
+
+    def packed_sources(self, folder: Path) -> PackedPlaces | None:
+        """Where the sources lie in a packed folder that is not the one which the table is of."""
+        return self._packed_in(folder)
+
+    def _packed_in(self, folder: Path) -> PackedPlaces | None:
+        # By name: another packing of the same rows has them at other places.
+        if folder not in self._packed:
+            self._packed[folder] = PackedPlaces.of(folder, self.row_table.paths)
+        return self._packed[folder]
 
     def rows_by_folders(self) -> list[tuple[AudioFolders, Int64Array]]:
         """The rows of the table, in parts (n,) with where the files of each part lie."""
@@ -266,29 +287,3 @@ class SliceDataset(AlignedDataset):
 def _amplified(audio: Tensor, spec: SliceSpec) -> Tensor:
     """audio (num,) at the level that the spec asks for."""
     return audio * 10 ** (spec.gain_db / 20) if spec.gain_db else audio
-
-
-def paths_without_target(paths: Any, folder: Path) -> list[str]:
-    """Those of the relative paths (an Arrow array) that have no target below a folder; millions take seconds."""
-    # One listing per folder, compared in Arrow: asking for every file by itself takes far longer on network disks.
-    parents = pc.replace_substring_regex(paths, "[^/]*$", "")
-    names, stems = [], []
-    for parent in pc.unique(parents).to_pylist():
-        for name in _names(safe_join(folder, parent) if parent else folder):
-            names.append(parent + name)
-            stem, suffix = os.path.splitext(name)
-            if suffix in TARGET_SUFFIXES:
-                stems.append(parent + stem)
-    without_suffix = pc.replace_substring_regex(paths, r"\.[^./]*$", "")
-    found = pc.or_(pc.is_in(paths, pa.array(names, paths.type)), pc.is_in(without_suffix, pa.array(stems, paths.type)))
-    missing: list[str] = paths.filter(pc.invert(found)).to_pylist()
-    return missing
-
-
-def _names(folder: Path) -> set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries}
-    except FileNotFoundError:
-        # All targets of a folder that is not there are missing, and are counted as such.
-        return set()

@@ -1,6 +1,7 @@
 """Pack the audio of a prepared folder into few large files, which are used wherever the prepared folder is.
 
 usage: snac-exp pack data=PREPARED output=FOLDER [key=value …]
+       snac-exp pack … target_dir=TARGETS                          its targets too, into a folder of that name in FOLDER
        snac-exp pack … shard.index=0 shard.count=4                 one of several jobs, then merge=true once
        snac-exp pack … check=true                                  compare every file with its SHA-256
 
@@ -8,15 +9,19 @@ Can be stopped and started again: finished shards are kept.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_config, resolved
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from snac_exp.data.packed.folder import PackSummary
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Options:
     prepared: str | None
     output: str
     audio_root: str | None
+    target_dir: str | None
     order: Literal["speaker", "shuffled"]
     seed: int
     audio: Literal["keep", "flac"]
@@ -54,20 +60,27 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError("data has no value: set it with data=FOLDER, the folder that snac-exp prepare wrote")
     from snac_exp.data.packed.folder import pack_folder
     from snac_exp.data.packed.plan import PackOptions
+    from snac_exp.data.packed.targets import pack_targets
 
     prepared, output = Path(options.prepared).expanduser(), Path(options.output).expanduser()
     how = PackOptions(options.order, options.seed, int(options.shard_gb * 10**9), options.audio)
-    summary = pack_folder(
-        prepared,
-        output,
-        how,
-        audio_root=options.audio_root,
+    work = partial(
+        _packed,
         shard=(options.shard.index, options.shard.count),
         merge=options.merge,
         check=options.check,
         num_readers=options.num_readers,
     )
-    print("\n".join(summary.lines))
+    summary = work(pack_folder, prepared, output, how, audio_root=options.audio_root)
+    if options.target_dir is not None:
+        targets = Path(options.target_dir).expanduser()
+        work(pack_targets, prepared, targets, output / targets.absolute().name, how)
     if not summary.num_missing:
         print(f"next: snac-exp cache-codes {shlex.quote(f'data={options.output}')} codec=CODEC")
     return 0
+
+
+def _packed(pack: Callable[..., "PackSummary"], *places: Any, **work: Any) -> "PackSummary":
+    summary = pack(*places, **work)
+    print("\n".join(summary.lines))
+    return summary
