@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.data.sources.kinds import utterances_of, written
 from tests.docs.pages import PAGES, ROOT, blocks, commands, quoted_output, sections, text_of
 from tests.helpers.browser import free_port
 from tests.helpers.commands import Done, train, verb
@@ -73,6 +74,16 @@ def speak_less(speech: Path) -> None:
     speech.mkdir()
     for file in files:
         shutil.copy(file, speech)
+
+
+def keep_speech_otherwise(place: Path) -> None:
+    """Some of the speech in the other forms that are prepared; a list lies in the folder of the page."""
+    rows = [row for row in utterances_of(place / "speech") if row.file.stem.endswith("0")]
+    kinds = {"segments": "lists", "tsv": "clips", "tars": "shards", "parquet": "dataset", "kaldi": "kaldi"}
+    for kind, name in (kinds | {"lhotse": "cuts"}).items():
+        source = written(kind, place / name, rows)[0]
+        if source.is_file():
+            (place / {"list.tsv": "clips.tsv"}.get(source.name, source.name)).symlink_to(source)
 
 
 def made(place: Path, pattern: str) -> list[str]:
@@ -155,6 +166,8 @@ def test_the_commands_of_a_page_run_in_order(page: str, place: Path, corpus_dir:
     typed = commands(text_of(page))
     if page == "release":  # whole folders are put through codecs
         speak_less(place / "speech")
+    if page == "data":
+        keep_speech_otherwise(place)
     if page in PREPARED:
         (place / "prepared").symlink_to(corpus_dir / "prepared")
     if page in WITH_RUN:

@@ -5,9 +5,10 @@ This module imports no torch: the worker processes of `prepare` start in a fract
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from snac_exp.data.files.decoding import measure_audio
 from snac_exp.errors import DataError
@@ -17,10 +18,11 @@ AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".
 
 @dataclass(frozen=True, slots=True)
 class FileMeasurement:
-    """What decoding a file from start to end tells. `error` is null for a file that is whole.
+    """What decoding a file from start to end tells of a row in it. `error` is null for a file that is whole.
 
-    problem: kind and reason why audio of these levels cannot be used, whatever the settings.
-    size_bytes and mtime_ns say whether the file is still the one that was measured.
+    problem: kind and reason why audio of these levels cannot be used.
+    size_bytes and mtime_ns say whether the file is still the one that was measured, `asked` whether the row is.
+    segment: start, stop and samples of the whole file, where the row is a part of it.
     """
 
     path: str
@@ -33,6 +35,8 @@ class FileMeasurement:
     sha1: str = ""
     peak: float = 0.0
     problem: tuple[str, str] | None = None
+    asked: list[Any] | None = None
+    segment: tuple[int, int, int] | None = None
 
     @property
     def seconds(self) -> float:
@@ -45,19 +49,24 @@ def find_audio(input_dir: Path, skip: Path) -> list[str]:
 
     `skip` is left out with all below it. A link back to a folder above is not followed.
     """
-    found = _walk(input_dir, skip.resolve(), frozenset())
+    found = find_files(input_dir, skip, AUDIO_SUFFIXES)
     return sorted(path.relative_to(input_dir).as_posix() for path in found)
 
 
-def _walk(folder: Path, skip: Path, above: frozenset[Path]) -> Iterator[Path]:
+def find_files(folder: Path, skip: Path, suffixes: Collection[str]) -> list[Path]:
+    """All files of these endings below a folder, sorted; else as `find_audio`."""
+    return sorted(_walk(folder, skip.resolve(), frozenset(), suffixes))
+
+
+def _walk(folder: Path, skip: Path, above: frozenset[Path], suffixes: Collection[str]) -> Iterator[Path]:
     real = folder.resolve()
     if real in above or real == skip:
         return
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():
-                yield from _walk(Path(entry.path), skip, above | {real})
-            elif Path(entry.name).suffix.lower() in AUDIO_SUFFIXES:
+                yield from _walk(Path(entry.path), skip, above | {real}, suffixes)
+            elif Path(entry.name).suffix.lower() in suffixes:
                 yield Path(entry.path)
 
 

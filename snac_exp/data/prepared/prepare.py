@@ -1,22 +1,33 @@
-"""From a folder of audio to a manifest: every file is measured and put into a split, or listed as rejected."""
+"""From a source of audio to a manifest: every row is measured and put into a split, or listed as rejected."""
 
 import json
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
+
+from snac_exp.data.files.listing import Listed, Listing
 from snac_exp.data.files.measuring import measure_all
+from snac_exp.data.files.recording import Segment
 from snac_exp.data.files.scan import FileMeasurement
-from snac_exp.data.prepared.manifest import MANIFEST_NAME, REJECTED_NAME, Manifest, ManifestRow
+from snac_exp.data.prepared.manifest import (
+    MANIFEST_NAME,
+    REJECTED_NAME,
+    Manifest,
+    ManifestRow,
+    read_manifest_table,
+)
+from snac_exp.data.prepared.places import PLACE_SCHEMA, Place
 from snac_exp.data.prepared.split import draw_validation, match_speakers, speaker_of
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, write_rejections
+from snac_exp.data.sources.opening import SourceOptions, open_source, source_name
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.system.files import remove_left
 from snac_exp.system.folder_lock import locked
-from snac_exp.system.paths.kind import refuse_file
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class PrepareSettings:
 
 @dataclass(frozen=True)
 class PrepareSummary:
-    """What came of a folder. `rejected` counts files by kind; seconds and speakers are those of each split."""
+    """What came of a source. `rejected` counts files by kind; seconds and speakers are those of each split."""
 
     output_dir: Path
     num_files: int
@@ -58,9 +69,10 @@ class PrepareSummary:
 
 
 def prepare(
-    input_dir: Path | str,
+    source: Path | str,
     output_dir: Path | str,
     *,
+    options: SourceOptions | None = None,
     split: Literal["speaker", "file"] = "speaker",
     speaker_level: int | None = None,
     train_ratio: float = 0.95,
@@ -70,36 +82,37 @@ def prepare(
     validation_speakers: Sequence[str] | None = None,
     num_workers: int | None = None,
 ) -> PrepareSummary:
-    """Measure all audio below `input_dir` and write manifest.parquet and rejected.parquet to `output_dir`.
+    """Measure all audio of a source and write manifest.parquet and rejected.parquet to `output_dir`.
 
-    split: "speaker" keeps whole speakers together, a speaker being the folder that holds the files (`speaker_level`
-    null) or the first `speaker_level` folders below `input_dir`; set it to 1 where speakers have folders of chapters.
-    "file" draws single files. train_ratio counts seconds.
+    source, options: see `open_source`. split: "speaker" keeps whole speakers together, as the source names them, or a
+    speaker being the folder that holds the files (`speaker_level` null) or the first `speaker_level` folders below the
+    input; set it to 1 where speakers have folders of chapters. "file" draws single rows. train_ratio counts seconds.
     validation_speakers: shell patterns of the speakers that validate, instead of a draw. silence_db: a file whose mono
     peak lies below it (dB of full scale) is silent. num_workers: processes, null = one per core.
     Of files with equal bytes the first by path is used, so no recording is in both splits.
     Can be repeated: files of equal size and time are not read again. Raises DataError if nothing is usable, or if
-    `output_dir` holds the manifest of another folder or other settings.
+    `output_dir` holds the manifest of another source or other settings.
     """
     patterns = tuple(validation_speakers) if validation_speakers else None
     settings = PrepareSettings(split, speaker_level, train_ratio, seed, min_seconds, silence_db, patterns)
     _check_settings(settings)
-    input_dir, output_dir = Path(input_dir).expanduser().resolve(), Path(output_dir).expanduser()
-    refuse_file(input_dir, "a folder of audio; input= names one", DataError)
-    if not input_dir.is_dir():
-        raise DataError(f"{input_dir}: no such folder; input= names the folder of audio")
+    options, output_dir, name = options or SourceOptions(), Path(output_dir).expanduser(), source_name(str(source))
     # Before measuring, which may take hours.
-    _refuse_other_output(output_dir, input_dir, settings)
+    _refuse_other_output(output_dir, name, settings, options)
     output_dir.mkdir(parents=True, exist_ok=True)
     with locked(output_dir):  # two commands would write a list each of the manifest and of what it rejects
-        _refuse_other_output(output_dir, input_dir, settings)
+        _refuse_other_output(output_dir, name, settings, options)
+        listing = open_source(name, options, output_dir.resolve())
         remove_left(output_dir.glob(".*.tmp"))  # not below: the codes there have a command of their own
-        measurements, num_known = measure_all(input_dir, output_dir, num_workers)
+        measurements, num_known = measure_all(listing, output_dir, num_workers)
         usable, rejected = _separated(measurements, settings)
-        rows = _split(usable, settings, input_dir, rejected)
+        rows = _split(usable, settings, listing, rejected)
+        # As ever for a folder of files, whose input is the folder below which they lie.
+        origin = {} if listing.more is None else {"input": name, **options.to_json()}
         # The manifest last: where there is one, the list of rejected files is there too.
         write_rejections(output_dir / REJECTED_NAME, rejected)
-        Manifest(input_dir, _as_json(settings), rows).write(output_dir / MANIFEST_NAME)
+        more = pa.schema([]) if listing.more is None else pa.schema([*PLACE_SCHEMA, *listing.more])
+        Manifest(listing.root, {**_as_json(settings), **origin}, rows, more).write(output_dir / MANIFEST_NAME)
         return _summary(output_dir, len(measurements), num_known, rows, rejected)
 
 
@@ -112,13 +125,14 @@ def _check_settings(settings: PrepareSettings) -> None:
         )
 
 
-def _refuse_other_output(output_dir: Path, input_dir: Path, settings: PrepareSettings) -> None:
+def _refuse_other_output(output_dir: Path, name: str, settings: PrepareSettings, options: SourceOptions) -> None:
     if not (output_dir / MANIFEST_NAME).exists():
         return
-    old = Manifest.read(output_dir)
-    now = {"input": str(input_dir), **_as_json(settings)}
-    then = {"input": str(old.input_dir), **old.settings}
-    changed = [f"{key} was {then.get(key)}, is {value}" for key, value in now.items() if then.get(key) != value]
+    _, header = read_manifest_table(output_dir)
+    now = {"input": name, **_as_json(settings), **options.to_json()}
+    # A setting that is younger than the manifest was what it is by default.
+    then = {"input": header["input_dir"], **_as_json(PrepareSettings()), **header["settings"]}
+    changed = [f"{key} was {then.get(key)}, is {now.get(key)}" for key in now | then if then.get(key) != now.get(key)]
     if changed:
         raise DataError(
             f"{output_dir}: holds a manifest made otherwise ({'; '.join(changed)}); choose another output folder"
@@ -166,15 +180,19 @@ def _printable(path: str) -> str:
 
 
 def _split(
-    usable: list[FileMeasurement], settings: PrepareSettings, input_dir: Path, rejected: list[Rejection]
+    usable: list[FileMeasurement], settings: PrepareSettings, listing: Listing, rejected: list[Rejection]
 ) -> list[ManifestRow]:
     if not usable:
         kinds = ", ".join(f"{kind} {num}" for kind, num in count_kinds(rejected).items())
         raise DataError(
-            f"{input_dir}: none of {len(rejected)} files is usable ({kinds}), "
+            f"{listing.input}: none of {len(rejected)} files is usable ({kinds}), "
             f"first: {rejected[0].path}: {rejected[0].reason}"
         )
-    speakers = {measured.path: speaker_of(measured.path, settings.speaker_level) for measured in usable}
+    listed = {row.path: row for row in listing.rows}
+    speakers = {
+        measured.path: listed[measured.path].speaker or speaker_of(listed[measured.path].file, settings.speaker_level)
+        for measured in usable
+    }
     # Named speakers go to validation whole, whatever `split` says.
     by_speaker = settings.split == "speaker" or settings.validation_speakers is not None
     groups = speakers if by_speaker else {measured.path: measured.path for measured in usable}
@@ -185,10 +203,17 @@ def _split(
         validation = match_speakers(list(seconds), settings.validation_speakers)
     else:
         validation = draw_validation(seconds, settings.train_ratio, settings.seed)
-    return [
-        _row(measured, "validation" if groups[measured.path] in validation else "train", speakers[measured.path])
-        for measured in usable
-    ]
+    rows = []
+    for measured in usable:
+        split = "validation" if groups[measured.path] in validation else "train"
+        row = _row(measured, split, speakers[measured.path])
+        rows.append(row if listing.more is None else _placed(row, measured, listed[measured.path]))
+    return rows
+
+
+def _placed(row: ManifestRow, measured: FileMeasurement, listed: Listed) -> ManifestRow:
+    segment = None if measured.segment is None else Segment(*measured.segment)
+    return replace(row, placed=Place(listed.file, listed.within, segment), columns=listed.columns)
 
 
 def _row(measured: FileMeasurement, split: str, speaker: str) -> ManifestRow:

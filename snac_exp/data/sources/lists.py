@@ -1,0 +1,126 @@
+"""Lists of files and segments: .jsonl, .csv and .tsv with a line for each row."""
+
+import csv
+import gzip
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from snac_exp.data.files.listing import Listed, Listing, listing_of
+from snac_exp.data.sources.names import Names, columns_line
+from snac_exp.data.sources.paths import common_root, placed_path
+from snac_exp.errors import DataError
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+JSON_LINES = (".jsonl", ".json", ".ndjson")
+Rows = list[tuple[str, Mapping[str, Any]]]  # with the place of each, for messages
+
+
+def list_suffix(path: Path) -> str:
+    """The ending that says how a list is written, `.gz` left out."""
+    return Path(path.stem if path.suffix == ".gz" else path.name).suffix.lower()
+
+
+def read_list(path: Path, columns: Mapping[str, str], base: Path) -> Listing:
+    """The rows of a list; relative paths count from `base`.
+
+    Raises:
+        DataError: a line that is not readable, or none that names audio; names file and line.
+    """
+    rows = read_lines(path)
+    there = list(dict.fromkeys(name for _, row in rows for name in row))
+    names = Names.chosen(there, columns, str(path))
+    if "audio" not in names.of:
+        raise DataError(
+            f"{path}: a list without a column of audio files: {columns_line(there)}; name it with "
+            "columns={audio: NAME}"
+        )
+    return listed(path, rows, names, base)
+
+
+def listed(path: Path, rows: Iterable[tuple[str, Mapping[str, Any]]], names: Names, base: Path) -> Listing:
+    """Rows that name files, with offset and duration perhaps, as a listing."""
+    found = [(place, row, placed_path(_audio_of(row, names, place), base)) for place, row in rows]
+    root = common_root(base, [file for _, _, file in found])
+    times = Counter(file for _, _, file in found)
+    return listing_of(
+        root, str(path), [_row(row, names, place, file, root, times[file] == 1) for place, row, file in found]
+    )
+
+
+def segment_path(file: str, offset: float, duration: float | None) -> str:
+    """Name of a row that is a part of a file: the file's and the milliseconds from and to."""
+    if offset == 0 and duration is None:
+        return file
+    end = "end" if duration is None else f"{round(1000 * (offset + duration)):08d}"
+    return f"{file}/{round(1000 * offset):08d}-{end}"
+
+
+def _row(row: Mapping[str, Any], names: Names, place: str, file: Path, root: Path, once: bool) -> Listed:
+    """once: no other row is of this file."""
+    offset = names.number(row, "offset", place) or 0.0
+    duration, end = names.number(row, "duration", place), names.number(row, "end", place)
+    if duration is None and end is not None:
+        duration = end - offset
+    relative = file.relative_to(root).as_posix()
+    return Listed(
+        path=relative if once and not offset else segment_path(relative, offset, duration),
+        file=relative,
+        offset=offset,
+        duration=duration,
+        speaker=names.speaker(row),
+        columns=names.further(row),
+    )
+
+
+def _audio_of(row: Mapping[str, Any], names: Names, place: str) -> str:
+    value = names.value(row, "audio")
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{place}: {names.of['audio']}={value!r} names no audio file; mend the line")
+    return value
+
+
+def read_lines(path: Path) -> Rows:
+    """The lines of a list as dictionaries, with the place of each."""
+    suffix = list_suffix(path)
+    try:
+        with open_text(path) as file:
+            if suffix in DELIMITERS:
+                return list(_delimited(file, path, DELIMITERS[suffix]))
+            return list(_json_lines(file, path))
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a readable list ({error}); write it as text in UTF-8") from error
+
+
+def open_text(path: Path) -> IO[str]:
+    """A text file in UTF-8, compressed by gzip perhaps."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return open(path, encoding="utf-8-sig", newline="")
+
+
+def _delimited(file: IO[str], path: Path, delimiter: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    # Quotation marks are text in lists with tabs: transcripts have them unpaired.
+    text = delimiter == "\t"
+    reader = csv.DictReader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE if text else csv.QUOTE_MINIMAL)
+    for row in reader:
+        place = f"{path}, line {reader.line_num}"
+        if None in row or None in row.values():
+            raise DataError(f"{place}: not as many values as the first line has names; mend the line")
+        yield place, {name: value if value != "" else None for name, value in row.items()}
+
+
+def _json_lines(file: IO[str], path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        place = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{place}: no JSON ({error}); a list has one object in each line") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{place}: no object with names and values; a list has one in each line")
+        yield place, row

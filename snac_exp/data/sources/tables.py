@@ -1,0 +1,175 @@
+"""Hugging Face audio data sets on this machine: files of Parquet or Arrow, with audio as bytes or as paths.
+
+Bytes in Arrow files are read where they lie, those of Parquet in a tar that is made of them once, see unpacked.py.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from snac_exp.data.checked_parquet import NOT_READABLE
+from snac_exp.data.files.listing import UNKNOWN_SPEAKER, Listed, Listing, listing_of
+from snac_exp.data.files.recording import Bytes
+from snac_exp.data.sources.arrow_bytes import open_arrow
+from snac_exp.data.sources.names import Names, columns_line
+from snac_exp.data.sources.paths import common_root, placed_path
+from snac_exp.data.sources.unpacked import UNPACKED_DIR, unpack
+from snac_exp.errors import DataError
+
+TABLES = (".parquet", ".arrow")
+_CALLED = ("audio", "file", "path", "audio_path", "file_name")  # columns of bytes or paths by their names
+_MEANINGS = ("audio", "speaker", "text", "language")  # offset and duration are columns like others: audio is whole
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One row of a table: the file that holds its audio and where in it, null where it has none; its columns."""
+
+    path: str
+    file: Path | None
+    within: Bytes | None
+    columns: Mapping[str, Any]
+
+
+def read_tables(
+    root: Path, source: str, tables: Sequence[Path], columns: Mapping[str, str], output_dir: Path
+) -> Listing:
+    """The rows of the tables of a data set below `root`; bytes of Parquet are written below `output_dir`.
+
+    Raises:
+        DataError: a table without a column of audio (names the columns), or one that is damaged.
+    """
+    found: list[_Found] = []
+    there: dict[str, None] = {}
+    audio = ""
+    for table in tables:
+        try:
+            schema = _schema_of(table)
+            audio = _audio_column(table, schema, columns)
+            there |= dict.fromkeys(schema.names)
+            found += _rows(table, table.relative_to(root).as_posix(), audio, schema, output_dir)
+        except NOT_READABLE as error:
+            raise DataError(
+                f"{table}: damaged, or no {table.suffix[1:]} ({str(error).splitlines()[0]}); replace it"
+            ) from error
+    names = Names.chosen(there, {"audio": audio, **columns}, source)
+    names = Names({meaning: name for meaning, name in names.of.items() if meaning in _MEANINGS})
+    files_root = common_root(root, [row.file for row in found if row.file is not None])
+    return listing_of(files_root, source, [_listed(row, names, files_root) for row in found])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _schema_of(table: Path) -> pa.Schema:
+    return pq.read_schema(table) if table.suffix == ".parquet" else open_arrow(table).schema
+
+
+def _audio_column(table: Path, schema: pa.Schema, columns: Mapping[str, str]) -> str:
+    """As named, else a column of struct<bytes, path>, or of bytes or paths that is called so."""
+    if columns.get("audio") in schema.names:
+        return columns["audio"]
+    structs = [field.name for field in schema if _is_audio(field.type)]
+    plain = [name for name in _CALLED if name in schema.names and _is_plain(schema.field(name).type)]
+    found = [*(name for name in structs if name == "audio"), *structs, *plain]
+    if "audio" in columns or not found:
+        kind = "Parquet" if table.suffix == ".parquet" else "Arrow"
+        wanted = f" {columns['audio']!r}" if "audio" in columns else ""
+        raise DataError(
+            f"{table}: a file of {kind} without an audio column{wanted}: {columns_line(schema.names)}; name it with "
+            "columns={audio: NAME}"
+        )
+    return str(found[0])
+
+
+def _is_audio(kind: Any) -> bool:
+    return pa.types.is_struct(kind) and any(
+        kind.field(i).name == "bytes" and _is_binary(kind.field(i).type) for i in range(kind.num_fields)
+    )
+
+
+def _is_plain(kind: Any) -> bool:
+    return _is_binary(kind) or bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _is_binary(kind: Any) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _rows(table: Path, relative: str, audio: str, schema: pa.Schema, output_dir: Path) -> Iterator[_Found]:
+    """The rows of one table."""
+    further = [field.name for field in schema if field.name != audio and not _is_audio(field.type)]
+    further = [name for name in further if not _is_binary(schema.field(name).type)]
+    labels, unpacked = _labels(schema), output_dir / UNPACKED_DIR / f"{relative}.tar"
+    read = (
+        _of_parquet(table, audio, schema, further, unpacked)
+        if table.suffix == ".parquet"
+        else _of_arrow(table, audio, further)
+    )
+    for number, (file, within, path, columns) in enumerate(read):
+        if within is None:
+            file = None if not path else placed_path(path, table.parent)
+        named = {name: _label(value, labels.get(name)) for name, value in columns.items()}
+        yield _Found(f"{relative}/{number:08d}", file, within, named)
+
+
+_Row = tuple[Path | None, Bytes | None, str | None, Mapping[str, Any]]
+"""The file and the place in it of a row's bytes, its path where it has none of these, its columns."""
+
+
+def _of_parquet(table: Path, audio: str, schema: pa.Schema, further: list[str], unpacked: Path) -> Iterator[_Row]:
+    kind = schema.field(audio).type
+    has_path = pa.types.is_struct(kind) and any(kind.field(i).name == "path" for i in range(kind.num_fields))
+    places = unpack(table, audio, unpacked) if _is_audio(kind) or _is_binary(kind) else {}
+    # Of the audio its path alone: the bytes would fill the memory.
+    wanted = [*further, *([f"{audio}.path"] if has_path else [] if places else [audio])]
+    number = 0
+    with pq.ParquetFile(table) as file:
+        for batch in file.iter_batches(columns=wanted):
+            for row in batch.to_pylist():
+                value = row.pop(audio, None)
+                path = value.get("path") if isinstance(value, dict) else value if isinstance(value, str) else None
+                yield unpacked, places.get(number), path, row
+                number += 1
+
+
+def _of_arrow(table: Path, audio: str, further: list[str]) -> Iterator[_Row]:
+    file = open_arrow(table)
+    kind = file.schema.field(audio).type
+    for batch in file.batches:
+        places = file.places(batch, audio) if _is_audio(kind) or _is_binary(kind) else iter([None] * len(batch))
+        values = batch.column(audio)
+        paths = values if _is_plain(kind) else values.field("path") if kind.get_field_index("path") >= 0 else None
+        texts = paths.to_pylist() if paths is not None and not _is_binary(kind) else [None] * len(batch)
+        for place, path, row in zip(places, texts, batch.select(further).to_pylist(), strict=True):
+            yield table, place, path, row
+
+
+def _labels(schema: pa.Schema) -> dict[str, list[str]]:
+    """Names of the classes of columns that hold numbers of classes, as `datasets` notes them in the schema."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: item["names"] for name, item in features.items() if item.get("_type") == "ClassLabel"}
+    except (KeyError, ValueError, AttributeError, TypeError):
+        return {}  # no data set of that library, or of a version that notes otherwise: numbers stay numbers
+
+
+def _label(value: Any, names: Sequence[str] | None) -> Any:
+    return names[value] if names is not None and isinstance(value, int) and 0 <= value < len(names) else value
+
+
+def _listed(row: _Found, names: Names, root: Path) -> Listed:
+    return Listed(
+        path=row.path,
+        file="" if row.file is None else row.file.relative_to(root).as_posix(),
+        within=row.within,
+        speaker=names.speaker(row.columns) or UNKNOWN_SPEAKER,
+        columns=names.further(row.columns),
+        fault="has neither bytes nor a path" if row.file is None else None,
+    )

@@ -1,0 +1,114 @@
+"""Tar shards as WebDataset writes them: the files of one key are one row, its audio is read in place.
+
+A key is a member's path up to the first dot of its name. Beside the audio its .json holds columns, its .txt the text.
+"""
+
+import json
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from snac_exp.data.files.listing import UNKNOWN_SPEAKER, Listed, Listing, listing_of
+from snac_exp.data.files.recording import Bytes
+from snac_exp.data.files.scan import AUDIO_SUFFIXES
+from snac_exp.data.sources.names import Names
+from snac_exp.errors import DataError
+
+
+@dataclass
+class _Sample:
+    """The members of one key: where its audio lies, and what the others say."""
+
+    file: str
+    key: str
+    audio: tuple[str, Bytes] | None = None
+    columns: dict[str, Any] = field(default_factory=dict)
+
+
+def read_tars(root: Path, source: str, tars: Iterable[Path], columns: Mapping[str, str]) -> Listing:
+    """The rows of tar files below `root`.
+
+    Raises:
+        DataError: a tar that is damaged, compressed, or without audio; a .json that is no object.
+    """
+    samples = [sample for tar in tars for sample in _with_audio(tar, root)]
+    there = list(dict.fromkeys(name for sample in samples for name in sample.columns))
+    # What lies in a tar is audio by its ending: a column that names a file is a column like others.
+    names = Names.chosen(there, columns, source)
+    names = Names({meaning: name for meaning, name in names.of.items() if meaning in ("speaker", "text", "language")})
+    return listing_of(root, source, [_row(sample, names) for sample in samples])
+
+
+def members(tar: Path) -> Iterator[tuple[str, Bytes]]:
+    """Names and places of the files in a tar; DataError if it is damaged or compressed."""
+    try:
+        with tarfile.open(tar, "r:") as archive:
+            for member in archive:
+                if member.isfile():
+                    yield member.name, Bytes(member.offset_data, member.size, member.name)
+            end = archive.offset
+        # A tar that was cut off within a member ends the loop like one that is whole.
+        if end > tar.stat().st_size:
+            raise DataError(f"{tar}: is cut off: {tar.stat().st_size:,} bytes of at least {end:,}; replace it")
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        raise DataError(
+            f"{tar}: not readable as a tar ({error}); it must be whole and not compressed, since rows are read in place"
+        ) from error
+
+
+def _with_audio(tar: Path, root: Path) -> list[_Sample]:
+    samples: dict[str, _Sample] = {}
+    file = tar.relative_to(root).as_posix()
+    for name, place in members(tar):
+        key, ending = _key_of(name)
+        sample = samples.setdefault(key, _Sample(file, key))
+        if ending.lower() in AUDIO_SUFFIXES:
+            if sample.audio is not None:
+                raise DataError(f"{tar}: {sample.audio[0]} and {name} have one key; a row has one audio file")
+            sample.audio = (name, place)
+        elif ending == ".json":
+            sample.columns = _json(tar, name, place) | sample.columns
+        elif ending == ".txt":
+            sample.columns["text"] = _content(tar, place).decode("utf-8", errors="replace").strip()
+    found = [sample for sample in samples.values() if sample.audio is not None]
+    if not found:
+        endings = sorted({_key_of(name)[1] or name for name, _ in members(tar)})[:8]
+        raise DataError(f"{tar}: a tar without audio: its files are {', '.join(endings) or 'none'}")
+    return found
+
+
+def _key_of(name: str) -> tuple[str, str]:
+    """Key and ending of a member: `a/b.c` and `.wav` of `a/b.c.wav` only where `c.wav` is no ending of audio."""
+    path = PurePosixPath(name)
+    stem, dot, ending = path.name.partition(".")
+    return (path.parent / stem).as_posix(), f"{dot}{ending}"
+
+
+def _json(tar: Path, name: str, place: Bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(_content(tar, place))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{tar}/{name}: no JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{tar}/{name}: no object with names and values")
+    return value
+
+
+def _content(tar: Path, place: Bytes) -> bytes:
+    with open(tar, "rb") as file:
+        file.seek(place.first)
+        return file.read(place.size)
+
+
+def _row(sample: _Sample, names: Names) -> Listed:
+    assert sample.audio is not None
+    name, place = sample.audio
+    return Listed(
+        path=f"{sample.file}/{name.removeprefix('./')}",
+        file=sample.file,
+        within=place,
+        speaker=names.speaker(sample.columns) or UNKNOWN_SPEAKER,
+        columns=names.further(sample.columns),
+    )

@@ -1,0 +1,320 @@
+"""What is listed of a source, and what is said of one that cannot be read."""
+
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from snac_exp.data.files.reading import read_channels
+from snac_exp.data.prepared.manifest import REJECTED_NAME, Manifest
+from snac_exp.data.prepared.prepare import PrepareSummary, prepare
+from snac_exp.data.rejection import read_rejections
+from snac_exp.data.sources.hub import HubOptions
+from snac_exp.data.sources.opening import SourceOptions
+from snac_exp.errors import ConfigError, DataError
+from tests.data.sources.kinds import LEAD, Utterance, lhotse, parquet, segments, tars, utterances_of
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
+    audio = tmp_path_factory.mktemp("few") / "audio"
+    for number in range(4):
+        file = audio / f"voice{number // 2}" / f"utt{number}.wav"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        samples = np.random.default_rng(number).uniform(-0.5, 0.5, RATE // 2 + number)
+        soundfile.write(file, samples, RATE, "PCM_16")
+    return utterances_of(audio)
+
+
+def prepared(source: Path | str, output: Path, options: SourceOptions | None = None) -> PrepareSummary:
+    return prepare(source, output, options=options, split="file", train_ratio=0.5, num_workers=1)
+
+
+def jsonl(path: Path, *lines: object) -> Path:
+    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+    return path
+
+
+def write_tar(path: Path, **files: bytes) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name.replace("__", "/").replace("_", "."))
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def test_segments_are_cut_from_their_files(rows: list[Utterance], tmp_path: Path) -> None:
+    prepared(segments(tmp_path, rows), tmp_path / "out")
+    manifest = Manifest.read(tmp_path / "out")
+    first = next(row for row in manifest.rows if row.columns["text"] == rows[0].text)
+    assert first.path == f"voice0.flac/{round(LEAD / 16):08d}-{round(LEAD / 16) + 500:08d}"
+    assert first.place.segment is not None
+    assert first.place.segment.start == LEAD
+    by_text = {row.text: row for row in rows}
+    for row in manifest.rows:
+        own, rate = soundfile.read(by_text[row.columns["text"]].file, dtype="float32")
+        assert np.array_equal(read_channels(manifest.recording(row))[0][:, 0], own)
+        assert (row.num_samples, row.rate, row.peak) == (len(own), rate, np.abs(own).max())
+
+
+def test_a_list_says_what_lies_outside_of_its_files(rows: list[Utterance], tmp_path: Path) -> None:
+    """Offsets beyond the end, missing files and segments listed twice are rejected rows, rounded ends are not."""
+    path = str(rows[0].file)
+    lines = [
+        {"path": path, "offset": 0.2, "duration": 0.31},
+        {"path": path, "offset": 9.0, "duration": 1.0},
+        {"path": path, "offset": 0.1, "duration": 0.304, "who": {"age": 3}},
+        {"path": path, "offset": 0.1, "duration": 0.304, "who": None},
+        {"path": str(tmp_path / "none.wav")},
+        {"path": str(rows[1].file), "duration": 0.51},
+        {"path": str(rows[2].file), "duration": 0.3},
+        {"path": str(rows[3].file), "duration": 3},
+    ]
+    prepared(jsonl(tmp_path / "list.jsonl", *lines), tmp_path / "out")
+    manifest = Manifest.read(tmp_path / "out")
+    assert {(Path(row.path).name, row.num_samples) for row in manifest.rows} == {
+        ("00000200-00000510", 4800),
+        ("00000100-00000404", 4864),
+        ("utt1.wav", RATE // 2 + 1),
+        ("utt2.wav", 4800),
+    }
+    assert {row.columns["who"] for row in manifest.rows} == {None, '{"age": 3}'}
+    kinds = {
+        Path(item.path).name: (item.kind, item.reason) for item in read_rejections(tmp_path / "out" / REJECTED_NAME)
+    }
+    assert kinds["00009000-00010000"] == ("unreadable", "from 9 s to 10 s is not within the 0.5 s that the file has")
+    assert kinds["00000100-00000404~2"][0] == "duplicate"
+    assert kinds["none.wav"][0] == "unreadable"
+    assert kinds["utt3.wav"][1].startswith("from 0 s to 3 s is not within")
+
+
+def test_columns_keep_their_types_and_never_take_names_of_ours(rows: list[Utterance], tmp_path: Path) -> None:
+    lines = [
+        {"wav": str(row.file), "snr": 3 + n / 2, "clean": n > 1, "n": n, "seconds": "x"} for n, row in enumerate(rows)
+    ]
+    prepared(jsonl(tmp_path / "list.jsonl", *lines), tmp_path / "out")
+    columns = Manifest.read(tmp_path / "out").rows[3].columns
+    assert columns == {"snr": 4.5, "clean": True, "n": 3, "given_seconds": "x"}
+
+
+def test_a_second_run_reads_only_rows_that_are_new(rows: list[Utterance], tmp_path: Path) -> None:
+    lines = [{"path": str(row.file), "text": "a"} for row in rows]
+    path = jsonl(tmp_path / "list.jsonl", *lines[:3])
+    assert prepared(path, tmp_path / "out").num_known == 0
+    jsonl(path, *[{**line, "text": "b"} for line in lines])
+    again = prepared(path, tmp_path / "out")
+    assert (again.num_files, again.num_known) == (4, 3)
+    assert {row.columns["text"] for row in Manifest.read(tmp_path / "out").rows} == {"b"}
+    jsonl(path, *[{**line, "offset": 0.1} for line in lines])
+    assert prepared(path, tmp_path / "out").num_known == 0
+    with pytest.raises(DataError, match=r"columns was None, is \{'text': 'path'\}\); choose another"):
+        prepared(path, tmp_path / "out", SourceOptions({"text": "path"}))
+
+
+LISTS = {
+    "no json": (["{"], r"list\.jsonl, line 1: no JSON"),
+    "no object": (["[1]"], r"list\.jsonl, line 1: no object"),
+    "no audio": (
+        [{"a": 1, "b": 2}],
+        r"a list without a column of audio files: columns are a, b; name it with",
+    ),
+    "an empty path": ([{"path": "a.wav"}, {"path": " "}], r"list\.jsonl, line 2: path=' ' names no audio file"),
+    "no number": ([{"path": "a.wav", "offset": "soon"}], r"line 1: offset='soon' is no number of seconds"),
+    "below zero": ([{"path": "a.wav", "offset": -1}], r"line 1: offset=-1 is no number of seconds"),
+    "an address": ([{"path": "s3://a/b.wav"}], r"s3://a/b\.wav is an address"),
+    "nothing": ([], r"list without a column of audio files: columns are none"),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_list_that_cannot_be_read_names_the_line(kind: str, tmp_path: Path) -> None:
+    lines, message = LISTS[kind]
+    with pytest.raises(DataError, match=message):
+        prepared(jsonl(tmp_path / "list.jsonl", *lines), tmp_path / "out")
+
+
+def test_other_lists_and_options_are_refused_by_name(rows: list[Utterance], tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,text\na.wav\n")
+    with pytest.raises(DataError, match=r"list\.csv, line 2: not as many values as the first line has names"):
+        prepared(tmp_path / "list.csv", tmp_path / "out")
+    path = jsonl(tmp_path / "list.jsonl", {"path": str(rows[0].file)})
+    with pytest.raises(DataError, match=r"no column 'clip' \(columns\.audio\); columns are path"):
+        prepared(path, tmp_path / "out", SourceOptions({"audio": "clip"}))
+    with pytest.raises(DataError, match="audio_root: no folder"):
+        prepared(path, tmp_path / "out", SourceOptions(audio_root=str(tmp_path / "none")))
+    with pytest.raises(ConfigError, match="columns means nothing for a folder of audio files"):
+        prepared(rows[0].file.parent, tmp_path / "out", SourceOptions({"audio": "clip"}))
+    with pytest.raises(ConfigError, match=r"hub\.split and hub\.revision belong to input=hf://"):
+        prepared(path, tmp_path / "out", SourceOptions(hub=HubOptions(split="train")))
+
+
+def test_what_exists_but_is_no_source_is_named(rows: list[Utterance], tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["a"], "mel": [[1.0]]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a file of Parquet without an audio column: columns are text, mel"):
+        prepared(tmp_path / "a.parquet", tmp_path / "out")
+    (tmp_path / "b.parquet").write_text("x")
+    with pytest.raises(DataError, match=r"b\.parquet: damaged, or no parquet"):
+        prepared(tmp_path / "b.parquet", tmp_path / "out")
+    with pytest.raises(DataError, match=r"c\.tar: a tar without audio: its files are \.npy, \.txt"):
+        prepared(write_tar(tmp_path / "c.tar", a_npy=b"x", a_txt=b"y"), tmp_path / "out")
+    tar = write_tar(tmp_path / "d.tar", a_wav=rows[0].file.read_bytes(), a_json=b"[]")
+    with pytest.raises(DataError, match=r"d\.tar/a\.json: no object"):
+        prepared(tar, tmp_path / "out")
+    tar.write_bytes(tar.read_bytes()[:9000])
+    with pytest.raises(DataError, match=r"d\.tar: (is cut off|not readable as a tar)"):
+        prepared(tar, tmp_path / "out")
+    (tmp_path / "e.tar.gz").write_bytes(gzip.compress(b"x"))
+    with pytest.raises(DataError, match=r"is a file of gzip that is compressed: unpack it first"):
+        prepared(tmp_path / "e.tar.gz", tmp_path / "out")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "metadata.csv").write_text("x")
+    with pytest.raises(DataError, match=r"no audio files below it .*metadata\.csv there may be a list of them: input="):
+        prepared(tmp_path / "in", tmp_path / "out")
+
+
+def test_kaldi_commands_and_unknown_recordings_are_refused(rows: list[Utterance], tmp_path: Path) -> None:
+    (tmp_path / "wav.scp").write_text("a flac -dc a.flac |\n")
+    with pytest.raises(DataError, match=r"wav\.scp: a is a command, not a file"):
+        prepared(tmp_path, tmp_path / "out")
+    (tmp_path / "wav.scp").write_text(f"a\t{rows[0].file}\n")
+    (tmp_path / "segments").write_text("u b 0 1\n")
+    with pytest.raises(DataError, match=r"segments: u is of b, which wav\.scp does not list"):
+        prepared(tmp_path, tmp_path / "out")
+    (tmp_path / "segments").write_text("u a zero 1\n")
+    with pytest.raises(DataError, match=r"segments: u has 'a zero 1', not a recording, a start and an end"):
+        prepared(tmp_path, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_cuts_are_read_alike_with_and_without_lhotse(
+    rows: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuts = lhotse(tmp_path, rows)
+    prepared(cuts, tmp_path / "with")
+    monkeypatch.setattr("snac_exp.data.sources.cuts.find_spec", lambda name: None)
+    prepared(cuts, tmp_path / "without")
+    assert Manifest.read(tmp_path / "with").rows == Manifest.read(tmp_path / "without").rows
+    first = json.loads(gzip.decompress(cuts.read_bytes()).splitlines()[0])
+    for change, message in (
+        ({"type": "MixedCut"}, "is a MixedCut; only a MonoCut is one stretch"),
+        ({"supervisions": [{}, {}]}, "has 2 supervisions; split it"),
+        ({"recording": {"sources": [{"type": "memory"}]}}, r"is no file \(memory\)"),
+    ):
+        with pytest.raises(DataError, match=message):
+            prepared(jsonl(tmp_path / "bad.jsonl", {**first, **change}), tmp_path / "bad")
+
+
+def test_a_cut_of_one_of_two_channels_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snac_exp.data.sources.cuts.find_spec", lambda name: None)
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.5, 0.5, (RATE, 2)), RATE)
+    recording = {"id": "a", "sources": [{"type": "file", "channels": [0, 1], "source": "a.wav"}]}
+    cut = {"id": "c", "start": 0, "duration": 1, "channel": 1, "recording": recording, "type": "MonoCut"}
+    with pytest.raises(DataError, match="is of channel 1 of 2, and the mean of all is what is read"):
+        prepared(jsonl(tmp_path / "cuts.jsonl", cut), tmp_path / "out")
+
+
+def test_parquet_is_unpacked_once_and_again_when_it_changes(rows: list[Utterance], tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    parquet(source, rows)
+    prepared(source, tmp_path / "out")
+    (first, second) = sorted((tmp_path / "out" / "audio").glob("*.tar"))
+    stamps = first.stat().st_mtime_ns, second.stat().st_mtime_ns
+    assert prepared(source, tmp_path / "out").num_known == 4
+    assert stamps == (first.stat().st_mtime_ns, second.stat().st_mtime_ns)
+    parquet(source, rows)
+    assert prepared(source, tmp_path / "out").num_known == 0
+    assert stamps[0] != first.stat().st_mtime_ns
+
+
+def test_compressed_arrow_is_refused_and_rows_without_audio_are_rejected(rows: list[Utterance], tmp_path: Path) -> None:
+    audio = pa.array(
+        [{"bytes": rows[0].file.read_bytes(), "path": None}, {"bytes": None, "path": None},
+         {"bytes": rows[1].file.read_bytes(), "path": None}],
+        pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+    )  # fmt: skip
+    table = pa.table({"audio": audio})
+    for name, compression in (("plain", None), ("squeezed", "zstd")):
+        options = pa.ipc.IpcWriteOptions(compression=compression)
+        with pa.ipc.new_file(str(tmp_path / f"{name}.arrow"), table.schema, options=options) as out:
+            out.write_table(table)
+    assert prepared(tmp_path / "plain.arrow", tmp_path / "out").rejected == {"unreadable": 1}
+    (item,) = read_rejections(tmp_path / "out" / REJECTED_NAME)
+    assert (item.path, item.reason) == ("plain.arrow/00000001", "has neither bytes nor a path")
+    with pytest.raises(DataError, match=r"squeezed\.arrow: its bytes are compressed"):
+        prepared(tmp_path / "squeezed.arrow", tmp_path / "out2")
+
+
+def test_rows_of_a_tar_without_speakers_need_a_split_by_file(rows: list[Utterance], tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "a.tar", a_wav=rows[0].file.read_bytes(), b_wav=rows[1].file.read_bytes())
+    with pytest.raises(DataError, match="only 1 speaker to split: unknown; use split=file"):
+        prepare(tar, tmp_path / "out", num_workers=1)
+    assert prepared(tar, tmp_path / "out2").num_rows == {"train": 1, "validation": 1}
+
+
+def test_a_tar_that_is_damaged_later_is_refused_by_name(rows: list[Utterance], tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    tars(source, rows)
+    prepared(source, tmp_path / "out")
+    manifest = Manifest.read(tmp_path / "out")
+    row = manifest.rows[0]
+    file = manifest.recording(row).path
+    file.write_bytes(file.read_bytes()[:2000])
+    with pytest.raises(DataError, match=rf"{row.path}: (not readable|is cut off|ends after)"):
+        read_channels(manifest.recording(row))
+
+
+class StandInHub:
+    """`datasets.load_dataset` with a folder in place of the hub; remembers what was asked for."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.folder, self.cache, self.asked = folder, cache, list[tuple[object, ...]]()
+
+    def load_dataset(self, name: str, config: str | None, *, split: str | None, revision: str | None) -> object:
+        self.asked.append((name, config, split, revision))
+        if config == "none":
+            raise ValueError("BuilderConfig 'none' not found. Available: ['default']")
+        return self.load(str(self.folder), split=split, cache_dir=str(self.cache))
+
+    def installed(self, monkeypatch: pytest.MonkeyPatch) -> "StandInHub":
+        import datasets  # type: ignore[import-untyped]
+
+        self.load = datasets.load_dataset
+        monkeypatch.setattr(datasets, "load_dataset", self.load_dataset)
+        return self
+
+
+@pytest.mark.slow
+def test_a_data_set_of_the_hub(rows: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through `datasets` itself, into its cache of Arrow files, whose bytes are read in place."""
+    (tmp_path / "in").mkdir()
+    stand_in = StandInHub(parquet(tmp_path / "in", rows), tmp_path / "cache").installed(monkeypatch)
+    options = SourceOptions(hub=HubOptions("default", "train", "v1"))
+    prepared("hf://me/speech", tmp_path / "out", options)
+    assert stand_in.asked == [("me/speech", "default", "train", "v1")]
+    manifest = Manifest.read(tmp_path / "out")
+    assert {row.columns["text"]: row.speaker for row in manifest.rows} == {row.text: row.speaker for row in rows}
+    assert manifest.settings["input"] == "hf://me/speech"
+    assert manifest.settings["hub.revision"] == "v1"
+    assert {row.place.file.rpartition(".")[2] for row in manifest.rows} == {"arrow"}
+    by_text = {row.text: row.file for row in rows}
+    for row in manifest.rows:
+        own = soundfile.read(by_text[row.columns["text"]], dtype="float32")[0]
+        assert np.array_equal(read_channels(manifest.recording(row))[0][:, 0], own)
+    with pytest.raises(DataError, match=r"cannot get the data set 'me/speech' from the hub \(BuilderConfig 'none'"):
+        prepared("hf://me/speech", tmp_path / "out2", SourceOptions(hub=HubOptions("none")))
+    with pytest.raises(ConfigError, match="must name a whole split"):
+        prepared("hf://me/speech", tmp_path / "out3", SourceOptions(hub=HubOptions(split="train[:10]")))
+    with pytest.raises(ConfigError, match="is no data set of the hub; write input=hf://OWNER/NAME"):
+        prepared("hf://speech", tmp_path / "out3")
