@@ -204,3 +204,8 @@ def use_the_python(code: str, run: str) -> None:
     exec(code, scope)
     assert scope["audio"].shape == (1, 1, 48_000)
     assert (torch.cat(played, dim=-1)[..., :48_000] - scope["audio"]).abs().max() <= 1e-6
+    if "batch" in scope:  # one coarse token of a stream that ended, and of one that went on
+        assert {stream.sample_rate: len(samples) for stream, samples in scope["heard"].items()} == {
+            24_000: 0,
+            48_000: 4096,
+        }

@@ -65,7 +65,7 @@ class Upsampling(Layer):
             return rows
         pieces = []
         for piece, begin, end in zip(rows.pieces(), begins, call.ends, strict=True):
-            first = self._padding if begin and len(piece) else 0
+            first = self._padding if begin else 0
             pieces.append(piece[first : len(piece) - (self.factor - self._padding if end else 0)])
         return Rows(torch.cat(pieces), tuple(len(piece) for piece in pieces))
 
