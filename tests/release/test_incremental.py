@@ -153,6 +153,7 @@ def test_layers_of_the_library_give_what_the_loops_give(monkeypatch: pytest.Monk
         assert_each_is_its_whole(codec_of_kind(*kind), moves)
 
 
+@pytest.mark.slow
 def test_a_head_of_unknown_layers_streams_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     own: dict[str, Callable[[Any], Any]] = {"head_24k": NativeHead, "own": lambda codec: OwnHead(codec, noise=True)}
     monkeypatch.setitem(FACTORIES, "own", own)
