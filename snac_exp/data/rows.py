@@ -12,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from snac_exp.data.files.decoding import AudioInfo, Float32Array
+from snac_exp.data.files.levels import NO_LIMITS, Limits
 from snac_exp.data.files.reading import Slice, read_slices
 from snac_exp.data.files.recording import Recording
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow
@@ -53,10 +54,11 @@ def read_delayed(
     slices: Sequence[Slice],
     check: Callable[[AudioInfo], None] | None = None,
     delay_seconds: float = 0.0,
+    limits: Limits = NO_LIMITS,
 ) -> list[RowAudio]:
     """Slices of a recording that lies later by `delay_seconds` than what they count in; below 0: earlier.
 
-    check: sees the header before anything is decoded, and may raise.
+    check: sees the header before anything is decoded, and may raise. limits: of its levels, where it is read whole.
 
     Raises:
         DataError: it cannot be read.
@@ -70,7 +72,7 @@ def read_delayed(
             check(info)
 
     wanted = [_in_recording(slice_, delay_seconds) for slice_ in slices]
-    found = read_slices(recording, [inside for inside, _ in wanted], check=seen)
+    found = read_slices(recording, [inside for inside, _ in wanted], check=seen, limits=limits)
     return [
         RowAudio(np.pad(samples, (missing, 0)) if missing else samples, headers[0])
         for samples, (_, missing) in zip(found, wanted, strict=True)
@@ -91,7 +93,7 @@ class PlacedRows(Generic[Row]):
 
     place_of: of a row. endings: tried in place of the file's own where that is not there, as for targets in another
     format. check: sees row, recording and its header before anything is decoded, and may raise.
-    delay_seconds: so much later than the row lies what is in its file; below 0 it lies earlier.
+    delay_seconds: so much later than the row lies what is in its file; below 0 it lies earlier. limits: of levels.
     """
 
     folder: Path
@@ -99,6 +101,7 @@ class PlacedRows(Generic[Row]):
     endings: tuple[str, ...] = ()
     check: Callable[[Row, Recording, AudioInfo], None] | None = None
     delay_seconds: float = 0.0
+    limits: Limits = NO_LIMITS
 
     def recording(self, row: Row) -> Recording:
         """The row's audio, which need not be there if no other endings are tried; DataError for a path that leaves the
@@ -121,9 +124,9 @@ class PlacedRows(Generic[Row]):
         """Slices of a row, see `AudioRows`."""
         recording, check = self.recording(row), self.check
         seen = None if check is None else lambda info: check(row, recording, info)
-        return read_delayed(recording, slices, seen, self.delay_seconds)
+        return read_delayed(recording, slices, seen, self.delay_seconds, self.limits)
 
 
 def manifest_rows(manifest: Manifest) -> PlacedRows[ManifestRow]:
     """The rows of a manifest, where it says that they lie."""
-    return PlacedRows(manifest.input_dir, lambda row: row.place)
+    return PlacedRows(manifest.input_dir, lambda row: row.place, limits=manifest.limits)

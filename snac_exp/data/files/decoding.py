@@ -3,7 +3,6 @@
 This module imports no torch: the worker processes of `prepare` start in a fraction of a second.
 """
 
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,24 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
 from snac_exp.data.files.completeness import check_complete
+from snac_exp.data.files.levels import Float32Array as Float32Array
+from snac_exp.data.files.levels import Levels, Limits
 from snac_exp.data.files.mp3 import check_length
 from snac_exp.data.files.recording import Recording, recording_of
 from snac_exp.data.files.within import open_within
 from snac_exp.errors import DataError
 from snac_exp.system.paths.kind import LOOKED_AT_BYTES, kind_of_bytes, kind_of_file
 
-Float32Array = npt.NDArray[np.float32]
-
 BLOCK_SAMPLES = 2**20  # per channel, 4 MB as float32
 MOST_SAMPLES = 2**40  # per channel: 265 days at 48 kHz; more means "unknown"
-MAX_PEAK = 8.0  # 18 dB over full scale: what lies above is no level, but another scale or a damaged sample
-INT16_PEAK = 256.0  # a float file between this and 2^15 most likely holds 16-bit integers
-LEAST_RATIO = 1e-20  # -200 dB: of channels that cancel out to the last bit
-CANCELLED = 0.2  # of one channel's peak: a sum of the channels below that has lost what was in them
 
 _FAILURES = (soundfile.SoundFileError, OSError, RuntimeError, TypeError)
 
@@ -46,81 +40,6 @@ class AudioInfo:
     def seconds(self) -> float:
         """Duration."""
         return self.num_samples / self.rate
-
-
-@dataclass(frozen=True, slots=True)
-class Levels:
-    """Of decoded samples (num, channels): peak of the mono mix, of the loudest channel and where, 1.0 = full scale.
-
-    energy, sum_energy: squares of all channels' samples, and of the channels' sum, added up; 0 of a single channel.
-    """
-
-    peak: float = 0.0
-    channel_peak: float = 0.0
-    peak_at: int = 0
-    finite: bool = True
-    num_channels: int = 1
-    energy: float = 0.0
-    sum_energy: float = 0.0
-
-    @classmethod
-    def of(cls, samples: Float32Array, start: int = 0) -> "Levels":
-        """Of a block (num, channels) that begins at sample `start`; peaks are 0 where it is not finite."""
-        if samples.size == 0:
-            return cls()
-        # Of a single channel there is nothing to mix, and slices of whole files are looked at again and again.
-        single = samples.shape[1] == 1
-        magnitude = np.abs(samples[:, 0]) if single else np.abs(samples).max(axis=1)
-        at = int(magnitude.argmax())  # of the first NaN, if there is one
-        peak = float(magnitude[at])
-        if not math.isfinite(peak):
-            return cls(finite=False)
-        if single:
-            return cls(peak, peak, start + at)
-        # The sum of huge channels may overflow; their file is out of scale anyway.
-        with np.errstate(over="ignore"):
-            mono = float(np.abs(samples.mean(axis=1)).max())
-        energies = _energy(samples), _energy(samples.sum(axis=1))
-        return cls(mono, peak, start + at, True, samples.shape[1], *energies)
-
-    def joined(self, other: "Levels") -> "Levels":
-        """Of both blocks."""
-        if not (self.finite and other.finite):
-            return Levels(finite=False)
-        louder = self if self.channel_peak >= other.channel_peak else other
-        return Levels(
-            peak=max(self.peak, other.peak),
-            channel_peak=louder.channel_peak,
-            peak_at=louder.peak_at,
-            num_channels=max(self.num_channels, other.num_channels),
-            energy=self.energy + other.energy,
-            sum_energy=self.sum_energy + other.sum_energy,
-        )
-
-    @property
-    def problem(self) -> tuple[str, str] | None:
-        """(kind, reason) why no verb can use audio of these levels; None for audio that is fine, silence included."""
-        if not self.finite:
-            return "not_finite", "holds NaN or infinity; clean the file or leave it out"
-        if self.channel_peak > MAX_PEAK:
-            scale = ": samples in 16-bit scale, divide them by 32768" if INT16_PEAK < self.channel_peak <= 2**15 else ""
-            return "out_of_scale", f"sample {self.peak_at} is {self.channel_peak:.4g}, full scale is 1{scale}"
-        # Times the channels, as mono is their mean: one that speaks beside silent ones is no cancellation.
-        # By the peak alone a click that is in phase would hide it; by the energy alone, a loud hum.
-        cancels = self.peak * self.num_channels < CANCELLED * self.channel_peak
-        if cancels or self.sum_energy < CANCELLED**2 * self.energy:
-            lost = 10 * math.log10(max(self.sum_energy / self.energy, LEAST_RATIO)) if self.energy > 0 else 0.0
-            return "antiphase", (
-                f"the channels cancel out: their sum has {lost:.0f} dB of their energy, and their mono mix peaks at "
-                f"{self.peak:.2e}, one alone at {self.channel_peak:.2e}; invert a channel, or keep one"
-            )
-        return None
-
-
-def _energy(samples: Float32Array) -> float:
-    """Sum of squares of samples of any shape, added up in double precision."""
-    flat = samples.reshape(-1).astype(np.float64)
-    return float(flat @ flat)
 
 
 @contextmanager
@@ -175,7 +94,7 @@ def decode(file: Any, path: Path | Recording, start: int, stop: int) -> Float32A
     wanted: Float32Array = samples[start - begin :]
     # Integers hold no NaN, so the usual formats are spared the look.
     if not file.subtype.startswith("PCM_") and not np.isfinite(wanted).all():
-        raise DataError(f"{path}: {Levels(finite=False).problem[1]}")  # type: ignore[index]
+        refuse_levels(path, Levels(finite=False))
     return wanted
 
 
@@ -224,9 +143,9 @@ def check_usable(path: Path) -> AudioInfo:
     return info
 
 
-def refuse_levels(path: Path | Recording, levels: Levels) -> None:
-    """DataError for levels that no verb can use."""
-    if (problem := levels.problem) is not None:
+def refuse_levels(path: Path | Recording, levels: Levels, limits: Limits | None = None) -> None:
+    """DataError for levels beyond the limits, null = those by default."""
+    if (problem := levels.problem(limits or Limits())) is not None:
         raise DataError(f"{path}: {problem[1]}")
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from snac_exp.data.files.levels import Levels
 from snac_exp.data.files.listing import Listed, Listing
 from snac_exp.data.files.recording import Bytes
 from snac_exp.data.files.scan import FileMeasurement, measure, stamp
@@ -24,7 +25,7 @@ from snac_exp.system.progress import progress_display
 
 JOURNAL_NAME = "scan.jsonl"
 FILES_PER_TASK = 16  # so that measuring outweighs sending it to a worker
-MEASURING_RULES = 3  # since when channels are compared by their energy too
+MEASURING_RULES = 4  # since when levels are noted, and judged afterwards
 
 
 def measure_all(listing: Listing, output_dir: Path, num_workers: int | None) -> tuple[list[FileMeasurement], int]:
@@ -121,8 +122,8 @@ def _measurement_of(line: bytes) -> FileMeasurement | None:
         return None
     try:
         stored = json.loads(text)
-        pairs = {name: tuple(stored[name]) for name in ("problem", "segment") if stored.get(name) is not None}
-        return FileMeasurement(**{**stored, **pairs})
+        levels, segment = Levels(**stored["levels"]), stored["segment"]
+        return FileMeasurement(**{**stored, "levels": levels, "segment": None if segment is None else tuple(segment)})
     except (ValueError, TypeError, KeyError):
         return None
 

@@ -18,13 +18,13 @@ import numpy as np
 from snac_exp.data.files.decoding import (
     AudioInfo,
     Float32Array,
-    Levels,
     decode,
     decoded_blocks,
     info_of,
     open_audio,
     refuse_levels,
 )
+from snac_exp.data.files.levels import NO_LIMITS, Levels, Limits
 from snac_exp.data.files.recording import Recording, recording_of
 from snac_exp.data.files.resampling import FilterBank, filter_bank, resampled_length, resampled_part
 from snac_exp.errors import DataError
@@ -74,9 +74,16 @@ def read_mono(
 
 
 def read_slices(
-    path: Path | str | Recording, slices: Sequence[Slice], *, check: Callable[[AudioInfo], None] | None = None
+    path: Path | str | Recording,
+    slices: Sequence[Slice],
+    *,
+    check: Callable[[AudioInfo], None] | None = None,
+    limits: Limits | None = None,
 ) -> list[Float32Array]:
-    """Several slices (num,) of one file, at different rates perhaps, opened and decoded once; else as `read_mono`."""
+    """Several slices (num,) of one file, at different rates perhaps, opened and decoded once; else as `read_mono`.
+
+    limits: of the levels of a recording that is read as a whole; null = those by default.
+    """
     recording = recording_of(path)
     with open_audio(recording) as file:
         info = info_of(file, recording)
@@ -85,7 +92,9 @@ def read_slices(
         wanted = [_Wanted.of(slice_, recording, info) for slice_ in slices]
         begin = min((one.begin for one in wanted if one.num), default=0)
         end = max((one.end for one in wanted if one.num), default=0)
-        source = _decode_mono(file, recording, info, begin, end) if end > begin else np.zeros(0, dtype=np.float32)
+        source = (
+            _decode_mono(file, recording, info, begin, end, limits) if end > begin else np.zeros(0, dtype=np.float32)
+        )
     return [one.cut(source, begin) for one in wanted]
 
 
@@ -147,13 +156,13 @@ def _blocks(file: Any, recording: Recording, block_samples: int) -> Iterator[Flo
         yield _decode(file, recording, first, min(first + block_samples, num_samples))
 
 
-def read_channels(path: Path | str | Recording) -> tuple[Float32Array, int]:
-    """The whole recording as (num, channels) and its rate in Hz; errors as read_mono."""
+def read_channels(path: Path | str | Recording, limits: Limits | None = None) -> tuple[Float32Array, int]:
+    """The whole recording as (num, channels) and its rate in Hz; errors as read_mono, limits as `read_slices`."""
     recording = recording_of(path)
     with open_audio(recording) as file:
         info = info_of(file, recording)
         samples = _decode(file, recording, 0, info.num_samples)
-    refuse_levels(recording, Levels.of(samples))
+    refuse_levels(recording, Levels.of(samples), limits)
     return samples, info.rate
 
 
@@ -163,12 +172,14 @@ def _decode(file: Any, recording: Recording, start: int, stop: int) -> Float32Ar
     return decode(file, recording, first + start, first + stop)
 
 
-def _decode_mono(file: Any, recording: Recording, info: AudioInfo, start: int, stop: int) -> Float32Array:
+def _decode_mono(
+    file: Any, recording: Recording, info: AudioInfo, start: int, stop: int, limits: Limits | None
+) -> Float32Array:
     """Mean of the channels of samples [start, stop) of a recording: (stop - start,)."""
     samples = _decode(file, recording, start, stop)
     # Whole recordings alone: in a short slice channels may cancel out by chance.
-    if stop - start == info.num_samples:
-        refuse_levels(recording, Levels.of(samples))
+    if stop - start == info.num_samples and limits != NO_LIMITS:
+        refuse_levels(recording, Levels.of(samples), limits)
     return _mono(samples)
 
 

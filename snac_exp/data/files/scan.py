@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from snac_exp.data.files.decoding import measure_audio
+from snac_exp.data.files.levels import Levels
 from snac_exp.errors import DataError
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"})
+
+
+NO_LEVELS = Levels()
 
 
 @dataclass(frozen=True, slots=True)
 class FileMeasurement:
     """What decoding a file from start to end tells of a row in it. `error` is null for a file that is whole.
 
-    problem: kind and reason why audio of these levels cannot be used.
     size_bytes and mtime_ns say whether the file is still the one that was measured, `asked` whether the row is.
     segment: start, stop and samples of the whole file, where the row is a part of it.
     """
@@ -33,10 +36,14 @@ class FileMeasurement:
     channels: int = 0
     num_samples: int = 0
     sha1: str = ""
-    peak: float = 0.0
-    problem: tuple[str, str] | None = None
+    levels: Levels = NO_LEVELS
     asked: list[Any] | None = None
     segment: tuple[int, int, int] | None = None
+
+    @property
+    def peak(self) -> float:
+        """Largest magnitude of the mono mix, 1.0 = full scale."""
+        return self.levels.peak
 
     @property
     def seconds(self) -> float:
@@ -98,6 +105,5 @@ def measure(input_dir: Path, relative: str) -> FileMeasurement:
         channels=info.num_channels,
         num_samples=info.num_samples,
         sha1=sha1,
-        peak=levels.peak,
-        problem=levels.problem,
+        levels=levels,
     )

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from snac_exp.data.files.decoding import Levels, decoded_blocks, open_audio
+from snac_exp.data.files.decoding import decoded_blocks, open_audio
+from snac_exp.data.files.levels import Levels
 from snac_exp.data.files.listing import Listed
 from snac_exp.data.files.recording import Recording, Segment, sha1_of_segment
 from snac_exp.data.files.scan import FileMeasurement, stamp
@@ -89,7 +90,6 @@ def _of_row(begun: FileMeasurement, found: _Measured, number: int) -> FileMeasur
         channels=found.channels,
         num_samples=stop - start,
         sha1=found.sha1 if segment is None else sha1_of_segment(found.sha1, segment),
-        peak=levels.peak,
-        problem=levels.problem,
+        levels=levels,
         segment=None if segment is None else (start, stop, found.num_samples),
     )

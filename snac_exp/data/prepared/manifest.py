@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snac_exp.data.checked_parquet import read_footer, read_parquet, write_parquet
+from snac_exp.data.files.levels import Limits
 from snac_exp.data.files.recording import Recording
 from snac_exp.data.prepared.mapped_table import read_mapped_table, write_mapped_table
 from snac_exp.data.prepared.places import PLACE_SCHEMA, Place, place_of, safe_join
@@ -132,6 +133,11 @@ class Manifest:
         # NUL is in no path, so no two lists of rows give the same text.
         lines = (f"{row.path}\0{row.split}\0{row.sha1}\n" for row in self.rows)
         return hashlib.sha1("".join(lines).encode(), usedforsecurity=False).hexdigest()
+
+    @property
+    def limits(self) -> Limits:
+        """Of the levels of its rows; those by default where it is older than they."""
+        return Limits(**{name: self.settings[name] for name in ("max_peak", "min_mix") if name in self.settings})
 
     def recording(self, row: ManifestRow) -> Recording:
         """The audio of a row."""

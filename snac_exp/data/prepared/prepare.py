@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from snac_exp.data.files.levels import Limits
 from snac_exp.data.files.listing import Listed, Listing
 from snac_exp.data.files.measuring import measure_all
 from snac_exp.data.files.recording import Segment
@@ -41,6 +42,13 @@ class PrepareSettings:
     min_seconds: float = 0.25
     silence_db: float = -80.0
     validation_speakers: tuple[str, ...] | None = None
+    max_peak: float = 16.0
+    min_mix: float = 0.2
+
+    @property
+    def limits(self) -> Limits:
+        """Of levels; ConfigError for limits that nothing could keep."""
+        return Limits(self.max_peak, self.min_mix)
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,8 @@ def prepare(
     min_seconds: float = 0.25,
     silence_db: float = -80.0,
     validation_speakers: Sequence[str] | None = None,
+    max_peak: float = 16.0,
+    min_mix: float = 0.2,
     num_workers: int | None = None,
 ) -> PrepareSummary:
     """Measure all audio of a source and write manifest.parquet and rejected.parquet to `output_dir`.
@@ -88,13 +98,16 @@ def prepare(
     speaker being the folder that holds the files (`speaker_level` null) or the first `speaker_level` folders below the
     input; set it to 1 where speakers have folders of chapters. "file" draws single rows. train_ratio counts seconds.
     validation_speakers: shell patterns of the speakers that validate, instead of a draw. silence_db: a file whose mono
-    peak lies below it (dB of full scale) is silent. num_workers: processes, null = one per core.
+    peak lies below it (dB of full scale) is silent. max_peak, min_mix: see `Limits`. num_workers: processes, null = one
+    per core.
     Of files with equal bytes the first by path is used, so no recording is in both splits.
     Can be repeated: files of equal size and time are not read again. Raises DataError if nothing is usable, or if
     `output_dir` holds the manifest of another source or other settings.
     """
     patterns = tuple(validation_speakers) if validation_speakers else None
-    settings = PrepareSettings(split, speaker_level, train_ratio, seed, min_seconds, silence_db, patterns)
+    settings = PrepareSettings(
+        split, speaker_level, train_ratio, seed, min_seconds, silence_db, patterns, max_peak, min_mix
+    )
     _check_settings(settings)
     options, output_dir, name = options or SourceOptions(), Path(output_dir).expanduser(), source_name(str(source))
     # Before measuring, which may take hours.
@@ -117,6 +130,7 @@ def prepare(
 
 
 def _check_settings(settings: PrepareSettings) -> None:
+    Limits(settings.max_peak, settings.min_mix)  # refuses impossible ones before anything is read
     if settings.split not in ("speaker", "file"):
         raise ConfigError(f"split={settings.split} is neither speaker nor file")
     if settings.speaker_level is not None and settings.speaker_level < 1:
@@ -165,8 +179,8 @@ def _verdict(measured: FileMeasurement, settings: PrepareSettings) -> tuple[str,
         return "unreadable", measured.error
     if measured.num_samples == 0:
         return "empty", "no samples"
-    if measured.problem is not None:
-        return measured.problem
+    if (problem := measured.levels.problem(settings.limits)) is not None:
+        return problem
     if measured.seconds < settings.min_seconds:
         return "too_short", f"{measured.seconds:.4f} s, less than min_seconds={settings.min_seconds}"
     if measured.peak < 10 ** (settings.silence_db / 20):

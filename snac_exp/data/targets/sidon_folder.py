@@ -115,7 +115,7 @@ def _restored(manifest: Manifest, rows: Sequence[ManifestRow], sidon: Sidon) -> 
     readable: list[tuple[ManifestRow, tuple[Float32Array, int]]] = []
     for row in rows:
         try:
-            signal, rate = read_channels(manifest.recording(row))
+            signal, rate = read_channels(manifest.recording(row), manifest.limits)
             if (len(signal), rate) != (row.num_samples, row.rate):
                 raise DataError(f"{row.path}: has changed since the manifest was made; prepare the folder again")
             # `restore` would raise for the whole batch.

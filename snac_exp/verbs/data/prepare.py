@@ -54,6 +54,8 @@ class Options:
     seed: int
     min_seconds: float
     silence_db: float
+    max_peak: float
+    min_mix: float
     num_workers: int | None
     columns: Columns
     audio_root: str | None

@@ -55,7 +55,7 @@ def test_a_damaged_journal_gives_the_same_measurements(corpus_dir: Path, tmp_pat
     journal = prepared / "scan.jsonl"
     outcomes = survives(prepared_again, journal, prepared_again(journal), 4, 30)
     assert set(outcomes) <= {SAME, REFUSED}
-    assert {17, 18, 19} <= set(known), "files of damaged lines are measured again"
+    assert {18, 19} <= set(known), "files of damaged lines are measured again"
     written = journal.read_bytes()
     journal.write_bytes(written.replace(b'"num_samples": 33600', b'"num_samples": 33601', 1))
     assert prepared_again(journal) == prepared_again(journal)
