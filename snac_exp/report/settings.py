@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from snac_exp.config.arguments import is_path_key
-from snac_exp.config.compose import compose_config, resolved
+from snac_exp.config.compose import compose_config, config_dir, resolved
 from snac_exp.errors import ConfigError
 
 ABSENT = "not set"
@@ -70,11 +71,23 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
 def differs_from_defaults(config: Mapping[str, Any]) -> tuple[list[Difference], str | None]:
     """Keys in which a run's config differs from conf/train.yaml as it is now; else why that cannot be compared."""
     try:
-        # Not complete: defaults that a user has to set have no value here.
-        defaults = resolved(compose_config("train", []), complete=False)
+        defaults = _defaults(*_as_they_are())
     except ConfigError as error:
         return [], f"the defaults cannot be composed ({error})"
     return [item for item in differences([defaults, config]) if not _same_path(item)], None
+
+
+@lru_cache(maxsize=1)
+def _defaults(folder: Path, changed: int) -> dict[str, Any]:
+    """The values of conf/train.yaml, composed once for all reports of a process while no file of `folder` changes."""
+    # Not complete: defaults that a user has to set have no value here.
+    return resolved(compose_config("train", []), complete=False)
+
+
+def _as_they_are() -> tuple[Path, int]:
+    """The folder of YAML files and when one of them, or the list of files in a folder, was changed last."""
+    folder = config_dir()
+    return folder, max((path.stat().st_mtime_ns for path in (folder, *folder.rglob("*"))), default=0)
 
 
 def _same_path(item: Difference) -> bool:

@@ -35,7 +35,7 @@ import torch._dynamo  # noqa: F401 (imported late, by the first optimizer)
 
 import snac_exp
 from snac_exp.codec.fast.kernels import snake_rows
-from snac_exp.config.compose import compose_config
+from snac_exp.report.settings import differs_from_defaults
 
 ROOT = Path(__file__).resolve().parents[2]
 READ_AT_START = ("OMP_", "MKL_", "OPENBLAS_", "PYTHON", "LD_", "TORCH", "PYTORCH_", "TRITON_", "CUDA_")
@@ -215,8 +215,8 @@ def _end_as_python_does(program: Callable[[], None]) -> NoReturn:
 def main(place: str, stand_in: str) -> None:
     for module in pkgutil.walk_packages(snac_exp.__path__, "snac_exp."):
         importlib.import_module(module.name)
-    # Hydra's grammar, and what a loop in machine code needs before its first call, are made once for all.
-    compose_config("train", [])
+    # Hydra's grammar, the defaults, and what a loop in machine code needs before its first call, are made once for all.
+    differs_from_defaults({})
     snake_rows(np.zeros((1, 8), np.float32), np.ones(1, np.float32), np.zeros((1, 8), np.float32))
     gc.collect()
     gc.freeze()  # what all have in common is not written to by each one's collector
