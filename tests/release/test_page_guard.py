@@ -15,14 +15,18 @@ import pytest
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.listening import guard
 from snac_exp.release.listening.connections import MOST_HEADER_BYTES, Connections
-from snac_exp.release.listening.guard import FORM_BYTES, Guard, Message, hosts_of
+from snac_exp.release.listening.guard import BodyBounds, Guard, Message, hosts_of
 from snac_exp.release.listening.page import PageSettings, opened_page
 from tests.helpers.browser import free_port
 from tests.helpers.waiting import GUARD_SECONDS
 from tests.release.test_listening_page import need_gradio
 
+MOST_BYTES = 1_001_000
 
-def answer(headers: dict[str, str], *, host: str = "127.0.0.1", pieces: tuple[bytes, ...] = ()) -> tuple[int, str]:
+
+def answer(
+    headers: dict[str, str], *, host: str = "127.0.0.1", pieces: tuple[bytes, ...] = (), seconds: float = 60.0
+) -> tuple[int, str]:
     """Status and text of a request of these headers whose body comes in pieces; 200 and its length if it passes.
 
     A refusal says nothing before the body has come, or as much of it as is ever taken.
@@ -42,6 +46,9 @@ def answer(headers: dict[str, str], *, host: str = "127.0.0.1", pieces: tuple[by
             return waiting.pop(0)
         if pieces and pieces[-1] == b"and then nothing":
             await asyncio.sleep(3600)
+        if pieces and pieces[-1] == b"and so on":
+            await asyncio.sleep(0.002)
+            return {"type": "http.request", "body": b"x", "more_body": True}
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Message) -> None:
@@ -49,8 +56,9 @@ def answer(headers: dict[str, str], *, host: str = "127.0.0.1", pieces: tuple[by
             assert not waiting
         sent.append(message)
 
-    named = [(name.encode(), value.encode()) for name, value in headers.items()]
-    asyncio.run(Guard(app, hosts_of(host), 1000)({"type": "http", "headers": named}, receive, send))
+    named = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    guarded = Guard(app, hosts_of(host), BodyBounds(MOST_BYTES, seconds, "max_megabytes"))
+    asyncio.run(guarded({"type": "http", "headers": named}, receive, send))
     return sent[0]["status"], sent[1]["body"].decode()
 
 
@@ -81,15 +89,21 @@ def test_what_another_page_sends_is_refused_wherever_it_is_served(origin: str) -
 
 
 def test_a_body_is_bounded_whatever_its_header_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    most = 1000 + FORM_BYTES
+    most = MOST_BYTES
     monkeypatch.setattr(guard, "REST_WAIT_SECONDS", 0.01)
-    for length in (str(most + 1), "x", "-1"):
+    for length in (str(most + 1), "x", "-1", "9" * 5000, "\u00b2"):
         for pieces in ((), (b"x" * 1000, b"x" * most), (b"x", b"and then nothing")):
             assert answer({"host": "localhost", "content-length": length}, pieces=pieces)[0] == 413
     assert answer({"host": "localhost"}, pieces=(b"x" * most,)) == (200, str(most))
     assert answer({"host": "localhost", "content-length": "3"}, pieces=(b"x" * most, b"x"))[0] == 413
     monkeypatch.setattr(guard, "MOST_WAIT_SECONDS", 0.01)
     assert answer({"host": "localhost"}, pieces=(b"a", b"and then nothing"))[0] == 413
+
+
+def test_a_body_that_comes_byte_by_byte_comes_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert answer({"host": "localhost"}, pieces=(b"and so on",), seconds=0.1)[0] == 413
+    monkeypatch.setattr(guard, "REST_SECONDS", 0.1)
+    assert answer({"host": "localhost", "content-length": "x"}, pieces=(b"and so on",))[0] == 413
 
 
 @pytest.fixture(scope="module")

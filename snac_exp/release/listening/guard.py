@@ -1,4 +1,4 @@
-"""What stands before the page: requests that other pages make through a listener's browser, and endless ones.
+"""What stands before page and service: requests that other pages make through a listener's browser, and endless ones.
 
 A page elsewhere can have a browser send forms here, and, once its name resolves to this machine, anything. Both show in
 the headers that browsers set themselves.
@@ -6,12 +6,14 @@ the headers that browsers set themselves.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MOST_WAIT_SECONDS = 60.0  # for the next piece of a request's body
 REST_WAIT_SECONDS = 1.0  # for the next piece of one that is refused
+REST_SECONDS = 10.0  # for all of them
 FORM_BYTES = 1_000_000  # of a request, beside the upload in it
 
 Message = MutableMapping[str, Any]
@@ -24,14 +26,26 @@ class _TooLongError(Exception):
     """The body is larger, or comes more slowly, than is taken."""
 
 
+@dataclass(frozen=True)
+class BodyBounds:
+    """What the body of a request may be.
+
+    most_bytes: of it. seconds: for all of it to come. key: of the config that sets most_bytes, for messages.
+    """
+
+    most_bytes: int
+    seconds: float
+    key: str
+
+
 class Guard:
     """An ASGI application before another one: it answers itself what must not reach that.
 
-    hosts: names under which the page may be asked for; none: any. most_bytes: of an upload.
+    hosts: names under which the page may be asked for; none: any.
     """
 
-    def __init__(self, app: App, hosts: Iterable[str], most_bytes: int) -> None:
-        self._app, self._hosts, self._most_bytes = app, frozenset(hosts), most_bytes + FORM_BYTES
+    def __init__(self, app: App, hosts: Iterable[str], body: BodyBounds) -> None:
+        self._app, self._hosts, self._body = app, frozenset(hosts), body
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
@@ -43,9 +57,9 @@ class Guard:
             await _refuse(scope, send, 403, reason)
             return
         length = headers.get(b"content-length", "0")
-        if not length.isdigit() or int(length) > self._most_bytes:
+        if not _is_at_most(length, self._body.most_bytes):
             await self._drain(receive)
-            await _refuse(scope, send, 413, "the upload is larger than max_megabytes=")
+            await _refuse(scope, send, 413, f"the body is larger than {self._body.key}=")
             return
         await self._limited(scope, receive, send)
 
@@ -61,10 +75,10 @@ class Guard:
 
     async def _drain(self, receive: Receive) -> None:
         """Take the body of what is refused, as much as of an upload: many clients read no answer before all is sent."""
-        left, more = self._most_bytes, True
+        left, more, end = self._body.most_bytes, True, _now() + REST_SECONDS
         while more and left > 0:
             try:
-                message = await asyncio.wait_for(receive(), REST_WAIT_SECONDS)
+                message = await asyncio.wait_for(receive(), min(REST_WAIT_SECONDS, end - _now()))
             except TimeoutError:
                 return
             left -= len(message.get("body", b""))
@@ -72,18 +86,21 @@ class Guard:
 
     async def _limited(self, scope: Message, receive: Receive, send: Send) -> None:
         """Pass a request on whose body is counted as it comes."""
-        taken, answered = 0, False
+        taken, answered, too_long, end = 0, False, False, _now() + self._body.seconds
 
         async def counted() -> Message:
-            nonlocal taken
+            nonlocal taken, too_long
             if taken < 0:  # all of it has come: what is awaited now is the listener's leaving
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), MOST_WAIT_SECONDS)
+                # Pieces that come one by one, each in time, would otherwise hold a request open for days.
+                message = await asyncio.wait_for(receive(), min(MOST_WAIT_SECONDS, end - _now()))
             except TimeoutError:
+                too_long = True
                 raise _TooLongError from None
             taken += len(message.get("body", b""))
-            if taken > self._most_bytes:
+            if taken > self._body.most_bytes:
+                too_long = True
                 raise _TooLongError
             if message["type"] != "http.request" or not message.get("more_body"):
                 taken = -1
@@ -91,20 +108,32 @@ class Guard:
 
         async def noted(message: Message) -> None:
             nonlocal answered
+            if too_long and not answered:
+                return  # what applications make of an exception is no answer to this
             answered = True
             await send(message)
 
         try:
             await self._app(scope, counted if scope["type"] == "http" else receive, noted)
-        except _TooLongError:
-            if answered:
+        except Exception:
+            if answered or not too_long:
                 raise
-            await _refuse(scope, send, 413, "the upload is larger than max_megabytes=, or does not come")
+        if too_long and not answered:
+            await _refuse(scope, send, 413, f"the body is larger than {self._body.key}=, or does not come")
 
 
 def hosts_of(host: str) -> tuple[str, ...]:
     """The names under which a page that is bound to an address may be asked for; none: any, it is open to others."""
     return (*LOOPBACK, host.lower()) if host.lower() in LOOPBACK or host.startswith("127.") else ()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _is_at_most(length: str, most: int) -> bool:
+    """Whether a Content-Length is a number up to this one; one of thousands of digits is not even converted."""
+    return length.isascii() and length.isdigit() and len(length.lstrip("0")) <= 19 and int(length) <= most
 
 
 def _name(address: str) -> str:

@@ -7,7 +7,6 @@ import importlib
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -20,8 +19,9 @@ from typing import Any, NoReturn
 
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.release.codec import ReleasedCodec
+from snac_exp.release.listening.address import require_free
 from snac_exp.release.listening.connections import Connections, bound
-from snac_exp.release.listening.guard import Guard, hosts_of
+from snac_exp.release.listening.guard import FORM_BYTES, BodyBounds, Guard, hosts_of
 from snac_exp.release.listening.reconstruct import Player, Reconstructions, listen, players_of
 from snac_exp.system.markup.markdown import plain
 
@@ -40,6 +40,7 @@ class PageSettings:
     seed: int
     max_connections: int = 64
     header_seconds: float = 10.0
+    body_seconds: float = 300.0
 
 
 def serve(tuned: ReleasedCodec, pretrained: ReleasedCodec | None, settings: PageSettings) -> NoReturn:
@@ -61,7 +62,7 @@ def opened_page(
     Raises:
         ConfigError: gradio is not installed, or the address cannot be bound.
     """
-    _require_free(settings.host, settings.port)
+    require_free(settings.host, settings.port)
     with tempfile.TemporaryDirectory(prefix="snac_exp_page_") as folder:
         # Set before gradio is imported, which takes its settings from the environment.
         os.environ["GRADIO_TEMP_DIR"] = folder
@@ -69,7 +70,9 @@ def opened_page(
         gradio = _gradio()
         listener = Listener(players_of(tuned, pretrained), settings, Path(folder))
         blocks = _blocks(gradio, tuned.name, listener)
-        guard = {"hosts": hosts_of(settings.host), "most_bytes": int(settings.max_megabytes * 1_000_000)}
+        most_bytes = int(settings.max_megabytes * 1_000_000) + FORM_BYTES
+        body = BodyBounds(most_bytes, settings.body_seconds, "max_megabytes")
+        guard = {"hosts": hosts_of(settings.host), "body": body}
         # More at a time would only wait for the listener's lock.
         blocks.queue(default_concurrency_limit=1, max_size=16)
         blocks.launch(
@@ -95,22 +98,6 @@ def opened_page(
             # First what computes: it writes into the folder, which goes right after.
             listener.close()
             blocks.close(verbose=False)
-
-
-def _require_free(host: str, port: int) -> None:
-    """ConfigError unless this address can be bound; gradio would not say why."""
-    if not 1 <= port <= 65535:
-        raise ConfigError(f"port={port} must be between 1 and 65535")
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family) as probe:
-            probe.setsockopt(
-                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-            )  # as the server will; one that listens still counts
-            probe.bind(address)
-    except OSError as error:
-        reason = error.strerror or error
-        raise ConfigError(f"cannot serve on host={host} port={port} ({reason}); give another port= or host=") from None
 
 
 class Listener:

@@ -20,12 +20,17 @@ class TokenQueue:
         """Tokens[i] (num_rows, n_i) behind those that wait."""
         self._tokens = [torch.cat((old, row), 1) for old, row in zip(self._tokens, rows, strict=True)]
 
-    def take(self) -> list[Tensor]:
-        """Tokens[i] (num_rows, T_i) of all whole steps that are there, which may be none; they wait no more."""
-        lengths = self._whole([row.shape[1] for row in self._tokens])
+    def take(self, most_steps: int | None = None) -> list[Tensor]:
+        """Tokens[i] (num_rows, T_i) of the whole steps that are there, or of the first of them; they wait no more."""
+        lengths = self._whole([row.shape[1] for row in self._tokens], most_steps)
         taken = [row[:, :num] for row, num in zip(self._tokens, lengths, strict=True)]
         self._tokens = [row[:, num:] for row, num in zip(self._tokens, lengths, strict=True)]
         return taken
+
+    @property
+    def has_step(self) -> bool:
+        """Whether a whole step waits."""
+        return self._whole([row.shape[1] for row in self._tokens])[0] > 0
 
     def require_whole(self, rows: Sequence[Tensor] | None = None) -> None:
         """DataError unless the stream can end here, or behind `rows` (num_rows, n_i): no part of a step is left."""
@@ -36,9 +41,10 @@ class TokenQueue:
         if any(left):
             raise DataError(f"the stream ends within a step: {left} tokens of the codebooks are left over")
 
-    def _whole(self, arrived: list[int]) -> list[int]:
+    def _whole(self, arrived: list[int], most_steps: int | None = None) -> list[int]:
         """Of so many tokens per codebook, how many make whole steps."""
         step = self._geometry.coarse_step
         # The quantizer adds the codebooks of the same time, so the slowest one decides.
         num_steps = min(num // self._geometry.codebook_length(i, step) for i, num in enumerate(arrived))
+        num_steps = num_steps if most_steps is None else min(num_steps, most_steps)
         return [self._geometry.codebook_length(i, num_steps * step) for i in range(len(arrived))]

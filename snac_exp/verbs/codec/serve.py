@@ -1,9 +1,12 @@
-"""A page to listen: drop a file or record, hear input and reconstructions side by side.
+"""A page to listen: drop a file or record, hear input and output side by side. Or audio of tokens, for programs.
 
 usage: snac-exp serve checkpoint=CODEC [pretrained=CODEC] [port=7860] [key=value …]
+       snac-exp serve checkpoint=CODEC api=true [layout=orpheus] [service.max_streams=64] [key=value …]
 
 Needs snac_exp[serve]. Serves this machine alone unless host= says otherwise; uploads are limited in size and duration,
-lie in a temporary folder and go when the page does.
+lie in a temporary folder and go when the page does. api=true takes the tokens of speech language models, whole or as
+they are made, and gives audio as it is decoded, all clients in one batch; see docs/speech_llm.md. Other machines need
+the key that the environment holds in SNAC_EXP_API_KEY.
 """
 
 from collections.abc import Sequence
@@ -11,8 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from snac_exp.config.compose import verb_values
+from snac_exp.config.schema import TokenLayout
 from snac_exp.config.structure import structure
 from snac_exp.errors import CodecError, ConfigError
+from snac_exp.release.listening.address import key_of_environment
+from snac_exp.release.service.bounds import Bounds
 
 if TYPE_CHECKING:
     from snac_exp.release.codec import ReleasedCodec
@@ -34,15 +40,52 @@ class Options:
     max_megabytes: float
     max_connections: int
     header_seconds: float
+    body_seconds: float
     seed: int
     device: str
+    api: bool
+    layout: TokenLayout
+    service: Bounds
+    threads: int | None
 
 
 def main(arguments: Sequence[str]) -> int:
     """Serve until interrupted."""
     options = structure(Options, verb_values("serve", arguments))
-    if min(options.max_seconds, options.max_megabytes, options.max_connections, options.header_seconds) <= 0:
-        raise ConfigError("max_seconds, max_megabytes, max_connections and header_seconds must be greater than 0")
+    for key in ("max_seconds", "max_megabytes", "max_connections", "header_seconds", "body_seconds"):
+        # NaN is none either.
+        if not getattr(options, key) > 0:
+            raise ConfigError(f"{key}={getattr(options, key)} must be greater than 0")
+    if options.threads is not None and options.threads < 1:
+        raise ConfigError(f"threads={options.threads} must be at least 1, or null")
+    return _serve_api(options) if options.api else _serve_page(options)
+
+
+def _serve_api(options: Options) -> int:
+    """Tokens to audio."""
+    key = key_of_environment(options.host)
+    try:
+        from snac_exp.release.service.server import Address, serve
+    except ImportError as error:
+        if (error.name or "").startswith("snac_exp"):
+            raise
+        raise ConfigError(f"the service needs {error.name}: pip install 'snac_exp[serve]'") from None
+    import torch
+
+    from snac_exp.lm.layouts.layout import layout_of
+    from snac_exp.release.loading import load_codec
+    from snac_exp.release.service.shared import Service
+
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    codec = load_codec(options.checkpoint, device=options.device, allow_heads=options.allow_heads)
+    layout = layout_of(options.layout, codec.name, codec.geometry, codec.codebook_sizes[0])
+    address = Address(options.host, options.port, options.max_connections, options.header_seconds, key)
+    serve(Service(codec, layout, options.service), address)
+    return 0
+
+
+def _serve_page(options: Options) -> int:
     from snac_exp.release.codec import ReleasedCodec
     from snac_exp.release.listening.page import PageSettings, serve
     from snac_exp.release.loading import open_model
@@ -51,8 +94,16 @@ def main(arguments: Sequence[str]) -> int:
     tuned = ReleasedCodec(opened.model, opened.blueprint, device=options.device)
     # Loaded before the page opens: the first listener does not wait, and a mistake shows here.
     pretrained = _pretrained(options, opened)
-    limits = (options.max_seconds, options.max_megabytes, options.seed, options.max_connections, options.header_seconds)
-    settings = PageSettings(options.host, options.port, *limits)
+    settings = PageSettings(
+        options.host,
+        options.port,
+        options.max_seconds,
+        options.max_megabytes,
+        options.seed,
+        options.max_connections,
+        options.header_seconds,
+        options.body_seconds,
+    )
     serve(tuned, pretrained, settings)
     return 0
 

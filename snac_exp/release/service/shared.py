@@ -1,0 +1,141 @@
+"""What all clients of a service share: codec, layout, decoder, places, counts."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from snac_exp.lm.layouts.layout import Layout
+from snac_exp.release.codec import ReleasedCodec
+from snac_exp.release.service.batching import BatchDecoder
+from snac_exp.release.service.bounds import Bounds
+from snac_exp.release.service.metrics import Metrics
+from snac_exp.release.service.refusal import Kind, Refusal
+
+TELL_SECONDS = 2.0  # for a client to take what it is told last
+
+
+class Service:
+    """One codec for many clients. Its decoder runs while `running` does; everything else is for the event loop."""
+
+    def __init__(self, codec: ReleasedCodec, layout: Layout, bounds: Bounds) -> None:
+        self.codec, self.layout, self.bounds = codec, layout, bounds
+        self.metrics = Metrics()
+        self.decoder = BatchDecoder(
+            codec,
+            tick_tokens=bounds.tick_tokens,
+            max_unsent_seconds=bounds.max_unsent_seconds,
+            watcher=self.metrics,
+        )
+        self.is_closing = False
+        self._thread = threading.Thread(target=self.decoder.run, name="decoder", daemon=True)
+        self._places = asyncio.Semaphore(bounds.max_streams)
+        self._waiting = 0
+        self._open = 0
+        self._emptied = asyncio.Event()
+        self._told = asyncio.Event()
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it takes streams."""
+        return self._thread.is_alive() and not self.is_closing
+
+    @property
+    def num_open(self) -> int:
+        """Streams that have a place."""
+        return self._open
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The decoder at work."""
+        self.decoder.warm_up()
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self.decoder.stop()
+            await asyncio.to_thread(self._thread.join)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """One of the places for streams, as long as it is held; a few may wait for one.
+
+        Raises:
+            Refusal: too many wait, none came free in time, or the service is closing.
+        """
+        await self._enter()
+        self._open += 1
+        self.metrics.open.set(self._open)
+        try:
+            yield
+        finally:
+            self._open -= 1
+            self.metrics.open.set(self._open)
+            self._places.release()
+            if not self._open:
+                self._emptied.set()
+
+    async def drain(self) -> None:
+        """Take nothing new, let the open streams end, and tell those that have not in time."""
+        self.is_closing = True
+        await self._until_empty(self.bounds.drain_seconds, self._told)
+        self.tell()
+        await self._until_empty(2 * TELL_SECONDS)
+
+    def tell(self) -> None:
+        """End every open stream now."""
+        self.is_closing = True
+        self._told.set()
+
+    async def unless_told(self, *work: Coroutine[Any, Any, None]) -> None:
+        """Run these until the first one is done; the others are cancelled.
+
+        Raises:
+            Refusal: open streams are to end. What the first one raises.
+        """
+        tasks = [asyncio.ensure_future(item) for item in (self._told.wait(), *work)]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finished = [task for task in tasks[1:] if task.done()]
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if not finished:
+            raise Refusal(
+                Kind.CLOSING, f"the service ends; it waited service.drain_seconds={self.bounds.drain_seconds:g}"
+            )
+        finished[0].result()
+
+    async def _until_empty(self, seconds: float, *sooner: asyncio.Event) -> None:
+        """Wait for all streams to end, or so long, or for another event."""
+        if self._open:
+            self._emptied.clear()
+            waiting = [asyncio.ensure_future(event.wait()) for event in (self._emptied, *sooner)]
+            await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            for task in waiting:
+                task.cancel()
+
+    async def _enter(self) -> None:
+        if self.is_closing:
+            raise Refusal(Kind.CLOSING, "the service is closing")
+        # Together, since one that is about to get a place waits too for a moment.
+        if self._open + self._waiting >= self.bounds.max_streams + self.bounds.max_queue:
+            raise Refusal(
+                Kind.CROWDED,
+                f"service.max_streams={self.bounds.max_streams} streams are open and "
+                f"service.max_queue={self.bounds.max_queue} wait; try again later",
+            )
+        self._waiting += 1
+        self.metrics.waiting.set(self._waiting)
+        try:
+            await asyncio.wait_for(self._places.acquire(), self.bounds.queue_seconds)
+        except TimeoutError:
+            raise Refusal(Kind.BUSY, f"no place within service.queue_seconds={self.bounds.queue_seconds:g}") from None
+        finally:
+            self._waiting -= 1
+            self.metrics.waiting.set(self._waiting)
+        if self.is_closing:
+            self._places.release()
+            raise Refusal(Kind.CLOSING, "the service is closing")
