@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from snac_exp.data.files.decoding import (
+    BLOCK_SAMPLES,
     AudioInfo,
     Float32Array,
     decode,
@@ -136,18 +137,18 @@ class _Wanted:
         return np.pad(inside, (0, self.num_zeros)) if self.num_zeros else inside
 
 
-def audio_blocks(path: Path | str | Recording, block_samples: int = 2**20) -> Iterator[Float32Array]:
+def audio_blocks(path: Path | str | Recording, block_samples: int = BLOCK_SAMPLES) -> Iterator[Float32Array]:
     """The whole recording at its own rate as mono blocks (n,); errors as read_mono."""
     recording = recording_of(path)
     with open_audio(recording) as file:
-        for block in _blocks(file, recording, block_samples):
+        for block in blocks_of(file, recording, block_samples):
             if not np.isfinite(block).all():
                 refuse_levels(recording, Levels(finite=False))
             yield _mono(block)
 
 
-def _blocks(file: Any, recording: Recording, block_samples: int) -> Iterator[Float32Array]:
-    """The recording in blocks (at most block_samples, channels)."""
+def blocks_of(file: Any, recording: Recording, block_samples: int = BLOCK_SAMPLES) -> Iterator[Float32Array]:
+    """An open recording in blocks (at most block_samples, channels), NaN and infinity of a whole file included."""
     if recording.segment is None:
         yield from decoded_blocks(file, recording, block_samples)
         return

@@ -14,8 +14,9 @@ import soundfile
 import torch
 from torch import Tensor
 
-from snac_exp.data.files.decoding import AudioInfo, check_usable, decoded_blocks, open_audio
-from snac_exp.data.files.reading import audio_info, read_mono
+from snac_exp.data.files.decoding import AudioInfo, check_usable, open_audio
+from snac_exp.data.files.reading import audio_info, blocks_of, read_mono
+from snac_exp.data.files.recording import Recording, recording_of
 from snac_exp.data.files.resampling import resampled_length
 from snac_exp.errors import DataError
 from snac_exp.release.codec import DEFAULT_CHUNK_SECONDS, ReleasedCodec
@@ -34,7 +35,7 @@ _LARGEST_WAV_SAMPLES = 2**31 - 2**12  # of 16 bits: a WAV header counts bytes in
 class AudioSource:
     """An audio file whose every part can be read at once; made by `open_source` and `open_pcm`."""
 
-    path: Path
+    path: Path | Recording
     info: AudioInfo
 
     def read_at(self, rate: int) -> Callable[[int, int], Tensor]:
@@ -43,13 +44,14 @@ class AudioSource:
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[AudioSource]:
-    """An audio file. An MP3, which can only be decoded from its start, is unpacked into a temporary file first.
+def open_source(path: Path | Recording) -> Iterator[AudioSource]:
+    """An audio file, or a recording that `prepare` has judged before. An MP3, which can only be decoded from its start,
+    is unpacked into a temporary file first.
 
     Raises:
         DataError: it is missing, no audio, empty, cut off or out of scale.
     """
-    info = check_usable(path)
+    info = check_usable(path) if isinstance(path, Path) else audio_info(path)
     with ExitStack() as stack:
         with open_audio(path) as file:
             if file.format in ("MP3", "MPEG"):
@@ -135,7 +137,7 @@ def pcm(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
     return np.rint(np.clip(samples, -1.0, 1.0) * 32767).astype("<i2")
 
 
-def first_seconds(path: Path, seconds: float) -> tuple[Tensor, int]:
+def first_seconds(path: Path | Recording, seconds: float) -> tuple[Tensor, int]:
     """The beginning of an audio file as mono (N,) at its own rate, and that rate."""
     info = audio_info(path)
     num_samples = min(info.num_samples, int(seconds * info.rate))
@@ -174,12 +176,12 @@ def _wav_writer(path: Path, rate: int, codes: Codes) -> Iterator[Any]:
         yield file
 
 
-def _unpacked(file: Any, path: Path, target: Path) -> tuple[Path, AudioInfo]:
+def _unpacked(file: Any, path: Path | Recording, target: Path) -> tuple[Path, AudioInfo]:
     """The file as mono float samples in a WAV file; its channels averaged as everywhere."""
     num_samples = 0
     # Float and RF64: an MP3 may decode beyond full scale, and its length is not known before the end.
     with soundfile.SoundFile(target, "w", file.samplerate, 1, "FLOAT", format="RF64") as output:
-        for block in decoded_blocks(file, path):
+        for block in blocks_of(file, recording_of(path)):
             output.write(block.mean(axis=1, dtype=np.float32))
             num_samples += len(block)
     return target, AudioInfo(int(file.samplerate), num_samples, 1)

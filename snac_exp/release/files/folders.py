@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from snac_exp.data.files.reading import audio_info
+from snac_exp.data.files.recording import Recording
 from snac_exp.data.files.scan import find_audio
+from snac_exp.data.prepared.manifest import MANIFEST_NAME, Manifest
 from snac_exp.errors import DataError
 from snac_exp.release.code_files import parquet_writer, read_npz, read_parquet, write_npz
 from snac_exp.release.codec import DEFAULT_CHUNK_SECONDS, ReleasedCodec
@@ -163,7 +165,7 @@ Work = Callable[[str, Advance, Summary], list[str]]
 Rows = Callable[[], Iterator[tuple[str, str, Callable[[], Codes]]]]
 
 
-def _run(job: Job, description: str, files: Mapping[str, Path], work: Work) -> Summary:
+def _run(job: Job, description: str, files: Mapping[str, Path | Recording], work: Work) -> Summary:
     """Do what is not done yet; a file that fails is told of at the end and tried again the next time."""
     summary = Summary(failed={})
     with ExitStack() as stack:
@@ -185,7 +187,7 @@ def _run(job: Job, description: str, files: Mapping[str, Path], work: Work) -> S
 
 
 @contextmanager
-def _progress(description: str, files: Mapping[str, Path]) -> Iterator[Advance]:
+def _progress(description: str, files: Mapping[str, Path | Recording]) -> Iterator[Advance]:
     """Advance in seconds of audio, shown in whole seconds of the total."""
     total = sum(_seconds(path) for path in files.values())
     with progress_display(f"{description} (s of audio)", round(total)) as show:
@@ -200,16 +202,20 @@ def _progress(description: str, files: Mapping[str, Path]) -> Iterator[Advance]:
         yield advance
 
 
-def _seconds(path: Path) -> float:
+def _seconds(path: Path | Recording) -> float:
     try:
         return audio_info(path).seconds
     except DataError:  # told of when the file's turn comes
         return 0.0
 
 
-def _audio_files(source: Path, output: Path) -> tuple[dict[str, Path], dict[str, str]]:
-    """Name -> file, and name -> name of its outputs without ending."""
-    if source.is_dir():
+def _audio_files(source: Path, output: Path) -> tuple[dict[str, Path | Recording], dict[str, str]]:
+    """Name -> file, or recording of a prepared folder, and name -> name of its outputs without ending."""
+    files: dict[str, Path | Recording]
+    if (source / MANIFEST_NAME).is_file():
+        manifest = Manifest.with_audio(source)
+        files = {row.path: manifest.recording(row) for row in manifest.rows}
+    elif source.is_dir():
         files = {name: source / name for name in find_audio(source, output)}
     elif source.is_file():
         files = {source.name: source}

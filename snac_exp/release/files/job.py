@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from snac_exp.data.files.recording import Recording, recording_of
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.system.checksums.json_lines import signed_line, sound_lines
 from snac_exp.system.files import left_beside, read_json, remove_left, remove_left_in, write_signed_json
@@ -92,10 +93,15 @@ def safe_relative(name: str) -> Path:
     return Path(path)
 
 
-def stamp_of(path: Path) -> str:
-    """Size and time of a file: tells whether it is still the one that was read."""
-    stat = path.stat()
-    return f"{stat.st_size}/{stat.st_mtime_ns}"
+def stamp_of(path: Path | Recording) -> str:
+    """Size and time of a file, and the place in it: tells whether it is still the recording that was read."""
+    recording = recording_of(path)
+    try:
+        size, mtime_ns = recording.stamp()
+    except FileNotFoundError:
+        return "gone"  # said of it when its turn comes
+    place = [part for part in (recording.within, recording.segment) if part is not None]
+    return "/".join(map(str, (size, mtime_ns, *place)))
 
 
 def refuse_existing(path: Path) -> None:
