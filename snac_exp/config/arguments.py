@@ -18,7 +18,7 @@ PATH_KEYS = (
     "pretrained",
 )  # fmt: skip
 PATH_ENDINGS = ("_dir", "_path", "_root", "_file")
-ADDRESS_KEYS = ("cache_dir", "directory")
+ADDRESS_KEYS = ("cache_dir", "directory", "data", "prepared", "data.path", "audio_root", "target_dir")
 """Keys of folders that may lie in a store, like s3://bucket/folder."""
 NEVER_SWEPT = "output_dir"  # one place for all jobs, which need not be there yet
 # A quoted string, or text up to the next comma; then that comma or the end.
@@ -85,7 +85,7 @@ def _override(argument: str, path_keys: Sequence[str], *, sweeping: bool) -> str
         return argument
     paths = listed_paths(value) if sweeping and name != NEVER_SWEPT else [value]
     for path in paths:
-        if is_url(unquoted(path)) and name not in ADDRESS_KEYS:
+        if is_url(unquoted(path)) and not {name, key.lstrip("+")} & {*ADDRESS_KEYS}:
             raise ConfigError(
                 f"{key}={unquoted(path)}: {name} is a path on this machine; addresses are read by "
                 f"{', '.join(ADDRESS_KEYS)} alone, copy the folder here or there"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
+import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers.commands import ROOT, train, verb
@@ -149,6 +150,38 @@ def test_two_processes_with_eight_workers_share_one_download(
     assert set(here.stdout.splitlines()) == lines
     shards = [path.name for path in (corpus_dir / "prepared" / "codes_demo").glob("codes-*.parquet")]
     assert {path.rsplit("/", 1)[1]: num for path, num in store.reads.items()} == dict.fromkeys(shards, 1)
+
+
+def test_packed_audio_in_a_store_trains_evaluates_and_is_cached_as_that_here(
+    tiny: list[str],  # noqa: F811
+    store: Store,
+    corpus_dir: Path,
+    tmp_path: Path,
+) -> None:
+    packed = tmp_path / "packed"
+    verb("pack", f"data={corpus_dir / 'prepared'}", f"output={packed}", "shard_gb=0.005").succeeded()
+    there = store.upload(packed, "packed")
+    raw = [item for item in tiny if not item.startswith("data.cache_dir=")] + ["data=audio_folder"]
+    losses = []
+    for name, arguments in (
+        ("here", [*raw, f"data.path={packed}"]),
+        ("there", [*raw, f"data.path={there}"]),
+        ("codes_here", tiny),
+        ("codes_there", [*tiny, f"data.audio_root={there}"]),
+    ):
+        train(*arguments, "trainer.max_steps_per_epoch=1", f"output_dir={tmp_path / name}").succeeded()
+        (run,) = (tmp_path / name / "tiny").iterdir()
+        losses.append(first_loss(run))
+    assert losses[0] == losses[1]
+    assert losses[2] == losses[3]
+    assert "output has no value" in verb("cache-codes", f"data={there}", "codec=demo").err
+    verb("cache-codes", f"data={there}", "codec=demo", f"output={tmp_path / 'codes'}").succeeded()
+    one, other = (pq.read_table(next(it.glob("codes-*.parquet"))).select(["path", "codes_0", "codes_2"]) for it in
+                  (tmp_path / "codes", corpus_dir / "prepared" / "codes_demo"))  # fmt: skip
+    assert one.equals(other)
+    verb("evaluate", f"data={there}", "codec=demo", "num_utterances=1", "max_seconds=1.0", "baselines=[]",
+         f"output={tmp_path / 'evaluated'}").succeeded()  # fmt: skip
+    assert max(store.reads.values()) == 1
 
 
 def test_what_lies_nowhere_is_told(store: Store, corpus_dir: Path, tmp_path: Path) -> None:

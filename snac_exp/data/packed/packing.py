@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from snac_exp.data.packed.contents import read_contents
+from snac_exp.data.packed.names import SHARD_NAME
 from snac_exp.data.packed.plan import PackOptions, ShardPlan, plan_shards
 from snac_exp.data.packed.shard_file import (
-    SHARD_NAME,
     PackedFile,
     check_shard,
     plan_of,

@@ -6,7 +6,6 @@ Arrow, so that an audio file is a run of bytes of the shard, read at its place l
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from snac_exp.data.checked_parquet import NOT_READABLE
 from snac_exp.errors import DataError
 from snac_exp.system.files import atomic_path
 
-SHARD_NAME = re.compile(r"audio-(\d{5})-of-(\d{5})\.arrow")
 SCHEMA = pa.schema(
     [("name", pa.large_string()), ("sha256", pa.binary(32)), ("sha1", pa.string()), ("audio", pa.large_binary())]
 )

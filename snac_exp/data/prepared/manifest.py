@@ -23,6 +23,7 @@ from snac_exp.data.prepared.places import PLACE_SCHEMA, Place, place_of, safe_jo
 from snac_exp.data.rejection import write_table
 from snac_exp.errors import DataError
 from snac_exp.system.paths.kind import kind_of_file, refuse_file
+from snac_exp.system.remote.urls import is_url
 
 METADATA_KEY = b"snac_exp_manifest"
 FILES_VERSION = 1  # of a manifest whose rows are files; raise both when columns or header change their meaning
@@ -112,6 +113,8 @@ class Manifest:
             DataError: that folder is not there: every single file would be called unreadable.
         """
         manifest = cls.read(path)
+        if audio_root is not None and is_url(audio_root):
+            raise DataError(f"audio_root={audio_root}: packed audio in a store has rows of its own, data={audio_root}")
         if audio_root is not None:
             manifest = replace(manifest, input_dir=Path(audio_root).expanduser().resolve())
         refuse_file(manifest.input_dir, "the folder that audio_root names", DataError)

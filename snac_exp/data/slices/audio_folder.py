@@ -18,6 +18,7 @@ from snac_exp.config.structure import structure
 from snac_exp.data.codes.encoding import exact_float32
 from snac_exp.data.files.reading import Slice
 from snac_exp.data.packed.lookup import PackedPlaces
+from snac_exp.data.packed.names import local_pack
 from snac_exp.data.prepared.manifest import open_manifest_table
 from snac_exp.data.slices.audio_table import AudioTable, Int64Array
 from snac_exp.data.slices.dataset import AlignedDataset, AudioFolders, Part
@@ -121,7 +122,7 @@ class AudioFolder:
         """
         sources = self._sources()
         # Tables, not objects per row: manifests may have millions.
-        manifests = [open_manifest_table(Path(source.path).expanduser()) for source in sources]
+        manifests = [open_manifest_table(local_pack(source.path)) for source in sources]
         folders = [
             _folders(source, header["input_dir"]) for source, (_, header) in zip(sources, manifests, strict=True)
         ]

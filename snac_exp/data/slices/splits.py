@@ -14,6 +14,7 @@ import numpy.typing as npt
 from snac_exp.codec.geometry import decoder_context_tokens
 from snac_exp.config.seeding import generator
 from snac_exp.data.mixture.streams import Streams
+from snac_exp.data.packed.names import local_pack
 from snac_exp.data.slices.dataset import AlignedDataset
 from snac_exp.data.slices.sampling import SliceSpec, validation_specs
 from snac_exp.errors import DataError
@@ -102,8 +103,8 @@ def limited(rows: Int64Array, limit: int | None, seed: int) -> Int64Array:
 
 
 def existing_folder(key: str, folder: str) -> Path:
-    """The folder, or DataError naming the key that should say where it is."""
-    path = Path(folder).expanduser()
+    """The folder, or DataError naming the key that should say where it is; of an address, that of a packed folder."""
+    path = local_pack(folder)
     refuse_file(path, f"the folder that {key} names", DataError)
     if not path.is_dir():
         raise DataError(f"{key}: no folder {path}; set {key} to where the files lie on this machine")

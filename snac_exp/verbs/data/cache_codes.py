@@ -19,7 +19,9 @@ from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_config, resolved
 from snac_exp.config.schema import Codec
 from snac_exp.config.structure import structure
+from snac_exp.data.packed.names import local_pack
 from snac_exp.errors import ConfigError
+from snac_exp.verbs.prepared import prepared_and_output
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         return _upgrade(options, Path(options.upgrade).expanduser())
     if options.prepared is None:
         raise ConfigError("data has no value: set it with data=FOLDER, the folder that snac-exp prepare wrote")
-    prepared = Path(options.prepared).expanduser()
-    output = Path(options.output).expanduser() if options.output else prepared / f"codes_{options.codec.name}"
+    prepared, output = prepared_and_output(options.prepared, options.output, f"codes_{options.codec.name}")
     if not options.merge:
         _encode(options, prepared, output)
     # A shard alone cannot tell whether all rows are there.
@@ -120,7 +121,7 @@ def _upgrade(options: Options, old: Path) -> int:
         prepared = output / "prepared"
         print("\n".join(prepare(options.audio, prepared, split=options.split).lines))
     else:
-        prepared = Path(str(options.prepared)).expanduser()
+        prepared = local_pack(str(options.prepared))
     manifest = Manifest.with_audio(prepared, options.audio_root)
     summary = upgrade_cache(manifest, open_codec(options.codec), old, output, options.verify_rows)
     print("\n".join(summary.lines))

@@ -19,6 +19,8 @@ from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_config, resolved
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
+from snac_exp.system.remote.urls import is_url
+from snac_exp.verbs.prepared import prepared_and_output
 
 if TYPE_CHECKING:
     from snac_exp.data.packed.folder import PackSummary
@@ -58,11 +60,13 @@ def main(arguments: Sequence[str]) -> int:
     options = structure(Options, resolved(compose_config("pack", overrides)))
     if options.prepared is None:
         raise ConfigError("data has no value: set it with data=FOLDER, the folder that snac-exp prepare wrote")
+    if options.target_dir is not None and is_url(options.target_dir):
+        raise ConfigError(f"target_dir={options.target_dir}: targets are packed from a folder here; copy them first")
     from snac_exp.data.packed.folder import pack_folder
     from snac_exp.data.packed.plan import PackOptions
     from snac_exp.data.packed.targets import pack_targets
 
-    prepared, output = Path(options.prepared).expanduser(), Path(options.output).expanduser()
+    prepared, output = prepared_and_output(options.prepared, options.output, "")
     how = PackOptions(options.order, options.seed, int(options.shard_gb * 10**9), options.audio)
     work = partial(
         _packed,

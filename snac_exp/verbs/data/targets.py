@@ -19,6 +19,7 @@ from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_config, resolved
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
+from snac_exp.verbs.prepared import prepared_and_output
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,7 @@ def main(arguments: Sequence[str]) -> int:
     named = [f"prepared={item.removeprefix('data=')}" if item.startswith("data=") else item for item in arguments]
     overrides = hydra_overrides(named, path_keys=("prepared", "front_end"))
     options = structure(Options, resolved(compose_config("targets", overrides)))
-    prepared = Path(options.prepared).expanduser()
-    output = Path(options.output).expanduser() if options.output else prepared / f"targets_{options.kind}"
+    prepared, output = prepared_and_output(options.prepared, options.output, f"targets_{options.kind}")
     lines = {"native": _native, "resample": _resample, "sidon": _sidon}[options.kind](options, prepared, output)
     print("\n".join(lines))
     return 0

@@ -94,6 +94,7 @@ def main(arguments: Sequence[str]) -> int:
 def _evaluate(options: Options) -> int:
     import torch
 
+    from snac_exp.data.packed.names import local_pack
     from snac_exp.data.prepared.manifest import Manifest
     from snac_exp.evaluation.comparison import require_comparable
     from snac_exp.evaluation.evaluate import default_output, evaluate, fit_noise, settings_of, speed_of
@@ -108,7 +109,7 @@ def _evaluate(options: Options) -> int:
         refuse_finished(_path(options.output))
         require_writable(_path(options.output))
     earlier = None if options.compare is None else Evaluation.load(_path(options.compare))
-    manifest = Manifest.with_audio(_path(options.data), options.audio_root)
+    manifest = Manifest.with_audio(local_pack(options.data), options.audio_root)
     protocol, device = _protocol(options), torch.device(options.device)
     system = _system(options, manifest, protocol)
     utterances, dropped = measurable(select(manifest, protocol.selection), protocol.rates)
@@ -133,6 +134,7 @@ def _evaluate(options: Options) -> int:
 
 
 def _protocol(options: Options) -> "Protocol":
+    from snac_exp.data.packed.names import local_pack
     from snac_exp.data.targets.wideband import WideBand
     from snac_exp.evaluation.evaluate import Protocol
     from snac_exp.evaluation.utterances import Selection
@@ -142,7 +144,7 @@ def _protocol(options: Options) -> "Protocol":
         num_utterances=options.num_utterances,
         max_seconds=options.max_seconds,
         only_wide_band=options.only_wide_band,
-        target_dir=None if options.target_dir is None else _path(options.target_dir),
+        target_dir=None if options.target_dir is None else local_pack(options.target_dir),
         target_delay_seconds=options.target_delay_seconds,
         wide_band=WideBand(WIDE_RATE, **asdict(options.wide_band)),
     )

@@ -13,8 +13,8 @@ from snac_exp.codec.checkpoint import LoadedCodec
 from snac_exp.data.codes.cache import cache_codes
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.data.packed.folder import PackSummary, pack_folder
+from snac_exp.data.packed.names import SHARD_NAME
 from snac_exp.data.packed.plan import PackOptions
-from snac_exp.data.packed.shard_file import SHARD_NAME
 from snac_exp.data.prepared.manifest import Manifest, open_manifest_table, read_manifest_table
 from snac_exp.data.prepared.mapped_table import MAPPED_ROWS_NAME
 from snac_exp.data.rows import manifest_rows
