@@ -6,7 +6,7 @@ of PLACE_SCHEMA behind those of SCHEMA, and behind these further ones, which sta
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from snac_exp.data.checked_parquet import read_footer, read_parquet, write_parqu
 from snac_exp.data.files.levels import Limits
 from snac_exp.data.files.recording import Recording
 from snac_exp.data.prepared.mapped_table import read_mapped_table, write_mapped_table
-from snac_exp.data.prepared.places import PLACE_SCHEMA, Place, place_of, safe_join
+from snac_exp.data.prepared.places import PLACE_SCHEMA, Place, place_of, refuse_unsafe
 from snac_exp.data.rejection import write_table
 from snac_exp.errors import DataError
 from snac_exp.system.paths.kind import kind_of_file, refuse_file
@@ -47,6 +47,8 @@ SCHEMA = pa.schema(
 )
 
 
+ROWS_AT_ONCE = 2**16  # of a table that becomes objects: its columns as lists are as large as these
+_REPEATED = ("split", "speaker", "rate", "channels")
 _NO_COLUMNS: Mapping[str, Any] = {}
 
 
@@ -97,13 +99,8 @@ class Manifest:
     @classmethod
     def read(cls, path: Path | str) -> "Manifest":
         """Read a manifest.parquet, or the one in a prepared folder; DataError if it is absent, foreign or unsafe."""
-        table, header = read_manifest_table(path)
-        manifest = cls(Path(header["input_dir"]), header["settings"], _rows_of(table), more_of(table.schema))
-        # A manifest from elsewhere must not lead to files outside of its folder.
-        for row in manifest.rows:
-            safe_join(manifest.input_dir, row.path)
-            safe_join(manifest.input_dir, row.place.file)
-        return manifest
+        path = _manifest_file(path)
+        return read_parquet(path, _KIND, _MEND, partial(_manifest_of, path))
 
     @classmethod
     def with_audio(cls, path: Path | str, audio_root: str | None = None) -> "Manifest":
@@ -134,8 +131,10 @@ class Manifest:
     def digest(self) -> str:
         """SHA-1 over path, split and content of all rows: what a cache made of this manifest belongs to."""
         # NUL is in no path, so no two lists of rows give the same text.
-        lines = (f"{row.path}\0{row.split}\0{row.sha1}\n" for row in self.rows)
-        return hashlib.sha1("".join(lines).encode(), usedforsecurity=False).hexdigest()
+        digest = hashlib.sha1(usedforsecurity=False)
+        for row in self.rows:
+            digest.update(f"{row.path}\0{row.split}\0{row.sha1}\n".encode())
+        return digest.hexdigest()
 
     @property
     def limits(self) -> Limits:
@@ -183,8 +182,10 @@ def more_of(schema: pa.Schema) -> pa.Schema:
     return pa.schema(list(schema)[len(SCHEMA) :])
 
 
-def _rows_of(table: pa.Table) -> list[ManifestRow]:
+def _rows_of(table: pa.Table, one_of: Callable[[Any, Any], Any]) -> list[ManifestRow]:
+    """The rows as objects; of millions, what is the same in many of them is one object, that of `one_of`."""
     columns = {name: table[name].to_pylist() for name in table.schema.names}
+    columns |= {name: [one_of(value, value) for value in columns[name]] for name in _REPEATED}
     further = [name for name in more_of(table.schema).names if name not in PLACE_SCHEMA.names]
     placed = "file" in columns
     rows = []
@@ -226,19 +227,42 @@ def _header_of(path: Path, metadata: Mapping[bytes, bytes] | None) -> dict[str, 
 
 
 def _table_of(path: Path, file: pq.ParquetFile) -> tuple[pa.Table, dict[str, Any]]:
-    schema = file.schema_arrow
-    header = _header_of(path, schema.metadata)
-    if schema.names[: len(SCHEMA)] != SCHEMA.names:
+    header, schema = _checked_header(path, file)
+    return _checked_rows(file.read(), schema), header
+
+
+def _manifest_of(path: Path, file: pq.ParquetFile) -> Manifest:
+    """The manifest, its rows made objects some at a time: the whole table beside them would be half as much again."""
+    header, schema = _checked_header(path, file)
+    folder, shared = Path(header["input_dir"]), dict[Any, Any]()
+    rows: list[ManifestRow] = []
+    for batch in file.iter_batches(ROWS_AT_ONCE, use_threads=False):
+        table = _checked_rows(pa.Table.from_batches([batch]), schema)
+        # A manifest from elsewhere must not lead to files outside of its folder.
+        for name in {"path", "file"} & {*schema.names}:
+            refuse_unsafe(folder, table[name])
+        rows += _rows_of(table, shared.setdefault)
+    return Manifest(folder, header["settings"], rows, more_of(schema))
+
+
+def _checked_header(path: Path, file: pq.ParquetFile) -> tuple[dict[str, Any], pa.Schema]:
+    """The header, and the types that the columns must have."""
+    found = file.schema_arrow
+    header, more = _header_of(path, found.metadata), more_of(found)
+    if found.names[: len(SCHEMA)] != SCHEMA.names:
         raise DataError(f"{path}: not written by snac-exp prepare; run it on the folder of audio")
-    more = more_of(schema)
     if header["version"] not in (FILES_VERSION, FORMAT_VERSION) or (header["version"] == FILES_VERSION and more.names):
         raise DataError(
             f"{path}: manifest format {header['version']}, this version reads up to {FORMAT_VERSION}; prepare again"
         )
     ours = pa.schema([*SCHEMA, *(PLACE_SCHEMA if more.names else ())])
-    table = file.read().cast(pa.schema([*ours, *list(more)[len(ours) - len(SCHEMA) :]]))
+    return header, pa.schema([*ours, *list(more)[len(ours) - len(SCHEMA) :]])
+
+
+def _checked_rows(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    table = table.cast(schema)
     table.validate(full=True)
     # Further columns may be empty: not every row has a text.
-    if any(table[name].null_count for name in ours.names):
+    if any(table[name].null_count for name in (*SCHEMA.names, *PLACE_SCHEMA.names) if name in schema.names):
         raise ValueError("rows without a value")
-    return table, header
+    return table

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from snac_exp.data.files.recording import Bytes, Recording, Segment
 from snac_exp.errors import DataError
@@ -22,6 +23,7 @@ PLACE_SCHEMA = pa.schema(
     ]
 )
 WHOLE_FILE = -1
+_DOUBTFUL = r"^/|^[./]*$|(^|/)\.\.(/|$)|\x00"
 
 # Columns of tables, shards and mapped codes: a column of a source cannot have their names.
 _OURS = re.compile(
@@ -87,6 +89,13 @@ def place_of(path: str, file: str, first_byte: int, num_bytes: int, start: int, 
 def free_name(name: str) -> str:
     """The name under which a column of a source is kept: its own, or with `given_` where ours have that one."""
     return f"given_{name}" if name in PLACE_SCHEMA.names or _OURS.fullmatch(name) else name
+
+
+def refuse_unsafe(folder: Path, paths: Any) -> None:
+    """`safe_join` of all paths of an Arrow column, millions in a second; DataError for the first unsafe one."""
+    # Whatever the pattern finds may be safe, never the other way round.
+    for relative in paths.filter(pc.match_substring_regex(paths, _DOUBTFUL)).to_pylist():
+        safe_join(folder, relative)
 
 
 def safe_join(folder: Path, relative: str) -> Path:

@@ -20,6 +20,7 @@ from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import verb_values
 from snac_exp.config.schema import Codec
 from snac_exp.config.structure import structure
+from snac_exp.data.packed.names import local_pack
 from snac_exp.errors import ConfigError
 from snac_exp.metrics.table import WIDE_RATE, present_metrics
 from snac_exp.system.paths.writing import require_writable
@@ -94,7 +95,6 @@ def main(arguments: Sequence[str]) -> int:
 def _evaluate(options: Options) -> int:
     import torch
 
-    from snac_exp.data.packed.names import local_pack
     from snac_exp.data.prepared.manifest import Manifest
     from snac_exp.evaluation.comparison import require_comparable
     from snac_exp.evaluation.evaluate import default_output, evaluate, fit_noise, settings_of, speed_of
@@ -134,7 +134,6 @@ def _evaluate(options: Options) -> int:
 
 
 def _protocol(options: Options) -> "Protocol":
-    from snac_exp.data.packed.names import local_pack
     from snac_exp.data.targets.wideband import WideBand
     from snac_exp.evaluation.evaluate import Protocol
     from snac_exp.evaluation.utterances import Selection
