@@ -44,5 +44,16 @@ def spoken_ids(speech_ids: npt.ArrayLike, layout: Layout) -> Ids:
     return _joined(start, as_ids(speech_ids), [special.end_of_speech, special.end_of_ai])
 
 
+def next_ids(num_spoken: int, layout: Layout) -> list[int]:
+    """The ids that may follow so many ids of speech: codes of the next place, before a frame also the end of speech.
+
+    A model that chooses among these alone makes no stream that a reader refuses.
+    """
+    number = num_spoken % layout.num_places
+    place, special = layout.places[number], layout.specials
+    end = [special.end_of_speech] if special is not None and not number else []
+    return [*range(place.first, place.first + place.size), *end]
+
+
 def _joined(*parts: Sequence[int] | Ids) -> Ids:
     return np.concatenate([np.asarray(part, np.int64) for part in parts])

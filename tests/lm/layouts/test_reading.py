@@ -12,6 +12,7 @@ from snac_exp.lm.layouts.ids import ids_of_codes
 from snac_exp.lm.layouts.layout import Layout
 from snac_exp.lm.layouts.reader import IdReader
 from snac_exp.lm.layouts.reading import Reading
+from snac_exp.lm.layouts.sequence import next_ids
 from snac_exp.lm.layouts.streams import read_ids
 from snac_exp.lm.layouts.text import ids_of_text, text_of_ids
 from tests.lm.layouts.made import codes_of, made, plain, same
@@ -233,3 +234,20 @@ def test_a_mode_that_there_is_not_and_ids_that_are_none_are_refused() -> None:
     for large in (2**63, 2**70):
         with pytest.raises(DataError, match=r"ids must be whole numbers|larger than any id"):
             read_ids([[large]], ORPHEUS)
+
+
+def test_what_may_come_next_is_what_the_reader_takes() -> None:
+    """And the ids beside these are refused, once a whole frame could have told."""
+    ids = stream(2)
+    for number in range(len(ids)):
+        allowed, rest = next_ids(number, ORPHEUS), ids[number + 1 :]
+        assert ids[number] in allowed
+        assert (END in allowed) == (number % 7 == 0)
+        codes = [value for value in allowed if value != END]
+        assert len(codes) == 4096
+        for value in (codes[0], codes[-1]):
+            assert read_ids([[*ids[:number], value, *rest]], ORPHEUS).num_frames == 2
+        for value in (codes[0] - 1, codes[-1] + 1):
+            assert "position" in refusal([START, *ids[:number], value, *rest])
+    assert read_ids([[*ids, END]], ORPHEUS).ended
+    assert END not in next_ids(14, made("flat"))
