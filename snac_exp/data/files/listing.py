@@ -20,7 +20,7 @@ class Listed:
 
     path: its name. file: that holds its audio, relative to the listing's root. within: bytes of that file. offset and
     duration in seconds, null = up to the end. channel: the only one it is of, null = all of them. columns: further
-    ones, by name. fault: why there is no audio to look for.
+    ones, by name. split: as the source calls it. fault: why there is no audio to look for.
     """
 
     path: str
@@ -31,6 +31,7 @@ class Listed:
     channel: int | None = None
     speaker: str | None = None
     columns: Mapping[str, Any] = field(default_factory=dict)
+    split: str | None = None
     fault: str | None = None
 
     @property

@@ -60,7 +60,7 @@ class Recording:
             OSError: it is not there.
         """
         stat = os.stat(self.path)
-        return (stat.st_size if self.within is None else self.within.size), stat.st_mtime_ns
+        return (stat.st_size if self.within is None else _there(self.within, stat.st_size)), stat.st_mtime_ns
 
     def sha1(self) -> str:
         """SHA-1 of the audio file's bytes; of a segment, of that and its place.
@@ -91,12 +91,17 @@ def _sha1(whole: Recording, _num_bytes: int, _mtime_ns: int) -> str:
         return hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()
 
 
+def _there(within: Bytes, file_size: int) -> int:
+    """How many of the bytes a file of this size has: it may have been cut off since they were found."""
+    return max(min(within.size, file_size - within.first), 0)
+
+
 class _Window(io.RawIOBase):
     """Bytes of a file as a file of their own; where the file ends before them, so does this one."""
 
     def __init__(self, path: Path, within: Bytes) -> None:
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed by `close`)
-        self._within, self._place = within, 0
+        self._first, self._size, self._place = within.first, _there(within, os.fstat(self._file.fileno()).st_size), 0
 
     def readable(self) -> bool:
         return True
@@ -105,7 +110,7 @@ class _Window(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._within.size}[whence]
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
         self._place = max(start + offset, 0)
         return self._place
 
@@ -113,10 +118,10 @@ class _Window(io.RawIOBase):
         return self._place
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        num = min(len(buffer), max(self._within.size - self._place, 0))
+        num = min(len(buffer), max(self._size - self._place, 0))
         if num == 0:
             return 0
-        read = os.preadv(self._file.fileno(), [memoryview(buffer)[:num]], self._within.first + self._place)
+        read = os.preadv(self._file.fileno(), [memoryview(buffer)[:num]], self._first + self._place)
         self._place += read
         return read
 

@@ -1,16 +1,14 @@
 """From a source of audio to a manifest: every row is measured and put into a split, or listed as rejected."""
 
-import json
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 
-from snac_exp.data.files.levels import Limits
 from snac_exp.data.files.listing import Listed, Listing
 from snac_exp.data.files.measuring import measure_all
 from snac_exp.data.files.recording import Segment
@@ -23,32 +21,13 @@ from snac_exp.data.prepared.manifest import (
     read_manifest_table,
 )
 from snac_exp.data.prepared.places import PLACE_SCHEMA, Place
-from snac_exp.data.prepared.split import draw_validation, match_speakers, speaker_of
+from snac_exp.data.prepared.settings import PrepareSettings
+from snac_exp.data.prepared.split import draw_validation, given_split, match_speakers, speaker_of
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, write_rejections
 from snac_exp.data.sources.opening import SourceOptions, open_source, source_name
-from snac_exp.errors import ConfigError, DataError
+from snac_exp.errors import DataError
 from snac_exp.system.files import remove_left
 from snac_exp.system.folder_lock import locked
-
-
-@dataclass(frozen=True)
-class PrepareSettings:
-    """What decides which files are used and where they go."""
-
-    split: Literal["speaker", "file"] = "speaker"
-    speaker_level: int | None = None
-    train_ratio: float = 0.95
-    seed: int = 0
-    min_seconds: float = 0.25
-    silence_db: float = -80.0
-    validation_speakers: tuple[str, ...] | None = None
-    max_peak: float = 16.0
-    min_mix: float = 0.2
-
-    @property
-    def limits(self) -> Limits:
-        """Of levels; ConfigError for limits that nothing could keep."""
-        return Limits(self.max_peak, self.min_mix)
 
 
 @dataclass(frozen=True)
@@ -81,7 +60,7 @@ def prepare(
     output_dir: Path | str,
     *,
     options: SourceOptions | None = None,
-    split: Literal["speaker", "file"] = "speaker",
+    split: Literal["speaker", "file", "given"] = "speaker",
     speaker_level: int | None = None,
     train_ratio: float = 0.95,
     seed: int = 0,
@@ -96,7 +75,8 @@ def prepare(
 
     source, options: see `open_source`. split: "speaker" keeps whole speakers together, as the source names them, or a
     speaker being the folder that holds the files (`speaker_level` null) or the first `speaker_level` folders below the
-    input; set it to 1 where speakers have folders of chapters. "file" draws single rows. train_ratio counts seconds.
+    input; set it to 1 where speakers have folders of chapters. "file" draws single rows, "given" takes the
+    source's own splits. train_ratio counts seconds.
     validation_speakers: shell patterns of the speakers that validate, instead of a draw. silence_db: a file whose mono
     peak lies below it (dB of full scale) is silent. max_peak, min_mix: see `Limits`. num_workers: processes, null = one
     per core.
@@ -108,7 +88,7 @@ def prepare(
     settings = PrepareSettings(
         split, speaker_level, train_ratio, seed, min_seconds, silence_db, patterns, max_peak, min_mix
     )
-    _check_settings(settings)
+    settings.check()
     options, output_dir, name = options or SourceOptions(), Path(output_dir).expanduser(), source_name(str(source))
     # Before measuring, which may take hours.
     _refuse_other_output(output_dir, name, settings, options)
@@ -125,27 +105,17 @@ def prepare(
         # The manifest last: where there is one, the list of rejected files is there too.
         write_rejections(output_dir / REJECTED_NAME, rejected)
         more = pa.schema([]) if listing.more is None else pa.schema([*PLACE_SCHEMA, *listing.more])
-        Manifest(listing.root, {**_as_json(settings), **origin}, rows, more).write(output_dir / MANIFEST_NAME)
+        Manifest(listing.root, {**settings.to_json(), **origin}, rows, more).write(output_dir / MANIFEST_NAME)
         return _summary(output_dir, len(measurements), num_known, rows, rejected)
-
-
-def _check_settings(settings: PrepareSettings) -> None:
-    Limits(settings.max_peak, settings.min_mix)  # refuses impossible ones before anything is read
-    if settings.split not in ("speaker", "file"):
-        raise ConfigError(f"split={settings.split} is neither speaker nor file")
-    if settings.speaker_level is not None and settings.speaker_level < 1:
-        raise ConfigError(
-            f"speaker_level={settings.speaker_level} must be at least 1, or null for the innermost folder"
-        )
 
 
 def _refuse_other_output(output_dir: Path, name: str, settings: PrepareSettings, options: SourceOptions) -> None:
     if not (output_dir / MANIFEST_NAME).exists():
         return
     _, header = read_manifest_table(output_dir)
-    now = {"input": name, **_as_json(settings), **options.to_json()}
+    now = {"input": name, **settings.to_json(), **options.to_json()}
     # A setting that is younger than the manifest was what it is by default.
-    then = {"input": header["input_dir"], **_as_json(PrepareSettings()), **header["settings"]}
+    then = {"input": header["input_dir"], **PrepareSettings().to_json(), **header["settings"]}
     changed = [f"{key} was {then.get(key)}, is {now.get(key)}" for key in now | then if then.get(key) != now.get(key)]
     if changed:
         raise DataError(
@@ -196,17 +166,54 @@ def _printable(path: str) -> str:
 def _split(
     usable: list[FileMeasurement], settings: PrepareSettings, listing: Listing, rejected: list[Rejection]
 ) -> list[ManifestRow]:
+    listed = {row.path: row for row in listing.rows}
+    if settings.split == "given":
+        usable = _of_given_splits(usable, listed, rejected)
     if not usable:
         kinds = ", ".join(f"{kind} {num}" for kind, num in count_kinds(rejected).items())
         raise DataError(
             f"{listing.input}: none of {len(rejected)} files is usable ({kinds}), "
             f"first: {rejected[0].path}: {rejected[0].reason}"
         )
-    listed = {row.path: row for row in listing.rows}
     speakers = {
         measured.path: listed[measured.path].speaker or speaker_of(listed[measured.path].file, settings.speaker_level)
         for measured in usable
     }
+    validation = _validating(usable, listed, speakers, settings)
+    rows = []
+    for measured in usable:
+        row = _row(measured, "validation" if measured.path in validation else "train", speakers[measured.path])
+        rows.append(row if listing.more is None else _placed(row, measured, listed[measured.path]))
+    return rows
+
+
+def _of_given_splits(
+    usable: list[FileMeasurement], listed: Mapping[str, Listed], rejected: list[Rejection]
+) -> list[FileMeasurement]:
+    """Those whose source says that they train or validate; others, as of a test split, are rejected."""
+    kept = []
+    for measured in usable:
+        name = listed[measured.path].split
+        if given_split(name) is not None:
+            kept.append(measured)
+        else:
+            what = (
+                "its source names no split" if name is None else f"of split {name}, which neither trains nor validates"
+            )
+            rejected.append(Rejection(measured.path, "split", what))
+    return kept
+
+
+def _validating(
+    usable: list[FileMeasurement], listed: Mapping[str, Listed], speakers: Mapping[str, str], settings: PrepareSettings
+) -> set[str]:
+    """Paths of the rows that validate."""
+    if settings.split == "given":
+        validation = {row.path for row in usable if given_split(listed[row.path].split) == "validation"}
+        if not 0 < len(validation) < len(usable):
+            missing = "trains" if validation else "validates"
+            raise DataError(f"split=given: no row of the source {missing}; draw them with split=speaker or split=file")
+        return validation
     # Named speakers go to validation whole, whatever `split` says.
     by_speaker = settings.split == "speaker" or settings.validation_speakers is not None
     groups = speakers if by_speaker else {measured.path: measured.path for measured in usable}
@@ -214,15 +221,10 @@ def _split(
     for measured in usable:
         seconds[groups[measured.path]] += measured.seconds  # type: ignore[assignment]
     if settings.validation_speakers is not None:
-        validation = match_speakers(list(seconds), settings.validation_speakers)
+        chosen = match_speakers(list(seconds), settings.validation_speakers)
     else:
-        validation = draw_validation(seconds, settings.train_ratio, settings.seed)
-    rows = []
-    for measured in usable:
-        split = "validation" if groups[measured.path] in validation else "train"
-        row = _row(measured, split, speakers[measured.path])
-        rows.append(row if listing.more is None else _placed(row, measured, listed[measured.path]))
-    return rows
+        chosen = draw_validation(seconds, settings.train_ratio, settings.seed)
+    return {measured.path for measured in usable if groups[measured.path] in chosen}
 
 
 def _placed(row: ManifestRow, measured: FileMeasurement, listed: Listed) -> ManifestRow:
@@ -242,12 +244,6 @@ def _row(measured: FileMeasurement, split: str, speaker: str) -> ManifestRow:
         sha1=measured.sha1,
         peak=measured.peak,
     )
-
-
-def _as_json(settings: PrepareSettings) -> dict[str, Any]:
-    # Tuples become lists, as in a stored manifest; otherwise equal settings would seem to have changed.
-    value: dict[str, Any] = json.loads(json.dumps(asdict(settings)))
-    return value
 
 
 def _summary(

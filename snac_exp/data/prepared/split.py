@@ -7,6 +7,10 @@ from pathlib import PurePosixPath
 from snac_exp.config.seeding import derive_seed
 from snac_exp.errors import ConfigError, DataError
 
+_GIVEN = {"train": "train", "training": "train"} | dict.fromkeys(
+    ("validation", "valid", "val", "dev", "eval"), "validation"
+)
+
 
 def speaker_of(path: str, level: int | None) -> str:
     """Speaker of a file by its relative path: the folder that holds it (null) or its first `level` folders.
@@ -15,6 +19,11 @@ def speaker_of(path: str, level: int | None) -> str:
     """
     folders = PurePosixPath(path).parent.parts
     return "/".join(folders if level is None else folders[:level]) or "."
+
+
+def given_split(name: str | None) -> str | None:
+    """Train or validation, by what a source calls it; null for any other split, as one to test on."""
+    return _GIVEN.get((name or "").strip().lower())
 
 
 def draw_validation(seconds: Mapping[str, float], train_ratio: float, seed: int) -> set[str]:
@@ -26,8 +35,8 @@ def draw_validation(seconds: Mapping[str, float], train_ratio: float, seed: int)
         raise ConfigError(f"train_ratio={train_ratio} must lie between 0 and 1, e.g. 0.95")
     if len(seconds) < 2:
         raise DataError(
-            f"only {len(seconds)} speaker to split: {', '.join(seconds) or 'none'}; use split=file, or put files of "
-            "each speaker in a folder of its own"
+            f"only {len(seconds)} speaker to split: {', '.join(seconds) or 'none'}; use split=file, put files of "
+            "each speaker in a folder of its own, or name the column that tells them: columns={{speaker: NAME}}"
         )
     wanted = (1 - train_ratio) * sum(seconds.values())
     chosen: set[str] = set()

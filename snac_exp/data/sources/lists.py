@@ -71,6 +71,7 @@ def _row(row: Mapping[str, Any], names: Names, place: str, file: Path, root: Pat
         offset=offset,
         duration=duration,
         speaker=names.speaker(row),
+        split=names.split(row),
         columns=names.further(row),
     )
 

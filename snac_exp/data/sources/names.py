@@ -17,8 +17,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "speaker": ("speaker", "speaker_id", "spk", "spk_id", "client_id"),
     "text": ("text", "sentence", "transcription", "transcript"),
     "language": ("language", "lang", "locale"),
+    "split": ("split",),
 }
-_KEPT = ("text", "language")  # beside those that become a place or the speaker
+_KEPT = ("text", "language", "split")  # beside those that become a place or the speaker
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,14 @@ class Names:
         value = self.value(row, "speaker")
         return None if value is None or str(value).strip() == "" else str(value)
 
+    def split(self, row: Mapping[str, Any]) -> str | None:
+        """What the row calls its split, null where it says nothing."""
+        value = self.value(row, "split")
+        return None if value is None else str(value)
+
     def further(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """All columns that stay with the row: text and language under these names, others under their own."""
-        kept = {self.of[meaning]: meaning for meaning in _KEPT if meaning in self.of}
+        kept = {self.of[meaning]: free_name(meaning) for meaning in _KEPT if meaning in self.of}
         gone = {name for meaning, name in self.of.items() if meaning not in _KEPT}
         return {kept.get(name) or free_name(name): value for name, value in row.items() if name not in gone}
 

@@ -4,6 +4,7 @@ Bytes in Arrow files are read where they lie, those of Parquet in a tar that is 
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,16 @@ from snac_exp.errors import DataError
 
 TABLES = (".parquet", ".arrow")
 _CALLED = ("audio", "file", "path", "audio_path", "file_name")  # columns of bytes or paths by their names
-_MEANINGS = ("audio", "speaker", "text", "language")  # offset and duration are columns like others: audio is whole
+_MEANINGS = (
+    "audio",
+    "speaker",
+    "text",
+    "language",
+    "split",
+)  # offset and duration are columns like others: audio is whole
+
+
+_SPLIT = re.compile(r"(?:^|[-_./])(train|training|validation|valid|val|dev|eval|test)(?=[-_./]|$)")
 
 
 @dataclass(frozen=True)
@@ -164,12 +174,19 @@ def _label(value: Any, names: Sequence[str] | None) -> Any:
     return names[value] if names is not None and isinstance(value, int) and 0 <= value < len(names) else value
 
 
+def _split_of(path: str) -> str | None:
+    """The split that a file of a data set is named after."""
+    found = _SPLIT.findall(path.rpartition("/")[0])
+    return found[-1] if found else None
+
+
 def _listed(row: _Found, names: Names, root: Path) -> Listed:
     return Listed(
         path=row.path,
         file="" if row.file is None else row.file.relative_to(root).as_posix(),
         within=row.within,
         speaker=names.speaker(row.columns) or UNKNOWN_SPEAKER,
+        split=names.split(row.columns) or _split_of(row.path),
         columns=names.further(row.columns),
         fault="has neither bytes nor a path" if row.file is None else None,
     )

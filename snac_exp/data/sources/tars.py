@@ -16,6 +16,8 @@ from snac_exp.data.files.scan import AUDIO_SUFFIXES
 from snac_exp.data.sources.names import Names
 from snac_exp.errors import DataError
 
+_MEANINGS = ("speaker", "text", "language", "split")
+
 
 @dataclass
 class _Sample:
@@ -37,7 +39,9 @@ def read_tars(root: Path, source: str, tars: Iterable[Path], columns: Mapping[st
     there = list(dict.fromkeys(name for sample in samples for name in sample.columns))
     # What lies in a tar is audio by its ending: a column that names a file is a column like others.
     names = Names.chosen(there, columns, source)
-    names = Names({meaning: name for meaning, name in names.of.items() if meaning in ("speaker", "text", "language")})
+    names = Names(
+        {meaning: name for meaning, name in names.of.items() if meaning in ("speaker", "text", "language", "split")}
+    )
     return listing_of(root, source, [_row(sample, names) for sample in samples])
 
 
@@ -110,5 +114,6 @@ def _row(sample: _Sample, names: Names) -> Listed:
         file=sample.file,
         within=place,
         speaker=names.speaker(sample.columns) or UNKNOWN_SPEAKER,
+        split=names.split(sample.columns),
         columns=names.further(sample.columns),
     )

@@ -39,6 +39,7 @@ class Columns:
     speaker: str | None
     text: str | None
     language: str | None
+    split: str | None
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Options:
 
     input: str
     output: str
-    split: Literal["speaker", "file"]
+    split: Literal["speaker", "file", "given"]
     speaker_level: int | None
     train_ratio: float
     validation_speakers: list[str] | None
