@@ -13,7 +13,7 @@ from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.data.codes.encoding import exact_float32
 from snac_exp.errors import CodecError, DataError
 from snac_exp.release.blueprint import Blueprint
-from snac_exp.release.codes import Codes, checked_tokens, codebooks_fingerprint
+from snac_exp.release.codes import Codes, checked_tokens, codebooks_fingerprint, is_whole
 from snac_exp.release.folding import fold
 from snac_exp.release.incremental.decoder import IncrementalDecoder, Layers
 from snac_exp.release.outputs import checked_heads, head_of
@@ -234,6 +234,8 @@ class ReleasedCodec:
         Its `delay_seconds` is the algorithmic delay: how far the codes must run ahead of the audio.
         """
         name = head_of(self.heads, head, sample_rate)
+        if not is_whole(batch_size) or batch_size < 1:
+            raise DataError(f"batch_size={batch_size!r} must be a whole number of at least 1")
         seeds = row_seeds(seed, batch_size) if noise else None
         return CodecStream(self, name, seeds, batch_size)
 

@@ -13,6 +13,7 @@ import torch
 
 from snac_exp import cli
 from snac_exp.data.files.completeness import check_complete
+from snac_exp.data.files.recording import recording_of
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.release import code_files
 from snac_exp.release.code_files import METADATA_KEY, parquet_writer, read_npz, read_parquet, write_npz
@@ -175,7 +176,7 @@ def test_sizes_that_were_never_filled_in_are_no_promise(tmp_path: Path) -> None:
     for size in (b"\xff\xff\xff\xff", b"\x00\xf0\xff\x7f"):
         data[place : place + 4] = size
         (tmp_path / "a.wav").write_bytes(data)
-        check_complete(tmp_path / "a.wav")
+        check_complete(recording_of(tmp_path / "a.wav"))
 
 
 def test_links_out_of_the_output_folder(tmp_path: Path) -> None:

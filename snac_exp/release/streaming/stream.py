@@ -8,7 +8,7 @@ from torch import Tensor
 
 from snac_exp.codec.geometry import Geometry
 from snac_exp.errors import DataError
-from snac_exp.release.codes import Codes, is_whole, token_rows
+from snac_exp.release.codes import Codes, token_rows
 from snac_exp.release.incremental.decoder import IncrementalDecoder, Layers
 from snac_exp.release.streaming.token_queue import TokenQueue
 
@@ -44,8 +44,6 @@ class CodecStream:
     """
 
     def __init__(self, codec: Source, head: str, seeds: Sequence[int] | None, batch_size: int) -> None:
-        if not is_whole(batch_size) or batch_size < 1:
-            raise DataError(f"batch_size={batch_size!r} must be a whole number of at least 1")
         self.head, self.sample_rate = head, codec.heads[head]
         self.delay_samples = codec.layers.delay(head)
         self._codec, self._batch_size = codec, batch_size
