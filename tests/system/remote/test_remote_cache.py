@@ -175,3 +175,15 @@ def test_addresses_are_refused_where_paths_are_meant(tmp_path: Path, monkeypatch
         assert done.status == 2
         assert "is a path on this machine" in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_body_that_ends_early_is_tried_again_and_then_told(
+    store: fsspec.AbstractFileSystem, cache: RemoteCache, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether or not the store's own library notices."""
+    store.pipe("/a/x.npq", b"content")
+    monkeypatch.setattr("snac_exp.system.remote.store.shutil.copyfileobj", lambda _, target, __: target.write(b"con"))
+    with pytest.raises(DataError, match=r"memory://a/x\.npq: .*5 attempts failed.*3 of 7 bytes came"):
+        local(cache, "a")
+    assert len(pauses) == 4
+    assert names(cache) == []
