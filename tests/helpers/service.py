@@ -31,6 +31,7 @@ BOUNDS = Bounds(
     max_unsent_seconds=10.0,
     stall_seconds=600.0,
     idle_seconds=GUARD_SECONDS,
+    open_seconds=GUARD_SECONDS,
     drain_seconds=0.0,
     tick_tokens=2,
 )

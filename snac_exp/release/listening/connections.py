@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MOST_HEADER_BYTES = 65_536
+READ_BYTES = 16_384  # at a time: thousands of tiny frames of one connection are read by turns with the others'
 
 
 @dataclass
@@ -67,6 +68,8 @@ def bound(config: Any, connections: Connections) -> None:
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            if hasattr(transport, "max_size"):  # asyncio's own have it
+                transport.max_size = READ_BYTES
             connections.opened(self)
 
         def data_received(self, data: bytes) -> None:
@@ -80,5 +83,8 @@ def bound(config: Any, connections: Connections) -> None:
         def handle_websocket_upgrade(self, *arguments: Any) -> None:
             connections.closed(self)
             super().handle_websocket_upgrade(*arguments)
+            # Its headers are all there: a handshake that has not begun now, as after a POST, never does.
+            if not getattr(self.transport.get_protocol(), "handshake_initiated", True):
+                self.transport.abort()
 
     config.http_protocol_class = Bounded

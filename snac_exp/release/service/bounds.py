@@ -13,8 +13,8 @@ class Bounds:
     max_seconds: of a stream, text included, and of its audio. max_streams: decoded at a time. max_queue, queue_seconds:
     that wait for a place, and how long. max_unsent_seconds: of audio that a client has not taken; then its decoding
     pauses. stall_seconds: until a client that takes nothing is left. idle_seconds: until one that sends nothing is.
-    drain_seconds: for open streams to end, once the service is told to. tick_tokens: coarse tokens of one stream that
-    are decoded before the others' turn.
+    open_seconds: for a stream from its begin to its end. drain_seconds: for open streams to end, once the service is
+    told to. tick_tokens: coarse tokens of one stream that are decoded before the others' turn.
     """
 
     max_body_megabytes: float
@@ -27,6 +27,7 @@ class Bounds:
     max_unsent_seconds: float
     stall_seconds: float
     idle_seconds: float
+    open_seconds: float
     drain_seconds: float
     tick_tokens: int
 

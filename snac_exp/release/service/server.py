@@ -88,7 +88,8 @@ def server_of(service: Service, address: Address) -> Server:
         ws="websockets-sansio",
         ws_max_size=service.bounds.max_body_bytes,
         ws_per_message_deflate=False,  # a small message would become a large one
-        log_level="warning",
+        log_level="error",  # no line for every request that is no HTTP
+        loop="asyncio",  # see READ_BYTES
         access_log=False,
         server_header=False,
         proxy_headers=False,

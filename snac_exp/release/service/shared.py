@@ -92,20 +92,22 @@ class Service:
         """Run these until the first one is done; the others are cancelled.
 
         Raises:
-            Refusal: open streams are to end. What the first one raises.
+            Refusal: open streams are to end, or it has taken too long. What the first one raises.
         """
         tasks = [asyncio.ensure_future(item) for item in (self._told.wait(), *work)]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, timeout=self.bounds.open_seconds, return_when=asyncio.FIRST_COMPLETED)
             finished = [task for task in tasks[1:] if task.done()]
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if not finished:
+        if not finished and self._told.is_set():
             raise Refusal(
                 Kind.CLOSING, f"the service ends; it waited service.drain_seconds={self.bounds.drain_seconds:g}"
             )
+        if not finished:
+            raise Refusal(Kind.SLOW, f"open for more than service.open_seconds={self.bounds.open_seconds:g}")
         finished[0].result()
 
     async def _until_empty(self, seconds: float, *sooner: asyncio.Event) -> None:

@@ -46,7 +46,7 @@ class Options:
     api: bool
     layout: TokenLayout
     service: Bounds
-    threads: int | None
+    threads: int
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,8 +56,8 @@ def main(arguments: Sequence[str]) -> int:
         # NaN is none either.
         if not getattr(options, key) > 0:
             raise ConfigError(f"{key}={getattr(options, key)} must be greater than 0")
-    if options.threads is not None and options.threads < 1:
-        raise ConfigError(f"threads={options.threads} must be at least 1, or null")
+    if options.threads < 1:
+        raise ConfigError(f"threads={options.threads} must be at least 1")
     return _serve_api(options) if options.api else _serve_page(options)
 
 
@@ -76,8 +76,7 @@ def _serve_api(options: Options) -> int:
     from snac_exp.release.loading import load_codec
     from snac_exp.release.service.shared import Service
 
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    torch.set_num_threads(options.threads)
     codec = load_codec(options.checkpoint, device=options.device, allow_heads=options.allow_heads)
     layout = layout_of(options.layout, codec.name, codec.geometry, codec.codebook_sizes[0])
     address = Address(options.host, options.port, options.max_connections, options.header_seconds, key)

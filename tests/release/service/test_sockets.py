@@ -1,5 +1,6 @@
 """WebSocket /stream of a real server on loopback: audio while tokens come, and whatever else comes is told."""
 
+import contextlib
 import json
 import random
 import socket
@@ -15,6 +16,7 @@ from websockets.sync.client import ClientConnection
 from snac_exp.lm.layouts.ids import ids_of_codes
 from snac_exp.lm.layouts.text import text_of_ids
 from snac_exp.release.codec import ReleasedCodec
+from snac_exp.release.listening.connections import READ_BYTES
 from tests.helpers.service import Served, assert_sounds, codes_of, expected, heard, part_of, served
 from tests.helpers.waiting import GUARD_SECONDS, until
 
@@ -154,6 +156,31 @@ def test_one_that_says_nothing_is_closed(codec: ReleasedCodec) -> None:
                 for message in messages:
                     client.send(message)
                 assert told(client) == (1008, {"error": "nothing came for service.idle_seconds=0.05", "status": 408})
+
+
+def test_one_that_says_nothing_in_many_words_is_closed_too(codec: ReleasedCodec) -> None:
+    with served(codec, open_seconds=0.1) as service, service.socket() as client:
+        for _ in range(20):
+            client.send("{}")
+        assert told(client) == (1008, {"error": "open for more than service.open_seconds=0.1", "status": 408})
+
+
+@pytest.mark.parametrize("method", [b"POST", b"PUT"])
+def test_a_handshake_that_cannot_begin_is_no_open_door(service: Served, method: bytes) -> None:
+    """It is counted with no other connection, so it must not stay."""
+    head = b"Host: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    with socket.create_connection(("127.0.0.1", service.port), timeout=GUARD_SECONDS) as client:
+        client.sendall(method + b" /stream HTTP/1.1\r\n" + head + b"Sec-WebSocket-Key: " + b"A" * 22 + b"==\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            assert b" 101 " not in client.recv(1000)
+            assert client.recv(1000) == b""
+
+
+def test_a_flood_of_tiny_frames_is_read_by_turns_with_the_others(service: Served, codec: ReleasedCodec) -> None:
+    with begun(service) as client:
+        client.socket.sendall(b"\x89\x80\x00\x00\x00\x00" * 20_000)
+        assert {item.transport.max_size for item in service.server.server_state.connections} == {READ_BYTES}
+        assert service.decode(codes=codes_of(codec, 1, 1)).status == 200
 
 
 def test_one_that_takes_nothing_is_left_and_its_connection_ends(codec: ReleasedCodec) -> None:
