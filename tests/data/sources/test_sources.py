@@ -115,8 +115,9 @@ def test_a_second_run_reads_only_rows_that_are_new(rows: list[Utterance], tmp_pa
     again = prepared(path, tmp_path / "out")
     assert (again.num_files, again.num_known) == (4, 3)
     assert {row.columns["text"] for row in Manifest.read(tmp_path / "out").rows} == {"b"}
-    jsonl(path, *[{**line, "offset": 0.1} for line in lines])
+    jsonl(path, *[{**line, "duration": 0.3} for line in lines])  # of the same names
     assert prepared(path, tmp_path / "out").num_known == 0
+    assert {row.num_samples for row in Manifest.read(tmp_path / "out").rows} == {4800}
     with pytest.raises(DataError, match=r"columns was None, is \{'text': 'path'\}\); choose another"):
         prepared(path, tmp_path / "out", SourceOptions({"text": "path"}))
 
