@@ -177,7 +177,7 @@ def test_a_special_token_in_a_text_is_refused(cache: Path, texts: Path, tmp_path
 
 @pytest.mark.slow
 def test_long_utterances_are_dropped_or_split_and_listed(cache: Path, tmp_path: Path) -> None:
-    table, limit = CodeTable.open(cache), 250
+    table, limit = CodeTable.open(cache), 248
     long = [number for number in range(len(table)) if 4 + 7 * int(table.coarse_lengths[number]) > limit]
     assert 0 < len(long) < len(table)
     done = export(cache, tmp_path / "dropped", f"max_tokens={limit}").succeeded()

@@ -2,43 +2,25 @@
 
 from collections import Counter
 from itertools import groupby, pairwise
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snac_exp.data.codes.shards import CacheSpec
-from snac_exp.data.codes.table import CodeTable
-from snac_exp.data.prepared.places import Places
 from snac_exp.data.tokens.statistics.measure import TokenStatistics, measure_tokens
 from snac_exp.data.tokens.statistics.ngrams import ngrams_of
+from tests.helpers.code_tables import table_of
 from tests.lm.layouts.made import codes_of, made
 
 ENTRIES = 8
 LAYOUT = made("flat", entries=ENTRIES)
 
 
-def table_of(utterances: list[list[np.ndarray]], splits: list[str]) -> CodeTable:
-    """A cache in memory; the true lengths are those of whole frames."""
-    frames = [len(codes[0]) for codes in utterances]
-    values = [np.concatenate([codes[book] for codes in utterances]).astype(np.uint16) for book in range(3)]
-    offsets = [np.cumsum([0, *(len(codes[book]) for codes in utterances)]).astype(np.int64) for book in range(3)]
-    return CodeTable(
-        spec=CacheSpec("f", "a_codec", 24000, 512, (4, 2, 1), None, ENTRIES, "d", "/"),
-        values=values, offsets=offsets, num_samples=np.array(frames, np.int64) * 2048,
-        paths=pa.array([f"{i}.wav" for i in range(len(frames))]), splits=pa.array(splits), speakers=pa.array(splits),
-        places=Places.of_table(pa.table({"path": []})), more={},
-        made_on=frozenset(), file=Path("none"), row_checksums=None, checked=bytearray(len(frames)),
-    )  # fmt: skip
-
-
 def measured(lengths: list[int]) -> tuple[TokenStatistics, list[list[np.ndarray]]]:
     # Some zeros in a row within and between utterances, which only the second are no repeats.
     utterances = [[row % 3 for row in codes_of(LAYOUT, num, seed)] for seed, num in enumerate(lengths)]
-    return measure_tokens(table_of(utterances, ["train"] * len(lengths)), LAYOUT, 1000), utterances
+    return measure_tokens(table_of(utterances, ["train"] * len(lengths), ENTRIES), LAYOUT, 1000), utterances
 
 
 @settings(max_examples=25, deadline=None)
@@ -83,7 +65,7 @@ def test_equal_utterances_are_found_between_splits() -> None:
     late = [*one[:2], one[2].copy()]
     late[2][-1] = (late[2][-1] + 1) % ENTRIES  # one token of the finest codebook
     splits = ["train", "train", "validation", "train", "train"]
-    found = measure_tokens(table_of([one, other, one, late, other], splits), LAYOUT, 1)
+    found = measure_tokens(table_of([one, other, one, late, other], splits, ENTRIES), LAYOUT, 1)
     assert found.doubles == (("train/0.wav", "validation/2.wav"), ("train/1.wav", "train/4.wav"))
     assert found.between_splits == [("train/0.wav", "validation/2.wav")]
     assert found.ngram_utterances == 1
