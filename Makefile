@@ -23,7 +23,7 @@ check: lint types  ## for moments between commits: lint, types and the quickest 
 	$(BIN)/python -m pytest -m "not slow and not thorough"
 
 test-slurm: $(INSTALLED)  ## the SLURM scenarios on a real SLURM set up on this machine (Debian, root)
-	tests/slurm/with_slurm.sh env SNAC_EXP_TEST_SLURM=1 $(BIN)/python -m pytest -n0 --durations=0 -v tests/slurm \
+	tests/slurm/with_slurm.sh env SNAC_EXP_TEST_SLURM=1 $(BIN)/python -m pytest -n0 -m "" --durations=0 -v tests/slurm \
 		"tests/docs/test_commands.py::test_the_commands_of_a_page_run_in_order[sweeps]"
 
 campaign: $(INSTALLED)  ## kill 100 trainings, damage 10,000 files, print what became of it (about 15 minutes of one core)

@@ -26,6 +26,7 @@ from tests.data.sources.kinds import utterances_of, written
 from tests.docs.pages import PAGES, ROOT, blocks, commands, quoted_output, sections, text_of
 from tests.helpers.browser import free_port
 from tests.helpers.commands import Done, train, verb
+from tests.helpers.variants import thorough
 from tests.helpers.waiting import GUARD_SECONDS
 
 ON_SLURM = os.environ.get("SNAC_EXP_TEST_SLURM") == "1"
@@ -34,7 +35,7 @@ A_RUN = commands(sections(text_of("README"))[FIRST])[-1]
 # What a page finds in its folder, beside `speech`, train.py and a pipe's input: prepared speech, a run.
 PREPARED = ("training", "sweeps", "evaluation", "release", "token_models", "speech_llm")
 WITH_RUN = ("evaluation", "release")
-OTHERWISE = ("README", "extending")  # tested in their own way
+TESTED = [page for page in PAGES if page not in ("README", "extending") and commands(text_of(page))]  # these: elsewhere
 QUOTING = ("training", "release")  # pages that quote what their own commands print
 NEEDS_A_PROCESS = re.compile(r"[<>|]| -m |background=|snac-exp sweep")
 LITTLE_SPEECH = "data.num_minutes=0.5 data.num_train_voices=2 data.num_validation_voices=1"
@@ -162,7 +163,7 @@ def test_all_further_commands_of_the_readme_are_run_on_pages_in_the_same_order()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in OTHERWISE and commands(text_of(page))])
+@pytest.mark.parametrize("page", [page for page in TESTED if page != "sweeps"] + thorough("sweeps"))
 def test_the_commands_of_a_page_run_in_order(page: str, place: Path, corpus_dir: Path) -> None:
     """Those for SLURM as processes on this machine, or on a real SLURM where `make test-slurm` runs them."""
     typed = commands(text_of(page))
