@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 from snac_exp.codec.geometry import Geometry
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.data.files.decoding import AudioInfo
+from snac_exp.data.files.levels import Limits
 from snac_exp.data.files.reading import Slice
 from snac_exp.data.files.recording import Recording
 from snac_exp.data.files.resampling import resampled_length
@@ -157,9 +158,11 @@ class AlignedDataset(Dataset[Sample], ABC):
         delay = folders.target_delay_seconds
         check = partial(self._check_length, delay=delay)
         packed = self._packed_in(folders.targets)
+        # Nobody has judged the levels of targets, as prepare does those of sources.
         if packed is not None:
-            return PlacedRows(folders.targets, lambda one: packed.place(int(self.rows[one])), (), check, delay)
-        return PlacedRows(folders.targets, lambda one: Place(self.path(one)), TARGET_SUFFIXES, check, delay)
+            place = lambda one: packed.place(int(self.rows[one]))  # noqa: E731
+            return PlacedRows(folders.targets, place, (), check, delay, Limits())
+        return PlacedRows(folders.targets, lambda one: Place(self.path(one)), TARGET_SUFFIXES, check, delay, Limits())
 
     def source_rows(self, row: int) -> PlacedRows[int]:
         """What the source of a row is read from."""
