@@ -88,3 +88,9 @@ def test_one_that_is_killed_is_gone_before_its_stand_in() -> None:
         pid = int(process.stdout.readline())
         assert kill(process) == -signal.SIGKILL
         assert not Path(f"/proc/{pid}").exists()
+
+
+def test_temporary_files_lie_where_its_environment_says(tmp_path: Path) -> None:
+    code = "import tempfile; print(tempfile.gettempdir())"
+    done = python_process("-c", code, environment={"TMPDIR": str(tmp_path)}).succeeded()
+    assert done.out.strip() == str(tmp_path)

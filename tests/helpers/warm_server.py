@@ -17,6 +17,7 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import traceback
 import types
@@ -32,6 +33,8 @@ import pandas  # noqa: F401 (imported late, by the first array of pyarrow)
 import pesq  # noqa: F401 (imported late, by the first figure)
 import pystoi  # noqa: F401 (imported late, by the first figure)
 import torch._dynamo  # noqa: F401 (imported late, by the first optimizer)
+from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
 
 import snac_exp
 from snac_exp.codec.fast.kernels import snake_rows
@@ -39,6 +42,7 @@ from snac_exp.report.settings import differs_from_defaults
 
 ROOT = Path(__file__).resolve().parents[2]
 READ_AT_START = ("OMP_", "MKL_", "OPENBLAS_", "PYTHON", "LD_", "TORCH", "PYTORCH_", "TRITON_", "CUDA_")
+OF_A_COPY = ("snac_exp", "tests", "hydra_plugins")
 TAKEN_OVER = ("PYTHONPATH", "PYTHONSAFEPATH", "PYTHONUNBUFFERED")
 # Set by torch when it is imported, by trainings for CUDA, by submitit and for ranks; CUDA reads its own at first use.
 WITHOUT_EFFECT = (
@@ -80,8 +84,9 @@ class Asked:
         """Let the package be imported anew where the path has another copy before ours."""
         copies = [place for place in self.path() if Path(place, "snac_exp").is_dir()]
         if copies and Path(copies[0]).resolve() != ROOT:
-            for name in [name for name in sys.modules if name.partition(".")[0] in ("snac_exp", "tests")]:
+            for name in [name for name in sys.modules if name.partition(".")[0] in OF_A_COPY]:
                 del sys.modules[name]
+            Singleton._instances.pop(Plugins, None)  # Hydra's list of launchers
 
 
 def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
@@ -161,6 +166,7 @@ def become(asked: Asked, stand_in: str) -> NoReturn:
         os.execve(sys.executable, [sys.executable, *asked.arguments], asked.environment)
     os.environ.clear()
     os.environ.update(asked.environment)
+    tempfile.tempdir = None  # asked for when it is first needed, by the environment
     sys.stdin = os.fdopen(0, closefd=False)
     sys.stdout = os.fdopen(1, "w", buffering=1 if os.isatty(1) else -1, closefd=False)
     sys.stdout.reconfigure(write_through=asked.unbuffered)

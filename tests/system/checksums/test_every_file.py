@@ -17,9 +17,11 @@ from tests.helpers.commands import ROOT
 
 PLAIN = {
     "codec/checkpoint.py": "config.json in upstream's layout, which its package reads; an export lists its SHA-256",
+    "data/tokens/rows/hf.py": "datasets reads these; export.json lists the SHA-256 of every file",
     "release/export/onnx.py": "onnx.json is for whoever runs the graphs; an export lists its SHA-256",
     "report/compare/folder.py": "key.json is for people: the page holds the key itself",
     "sweeps/sweep.py": "task.json is for people: the job reads its config.yaml",
+    "verbs/data/tokens.py": "tokens.json is for people: nothing here reads it again",
 }
 """Files of the package that write JSON without a digest."""
 PLAIN_LINES = {
