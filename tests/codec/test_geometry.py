@@ -85,6 +85,7 @@ def test_codes_and_audio_of_a_slice_cover_the_same_time(g: Geometry, start: int,
         assert codes.stop * samples_per_token == audio.stop
 
 
+@pytest.mark.slow
 @given(geometries, st.integers(0, 10**7))
 def test_coarse_tokens_of_pads_as_upstream(g: Geometry, num_samples: int):
     pad_to = g.hop_length * math.lcm(g.vq_strides[0], g.attn_window_size or 1)

@@ -65,6 +65,7 @@ def test_a_noisy_wide_head_moves_nothing_else(small, build_model, random_codes):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.slow
 def test_building_a_model_moves_no_random_numbers_and_depends_on_seed_and_name_alone(small):
     torch.manual_seed(3)
     before = torch.get_rng_state()

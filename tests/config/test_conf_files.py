@@ -57,6 +57,7 @@ def test_the_groups_are_those_of_the_schema() -> None:
     assert set(GROUPS) <= set(Experiment.__dataclass_fields__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes_and_sets_every_group(name: str) -> None:
     experiment, values = compose_experiment([f"+experiment={name}"], complete=False)
@@ -82,6 +83,7 @@ def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "choice"), [*CHOICES, *(("layout", name) for name in LAYOUTS)])
 def test_a_choice_with_a_base_says_only_what_differs_from_it(group: str, choice: str) -> None:
     own = OmegaConf.to_container(OmegaConf.load(config_dir() / group / f"{choice}.yaml"))

@@ -60,6 +60,7 @@ def test_ranges_that_do_not_cover_a_run_are_named(
 PHASE_12 = ["+experiment=phase12_dual_head", "data.cache_dir=/none"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -76,6 +77,7 @@ def test_steps_that_make_no_sense_are_named_with_the_mend(overrides: list[str], 
         compose_experiment([*PHASE_12, *overrides])
 
 
+@pytest.mark.slow
 def test_what_validates_and_ends_a_run_counts_for_its_hash_and_what_one_hears_does_not() -> None:
     def digest(*overrides: str) -> str:
         return meaning_hash(compose_experiment([*PHASE_12, *overrides])[1])

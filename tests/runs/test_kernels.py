@@ -49,6 +49,7 @@ def test_a_plan_tells_what_is_asked_for() -> None:
     assert "kernels:" not in verb("plan", "+experiment=rvq_toy").out
 
 
+@pytest.mark.slow
 def test_a_token_model_has_no_layers_for_them() -> None:
     done = verb("plan", "+experiment=rvq_toy", "trainer.kernels=triton")
     assert done.status == 2

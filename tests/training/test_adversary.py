@@ -39,6 +39,7 @@ def adversary() -> Adversary:
     return Adversary(TOY, RATES, seed=0)
 
 
+@pytest.mark.slow
 def test_weights_are_a_function_of_the_seed_and_the_head_and_the_generator_stays(adversary: Adversary) -> None:
     torch.manual_seed(9)
     state = torch.get_rng_state()

@@ -259,6 +259,7 @@ def test_codes_are_counted_where_they_are_asked_for() -> None:
     assert {name.rpartition("/")[2] for name in counted} == {"usage", "perplexity", "dead", "tokens"}
 
 
+@pytest.mark.slow
 def test_no_snake_of_the_encoder_depends_on_torchscript() -> None:
     snakes = [module for module in task_of(BOTH).model.modules() if isinstance(module, Snake1d)]
     assert len(snakes) > 20

@@ -42,6 +42,7 @@ def inside(table: Timetable, part: Part, number: int) -> bool:
     return all(item.first <= number <= (item.last or number) for item in found)
 
 
+@pytest.mark.slow
 @given(table=tables(), max_steps=st.none() | st.integers(1, 50), batches=st.lists(st.integers(1, 9), min_size=4))
 @settings(max_examples=150)
 def test_every_step_is_in_one_part_of_its_stage_and_phase(
@@ -115,6 +116,7 @@ def settings_of_trainer() -> Trainer:
     return compose_experiment(["+experiment=phase12_dual_head"], complete=False)[0].trainer
 
 
+@pytest.mark.slow
 @given(every=st.integers(1, 7), lengths=st.lists(st.integers(1, 9), min_size=1, max_size=6))
 @settings(max_examples=50)
 def test_validations_by_steps_come_once_each_and_at_the_end(every: int, lengths: list[int]) -> None:

@@ -105,6 +105,7 @@ def test_an_export_that_is_killed_goes_on_and_a_changed_file_is_never_called_don
     assert not (tmp_path / "codes.parquet").exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_is_refused(cache: Path, tmp_path: Path) -> None:
     done = export(cache, tmp_path / "rows", "layout=delay")
     assert "layout delay has 7 streams" in refused(done)
@@ -126,6 +127,7 @@ def test_what_cannot_be_exported_is_refused(cache: Path, tmp_path: Path) -> None
     assert "holds notes.txt, which is not of this export" in refused(done)
 
 
+@pytest.mark.slow
 def test_a_bare_list_of_ids_is_imported_and_decodes(tmp_path: Path) -> None:
     layout = made("flat", entries=1024)
     codes = codes_of(layout, 5, 0)
@@ -150,6 +152,7 @@ def test_a_bare_list_of_ids_is_imported_and_decodes(tmp_path: Path) -> None:
     assert not (tmp_path / "other.parquet").exists()
 
 
+@pytest.mark.slow
 def test_resync_says_what_it_dropped_and_lengths_follow(tmp_path: Path) -> None:
     codes = codes_of(DEMO, 4, 1)
     ids = ids_of_codes(codes, DEMO)[0].tolist()
@@ -203,6 +206,7 @@ def test_parquet_has_the_columns_that_trainers_read(tmp_path: Path) -> None:
     assert list(read_rows(path)) == [TokenRow([1, 2], [1, 2], [1, 1], "a", "b", 1.5, "c")] * 130
 
 
+@pytest.mark.slow
 def test_the_reports_flat_file_imports_whole(shared_data: Path, tmp_path: Path) -> None:
     source = shared_data / "reports" / "flat.json"
     if not source.exists():

@@ -126,6 +126,7 @@ def test_texts_that_the_cache_keeps_go_into_rows(cache: Path, tmp_path: Path, mo
     assert "set too_long=drop, or texts=none" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "layout", "why"),
     [
@@ -149,6 +150,7 @@ def test_a_tokenizer_that_contradicts_the_layout_is_refused(
     assert not (tmp_path / "rows").exists()
 
 
+@pytest.mark.slow
 def test_what_contradicts_itself_is_refused(cache: Path, texts: Path, tmp_path: Path) -> None:
     for options, why in [
         (["prompt={speaker}: {text}"], "prompt needs texts"),
@@ -244,6 +246,7 @@ def test_shares_make_the_folder_that_one_process_makes(cache: Path, tmp_path: Pa
     assert content(tmp_path / "one") == content(tmp_path / "many")
 
 
+@pytest.mark.slow
 def test_a_preflight_that_fails_leaves_nothing(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The proof before anything is written: a writer that alters one code of a row."""
 
@@ -261,6 +264,7 @@ def test_a_preflight_that_fails_leaves_nothing(cache: Path, tmp_path: Path, monk
     assert not (tmp_path / "rows").exists()
 
 
+@pytest.mark.slow
 def test_texts_of_tokens_are_imported(tmp_path: Path) -> None:
     codes = [codes_of(DEMO, num, num) for num in (2, 3)]
     ids = [[128257, *ids_of_codes(item, DEMO)[0].tolist(), 128258, 128262, 128263] for item in codes]

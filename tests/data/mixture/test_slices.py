@@ -135,6 +135,7 @@ def other_caches(
     return {"OTHER": str(folder / "other"), "EMPTY": str(folder / "empty"), "NONE": str(folder / "none")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sources", "kind", "message"), CASES)
 def test_sources_that_make_no_sense_are_named(
     sources: Any, kind: type[Exception], message: str, cache_dir: Path, codec: LoadedCodec, other_caches: dict[str, str]

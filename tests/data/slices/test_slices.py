@@ -55,6 +55,7 @@ def test_every_row_once_and_every_slice_within_its_utterance(
         assert spec.offset == spec.start - spec.window_start
 
 
+@pytest.mark.slow
 @given(corpora(), st.integers(1, 8), st.integers(1, 9))
 def test_resuming_gives_the_tail_of_the_epoch(corpus: tuple[Geometry, list[int]], tokens: int, batch_size: int) -> None:
     whole = list(sampler(corpus, tokens, batch_size=batch_size))

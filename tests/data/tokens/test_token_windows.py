@@ -224,6 +224,7 @@ def test_the_npq_source_opens_a_corpus(tmp_path: Path) -> None:
         NpqTokens(str(tmp_path), step_ratio=0.0).open_tokens(None, seed=0)
 
 
+@pytest.mark.slow
 @given(lengths=lengths_of_files, num_frames=st.integers(1, 12))
 def test_validation_windows_score_each_frame_once(lengths: list[int], num_frames: int) -> None:
     index = WindowIndex(np.arange(len(lengths)), np.array(lengths), num_frames, num_frames, pad_tail=True)

@@ -148,6 +148,7 @@ def damaged(draw: st.DrawFn) -> tuple[Layout, list[int], list[int]]:
     return layout, ids, good
 
 
+@pytest.mark.slow
 @given(damaged(), st.lists(st.integers(1, 9), min_size=1, max_size=20))
 def test_whatever_the_damage_all_sound_frames_stay_in_their_time_and_pieces_change_nothing(
     content: tuple[Layout, list[int], list[int]], pieces: list[int]
