@@ -36,7 +36,7 @@ def draw_validation(seconds: Mapping[str, float], train_ratio: float, seed: int)
     if len(seconds) < 2:
         raise DataError(
             f"only {len(seconds)} speaker to split: {', '.join(seconds) or 'none'}; use split=file, put files of "
-            "each speaker in a folder of its own, or name the column that tells them: columns={{speaker: NAME}}"
+            "each speaker in a folder of its own, or name the column that tells them: 'columns={speaker: NAME}'"
         )
     wanted = (1 - train_ratio) * sum(seconds.values())
     chosen: set[str] = set()
