@@ -1,10 +1,19 @@
-"""The prepared folder that a verb works on, and where it writes."""
+"""The prepared folder that a verb works on, which part of it, and where it writes."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from snac_exp.data.packed.names import local_pack
 from snac_exp.errors import ConfigError
 from snac_exp.system.remote.urls import is_url
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which part of the work."""
+
+    index: int
+    count: int
 
 
 def prepared_and_output(prepared: str, output: str | None, name: str) -> tuple[Path, Path]:

@@ -253,8 +253,7 @@ def test_codes_are_counted_where_they_are_asked_for() -> None:
     counted = usage(lambda counts: counts)
     assert [counted[f"codebook/{i}/tokens"] for i in range(3)] == [
         2 * 48,
-        2 * 96,
-        2 * 192,
+        *(2 * 96, 2 * 192),
     ]  # 16 + 16 + 11 + 5 coarse tokens
     assert {name.rpartition("/")[2] for name in counted} == {"usage", "perplexity", "dead", "tokens"}
 

@@ -21,15 +21,7 @@ from snac_exp.config.schema import Codec
 from snac_exp.config.structure import structure
 from snac_exp.data.packed.names import local_pack
 from snac_exp.errors import ConfigError
-from snac_exp.verbs.prepared import prepared_and_output
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Which part of the work."""
-
-    index: int
-    count: int
+from snac_exp.verbs.prepared import Shard, prepared_and_output
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,10 @@ from snac_exp.config.compose import compose_config, resolved
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
 from snac_exp.system.remote.urls import is_url
-from snac_exp.verbs.prepared import prepared_and_output
+from snac_exp.verbs.prepared import Shard, prepared_and_output
 
 if TYPE_CHECKING:
     from snac_exp.data.packed.folder import PackSummary
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Which part of the work."""
-
-    index: int
-    count: int
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,7 @@ from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_config, resolved
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
-from snac_exp.verbs.prepared import prepared_and_output
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Which part of the work."""
-
-    index: int
-    count: int
+from snac_exp.verbs.prepared import Shard, prepared_and_output
 
 
 @dataclass(frozen=True)

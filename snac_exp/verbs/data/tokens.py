@@ -30,6 +30,7 @@ from snac_exp.config.structure import nearest, structure
 from snac_exp.errors import ConfigError
 from snac_exp.system.files import remove_left_in, write_json
 from snac_exp.system.terminal import console
+from snac_exp.verbs.prepared import Shard
 
 if TYPE_CHECKING:
     from snac_exp.data.tokens.encoding import TokenSummary
@@ -37,14 +38,6 @@ if TYPE_CHECKING:
 ACTIONS = ("check", "convert", "encode", "export", "import", "stats")
 STATS_FILES = ("tokens.json", "tokens.png")
 EXIT_BAD_FILES = 2  # as for any command with something to mend
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Which part of the work."""
-
-    index: int
-    count: int
 
 
 @dataclass(frozen=True)

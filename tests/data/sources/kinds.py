@@ -12,7 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
+from snac_exp.data.prepared.prepare import PrepareSummary, prepare
+from snac_exp.data.sources.opening import SourceOptions
+
 AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+RATE = 16_000
 LEAD = 2_345  # samples before the first recording of a long file
 
 
@@ -186,3 +190,24 @@ def copied(audio: Path, folder: Path, per_speaker: int) -> Path:
             samples, rate = soundfile.read(file, dtype="int16")
             soundfile.write(folder / speaker.name / f"{file.stem}.wav", samples[:rate], rate, "PCM_16")
     return folder
+
+
+def prepared(source: Path | str, output: Path, options: SourceOptions | None = None) -> PrepareSummary:
+    """Half of the files for each split."""
+    return prepare(source, output, options=options, split="file", train_ratio=0.5, num_workers=1)
+
+
+def jsonl(path: Path, *lines: object) -> Path:
+    """A list, one line each; text as it stands."""
+    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+    return path
+
+
+def write_tar(path: Path, **files: bytes) -> Path:
+    """A tar of members named with _ for a dot and __ for a folder."""
+    with tarfile.open(path, "w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name.replace("__", "/").replace("_", "."))
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path

@@ -1,9 +1,7 @@
 """What is listed of a source, and what is said of one that cannot be read."""
 
 import gzip
-import io
 import json
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -14,43 +12,22 @@ import soundfile
 
 from snac_exp.data.files.reading import read_channels
 from snac_exp.data.prepared.manifest import REJECTED_NAME, Manifest
-from snac_exp.data.prepared.prepare import PrepareSummary, prepare
+from snac_exp.data.prepared.prepare import prepare
 from snac_exp.data.rejection import read_rejections
 from snac_exp.data.sources.hub import HubOptions
 from snac_exp.data.sources.opening import SourceOptions
 from snac_exp.errors import ConfigError, DataError
-from tests.data.sources.kinds import LEAD, Utterance, lhotse, parquet, segments, table_of, tars, utterances_of
-
-RATE = 16_000
-
-
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
-    audio = tmp_path_factory.mktemp("few") / "audio"
-    for number in range(4):
-        file = audio / f"voice{number // 2}" / f"utt{number}.wav"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        samples = np.random.default_rng(number).uniform(-0.5, 0.5, RATE // 2 + number)
-        soundfile.write(file, samples, RATE, "PCM_16")
-    return utterances_of(audio)
-
-
-def prepared(source: Path | str, output: Path, options: SourceOptions | None = None) -> PrepareSummary:
-    return prepare(source, output, options=options, split="file", train_ratio=0.5, num_workers=1)
-
-
-def jsonl(path: Path, *lines: object) -> Path:
-    path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
-    return path
-
-
-def write_tar(path: Path, **files: bytes) -> Path:
-    with tarfile.open(path, "w") as archive:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name.replace("__", "/").replace("_", "."))
-            member.size = len(data)
-            archive.addfile(member, io.BytesIO(data))
-    return path
+from tests.data.sources.kinds import (
+    LEAD,
+    RATE,
+    Utterance,
+    jsonl,
+    lhotse,
+    prepared,
+    segments,
+    table_of,
+    write_tar,
+)
 
 
 def test_segments_are_cut_from_their_files(rows: list[Utterance], tmp_path: Path) -> None:
@@ -248,100 +225,3 @@ def test_a_cut_of_one_of_two_channels_is_rejected(tmp_path: Path, monkeypatch: p
     cut = {"id": "c", "start": 0, "duration": 1, "channel": 1, "recording": recording, "type": "MonoCut"}
     with pytest.raises(DataError, match="is of channel 1 of 2, and the mean of all is what is read"):
         prepared(jsonl(tmp_path / "cuts.jsonl", cut), tmp_path / "out")
-
-
-def test_parquet_is_unpacked_once_and_again_when_it_changes(rows: list[Utterance], tmp_path: Path) -> None:
-    source = tmp_path / "in"
-    source.mkdir()
-    parquet(source, rows)
-    prepared(source, tmp_path / "out")
-    (first, second) = sorted((tmp_path / "out" / "audio").glob("*.tar"))
-    stamps = first.stat().st_mtime_ns, second.stat().st_mtime_ns
-    assert prepared(source, tmp_path / "out").num_known == 4
-    assert stamps == (first.stat().st_mtime_ns, second.stat().st_mtime_ns)
-    parquet(source, rows)
-    assert prepared(source, tmp_path / "out").num_known == 0
-    assert stamps[0] != first.stat().st_mtime_ns
-
-
-def test_compressed_arrow_is_refused_and_rows_without_audio_are_rejected(rows: list[Utterance], tmp_path: Path) -> None:
-    audio = pa.array(
-        [{"bytes": rows[0].file.read_bytes(), "path": None}, {"bytes": None, "path": None},
-         {"bytes": rows[1].file.read_bytes(), "path": None}],
-        pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
-    )  # fmt: skip
-    table = pa.table({"audio": audio})
-    for name, compression in (("plain", None), ("squeezed", "zstd")):
-        options = pa.ipc.IpcWriteOptions(compression=compression)
-        with pa.ipc.new_file(str(tmp_path / f"{name}.arrow"), table.schema, options=options) as out:
-            out.write_table(table)
-    assert prepared(tmp_path / "plain.arrow", tmp_path / "out").rejected == {"unreadable": 1}
-    (item,) = read_rejections(tmp_path / "out" / REJECTED_NAME)
-    assert (item.path, item.reason) == ("plain.arrow/00000001", "has neither bytes nor a path")
-    with pytest.raises(DataError, match=r"squeezed\.arrow: its bytes are compressed"):
-        prepared(tmp_path / "squeezed.arrow", tmp_path / "out2")
-
-
-def test_rows_of_a_tar_without_speakers_need_a_split_by_file(rows: list[Utterance], tmp_path: Path) -> None:
-    tar = write_tar(tmp_path / "a.tar", a_wav=rows[0].file.read_bytes(), b_wav=rows[1].file.read_bytes())
-    with pytest.raises(DataError, match="only 1 speaker to split: unknown; use split=file"):
-        prepare(tar, tmp_path / "out", num_workers=1)
-    assert prepared(tar, tmp_path / "out2").num_rows == {"train": 1, "validation": 1}
-
-
-def test_a_tar_that_is_damaged_later_is_refused_by_name(rows: list[Utterance], tmp_path: Path) -> None:
-    source = tmp_path / "in"
-    source.mkdir()
-    tars(source, rows)
-    prepared(source, tmp_path / "out")
-    manifest = Manifest.read(tmp_path / "out")
-    row = manifest.rows[0]
-    file = manifest.recording(row).path
-    file.write_bytes(file.read_bytes()[:2000])
-    with pytest.raises(DataError, match=rf"{row.path}: is cut off: 1,488 bytes of"):
-        read_channels(manifest.recording(row))
-
-
-class StandInHub:
-    """`datasets.load_dataset` with a folder in place of the hub; remembers what was asked for."""
-
-    def __init__(self, folder: Path, cache: Path) -> None:
-        self.folder, self.cache, self.asked = folder, cache, list[tuple[object, ...]]()
-
-    def load_dataset(self, name: str, config: str | None, *, split: str | None, revision: str | None) -> object:
-        self.asked.append((name, config, split, revision))
-        if config == "none":
-            raise ValueError("BuilderConfig 'none' not found. Available: ['default']")
-        return self.load(str(self.folder), split=split, cache_dir=str(self.cache))
-
-    def installed(self, monkeypatch: pytest.MonkeyPatch) -> "StandInHub":
-        import datasets  # type: ignore[import-untyped]
-
-        self.load = datasets.load_dataset
-        monkeypatch.setattr(datasets, "load_dataset", self.load_dataset)
-        return self
-
-
-@pytest.mark.slow
-def test_a_data_set_of_the_hub(rows: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through `datasets` itself, into its cache of Arrow files, whose bytes are read in place."""
-    (tmp_path / "in").mkdir()
-    stand_in = StandInHub(parquet(tmp_path / "in", rows), tmp_path / "cache").installed(monkeypatch)
-    options = SourceOptions(hub=HubOptions("default", "train", "v1"))
-    prepared("hf://me/speech", tmp_path / "out", options)
-    assert stand_in.asked == [("me/speech", "default", "train", "v1")]
-    manifest = Manifest.read(tmp_path / "out")
-    assert {row.columns["text"]: row.speaker for row in manifest.rows} == {row.text: row.speaker for row in rows}
-    assert manifest.settings["input"] == "hf://me/speech"
-    assert manifest.settings["hub.revision"] == "v1"
-    assert {row.place.file.rpartition(".")[2] for row in manifest.rows} == {"arrow"}
-    by_text = {row.text: row.file for row in rows}
-    for row in manifest.rows:
-        own = soundfile.read(by_text[row.columns["text"]], dtype="float32")[0]
-        assert np.array_equal(read_channels(manifest.recording(row))[0][:, 0], own)
-    with pytest.raises(DataError, match=r"cannot get the data set 'me/speech' from the hub \(BuilderConfig 'none'"):
-        prepared("hf://me/speech", tmp_path / "out2", SourceOptions(hub=HubOptions("none")))
-    with pytest.raises(ConfigError, match="must name a whole split"):
-        prepared("hf://me/speech", tmp_path / "out3", SourceOptions(hub=HubOptions(split="train[:10]")))
-    with pytest.raises(ConfigError, match="is no data set of the hub; write input=hf://OWNER/NAME"):
-        prepared("hf://speech", tmp_path / "out3")

@@ -147,6 +147,9 @@ def test_clients_that_vanish_leave_nothing(service: Served, codec: ReleasedCodec
         client.socket.close()
         until(lambda: service.service.num_open == 0, "its place is free")
         until(lambda: len(service.service.decoder) == 0, "its stream has left")
+    with begun(service, seed=1, sample_rate=24_000) as next_one:
+        next_one.send(json.dumps({"codes": codes, "end": True}))
+        assert_sounds(heard(next_one)[0], expected(codec, codes, 24_000, 1))
 
 
 def test_one_that_says_nothing_is_closed(codec: ReleasedCodec) -> None:

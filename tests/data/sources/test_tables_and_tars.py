@@ -1,0 +1,120 @@
+"""Tables, shards and data sets of the hub: read once, read anew when they change, refused by name when damaged."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import soundfile
+
+from snac_exp.data.files.reading import read_channels
+from snac_exp.data.prepared.manifest import REJECTED_NAME, Manifest
+from snac_exp.data.prepared.prepare import prepare
+from snac_exp.data.rejection import read_rejections
+from snac_exp.data.sources.hub import HubOptions
+from snac_exp.data.sources.opening import SourceOptions
+from snac_exp.errors import ConfigError, DataError
+from tests.data.sources.kinds import (
+    Utterance,
+    parquet,
+    prepared,
+    tars,
+    write_tar,
+)
+
+
+def test_parquet_is_unpacked_once_and_again_when_it_changes(rows: list[Utterance], tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    parquet(source, rows)
+    prepared(source, tmp_path / "out")
+    (first, second) = sorted((tmp_path / "out" / "audio").glob("*.tar"))
+    stamps = first.stat().st_mtime_ns, second.stat().st_mtime_ns
+    assert prepared(source, tmp_path / "out").num_known == 4
+    assert stamps == (first.stat().st_mtime_ns, second.stat().st_mtime_ns)
+    parquet(source, rows)
+    assert prepared(source, tmp_path / "out").num_known == 0
+    assert stamps[0] != first.stat().st_mtime_ns
+
+
+def test_compressed_arrow_is_refused_and_rows_without_audio_are_rejected(rows: list[Utterance], tmp_path: Path) -> None:
+    audio = pa.array(
+        [{"bytes": rows[0].file.read_bytes(), "path": None}, {"bytes": None, "path": None},
+         {"bytes": rows[1].file.read_bytes(), "path": None}],
+        pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+    )  # fmt: skip
+    table = pa.table({"audio": audio})
+    for name, compression in (("plain", None), ("squeezed", "zstd")):
+        options = pa.ipc.IpcWriteOptions(compression=compression)
+        with pa.ipc.new_file(str(tmp_path / f"{name}.arrow"), table.schema, options=options) as out:
+            out.write_table(table)
+    assert prepared(tmp_path / "plain.arrow", tmp_path / "out").rejected == {"unreadable": 1}
+    (item,) = read_rejections(tmp_path / "out" / REJECTED_NAME)
+    assert (item.path, item.reason) == ("plain.arrow/00000001", "has neither bytes nor a path")
+    with pytest.raises(DataError, match=r"squeezed\.arrow: its bytes are compressed"):
+        prepared(tmp_path / "squeezed.arrow", tmp_path / "out2")
+
+
+def test_rows_of_a_tar_without_speakers_need_a_split_by_file(rows: list[Utterance], tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "a.tar", a_wav=rows[0].file.read_bytes(), b_wav=rows[1].file.read_bytes())
+    with pytest.raises(DataError, match="only 1 speaker to split: unknown; use split=file"):
+        prepare(tar, tmp_path / "out", num_workers=1)
+    assert prepared(tar, tmp_path / "out2").num_rows == {"train": 1, "validation": 1}
+
+
+def test_a_tar_that_is_damaged_later_is_refused_by_name(rows: list[Utterance], tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    tars(source, rows)
+    prepared(source, tmp_path / "out")
+    manifest = Manifest.read(tmp_path / "out")
+    row = manifest.rows[0]
+    file = manifest.recording(row).path
+    file.write_bytes(file.read_bytes()[:2000])
+    with pytest.raises(DataError, match=rf"{row.path}: is cut off: 1,488 bytes of"):
+        read_channels(manifest.recording(row))
+
+
+class StandInHub:
+    """`datasets.load_dataset` with a folder in place of the hub; remembers what was asked for."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.folder, self.cache, self.asked = folder, cache, list[tuple[object, ...]]()
+
+    def load_dataset(self, name: str, config: str | None, *, split: str | None, revision: str | None) -> object:
+        self.asked.append((name, config, split, revision))
+        if config == "none":
+            raise ValueError("BuilderConfig 'none' not found. Available: ['default']")
+        return self.load(str(self.folder), split=split, cache_dir=str(self.cache))
+
+    def installed(self, monkeypatch: pytest.MonkeyPatch) -> "StandInHub":
+        import datasets  # type: ignore[import-untyped]
+
+        self.load = datasets.load_dataset
+        monkeypatch.setattr(datasets, "load_dataset", self.load_dataset)
+        return self
+
+
+@pytest.mark.slow
+def test_a_data_set_of_the_hub(rows: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through `datasets` itself, into its cache of Arrow files, whose bytes are read in place."""
+    (tmp_path / "in").mkdir()
+    stand_in = StandInHub(parquet(tmp_path / "in", rows), tmp_path / "cache").installed(monkeypatch)
+    options = SourceOptions(hub=HubOptions("default", "train", "v1"))
+    prepared("hf://me/speech", tmp_path / "out", options)
+    assert stand_in.asked == [("me/speech", "default", "train", "v1")]
+    manifest = Manifest.read(tmp_path / "out")
+    assert {row.columns["text"]: row.speaker for row in manifest.rows} == {row.text: row.speaker for row in rows}
+    assert manifest.settings["input"] == "hf://me/speech"
+    assert manifest.settings["hub.revision"] == "v1"
+    assert {row.place.file.rpartition(".")[2] for row in manifest.rows} == {"arrow"}
+    by_text = {row.text: row.file for row in rows}
+    for row in manifest.rows:
+        own = soundfile.read(by_text[row.columns["text"]], dtype="float32")[0]
+        assert np.array_equal(read_channels(manifest.recording(row))[0][:, 0], own)
+    with pytest.raises(DataError, match=r"cannot get the data set 'me/speech' from the hub \(BuilderConfig 'none'"):
+        prepared("hf://me/speech", tmp_path / "out2", SourceOptions(hub=HubOptions("none")))
+    with pytest.raises(ConfigError, match="must name a whole split"):
+        prepared("hf://me/speech", tmp_path / "out3", SourceOptions(hub=HubOptions(split="train[:10]")))
+    with pytest.raises(ConfigError, match="is no data set of the hub; write input=hf://OWNER/NAME"):
+        prepared("hf://speech", tmp_path / "out3")
