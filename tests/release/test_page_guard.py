@@ -52,7 +52,7 @@ def answer(
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Message) -> None:
-        if message.get("status") == 413 and "content-length" in headers:
+        if message.get("status") == 403 or (message.get("status") == 413 and "content-length" in headers):
             assert not waiting
         sent.append(message)
 

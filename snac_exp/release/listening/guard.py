@@ -54,12 +54,11 @@ class Guard:
             return
         headers = {bytes(name).lower(): bytes(value).decode("latin-1") for name, value in scope["headers"]}
         if (reason := self._stranger(headers)) is not None:
-            await _refuse(scope, send, 403, reason)
+            await self._refuse(scope, receive, send, 403, reason)
             return
         length = headers.get(b"content-length", "0")
         if not _is_at_most(length, self._body.most_bytes):
-            await self._drain(receive)
-            await _refuse(scope, send, 413, f"the body is larger than {self._body.key}=")
+            await self._refuse(scope, receive, send, 413, f"the body is larger than {self._body.key}=")
             return
         await self._limited(scope, receive, send)
 
@@ -72,6 +71,19 @@ class Guard:
         if origin is not None and urlsplit(origin).netloc.lower() != asked.lower():
             return "another page asks for this one"
         return None
+
+    async def _refuse(self, scope: Message, receive: Receive, send: Send, status: int, reason: str) -> None:
+        """Answer, and end the connection once its body is taken: one that is closed with bytes unread is reset.
+
+        A client would then lose the answer.
+        """
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        await self._drain(receive)
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": reason.encode()})
 
     async def _drain(self, receive: Receive) -> None:
         """Take the body of what is refused, as much as of an upload: many clients read no answer before all is sent."""
@@ -119,7 +131,8 @@ class Guard:
             if answered or not too_long:
                 raise
         if too_long and not answered:
-            await _refuse(scope, send, 413, f"the body is larger than {self._body.key}=, or does not come")
+            reason = f"the body is larger than {self._body.key}=, or does not come"
+            await self._refuse(scope, receive, send, 413, reason)
 
 
 def hosts_of(host: str) -> tuple[str, ...]:
@@ -141,12 +154,3 @@ def _name(address: str) -> str:
         return urlsplit(address).hostname or ""
     except ValueError:  # as of brackets that nothing closes
         return ""
-
-
-async def _refuse(scope: Message, send: Send, status: int, reason: str) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": 1008})
-        return
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": reason.encode()})

@@ -95,6 +95,16 @@ def test_other_pages_and_other_names_do_not_get_in(service: Served) -> None:
     assert service.ask("GET", "/../../etc/passwd").status == 404
 
 
+def test_a_refusal_comes_whole_however_much_was_sent_with_the_request(service: Served) -> None:
+    """A connection that is closed with bytes unread is reset by the system, and what was answered may be lost."""
+    head = b"POST /decode HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\nContent-Length: 150000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", service.port), timeout=GUARD_SECONDS) as connection:
+        connection.sendall(head + b" " * 150_000)
+        answer = b"".join(iter(lambda: connection.recv(10_000), b""))
+        assert b" 403 " in answer.splitlines()[0]
+        assert b"another page asks for this one" in answer
+
+
 def test_a_body_that_is_too_long_is_refused_whatever_its_headers_say(service: Served) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=GUARD_SECONDS) as connection:
         head = b"POST /decode HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
