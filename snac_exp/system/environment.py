@@ -94,9 +94,20 @@ def device_name(device: torch.device | str) -> str:
 def cpu_name() -> str:
     """The processor's model."""
     path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    told = name_in(path.read_text(encoding="utf-8")) if path.exists() else None
+    return told or platform.processor() or platform.machine()
+
+
+def name_in(cpuinfo: str) -> str | None:
+    """The model's name in the text of /proc/cpuinfo; None where it has none.
+
+    Virtual machines often name a brand alone, so the numbers of family and model stand behind it.
+    """
+    first = cpuinfo.split("\n\n")[0].splitlines()
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first)}
+    numbers = [f"{label} {told[key]}" for label, key in (("family", "cpu family"), ("model", "model")) if key in told]
+    name = told.get("model name")
+    return f"{name} ({', '.join(numbers)})" if name and numbers else name
 
 
 def versions() -> dict[str, str]:
