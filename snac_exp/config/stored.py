@@ -54,6 +54,20 @@ def read_stored(path: Path) -> Any:
         raise _refused(path, (str(error).splitlines() or [type(error).__name__])[0]) from None
 
 
+def verify_stored(path: Path) -> str:
+    """The text of a stored file, verified by its digest and not parsed, which takes a hundred times as long.
+
+    Raises:
+        ConfigError: it cannot be read, or was changed.
+    """
+    try:
+        data = path.read_bytes()
+        _verify(data)
+        return data.decode()
+    except (OSError, ValueError) as error:
+        raise _refused(path, str(error).splitlines()[0]) from None
+
+
 def _refused(path: Path, reason: str) -> ConfigError:
     return ConfigError(f"{path} is not what the run was begun with: {reason}; {_MEND}")
 

@@ -146,7 +146,7 @@ def _filled(blank: Line, item: RunEntry) -> Line:
         loss=newest.get("train/loss"),
         best=best_of(run_dir, item.sweep.settings if item.sweep is not None else SweepSettings()),
         audio_seconds_per_second=newest.get("speed/audio_seconds_per_second"),
-        eta_seconds=_seconds_left(status, last, step, num_steps or plan.get("num_steps"), found.state),
+        eta_seconds=seconds_left(status, paces_of(last), step, num_steps or plan.get("num_steps"), found.state),
         # Never negative, although another machine's clock may be ahead.
         heartbeat_seconds=max(0.0, time.time() - status["heartbeat"]) if "heartbeat" in status else None,
         attempts=int(status.get("attempts", 0)),
@@ -166,16 +166,20 @@ def _last_training_lines(path: Path) -> list[dict[str, Any]]:
     return lines_of_kind(path, begun, "train")
 
 
-def _seconds_left(
-    status: Mapping[str, Any], lines: Sequence[Mapping[str, Any]], step: int | None, num_steps: int | None, state: str
+def paces_of(lines: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Seconds per step that training lines say."""
+    return [line["speed/step_seconds"] for line in lines if line.get("speed/step_seconds") is not None]
+
+
+def seconds_left(
+    status: Mapping[str, Any], paces: Sequence[float], step: int | None, num_steps: int | None, state: str
 ) -> float | None:
-    """Of a running one: what it says itself, and until then the mean pace of its last training lines."""
+    """Of a running one: what it says itself, and until then the mean of `paces`, seconds per step of late."""
     if state != "running":
         return None
     # Said at the last heartbeat, and so older by now.
     if status.get("seconds_left") is not None:
         return max(0.0, float(status["seconds_left"]) - (time.time() - float(status["heartbeat"])))
-    paces = [line["speed/step_seconds"] for line in lines if line.get("speed/step_seconds") is not None]
     if not paces or step is None or num_steps is None:
         return None
     return float((num_steps - step) * sum(paces) / len(paces))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from snac_exp.errors import ConfigError
 from snac_exp.sweeps.ledger import Row
@@ -10,7 +11,7 @@ from snac_exp.sweeps.settings import SweepSettings
 from snac_exp.system.slurm_queue import ACTIVE
 from snac_exp.tracking.metrics_file import lines_of_kind
 from snac_exp.tracking.run_folder import RunFolder
-from snac_exp.tracking.run_state import run_state, status_of
+from snac_exp.tracking.run_state import RunState, run_state, status_of
 
 
 def updated(row: Row, run_dir: Path, settings: SweepSettings, queue: Mapping[str, str]) -> Row:
@@ -33,12 +34,16 @@ def _update_state(row: Row, run_dir: Path, queue: Mapping[str, str]) -> None:
         row.state, row.error = "lost", f"its run folder is gone: {run_dir}"
         return
     status = status_of(run_dir)
-    attempts = int((status or {}).get("attempts", 0))
+    now = state_of_job(row, status, in_queue)
+    row.state, row.error, row.attempts = now.state, now.error, int((status or {}).get("attempts", 0))
+
+
+def state_of_job(row: Row, status: Mapping[str, Any] | None, in_queue: str | None) -> RunState:
+    """The state of a job that has a run folder, by its status.json and its state in the queue."""
     # A run that is finished stays so, whatever was submitted afterwards.
     if status is not None and status["state"] != "finished" and status["heartbeat"] < (row.submitted or 0.0):
         status = None  # from before it was submitted again
-    now = run_state(status, in_queue)
-    row.state, row.error, row.attempts = now.state, now.error, attempts
+    return run_state(status, in_queue)
 
 
 def best_of(run_dir: Path, settings: SweepSettings) -> float | None:

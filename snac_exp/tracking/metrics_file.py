@@ -25,7 +25,16 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     path = Path(path)
     if path.is_dir():
         path = RunFolder(path).metrics
-    return list(_parsed(path, path.read_bytes().rpartition(b"\n")[0].split(b"\n")))
+    return list(complete_lines(path, path.read_bytes()))
+
+
+def complete_lines(path: Path, text: bytes) -> Iterator[dict[str, Any]]:
+    """The complete lines in a piece `text` of the metrics.jsonl at `path`, which begins with a line.
+
+    Raises:
+        ConfigError: a line is damaged.
+    """
+    return _parsed(path, text.rpartition(b"\n")[0].split(b"\n"))
 
 
 def _parsed(path: Path, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
