@@ -128,6 +128,16 @@ class Entry:
             "lines": figures.num_lines,
         }
 
+    def config(self) -> dict[str, Any]:
+        """The stored resolved config, all of it.
+
+        Raises:
+            ConfigError: there is none, it is damaged, or may not be read.
+        """
+        if self._inside.signature(self.folder.config) is None:
+            raise ConfigError(f"{self.folder.config} is not there; restore it")
+        return RunFolder(self.folder.path).values()
+
     def values(self, names: Sequence[str]) -> dict[str, float | None]:
         """Metrics by name: the best of validations, else the last."""
         return {name: self.figures.value(name) for name in names}

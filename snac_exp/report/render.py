@@ -13,6 +13,7 @@ from snac_exp import __version__
 from snac_exp.report.numbers import figure
 
 _FOLDER = Path(__file__).parent / "templates"
+STYLE = _FOLDER / "style.css"
 _STATES = frozenset({"finished", "failed", "lost", "cancelled", "running", "queued", "preempted"})
 _SHORT_WORD = 18  # characters
 
@@ -28,7 +29,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"figure": figure, "breakable": _breakable}
-    style, script = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    style, script = (path.read_text(encoding="utf-8") for path in (STYLE, _FOLDER / "script.js"))
     # By its hash the browser runs this very script, and none that came in with a run's texts.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals |= {

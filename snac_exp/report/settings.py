@@ -13,6 +13,8 @@ from snac_exp.errors import ConfigError
 ABSENT = "not set"
 # Where a run lies says nothing about what it is.
 _PLACES = ("output_dir",)
+# Nor does how it was watched.
+_NOT_COMPARED = ("name", "trainer.num_sample_clips", "trainer.log_every_steps")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,12 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
         if len(set(values)) > 1 and key not in _PLACES:
             found.append(Difference(key, values))
     return found
+
+
+def differences_between_runs(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
+    """Those in which runs differ as experiments, not in where they lie or how they were watched."""
+    found = differences(configs)
+    return [item for item in found if item.key not in _NOT_COMPARED and not item.key.startswith("tracker.")]
 
 
 def differs_from_defaults(config: Mapping[str, Any]) -> tuple[list[Difference], str | None]:

@@ -55,6 +55,7 @@ SHORTER = {
     "hydra/sweeper=optuna": f"hydra.sweeper.num_trials=2 {NONE}",
     "shard.count=8": "shard.count=2",
     "snac-exp serve": "port={port}",
+    "snac-exp board": "port={port}",
     "hydra/launcher=slurm": "hydra.launcher.poll_seconds=0.5" + ("" if ON_SLURM else " hydra.launcher.cluster=local"),
 }
 
@@ -112,7 +113,7 @@ def run_in_order(place: Path, typed: list[str], *, here: bool = False) -> str:
     for command in typed:
         line = re.sub(r"\bRUN\b", made(place, "*/*-*/config.yaml")[-1], shortened(command))
         line = re.sub(r"\bSWEEP\b", made(place, "sweeps/debug*/*/sweep.json")[-1], line)
-        if line.startswith("snac-exp serve"):
+        if line.startswith(("snac-exp serve", "snac-exp board")):
             printed += served(f"exec {line.format(port=free_port())}", place, environment)
             continue
         if here and not NEEDS_A_PROCESS.search(line):

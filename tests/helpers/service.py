@@ -13,8 +13,9 @@ import torch
 from websockets.sync.client import ClientConnection, connect
 
 from snac_exp.release.codec import ReleasedCodec
+from snac_exp.release.listening.server import listener_of
 from snac_exp.release.service.bounds import Bounds
-from snac_exp.release.service.server import Address, Server, listener_of, server_of
+from snac_exp.release.service.server import Address, Server, server_of
 from snac_exp.release.service.shared import Service
 from tests.helpers.browser import free_port
 from tests.helpers.waiting import GUARD_SECONDS, until
@@ -93,7 +94,9 @@ def served(
     service = Service(codec, made(layout, entries=entries), replace(BOUNDS, **bounds))
     address = Address("127.0.0.1", free_port(), 32, GUARD_SECONDS, key)
     server = server_of(service, address)
-    thread = threading.Thread(target=server.run, args=([listener_of(address, service.bounds.stall_seconds)],))
+    thread = threading.Thread(
+        target=server.run, args=([listener_of("127.0.0.1", address.port, service.bounds.stall_seconds)],)
+    )
     thread.start()
     try:
         until(lambda: server.started, "the service is there")

@@ -43,14 +43,18 @@ class Viewer:
 
     def show(self, page: Path, width: int, theme: str = "light", height: int = 844) -> None:
         """Open a file at a width and in a theme, and wait until its sounds and pictures are there."""
+        self.screen(width, theme, height)
+        self.browser.ask("POST", f"/session/{self.browser.session}/url", {"url": page.resolve().as_uri()})
+        self.browser.wait(_LOADED)
+
+    def screen(self, width: int, theme: str = "light", height: int = 844) -> None:
+        """The screen on which pages are opened from now on; a narrow one is a phone's."""
         phone = width < 600
         self._command(
             "Emulation.setDeviceMetricsOverride",
             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone},
         )
         self._command("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]})
-        self.browser.ask("POST", f"/session/{self.browser.session}/url", {"url": page.resolve().as_uri()})
-        self.browser.wait(_LOADED)
 
     def sounds(self) -> list[float]:
         """Duration of every audio element in seconds; -1 where it cannot be played."""

@@ -1,5 +1,7 @@
 """Who may ask: those who send the key, where there is one."""
 
+import base64
+import binascii
 import hmac
 
 from starlette.datastructures import Headers
@@ -11,17 +13,22 @@ OPEN = ("/health",)  # says nothing but that the service is there, and balancers
 
 
 class KeyCheck:
-    """An ASGI application before another one: answers 401 to requests without `Authorization: Bearer KEY`."""
+    """An ASGI application before another one: answers 401 to requests without `Authorization: Bearer KEY`.
 
-    def __init__(self, app: ASGIApp, key: str | None) -> None:
+    browsers: they ask their user for a name, which is free, and the key as its password (RFC 7617).
+    """
+
+    def __init__(self, app: ASGIApp, key: str | None, *, browsers: bool = False) -> None:
         self._app, self._wanted = app, None if key is None else f"Bearer {key}".encode()
+        self._browsers = browsers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
         if scope["type"] == "lifespan" or scope["path"] in OPEN or self._fits(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
-        answer = PlainTextResponse("send the key: Authorization: Bearer KEY", 401, {"WWW-Authenticate": "Bearer"})
+        scheme = 'Basic realm="snac_exp: any name, and the key as password"' if self._browsers else "Bearer"
+        answer = PlainTextResponse("send the key: Authorization: Bearer KEY", 401, {"WWW-Authenticate": scheme})
         if scope["type"] == "websocket":
             await receive()
             await WebSocket(scope, receive, send).send_denial_response(answer)
@@ -31,5 +38,17 @@ class KeyCheck:
     def _fits(self, headers: Headers) -> bool:
         if self._wanted is None:
             return True
+        sent = headers.get("authorization", "").encode("latin-1")
         # In a time that does not tell how much of it was right.
-        return hmac.compare_digest(headers.get("authorization", "").encode("latin-1"), self._wanted)
+        return hmac.compare_digest(_as_bearer(sent) if self._browsers else sent, self._wanted)
+
+
+def _as_bearer(sent: bytes) -> bytes:
+    """`Basic …` of any name as `Bearer KEY`; anything else as it is."""
+    scheme, _, credentials = sent.partition(b" ")
+    if scheme.lower() != b"basic":
+        return sent
+    try:
+        return b"Bearer " + base64.b64decode(credentials, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return sent

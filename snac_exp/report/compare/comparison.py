@@ -11,15 +11,13 @@ from snac_exp.evaluation.utterance_rows import Scores, read_utterances
 from snac_exp.metrics.keys import flat_values
 from snac_exp.metrics.table import metric_of, order_of
 from snac_exp.report.run.record import Record, read_record, record_without_run
-from snac_exp.report.settings import Difference, differences
+from snac_exp.report.settings import Difference, differences_between_runs
 from snac_exp.tracking.run_folder import RunFolder
 
 _WITHOUT_RUN = ("lost", "failed")  # jobs whose folder was moved away, or that were refused before they began
 FIRST_METRICS = ("head_48k/lsd_high_db", "val/objective")
 _NOT_TRAINED = ("initial", "baseline", "baseline_noise", "unigram", "val")
 MOST_COLUMNS = 6  # besides the metric itself
-# Where a run lies and how it was watched says nothing about what it is.
-_NOT_COMPARED = ("output_dir", "name", "trainer.num_sample_clips", "trainer.log_every_steps")
 
 
 @dataclass(frozen=True)
@@ -273,9 +271,5 @@ def _differences(entries: Sequence[Entry]) -> list[Difference]:
     """What the configs differ in; keys that the sweep varies first."""
     # + and ~ are Hydra's marks for keys that are added and removed.
     varied = {override.lstrip("+~").partition("=")[0] for entry in entries for override in entry.source.varied}
-    found = [
-        item
-        for item in differences([entry.record.config for entry in entries])
-        if item.key not in _NOT_COMPARED and not item.key.startswith("tracker.")
-    ]
+    found = differences_between_runs([entry.record.config for entry in entries])
     return sorted(found, key=lambda item: not any(item.key == key or item.key.startswith(f"{key}.") for key in varied))

@@ -1,6 +1,5 @@
 """The sounds of a comparison: the same speech from every run, side by side or blind."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -40,7 +39,7 @@ def listening_of(comparison: Comparison, *, blind: bool, seed: int, most_megabyt
     for place, entry in enumerate(comparison.entries):
         for clip in entry.record.clips:
             # By content, since every run calls its first clip alike.
-            groups.setdefault(_digest(clip), []).append((place, clip))
+            groups.setdefault(clip.reference_digest(), []).append((place, clip))
     common = {
         digest: run_clips
         for digest, run_clips in groups.items()
@@ -75,12 +74,6 @@ def _titled(groups: Sequence[RunClips]) -> list[tuple[str, RunClips]]:
         number = names[: index + 1].count(name)
         titles.append(f"{name}, speech {number}" if names.count(name) > 1 else name)
     return list(zip(titles, groups, strict=True))
-
-
-def _digest(clip: Clip) -> str:
-    """What a clip is: a hash of its reference's bytes; empty without a reference."""
-    references = [path for label, path in clip.newest().items() if label.startswith(REFERENCE)]
-    return hashlib.sha256(references[0].read_bytes()).hexdigest() if references else ""
 
 
 def _within(run_clips: RunClips, room: float) -> list[tuple[int, Clip]]:

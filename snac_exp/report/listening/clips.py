@@ -1,5 +1,6 @@
 """The samples of a run: which clips there are, at which epochs, in which signals."""
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,11 @@ class Clip:
     def newest(self) -> Mapping[str, Path]:
         """The files of the last epoch."""
         return self.files[max(self.files)]
+
+    def reference_digest(self) -> str:
+        """What is said in it: a hash of its newest reference's bytes; empty without a reference."""
+        references = [path for label, path in self.newest().items() if label.startswith(REFERENCE)]
+        return hashlib.sha256(references[0].read_bytes()).hexdigest() if references else ""
 
 
 def find_clips(samples: Path) -> list[Clip]:

@@ -1,0 +1,190 @@
+"""The board as a person finds it: in a browser, at two widths and in both themes, with runs that really ran."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.simulated_runs import config, status, write_run, write_runs
+from snac_exp.config.stored import stored_yaml
+from snac_exp.system.files import write_signed_json
+from tests.helpers.board import Board, shown
+from tests.helpers.browser import Browser, opened_browser
+from tests.helpers.commands import train
+from tests.helpers.tiny_runs import one_thread, tiny  # noqa: F401 (fixtures)
+from tests.helpers.variants import thorough
+from tests.report.chromium import Viewer
+from tests.report.folders import make_run
+
+pytestmark = pytest.mark.slow
+EVIL = "<script>document.title='broken'</script><img src=x onerror=alert(1)>"
+ROWS = "[...document.querySelectorAll('#rows tr')]"
+LIVE = "return document.getElementById('live').textContent === 'Live'"
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with opened_browser(tmp_path_factory.mktemp("downloads")) as opened:
+        yield opened
+
+
+def on(window: Browser, board: Board, more: str = "") -> Browser:
+    """The board, opened anew and read to its end."""
+    window.open("about:blank")
+    Viewer(window).complaints()  # of a board that was shown before
+    window.open(board.address + more)
+    window.wait(LIVE)
+    return window
+
+
+def titles(window: Browser) -> list[str]:
+    found: list[str] = window.run(f"return {ROWS}.map(row => row.querySelector('.title').textContent)")
+    return found
+
+
+def typed(window: Browser, field: str, text: str) -> None:
+    window.run(
+        f"const field = document.getElementById('{field}'); field.value = {text!r};"
+        "for (const kind of ['input', 'change']) field.dispatchEvent(new Event(kind))"
+    )
+
+
+def chosen(window: Browser, number: int) -> None:
+    """Tick the first runs and open the view that compares them."""
+    window.run(f"{ROWS}.slice(0, {number}).forEach(row => row.querySelector('input').click())")
+    window.run("document.getElementById('compare').click()")
+    window.wait("return document.querySelectorAll('#charts .plot, #charts .empty').length > 1")
+    window.wait(
+        "return document.querySelectorAll('#differences > *').length && document.querySelectorAll('#clips > *').length"
+    )
+
+
+def test_real_runs_show_their_figures_curves_configs_and_sound(
+    tiny: list[str],  # noqa: F811
+    tmp_path: Path,
+    window: Browser,
+) -> None:
+    small = [*tiny, "trainer.num_sample_clips=1", "trainer.max_steps_per_epoch=1"]
+    for seed in range(4):
+        train(*small, f"seed={seed}").succeeded()
+    with shown(tmp_path / "outputs") as board:
+        rows = list(board.rows().values())
+        assert [(row["state"], row["step"], row["num_steps"], row["recipe"]) for row in rows] == [
+            ("finished", 2, 2, "phase12_dual_head")
+        ] * 4
+        on(window, board)
+        assert sorted(titles(window)) == sorted(Path(row["path"]).name for row in rows)
+        chosen(window, 4)
+        names = window.run(
+            "return [...document.querySelectorAll('#differences tbody th')].map(cell => cell.textContent)"
+        )
+        assert "seed" in names
+        assert window.run("return document.querySelectorAll('#charts .chart:first-child g').length") == 4
+        sounds = "[...document.querySelectorAll('#clips audio')]"
+        window.run(f"{sounds}.forEach(audio => {{ audio.preload = 'metadata'; audio.load(); }})")
+        window.wait(
+            f"return {sounds}.length >= 4 && {sounds}.every(audio => audio.readyState >= 1 && audio.duration > 0)"
+        )
+        assert window.run("return document.querySelectorAll('#chosen a').length") == 4
+        assert Viewer(window).complaints() == []
+
+
+def test_a_run_that_goes_on_is_seen_to(tmp_path: Path, window: Browser) -> None:
+    run = tmp_path / "run"
+    write_run(run, stored_yaml(config("a")), ["+experiment=demo"], "running", 1, 4)
+    with shown(tmp_path) as board:
+        on(window, board)
+        cell = "document.querySelector('#rows td:nth-child(4)').textContent"
+        window.wait(f"return {cell}.startsWith('500 / 1,000')")
+        (run / "metrics.jsonl").unlink()
+        write_signed_json(run / "status.json", status("running", 750))
+        window.wait(f"return {cell}.startsWith('750 / 1,000')")
+        write_run(tmp_path / "another", stored_yaml(config("a")), [], "finished", 2, 4)
+        window.wait(f"return {ROWS}.length === 2")
+        os.rename(run, tmp_path.parent / "elsewhere")
+        window.wait(f"return {ROWS}.length === 1")
+        (tmp_path / "another" / "status.json").write_text("{")
+        window.wait("return document.querySelector('#rows .error')?.textContent.includes('status.json')")
+    window.wait("return document.getElementById('live').textContent.startsWith('No answer')")
+
+
+@pytest.mark.parametrize("number", [250, *thorough(2000)])
+def test_many_runs_are_sorted_filtered_and_kept_in_the_address(number: int, tmp_path: Path, window: Browser) -> None:
+    write_runs(tmp_path, number, 1)
+    with shown(tmp_path) as board:
+        board.rows()
+        on(window, board)
+        assert window.run(f"return {ROWS}.length") == 100
+        assert window.run("return document.getElementById('page-said').textContent") == f"1 to 100 of {number:,}"
+        window.run("document.querySelector('[data-key=best]').click()")
+        best = window.run(f"return {ROWS}.map(row => Number(row.cells[4].textContent))")
+        assert best == sorted(best)
+        typed(window, "override", "seed=7")
+        typed(window, "recipe", "phase10_decoder_only")
+        wanted = [
+            row for row in board.rows().values()
+            if row["recipe"] == "phase10_decoder_only" and "seed=7" in "\n".join(row["overrides"])
+        ]  # fmt: skip
+        counted = f"{len(wanted)} of {number:,} runs"
+        assert window.run("return document.getElementById('counted').textContent") == counted
+        typed(window, "column", "train/loss")
+        window.wait("return document.querySelector('#rows .metric')?.textContent !== ''")
+        window.run("document.querySelector('[data-state=failed]').click()")
+        address = window.run("return location.hash")
+        before = titles(window)
+        assert 0 < len(before) < len(wanted)
+        on(window, board, address)
+        assert titles(window) == before
+        typed(window, "text", "nothing has this name")
+        assert "No run matches" in window.run("return document.getElementById('empty').innerText")
+        window.run("document.querySelector('#empty button').click()")
+        assert window.run("return document.getElementById('counted').textContent") == f"{number:,} runs"
+
+
+def test_names_are_data(tmp_path: Path, window: Browser) -> None:
+    for number in range(2):
+        odd = {"overrides": [f"+experiment={EVIL}", f"x={EVIL}{number}"], "config": {"note": f"{EVIL}{number}"}}
+        failed: dict[str, Any] = {"state": "failed", "error": f"Error: {EVIL}"}
+        make_run(tmp_path / f"{EVIL.replace('/', '_')}{number}", status=failed, **odd)
+    with shown(tmp_path) as board:
+        on(window, board)
+        chosen(window, 2)
+        text = window.run("return document.body.textContent")
+        assert f"{EVIL}0" in text
+        assert window.run("return document.title") == "Compare 2 runs"
+        assert window.run("return document.querySelectorAll('main script, main img').length") == 0
+        assert Viewer(window).complaints() == []
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+def test_nothing_sticks_out_and_all_can_be_read(width: int, theme: str, tmp_path: Path, window: Browser) -> None:
+    write_runs(tmp_path / "simulated", 20, 2)
+    make_run(tmp_path / "one")
+    make_run(tmp_path / "two", seed=1)
+    viewer = Viewer(window)
+    with shown(tmp_path) as board:
+        for view in ("", "#view=compare"):
+            viewer.screen(width, theme)
+            on(window, board, view)
+            if view:
+                window.run("history.back()")
+                window.wait(f"return {ROWS}.length > 0")
+                chosen(window, 3)
+            assert viewer.sideways() == (0, [])
+            assert viewer.smallest_text() >= 12
+            unnamed = (
+                "[...document.querySelectorAll('button, input, select, audio, a')].filter(one => one.checkVisibility()"
+            )
+            unnamed += " && !(one.ariaLabel || one.textContent.trim() || one.labels?.length))"
+            assert window.run(f"return {unnamed}.map(one => one.outerHTML)") == []
+            assert viewer.complaints() == []
+
+
+def test_an_empty_folder_says_what_to_do(tmp_path: Path, window: Browser) -> None:
+    with shown(tmp_path) as board:
+        on(window, board)
+        assert "There is no run in" in window.run("return document.getElementById('empty').innerText")
+        window.run("document.getElementById('to-compare').click()")
+        assert "No run is chosen" in window.run("return document.getElementById('none-chosen').innerText")
