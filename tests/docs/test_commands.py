@@ -26,12 +26,13 @@ from tests.data.sources.kinds import utterances_of, written
 from tests.docs.pages import PAGES, ROOT, blocks, commands, quoted_output, sections, text_of
 from tests.helpers.browser import free_port
 from tests.helpers.commands import Done, train, verb
+from tests.helpers.shared import shared_folder
 from tests.helpers.variants import thorough
 from tests.helpers.waiting import GUARD_SECONDS
 
 ON_SLURM = os.environ.get("SNAC_EXP_TEST_SLURM") == "1"
 FIRST = "Your own speech"
-A_RUN = commands(sections(text_of("README"))[FIRST])[-1]
+PER_SPEAKER = 2  # files of speech
 # What a page finds in its folder, beside `speech`, train.py and a pipe's input: prepared speech, a run.
 PREPARED = ("training", "sweeps", "evaluation", "release", "token_models", "speech_llm")
 WITH_RUN = ("evaluation", "release")
@@ -63,19 +64,30 @@ SHORTER = {
 @pytest.fixture
 def place(corpus_dir: Path, tmp_path: Path) -> Path:
     """A folder with `speech` in it, from which train.py can be called as in the checkout."""
-    (tmp_path / "speech").symlink_to(corpus_dir / "audio")
-    (tmp_path / "train.py").symlink_to(ROOT / "train.py")
-    (tmp_path / "take.s16").write_bytes(bytes(2 * 24_000))
+    make_place(tmp_path, corpus_dir)
     return tmp_path
 
 
-def speak_less(speech: Path) -> None:
-    """Leave two files of a folder that is a link to many."""
-    files = sorted(speech.resolve().rglob("*.flac"))[:2]
-    speech.unlink()
-    speech.mkdir()
-    for file in files:
-        shutil.copy(file, speech)
+def make_place(place: Path, corpus_dir: Path) -> None:
+    for speaker in sorted((corpus_dir / "audio").iterdir()):
+        (place / "speech" / speaker.name).mkdir(parents=True)
+        for file in sorted(speaker.iterdir())[:PER_SPEAKER]:  # whole folders are put through codecs
+            shutil.copy(file, place / "speech" / speaker.name)
+    (place / "train.py").symlink_to(ROOT / "train.py")
+    (place / "take.s16").write_bytes(bytes(2 * 24_000))
+
+
+@pytest.fixture(scope="module")
+def first_steps(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the README's first section was typed, once for all processes: with `prepared` and a run."""
+
+    def make(folder: Path) -> None:
+        make_place(folder, corpus_dir)
+        typed = commands(sections(text_of("README"))[FIRST])
+        run_in_order(folder, typed[:-1], here=True)
+        run_in_order(folder, typed[-1:])
+
+    return shared_folder(tmp_path_factory, "first steps", make)
 
 
 def keep_speech_otherwise(place: Path) -> None:
@@ -144,12 +156,9 @@ def served(line: str, place: Path, environment: dict[str, str]) -> str:
 
 
 @pytest.mark.slow
-def test_the_first_steps_of_the_readme_run_in_order(place: Path) -> None:
-    typed = commands(sections(text_of("README"))[FIRST])
-    assert len(typed) == 5
-    run_in_order(place, typed[:-1], here=True)
-    run_in_order(place, typed[-1:])
-    assert len(list(place.glob("outputs/*/*-*/summary.json"))) == 1
+def test_the_first_steps_of_the_readme_run_in_order(first_steps: Path) -> None:
+    assert len(commands(sections(text_of("README"))[FIRST])) == 5
+    assert len(list(first_steps.glob("outputs/*/*-*/summary.json"))) == 1
 
 
 def test_all_further_commands_of_the_readme_are_run_on_pages_in_the_same_order() -> None:
@@ -165,17 +174,20 @@ def test_all_further_commands_of_the_readme_are_run_on_pages_in_the_same_order()
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in TESTED if page != "sweeps"] + thorough("sweeps"))
-def test_the_commands_of_a_page_run_in_order(page: str, place: Path, corpus_dir: Path) -> None:
+def test_the_commands_of_a_page_run_in_order(
+    page: str, place: Path, corpus_dir: Path, request: pytest.FixtureRequest
+) -> None:
     """Those for SLURM as processes on this machine, or on a real SLURM where `make test-slurm` runs them."""
     typed = commands(text_of(page))
-    if page == "release":  # whole folders are put through codecs
-        speak_less(place / "speech")
+    if page == "release":
+        for speaker in sorted((place / "speech").iterdir())[1:]:
+            shutil.rmtree(speaker)
     if page == "data":
         keep_speech_otherwise(place)
     if page in PREPARED:
         (place / "prepared").symlink_to(corpus_dir / "prepared")
     if page in WITH_RUN:
-        run_in_order(place, [A_RUN], here=True)
+        shutil.copytree(request.getfixturevalue("first_steps") / "outputs", place / "outputs")
     if ON_SLURM and page == "sweeps":
         typed = typed[next(number for number, item in enumerate(typed) if "hydra/launcher=slurm" in item) :]
     printed = run_in_order(place, typed, here=True)
