@@ -4,6 +4,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 # An S3 server for tests, in an environment of its own: its libraries want other versions than ours.
 STORE := .venv/store
+# Tests start many processes: each would compile all modules anew where bytecode is not kept.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check test-slurm campaign bench gpu-check gpu-wheels thorough lint types format clean
 
