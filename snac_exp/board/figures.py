@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from snac_exp.metrics.sides import goal_of
 from snac_exp.metrics.table import metric_of
 from snac_exp.status.overview import paces_of
 
@@ -22,7 +23,7 @@ class Figures:
         self.speed: float | None = None
         self.paces: deque[float] = deque(maxlen=_PACES)
         self._last: dict[str, float] = {}
-        self._validated: dict[str, tuple[float, float]] = {}  # lowest and highest; training batches are noise
+        self._validated: dict[str, tuple[float, float, float]] = {}  # lowest, highest, closest to 0; training is noise
 
     @property
     def names(self) -> set[str]:
@@ -42,17 +43,17 @@ class Figures:
             name = sys.intern(key)  # the same few names in thousands of runs
             self._last[name] = value
             if kind == "validation":
-                low, high = self._validated.get(name, (value, value))
-                self._validated[name] = (min(low, value), max(high, value))
+                low, high, closest = self._validated.get(name, (value, value, value))
+                self._validated[name] = (min(low, value), max(high, value), min(closest, value, key=abs))
 
     def best(self, name: str, goal: str) -> float | None:
-        """The best value of validations; None without one. goal: minimize or maximize."""
+        """The best value of validations; None without one. goal: minimize, maximize or closest_to_0."""
         found = self._validated.get(name)
-        return None if found is None else found[goal == "maximize"]
+        return None if found is None else found[("minimize", "maximize", "closest_to_0").index(goal)]
 
     def value(self, name: str) -> float | None:
         """The best of what is validated and has a better side, else the last value."""
         better = metric_of(name).better
         if name in self._validated and better is not None:
-            return self.best(name, "maximize" if better == "higher" else "minimize")
+            return self.best(name, goal_of(better))
         return self._last.get(name)

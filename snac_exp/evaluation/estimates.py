@@ -7,6 +7,7 @@ from typing import Any
 from snac_exp.evaluation.bootstrap import Estimate, estimate
 from snac_exp.evaluation.folder import Row
 from snac_exp.metrics.metric import Metric
+from snac_exp.metrics.sides import verdict_of
 from snac_exp.metrics.table import METRICS
 
 
@@ -24,11 +25,12 @@ class Difference:
 
     @property
     def verdict(self) -> str | None:
-        """`better` or `worse` where 0 lies outside of the interval, else None: no difference was shown."""
+        """`better` or `worse` where 0 lies outside of the interval, else None: no difference was shown, or both
+        lie on either side of the 0 that is best."""
         if not self.change.excludes_zero:
             return None
-        # Lower is better for distances, so the sign alone does not say which way a difference points.
-        return "better" if (self.change.mean > 0) == (self.metric.better == "higher") else "worse"
+        # The sign alone does not say which way a difference points.
+        return verdict_of(self.before, self.after, self.metric.better or "lower")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from snac_exp.metrics.sides import Side, arrow_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +27,7 @@ class Metric:
     Attributes:
         name: key in summary.json, files.parquet and clips.json, after the last slash.
         title, unit: in tables and charts; unit "" = none.
-        better: `lower`, `higher`, or None where nobody knows.
+        better: `lower`, `higher`, `closest_to_0`, or None where nobody knows.
         decimals: in tables; None = significant digits.
         order: of its column; equal ones stand by name.
         function: computes it; None = training does, and only logs it.
@@ -40,7 +42,7 @@ class Metric:
     name: str
     title: str
     unit: str = ""
-    better: Literal["lower", "higher"] | None = "lower"
+    better: Side | None = "lower"
     decimals: int | None = None
     order: int = LAST
     function: Function | None = None
@@ -58,7 +60,7 @@ class Metric:
     @property
     def arrow(self) -> str:
         """Which way is better, as an arrow; empty where nobody knows."""
-        return {"lower": "↓", "higher": "↑", None: ""}[self.better]
+        return "" if self.better is None else arrow_of(self.better)
 
     def applies(self, rate: int) -> bool:
         """Whether it is defined for signals at this rate in Hz."""

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from snac_exp.metrics.sides import cost, side_of
 from snac_exp.report.charts.lines import Tick
 from snac_exp.report.compare.comparison import Comparison
 from snac_exp.report.numbers import figure
@@ -130,9 +131,9 @@ def _places(texts: Sequence[str]) -> list[float]:
 
 def _outcome(values: Sequence[float], goal: str) -> list[float]:
     """Heights on the last axis, the best at the top."""
-    low, high = min(values), max(values)
-    heights = [50.0 if high == low else 100 * (value - low) / (high - low) for value in values]
-    return [100 - height for height in heights] if goal == "minimize" else heights
+    costs = [cost(value, side_of(goal)) for value in values]
+    low, high = min(costs), max(costs)
+    return [50.0 if high == low else 100 * (high - value) / (high - low) for value in costs]
 
 
 def _inset(heights: Sequence[float]) -> list[float]:

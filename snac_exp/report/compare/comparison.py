@@ -9,6 +9,7 @@ from snac_exp.errors import ConfigError
 from snac_exp.evaluation.bootstrap import Estimate, estimate
 from snac_exp.evaluation.utterance_rows import Scores, read_utterances
 from snac_exp.metrics.keys import flat_values
+from snac_exp.metrics.sides import best_of, cost, goal_of, side_of
 from snac_exp.metrics.table import metric_of, order_of
 from snac_exp.report.run.record import Record, read_record, record_without_run
 from snac_exp.report.settings import Difference, differences_between_runs
@@ -37,8 +38,8 @@ class Source:
 @dataclass(frozen=True)
 class ComparisonSettings:
     """What is asked. metric: a value of summary.json, or `val/...`, of which a run's best counts; None = the first of
-    `FIRST_METRICS` that there is. goal: minimize or maximize; None = as the metric is known. baseline: label, folder or
-    number (from 1) of a run; None = the first."""
+    `FIRST_METRICS` that there is. goal: minimize, maximize or closest_to_0; None = as the metric is known. baseline:
+    label, folder or number (from 1) of a run; None = the first."""
 
     metric: str | None = None
     goal: str | None = None
@@ -172,8 +173,7 @@ def metrics_of(record: Record) -> dict[str, float]:
         values = series.finite.values
         if len(values):
             # The best validation, not the last: a run that overfits afterwards still has its best model.
-            better = metric_of(name).better
-            found[f"val/{name}"] = float(values.max() if better == "higher" else values.min())
+            found[f"val/{name}"] = best_of(map(float, values), metric_of(name).better or "lower")
     return found
 
 
@@ -190,7 +190,7 @@ def _goal(metric: str) -> str:
     better = metric_of(metric).better
     if better is None:
         raise ConfigError(f"is a low or a high {metric} better? Say goal=minimize or goal=maximize")
-    return "minimize" if better == "lower" else "maximize"
+    return goal_of(better)
 
 
 def _value(run: _Run, metric: str, goal: str) -> float | None:
@@ -199,7 +199,7 @@ def _value(run: _Run, metric: str, goal: str) -> float | None:
     if series is None:
         return run.metrics.get(metric)
     values = series.finite.values
-    return (float(values.min()) if goal == "minimize" else float(values.max())) if len(values) else None
+    return best_of(map(float, values), side_of(goal)) if len(values) else None
 
 
 def _baseline(sources: Sequence[Source], wanted: str | None) -> int:
@@ -242,7 +242,7 @@ def _rank(entry: Entry, goal: str) -> tuple[bool, float]:
     # True sorts last: runs without a value come after all others.
     if entry.value is None:
         return True, 0.0
-    return False, entry.value if goal == "minimize" else -entry.value
+    return False, cost(entry.value, side_of(goal))
 
 
 def _columns(metric: str, wanted: Sequence[str], runs: Sequence[_Run]) -> list[str]:

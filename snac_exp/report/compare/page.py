@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from snac_exp.metrics.sides import arrow_of, side_of, verdict_of
 from snac_exp.metrics.table import metric_of
 from snac_exp.report.charts.curves import Panel, place_of
 from snac_exp.report.charts.intervals import Estimated, Whisker, Whiskers, whiskers
@@ -52,6 +53,7 @@ def comparison_page(comparison: Comparison, listening: Listening) -> str:
             "contents": [(key, title) for key, title in sections.items() if not absent.get(key)],
             "explanation": explanation(comparison),
             "metric": metric_of(comparison.metric),
+            "arrow": arrow_of(side_of(comparison.goal)),
             "part": comparison.metric.rpartition("/")[0],
             "headline": _headline(comparison),
             "rows": rows,
@@ -117,7 +119,7 @@ def _table(comparison: Comparison) -> tuple[list[TableRow], Whiskers | None]:
                 figure(entry.value),
                 interval_text(*(entry.interval or (None, None))),
                 "baseline" if entry is comparison.baseline else delta_text(entry),
-                _side(entry, comparison.goal),
+                _side(entry, comparison),
                 forests.get(id(entry)),
                 metrics,
             )
@@ -125,11 +127,12 @@ def _table(comparison: Comparison) -> tuple[list[TableRow], Whiskers | None]:
     return rows, ruler
 
 
-def _side(entry: Entry, goal: str) -> str:
+def _side(entry: Entry, comparison: Comparison) -> str:
     """better or worse, if the interval says so."""
     if entry.delta is None or not entry.delta.excludes_zero:
         return ""
-    return "better" if (entry.delta.mean < 0) == (goal == "minimize") else "worse"
+    base = comparison.baseline.value or 0.0
+    return verdict_of(base, base + entry.delta.mean, side_of(comparison.goal)) or ""
 
 
 def _panels(comparison: Comparison) -> list[Panel]:

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from snac_exp.data.checked_parquet import write_parquet
+from snac_exp.metrics.sides import side_of, words_of
 from snac_exp.metrics.table import metric_of, order_of
 from snac_exp.report.compare.comparison import Comparison, Entry
 from snac_exp.report.numbers import DASH, figure, signed
@@ -34,7 +35,7 @@ def heading(name: str) -> str:
 
 def explanation(comparison: Comparison) -> str:
     """How the table is to be read, in plain sentences."""
-    side = "lower" if comparison.goal == "minimize" else "higher"
+    side = words_of(side_of(comparison.goal))
     parts = [
         f"Sorted by {comparison.metric}, {side} is better; of val/ figures a run's best validation counts. "
         f"Differences are to {comparison.baseline.label}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from snac_exp.metrics.keys import by_candidate, flat_values
 from snac_exp.metrics.metric import Metric
+from snac_exp.metrics.sides import best_of
 from snac_exp.metrics.table import metric_of, order_of
 from snac_exp.report.charts.colours import tint
 from snac_exp.report.charts.intervals import Estimated, Whiskers, whiskers
@@ -114,7 +115,7 @@ def _value(key: str, metric: str, group: Mapping[str, Mapping[str, float]], metr
     better = metric_of(metric).better
     every = [found[metric] for found in group.values() if metric in found]
     # None for metrics without a better side: nothing is best there.
-    best = min(every) if better == "lower" else max(every) if better == "higher" else None
+    best = None if better is None else best_of(every, better)
     low, high = metrics.get(f"{key}_low95"), metrics.get(f"{key}_high95")
     interval = "" if low is None or high is None else f"{_digits(low, metric)} to {_digits(high, metric)}"
     return Value(_digits(metrics[key], metric), interval, is_best=metrics[key] == best and len(every) > 1)

@@ -11,12 +11,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from snac_exp.config.arguments import quoted, unquoted
 from snac_exp.config.compose import verb_values
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
+from snac_exp.metrics.sides import Goal
 from snac_exp.report.compare.comparison import ComparisonSettings, Source
 from snac_exp.report.compare.markdown_table import Slot
 from snac_exp.verbs.arguments import folders_and_options
@@ -30,7 +30,7 @@ class Options:
     """The keys of conf/compare.yaml."""
 
     metric: str | None
-    goal: Literal["minimize", "maximize"] | None
+    goal: Goal | None
     baseline: str | None
     columns: list[str]
     output: str | None
