@@ -47,7 +47,7 @@ def config(recipe: str) -> dict[str, Any]:
         "output_dir": "outputs",
         "lr": {"phases": {"main": {"epochs": [1, 20], "groups": groups}}},
         "loss": {"weights": {"head_24k": 0.3, "head_48k": 1.0}},
-        "tracker": {"mode": "off", "tags": []},
+        "tracker": {"mode": "off", "tags": ["pilot", "wide band"] if recipe.startswith("phase12") else []},
     }
 
 

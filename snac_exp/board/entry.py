@@ -2,13 +2,13 @@
 
 import hashlib
 import os
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from snac_exp.board.config_text import name_of, tags_of
 from snac_exp.board.figures import Figures
 from snac_exp.board.growing import GrowingMetrics
 from snac_exp.board.inside import Inside, Kept
@@ -25,7 +25,6 @@ from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.run_state import RunState, run_state, slurm_job, status_of
 
 UNREADABLE = "unreadable"
-_NAME = re.compile(r"^name: (.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class Entry:
         self._inside = inside
         self._metrics = GrowingMetrics(inside, self.folder.metrics)
         self._status = Kept(inside, self.folder.status_file, lambda: status_of(run_dir), None)
-        self._config = Kept(inside, self.folder.config, lambda: verify_stored(self.folder.config), "")
+        self._about = Kept(inside, self.folder.config, self._read_about, ("", list[str]()))
         self._overrides: Kept[list[str]] = Kept(inside, self.folder.overrides, self.folder.stored_overrides, [])
         self._plan: Kept[dict[str, Any]] = Kept(inside, self.folder.plan, lambda: read_plan(self.folder.plan), {})
         self._seen: dict[str, Any] = {}
@@ -114,6 +113,7 @@ class Entry:
             "title": self._title,
             "recipe": seen.get("recipe", ""),
             "overrides": seen.get("overrides", []),
+            "tags": seen.get("tags", []),
             "state": UNREADABLE if damage else state.state,
             "error": damage or state.error,
             "epoch": figures.epoch if figures.epoch is not None else seen.get("epoch"),
@@ -153,13 +153,13 @@ class Entry:
         status, row = self._status.get(), self.place.row
         done = status is not None and status["state"] == "finished"
         self.job = None if done else slurm_job(status)
-        known, config = status or {}, self._config.get()
-        given = self._overrides.get()
+        known, (name, tags), given = status or {}, self._about.get(), self._overrides.get()
         num_steps = known.get("num_steps") or self._plan.get().get("num_steps")
         return {
             "state": self._state(status, row, queue),
             "status": known,
-            "recipe": _recipe(given) or _first(_NAME.search(config)),
+            "recipe": _recipe(given) or name,
+            "tags": tags,
             "overrides": given if row is None else [*row.overrides, *(it for it in given if it not in row.overrides)],
             "step": known.get("step"),
             "epoch": known.get("epoch"),
@@ -167,6 +167,11 @@ class Entry:
             "updated": self._updated(known),
             "report": self._inside.has(self.folder.report),
         }
+
+    def _read_about(self) -> tuple[str, list[str]]:
+        """The recipe's name and the tags of the config, verified."""
+        path, text = self.folder.config, verify_stored(self.folder.config)
+        return name_of(path, text), tags_of(path, text)
 
     def _state(self, status: Mapping[str, Any] | None, row: Row | None, queue: Mapping[str, str]) -> RunState:
         if row is None:
@@ -200,7 +205,3 @@ def _recipe(overrides: Sequence[str]) -> str:
     """The file of conf/experiment/ that was chosen."""
     chosen = (item.partition("=") for item in overrides)
     return next((unquoted(value) for key, _, value in chosen if key.lstrip("+") == "experiment"), "")
-
-
-def _first(found: "re.Match[str] | None") -> str:
-    return "" if found is None else found[1].strip("'\"")

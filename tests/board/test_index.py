@@ -184,3 +184,16 @@ def test_a_file_of_many_pieces_is_read_to_its_end(run: Path, monkeypatch: pytest
     assert rows_of(refreshed(Index(run.parent)))["run"]["lines"] == metrics.read_bytes().count(b"\n")
     monkeypatch.setattr(growing.GrowingMetrics.read, "__defaults__", (50,))
     assert "a line of over 50 bytes" in rows_of(refreshed(Index(run.parent)))["run"]["error"]
+
+
+def test_tags_are_those_of_the_config(tmp_path: Path) -> None:
+    tagged = config("a") | {"tracker": {"mode": "off", "tags": ["pilot", "a: 'b'", "1"]}}
+    for name, values in (("tagged", tagged), ("plain", config("a")), ("none", {"name": "a"})):
+        write_run(tmp_path / name, stored_yaml(values), [], "finished", 1, 2)
+    rows = rows_of(refreshed(Index(tmp_path)))
+    assert {name: row["tags"] for name, row in rows.items()} == {
+        "tagged": ["pilot", "a: 'b'", "1"],
+        "plain": [],
+        "none": [],
+    }
+    assert {row["recipe"] for row in rows.values()} == {"a"}

@@ -74,6 +74,7 @@ const player = (place, group, label) => {
   const name = label.startsWith("reference") ? label : `${label}, ${place + 1} ${present[place]?.title ?? ""}, ${run.at}`;
   const source = `/${file.map(encodeURIComponent).join("/")}`;
   const audio = make("audio", { controls: true, preload: "none", src: source, ariaLabel: `${group.title}, ${name}`, on: { play: takeOver } });
+  if (label.startsWith("reference")) return make("li", {}, make("span", { className: "small soft", textContent: "the recording, the same for all" }), audio);
   return make("li", {}, make("span", { className: "small" }, swatch(Number(place)), ` ${Number(place) + 1} ${present[place]?.title ?? ""} `, make("span", { className: "soft", textContent: run.at })), audio);
 };
 

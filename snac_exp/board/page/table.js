@@ -9,7 +9,7 @@ const code = (text) => make("code", { textContent: text });
 const progress = (run) => {
   if (run.step === null || run.step === undefined) return [];
   const said = make("span", { textContent: run.num_steps ? `${whole(run.step)} / ${whole(run.num_steps)}` : whole(run.step) });
-  if (!run.num_steps) return [said];
+  if (!run.num_steps || run.state === "finished") return [said];
   const bar = make("span", { className: "progress", ariaHidden: "true" }, make("i"));
   bar.firstChild.style.width = `${Math.min(100, (100 * run.step) / run.num_steps)}%`;
   return [said, bar];
@@ -61,7 +61,8 @@ const drawHeads = (columns, shown) => {
     headsDrawn = now;
     const all = make("input", { type: "checkbox", id: "choose-all", ariaLabel: `choose the runs on this page, ${MOST_CHOSEN} at most`, on: { change: chooseAll } });
     const heads = columns.map(([key, head, , , kind, downFirst]) => {
-      const button = make("button", { type: "button", textContent: head, on: { click: () => sortBy(key, downFirst) } });
+      const words = head.split("/").flatMap((word, place) => (place ? ["/", make("wbr"), word] : [word]));
+      const button = make("button", { type: "button", on: { click: () => sortBy(key, downFirst) } }, ...words);
       button.dataset.key = key;
       const cell = make("th", { scope: "col", role: "columnheader", className: kind }, button);
       if (state.sort === key) cell.setAttribute("aria-sort", state.down ? "descending" : "ascending");
