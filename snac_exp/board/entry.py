@@ -51,7 +51,7 @@ class Entry:
         self.id = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
         self.figures, self.job = Figures(), cast("str | None", None)
         self._title, self._sweep = _title(place), place.sweep and os.path.relpath(place.sweep, inside.folder)
-        self._damage, self._lines_damage = place.damage, ""
+        self._damage, self._lines_damage = place.damage or "", ""
         self._inside = inside
         self._metrics = GrowingMetrics(inside, self.folder.metrics)
         self._status = Kept(inside, self.folder.status_file, lambda: status_of(run_dir), None)
@@ -64,7 +64,7 @@ class Entry:
         """Bring all but the metrics up to date; whether the row may be another. queue: states of jobs by their ids."""
         before, self.place = (self._seen, self._damage, self.place), place
         try:
-            self._seen, self._damage = {} if place.damage else self._read(queue), place.damage
+            self._seen, self._damage = {} if place.damage else self._read(queue), place.damage or ""
         except ConfigError as error:
             self._seen, self._damage = {}, str(error)
         # The time that is left to a run that goes on is another one every time.
@@ -102,7 +102,8 @@ class Entry:
     def row(self) -> dict[str, Any]:
         """What the page shows of it, as JSON takes it; without metrics that are asked for by name."""
         settings, figures, seen = self.place.settings, self.figures, self._seen
-        damage = self._damage or self._lines_damage
+        # Names in messages begin at the folder that is shown.
+        damage = (self._damage or self._lines_damage).replace(f"{self._inside.folder}/", "")
         state: RunState = seen.get("state", RunState(UNREADABLE))
         step, num_steps = figures.step if figures.step is not None else seen.get("step"), seen.get("num_steps")
         left = seconds_left(seen.get("status", {}), figures.paces, step, num_steps, state.state)
@@ -119,6 +120,7 @@ class Entry:
             "epoch": figures.epoch if figures.epoch is not None else seen.get("epoch"),
             "step": step,
             "num_steps": num_steps,
+            "question": settings.question,
             "metric": settings.metric,
             "best": figures.best(settings.metric, settings.goal),
             "speed": figures.speed,

@@ -7,14 +7,14 @@ const words = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
 const holds = (text, wanted) => { const low = text.toLowerCase(); return wanted.every((word) => low.includes(word)); };
 
 /* All that the search looks through. */
-const textOf = (run) => [run.path, run.title, run.recipe, run.error ?? "", run.notes ?? "", ...(run.tags ?? [])].join("\n");
+const textOf = (run) => [run.path, run.title, run.recipe, run.error ?? "", run.question ?? "", ...run.tags].join("\n");
 
 export const matching = (runs, withState = true) => {
   const text = words(state.text), override = words(state.override);
   return [...runs.values()].filter((run) =>
     (!withState || state.states.length === 0 || state.states.includes(run.state))
     && (state.recipe === "" || run.recipe === state.recipe)
-    && (state.tag === "" || (run.tags ?? []).includes(state.tag))
+    && (state.tag === "" || run.tags.includes(state.tag))
     && (text.length === 0 || holds(textOf(run), text))
     && (override.length === 0 || holds(run.overrides.join("\n"), override)));
 };
@@ -66,7 +66,7 @@ const drawColumns = () => {
 export const drawFilters = (runs, names) => {
   const all = [...runs.values()], different = (values) => [...new Set(values)].filter(Boolean).sort();
   fill($("recipe"), different([...all.map((run) => run.recipe), state.recipe]));
-  const tags = different([...all.flatMap((run) => run.tags ?? []), state.tag]);
+  const tags = different([...all.flatMap((run) => run.tags), state.tag]);
   fill($("tag"), tags);
   $("tag-filter").hidden = tags.length === 0;
   fill($("column"), names.filter((name) => !state.columns.includes(name)));

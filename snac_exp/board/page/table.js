@@ -30,21 +30,21 @@ const COLUMNS = [
   ["path", "Run", (run) => run.path, nameOf, "run-cell", false],
   ["state", "State", (run) => run.state, (run) => [badge(run.state)], "", false],
   ["step", "Step", (run) => run.step, progress, "num", true],
-  ["best", "Best", (run) => run.best, (run) => [number(run.best)], "num", false],
+  ["best", "Best", (run) => run.best, (run) => [number(run.best)], "num metric", false],
   ["speed", "Audio-s/s", (run) => run.speed, (run) => [run.speed === null ? "" : number(run.speed, 3)], "num", true],
   ["left", "Left", (run) => run.left, (run) => [duration(run.left)], "num", false],
-  ["recipe", "Recipe", (run) => run.recipe, (run) => [run.recipe], "", false],
-  ["tags", "Tags", (run) => (run.tags ?? []).join(" "), (run) => (run.tags ?? []).map((tag) => make("span", { className: "tag", textContent: tag })), "tags", false],
-  ["notes", "Notes", (run) => run.notes ?? "", (run) => [run.notes ? make("span", { className: "clamp", textContent: run.notes, title: run.notes }) : ""], "notes", false],
-  ["overrides", "Overrides", (run) => varied(run).join(" "), (run) => [varied(run).length ? make("span", { className: "clamp", title: run.overrides.join("\n") }, ...varied(run).flatMap((item) => [code(item), " "])) : ""], "overrides", false],
   ["updated", "Updated", (run) => run.updated, (run) => [run.age === null ? "" : ago(run.age)], "num", true],
+  ["recipe", "Recipe", (run) => run.recipe, (run) => [run.recipe], "", false],
+  ["tags", "Tags", (run) => run.tags.join(" "), (run) => run.tags.map((tag) => make("span", { className: "tag", textContent: tag })), "tags", false],
+  ["overrides", "Overrides", (run) => varied(run).join(" "), (run) => [varied(run).length ? make("span", { className: "clamp", title: run.overrides.join("\n") }, ...varied(run).flatMap((item) => [code(item), " "])) : ""], "overrides", false],
+  ["question", "Question", (run) => run.question, (run) => [run.question ? make("span", { className: "clamp", textContent: run.question, title: run.question }) : ""], "asks", false],
 ];
 
 const metricColumn = (name) => [`values.${name}`, name, (run) => run.values[name], (run) => [number(run.values[name])], "num metric", false];
 
 const columnsNow = (runs, metric) => {
   const all = [...runs.values()], has = (key) => all.some((run) => (run[key] ?? []).length);
-  const found = COLUMNS.filter(([key]) => !["tags", "notes"].includes(key) || has(key)).map((column) => [...column]);
+  const found = COLUMNS.filter(([key]) => !["tags", "question"].includes(key) || has(key)).map((column) => [...column]);
   const best = found.findIndex(([key]) => key === "best");
   found[best][1] = metric === null ? "Best" : `Best ${metric}`;
   found.splice(best + 1, 0, ...state.columns.map(metricColumn));
@@ -61,7 +61,8 @@ const drawHeads = (columns, shown) => {
     headsDrawn = now;
     const all = make("input", { type: "checkbox", id: "choose-all", ariaLabel: `choose the runs on this page, ${MOST_CHOSEN} at most`, on: { change: chooseAll } });
     const heads = columns.map(([key, head, , , kind, downFirst]) => {
-      const words = head.split("/").flatMap((word, place) => (place ? ["/", make("wbr"), word] : [word]));
+      const parts = kind.includes("metric") ? head.split("/") : [head];
+      const words = parts.flatMap((word, place) => (place ? ["/", make("wbr"), word] : [word]));
       const button = make("button", { type: "button", on: { click: () => sortBy(key, downFirst) } }, ...words);
       button.dataset.key = key;
       const cell = make("th", { scope: "col", role: "columnheader", className: kind }, button);
