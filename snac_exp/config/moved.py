@@ -30,6 +30,7 @@ ADDED: dict[str, dict[str, Any]] = {
     },
     "curriculum": {"unit": "epochs"},
     "lr": {"unit": "epochs"},
+    "tracker": {"tensorboard": False},
 }
 """Keys that came later, by group, with the value that does what was done before. At that value they do not count for
 the hash of a recipe."""

@@ -100,7 +100,7 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
         quiet=experiment.trainer.quiet,
     )
     try:
-        with _tracker(experiment, folder, saved, resuming=resuming, silent=not fabric.is_global_zero) as tracker:
+        with _tracker(experiment, folder, saved, console, resuming=resuming) as tracker:
             trainer = Trainer(
                 experiment,
                 plan,
@@ -183,13 +183,16 @@ def _report(folder: RunFolder) -> None:
 
 
 def _tracker(
-    experiment: Experiment, folder: RunFolder, saved: Checkpoint | None, *, resuming: bool, silent: bool
+    experiment: Experiment, folder: RunFolder, saved: Checkpoint | None, console: Console, *, resuming: bool
 ) -> Tracker:
     """metrics.jsonl, cut back to the checkpoint when resuming so that no step is missing or doubled."""
-    if silent:
+    if isinstance(console, SilentConsole):
         return SilentTracker()
     begun = 0 if saved is None else saved.state.metrics_position
-    return Tracker.of_run(folder.path, experiment.tracker, folder.values(), resume_at=begun if resuming else None)
+    tell = partial(console.note, source="tracker", level="warning")
+    return Tracker.of_run(
+        folder.path, experiment.tracker, folder.values(), resume_at=begun if resuming else None, tell=tell
+    )
 
 
 def _announce(trainer: Trainer, setup: TrainingSetup) -> None:

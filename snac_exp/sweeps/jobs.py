@@ -11,8 +11,8 @@ from rich.table import Table
 from snac_exp.config.compose import compose_experiment
 from snac_exp.config.schema import Experiment
 from snac_exp.errors import ConfigError, SnacExpError
+from snac_exp.tracking.mirrors.packages import require_trackers
 from snac_exp.tracking.run_folder import meaning_hash
-from snac_exp.tracking.wandb.key import require_key
 from snac_exp.training.plan import EpochPlan, unroll
 
 
@@ -58,7 +58,7 @@ class JobChecker:
         try:
             experiment, values = compose_experiment(overrides)
             # Asked for now: a job that starts hours later in a queue has nobody to type a key.
-            require_key(experiment.tracker.mode)
+            require_trackers(experiment.tracker)
             data_module, geometry = self._build(experiment, values)
             plan = unroll(experiment, geometry).counted(data_module.num_items)
         except SnacExpError as error:

@@ -1,9 +1,10 @@
-"""The values that a run logs: metrics.jsonl is authoritative, W&B mirrors it."""
+"""The values that a run logs: metrics.jsonl is authoritative, trackers mirror it."""
 
 import math
 import os
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +16,7 @@ from snac_exp.system.checksums.json_lines import signed_line
 from snac_exp.system.files import sha256_of_file
 from snac_exp.system.paths.writing import write_whole
 from snac_exp.tracking.metrics_file import read_metrics, rewind
+from snac_exp.tracking.mirrors.all_mirrors import AllMirrors
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.wandb.key import require_key
 from snac_exp.tracking.wandb.mirror import WandbMirror
@@ -25,7 +27,7 @@ _HEADER = (LINE_KEY, "step", "epoch", "kind", "time")  # keys that every line ha
 
 
 class Tracker:
-    """Appends one JSON line per event to RUN_DIR/metrics.jsonl and hands the same line to W&B.
+    """Appends one JSON line per event to RUN_DIR/metrics.jsonl and hands the same line to the trackers.
 
     A line is `{"line_sha256", "step", "epoch", "kind", "time", ...values}`: a digest of the rest, and values named by
     section: `train/head_48k/l1`, `val/...`, `lr/...`, `speed/...`. It is given to the operating system in a single
@@ -34,13 +36,13 @@ class Tracker:
     A value that is not finite is written as null, since JSON knows no NaN; stopping the run for it is the guards' task.
     """
 
-    def __init__(self, run_dir: Path, mirror: WandbMirror | None, gives_models: bool = False) -> None:
+    def __init__(self, run_dir: Path, mirrors: AllMirrors, gives_models: bool = False) -> None:
         self.path = RunFolder(Path(run_dir)).metrics
-        self._mirror = mirror
+        self._mirrors = mirrors
         self._gives_models = gives_models
         self._num_lines = 0
         for line in read_metrics(self.path) if self.path.exists() else []:
-            self._mirrored(line)  # what W&B lost when the process was killed
+            self._mirrored(line)  # what trackers lost when the process was killed
         # Unbuffered: a line is with the operating system when `log` returns, whatever becomes of this process.
         self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (open for the life of the run)
 
@@ -53,6 +55,7 @@ class Tracker:
         *,
         verb: str = "train",
         resume_at: int | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> "Tracker":
         """The record of a run with the resolved config `values`: W&B lists it by what that says, see `labels_of`.
 
@@ -70,7 +73,9 @@ class Tracker:
             tags=about.tags,
             config=about.config,
             artifacts=settings.artifacts,
+            tensorboard=settings.tensorboard,
             resume_at=resume_at,
+            tell=tell,
         )
 
     @classmethod
@@ -87,16 +92,20 @@ class Tracker:
         tags: Sequence[str] = (),
         config: Mapping[str, Any] | None = None,
         artifacts: str = "none",
+        tensorboard: bool = False,
         resume_at: int | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> "Tracker":
         """Start a run's record, or take it up again at byte `resume_at`, the `position()` in the checkpoint.
 
         What was written after that checkpoint is cut off, a half-written last line included: the steps are about to be
-        done and logged again. W&B gets every line once: those it has are passed over, those it lost are made up for.
+        done and logged again. Trackers get every line once: those they have are passed over, those they lost are made
+        up for. `tell` is given a line when a tracker fails later, which ends no run; default: standard error.
 
         Raises:
             CheckpointError: the file is shorter than the checkpoint says, or was altered.
-            ConfigError: a new run in a folder that has metrics, an unknown mode, or mode online without a key.
+            ConfigError: a new run in a folder that has metrics, an unknown mode, mode online without a key, or a
+                tracker that does not start.
         """
         run_dir = Path(run_dir)
         if mode not in MODES:
@@ -105,25 +114,31 @@ class Tracker:
         require_key(mode)
         run_dir.mkdir(parents=True, exist_ok=True)
         num_lines = rewind(RunFolder(run_dir).metrics, resume_at)
-        if mode == "off":
-            return cls(run_dir, None)
-        labels = RunLabels(run_name, group, job_type, list(tags), dict(config or {}))
-        mirror = WandbMirror.open(
-            run_dir,
-            online=mode == "online",
-            project=project,
-            entity=entity,
-            labels=labels,
-            num_lines=num_lines,
-        )
-        return cls(run_dir, mirror, gives_models=artifacts == "best")
+        mirrors = AllMirrors(tell or (lambda text: print(text, file=sys.stderr)))
+        if tensorboard:
+            from snac_exp.tracking.mirrors.tensorboard import TensorBoardMirror
+
+            mirrors.add(TensorBoardMirror(run_dir, config or {}, num_lines))
+        if mode != "off":
+            labels = RunLabels(run_name, group, job_type, list(tags), dict(config or {}))
+            mirrors.add(
+                WandbMirror.open(
+                    run_dir,
+                    online=mode == "online",
+                    project=project,
+                    entity=entity,
+                    labels=labels,
+                    num_lines=num_lines,
+                )
+            )
+        return cls(run_dir, mirrors, gives_models=mode != "off" and artifacts == "best")
 
     def log(self, values: Mapping[str, float], *, step: int, epoch: int, kind: str = "train") -> None:
         """Record flat named values, e.g. `{"train/head_48k/l1": 0.03}`, of a kind: train, validation, ..."""
         self._write({name: _number(value) for name, value in values.items()}, step, epoch, kind)
 
     def log_media(self, *, step: int, epoch: int, directory: Path) -> None:
-        """Record a folder of samples: one line with its path; its .wav and .png files go to W&B."""
+        """Record a folder of samples: one line with its path; its .wav and .png files go to the trackers."""
         relative = os.path.relpath(directory, self.path.parent)
         self._write({"directory": Path(relative).as_posix()}, step, epoch, "samples")
 
@@ -133,7 +148,7 @@ class Tracker:
         W&B adds the alias `latest` itself. The line says the file's SHA-256, so that a resumed run which has to make up
         for it does not take a later file for it.
         """
-        if self._mirror is None or not self._gives_models:
+        if not self._gives_models:
             return
         relative = Path(os.path.relpath(path, self.path.parent)).as_posix()
         values: dict[str, float | str | list[str] | None] = {
@@ -157,14 +172,12 @@ class Tracker:
         """
         # The open file appends, so it goes on at the new end by itself.
         self._num_lines = rewind(self.path, position)
-        if self._mirror is not None:
-            self._mirror.rewind(self._num_lines)
+        self._mirrors.rewind(self._num_lines)
 
     def close(self, failed: bool = False) -> None:
-        """Close the record and the W&B run, marking the latter failed if the run did."""
+        """Close the record and the trackers, which mark the run failed if it did."""
         self._file.close()
-        if self._mirror is not None:
-            self._mirror.close(failed)
+        self._mirrors.close(failed)
 
     def __enter__(self) -> "Tracker":
         return self
@@ -179,14 +192,13 @@ class Tracker:
         if taken:
             raise ValueError(f"metrics may not be named {', '.join(sorted(taken))}: every line has that field")
         line = {"step": step, "epoch": epoch, "kind": kind, "time": round(time.time(), 3), **values}
-        # The file first: what W&B has not got is made up for from it.
+        # The file first: what a tracker has not got is made up for from it.
         write_whole(self._file, f"{signed_line(line, LINE_KEY)}\n".encode(), self.path)
         self._mirrored(line)
 
     def _mirrored(self, line: Mapping[str, Any]) -> None:
         self._num_lines += 1
-        if self._mirror is not None:
-            self._mirror.log(self._num_lines, line)
+        self._mirrors.log(self._num_lines, line)
 
 
 def _number(value: float) -> float | None:

@@ -102,8 +102,9 @@ class Checkpoint:
 class Tracker:
     """Where metrics are logged beside metrics.jsonl.
 
-    artifacts: which checkpoints W&B gets a copy of. profile_steps: first and last of the steps that torch's profiler
-    records, null = none; the first is at least 2.
+    mode, entity, artifacts: of W&B; artifacts: which checkpoints it gets a copy of. tensorboard: whether TensorBoard's
+    event file is written. profile_steps: first and last of the steps that torch's profiler records, null = none; the
+    first is at least 2.
     """
 
     mode: Literal["off", "offline", "online"]
@@ -111,4 +112,5 @@ class Tracker:
     entity: str | None
     tags: list[str]
     artifacts: Literal["none", "best"] = "none"
+    tensorboard: bool = False
     profile_steps: tuple[int, int] | None = None

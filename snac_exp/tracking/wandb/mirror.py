@@ -10,6 +10,7 @@ from typing import Any
 from snac_exp.errors import ConfigError
 from snac_exp.system.files import sha256_of_file, write_text
 from snac_exp.tracking.clip_rows import read_clip_rows
+from snac_exp.tracking.mirrors.all_mirrors import one_line
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.sections import define_axes
 from snac_exp.tracking.wandb.file import history, rewind
@@ -27,6 +28,8 @@ class WandbMirror:
     are cut from the offline files too. Rows that a server has cannot be taken back: there the steps that are done a
     second time keep the values of the first.
     """
+
+    title = "W&B"
 
     def __init__(self, run_dir: Path, online: bool, project: str, entity: str | None, labels: RunLabels) -> None:
         self._run_dir, self._online, self._labels = run_dir, online, labels
@@ -134,14 +137,6 @@ class WandbMirror:
         artifact = wandb.Artifact(f"model-{self._run.id}", type="model", metadata=metadata)
         artifact.add_file(str(path), name=path.name)  # copied, since the next best one replaces the file
         self._run.log_artifact(artifact, aliases=list(line["aliases"]))
-
-
-def one_line(error: Exception) -> str:
-    """What an error of W&B says: of pydantic's several lines, each setting with its fault."""
-    errors = getattr(error, "errors", None)
-    if callable(errors):
-        return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors())
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _settings(labels: RunLabels) -> Any:

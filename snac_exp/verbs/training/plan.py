@@ -14,6 +14,7 @@ from snac_exp.config.compose import compose_experiment
 from snac_exp.config.schema import Experiment
 from snac_exp.errors import ConfigError
 from snac_exp.system.terminal import Console
+from snac_exp.tracking.mirrors.packages import require_packages
 from snac_exp.training.plan import planned_geometry, unroll
 from snac_exp.training.plan_table import KERNELS, cadence_line, epoch_table, group_table, hardware_line, preflight_line
 
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     overrides = hydra_overrides([item for item in arguments if not item.startswith(("format=", "rows="))])
     # Not complete: a recipe can be planned before its data is there.
     experiment, _ = compose_experiment(overrides, complete=False)
-
+    require_packages(experiment.tracker)
     plan = unroll(experiment, planned_geometry(experiment))
     plan = plan if num_rows is None else plan.counted(lambda _: num_rows)
     if style == "json":

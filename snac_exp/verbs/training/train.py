@@ -25,8 +25,8 @@ from snac_exp.config.compose import compose_config, compose_experiment, config_d
 from snac_exp.errors import ConfigError, guarded
 from snac_exp.runs.allocator import prefer_growing_segments
 from snac_exp.runs.background import start_detached
+from snac_exp.tracking.mirrors.packages import require_trackers
 from snac_exp.tracking.run_folder import RunFolder
-from snac_exp.tracking.wandb.key import require_key
 from snac_exp.verbs.discovery import verb_module
 from snac_exp.verbs.files import with_files
 
@@ -66,7 +66,7 @@ def _start(arguments: list[str]) -> int:
     overrides = hydra_overrides([item for item in arguments if item not in ("background=true", "background=false")])
     experiment, values = compose_experiment(overrides)
     # Asked for before a process is detached, which could ask nobody.
-    require_key(experiment.tracker.mode)
+    require_trackers(experiment.tracker)
     if detached:
         return start_detached(values, overrides)
     prefer_growing_segments()

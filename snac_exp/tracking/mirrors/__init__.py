@@ -1,0 +1,1 @@
+"""Trackers that show what metrics.jsonl says."""
