@@ -13,8 +13,8 @@ OWNERS = {"tracking/run_folder.py", "tracking/sweep_folder.py", "system/code_ver
 OF_OTHER_FOLDERS = {
     "evaluation/folder.py": {"summary.json"},  # of an evaluation
 }
-# As words these mean other things too: the kind of a line, a folder of a snapshot, a launcher.
-ALSO_WORDS = {"samples", "checkpoints", "wandb", "code", "jobs", "slurm"}
+# As words these mean other things too: the kind of a line, a package, a folder of a snapshot, a launcher.
+ALSO_WORDS = {"samples", "checkpoints", "wandb", "tensorboard", "code", "jobs", "slurm"}
 
 
 def names_of(folder: RunFolder | SweepFolder) -> set[str]:
