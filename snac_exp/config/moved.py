@@ -41,6 +41,18 @@ ADDED_OPTIONS: dict[str, dict[str, Any]] = {
 }
 """The same of a component, by its name today. At that value they do not count for the hash of a recipe."""
 
+ADDED_GROUPS: dict[str, dict[str, Any]] = {
+    "alerts": {
+        "form": "json",
+        "url_variable": None,
+        "on": ["failed", "diverged", "preempted", "sweep_finished"],
+        "attempts": 5,
+        "timeout_seconds": 10.0,
+        "limit_seconds": 60.0,
+    },
+}
+"""Groups that came later, none of which counts for the hash of a recipe."""
+
 _FIRST = {today: first for first, today in MOVED.items()}
 
 
@@ -57,7 +69,7 @@ def first_name(target: str) -> str:
 def modern(values: Mapping[str, Any]) -> dict[str, Any]:
     """A stored resolved config in today's form: every `_target_` under its current name, keys that came later at the
     value they came with."""
-    renamed = _renamed(values, current_name)
+    renamed = ADDED_GROUPS | _renamed(values, current_name)
     for group, value in renamed.items():
         if isinstance(value, dict):
             # What is stored wins.

@@ -4,6 +4,7 @@ import re
 
 from snac_exp.config.cadence.periodic import check_periodic
 from snac_exp.config.cadence.ranges import timetable
+from snac_exp.config.limits.alerts import check_alerts
 from snac_exp.config.limits.wandb import check_wandb
 from snac_exp.config.schema import Experiment, Trainer
 from snac_exp.config.structure import nearest
@@ -32,6 +33,7 @@ def validate(experiment: Experiment) -> None:
     _check_groups(experiment)
     _check_phases(experiment)
     check_wandb(experiment)
+    check_alerts(experiment.alerts)
     # Last: what a task checks builds on ranges and groups that fit together.
     door_of(experiment.task.name, "checks").check(experiment)
 

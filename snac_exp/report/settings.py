@@ -73,7 +73,9 @@ def differences(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
 def differences_between_runs(configs: Sequence[Mapping[str, Any]]) -> list[Difference]:
     """Those in which runs differ as experiments, not in where they lie or how they were watched."""
     found = differences(configs)
-    return [item for item in found if item.key not in _NOT_COMPARED and not item.key.startswith("tracker.")]
+    return [
+        item for item in found if item.key not in _NOT_COMPARED and not item.key.startswith(("tracker.", "alerts."))
+    ]
 
 
 def differs_from_defaults(config: Mapping[str, Any]) -> tuple[list[Difference], str | None]:

@@ -15,6 +15,7 @@ from snac_exp.config.schema import Experiment
 from snac_exp.errors import SnacExpError
 from snac_exp.report.run.page import write_report
 from snac_exp.runs import ranks
+from snac_exp.runs.ending import tell_ending
 from snac_exp.runs.numerics import set_numerics
 from snac_exp.runs.rendezvous import RanksMissingError, launched_fabric, leave
 from snac_exp.system.code_version import code_version
@@ -74,11 +75,13 @@ def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
             if resuming or not _leaves_nothing(folder, error):
                 _tell_failure(folder, error)
                 _report(folder)
+                tell_ending(experiment, folder, error)
             raise
         finally:
             leave()
         folder.set_status("finished" if finished else "preempted", stopped_by=stop.signal_name)
         _report(folder)
+        tell_ending(experiment, folder)
     return 0 if finished else EXIT_PREEMPTED
 
 

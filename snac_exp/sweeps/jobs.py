@@ -11,6 +11,7 @@ from rich.table import Table
 from snac_exp.config.compose import compose_experiment
 from snac_exp.config.schema import Experiment
 from snac_exp.errors import ConfigError, SnacExpError
+from snac_exp.tracking.alerts.alerts import require_address
 from snac_exp.tracking.mirrors.packages import require_trackers
 from snac_exp.tracking.run_folder import meaning_hash
 from snac_exp.training.plan import EpochPlan, unroll
@@ -59,6 +60,7 @@ class JobChecker:
             experiment, values = compose_experiment(overrides)
             # Asked for now: a job that starts hours later in a queue has nobody to type a key.
             require_trackers(experiment.tracker)
+            require_address(experiment.alerts)
             data_module, geometry = self._build(experiment, values)
             plan = unroll(experiment, geometry).counted(data_module.num_items)
         except SnacExpError as error:

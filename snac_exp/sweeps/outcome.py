@@ -1,7 +1,11 @@
 """What came of a sweep, in words and as an exit status."""
 
+from snac_exp.config.schema.alerts import Alerts as Settings
+from snac_exp.config.structure import structure
+from snac_exp.errors import ConfigError
 from snac_exp.sweeps.ledger import Row
 from snac_exp.sweeps.sweep import Sweep
+from snac_exp.tracking.alerts.alerts import Alerts
 from snac_exp.tracking.run_folder import RunFolder
 
 
@@ -19,7 +23,24 @@ def outcome(sweep: Sweep) -> tuple[int, str]:
     if not is_done:
         lines.append(f"run what is missing or failed: snac-exp sweep resume={sweep.path}")
     lines += _best_line(sweep, rows, all_finished=not unfinished)
-    return (0 if is_done else 1), "\n".join(lines)
+    text = "\n".join(lines)
+    _alert(sweep, rows, text)
+    return (0 if is_done else 1), text
+
+
+def _alert(sweep: Sweep, rows: list[Row], text: str) -> None:
+    """Tell a webhook, as the first job's config asks: also of jobs that were killed and could tell nothing."""
+    folders = [folder for row in rows if (folder := RunFolder(sweep.run_dir(row))).config.exists()]
+    if not folders:
+        return
+    try:
+        settings = structure(Settings, folders[0].values().get("alerts") or {}, "alerts")
+    except ConfigError as error:  # what came of the sweep is said all the same
+        print(f"no alert of the sweep: {error}")
+        return
+    alerts = Alerts(settings)
+    alerts.send("sweep_finished", f"sweep {sweep.path.parent.name}", text, sweep.path)
+    alerts.close()
 
 
 def _best_line(sweep: Sweep, rows: list[Row], *, all_finished: bool) -> list[str]:

@@ -33,6 +33,7 @@ NOT_MEANING = (
     "name",
     "output_dir",
     "tracker",
+    "alerts",
     "checkpoint",
     "trainer.accelerator",
     "trainer.num_workers",

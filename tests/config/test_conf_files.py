@@ -18,7 +18,7 @@ from tests.helpers.warm import COLD
 FILES = sorted(config_dir().rglob("*.yaml"))
 GROUPS = (
     *("codec", "heads", "init", "curriculum", "lr", "loss", "data", "task", "trainer", "checkpoint", "tracker"),
-    *("augment", "lm", "adversary"),
+    *("augment", "lm", "adversary", "alerts"),
 )
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((config_dir() / group).glob("*.yaml"))]

@@ -22,7 +22,7 @@ GOLDEN = Path(__file__).parents[1] / "fixtures" / "golden_configs"
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
 GROUPS = (
     *("codec", "heads", "init", "curriculum", "lr", "loss", "data", "augment", "adversary", "lm", "task", "trainer"),
-    *("checkpoint", "tracker"),
+    *("checkpoint", "tracker", "alerts"),
 )
 PARTNERS = {  # choices that fit only another recipe than phase 12, or need company
     "init=residual": ["+experiment=phase12_dual_head", "heads=dual_residual"],

@@ -7,6 +7,7 @@ Epoch numbers are 1-based and ranges are inclusive everywhere.
 """
 
 from snac_exp.config.schema.adversary import Adversary, AdversaryWeights
+from snac_exp.config.schema.alerts import Alerts
 from snac_exp.config.schema.codec import Architecture, Codec, DeclaredGeometry, Init
 from snac_exp.config.schema.component import Component
 from snac_exp.config.schema.experiment import Experiment
@@ -19,6 +20,7 @@ from snac_exp.config.schema.training import Augment, Checkpoint, Guards, Task, T
 __all__ = [
     "Adversary",
     "AdversaryWeights",
+    "Alerts",
     "Architecture",
     "Augment",
     "Checkpoint",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from snac_exp.config.schema.adversary import Adversary
+from snac_exp.config.schema.alerts import Alerts
 from snac_exp.config.schema.codec import Codec, Init
 from snac_exp.config.schema.component import Component
 from snac_exp.config.schema.language_model import LanguageModel
@@ -33,3 +34,4 @@ class Experiment:
     lm: LanguageModel | None = None
     init_from: str | None = None
     adversary: Adversary = field(default_factory=Adversary)
+    alerts: Alerts = field(default_factory=Alerts)

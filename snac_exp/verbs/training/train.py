@@ -25,6 +25,7 @@ from snac_exp.config.compose import compose_config, compose_experiment, config_d
 from snac_exp.errors import ConfigError, guarded
 from snac_exp.runs.allocator import prefer_growing_segments
 from snac_exp.runs.background import start_detached
+from snac_exp.tracking.alerts.alerts import require_address
 from snac_exp.tracking.mirrors.packages import require_trackers
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.verbs.discovery import verb_module
@@ -67,6 +68,7 @@ def _start(arguments: list[str]) -> int:
     experiment, values = compose_experiment(overrides)
     # Asked for before a process is detached, which could ask nobody.
     require_trackers(experiment.tracker)
+    require_address(experiment.alerts)
     if detached:
         return start_detached(values, overrides)
     prefer_growing_segments()

@@ -1,0 +1,37 @@
+"""A sweep that ends tells the webhook of every job that did not finish, of those that were killed too."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snac_exp.sweeps.launcher import open_backend
+from snac_exp.sweeps.outcome import outcome
+from snac_exp.sweeps.sweep import Sweep
+from snac_exp.tracking.alerts.alerts import Alerts
+
+
+@pytest.mark.slow
+def test_a_killed_job_is_told_by_its_sweep(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(Alerts, "send", lambda self, *about: said.append(about))
+    sweep = make_sweep("finish", "die")
+    open_backend(sweep.backend).submit(sweep, sweep.rows(), wait=True)
+    status, text = outcome(sweep)
+    assert status == 1
+    ((event, name, told, folder),) = said
+    assert (event, told, folder) == ("sweep_finished", text, sweep.path)
+    assert name == f"sweep {sweep.path.parent.name}"
+    assert "lost" in text
+
+
+@pytest.mark.slow
+def test_a_config_that_cannot_be_read_costs_the_alert_alone(
+    make_sweep: Callable[..., Sweep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep = make_sweep("finish")
+    (row,) = sweep.rows()
+    (Path(sweep.run_dir(row)) / "config.yaml").write_text("damaged: [")
+    assert "jobs finished" in outcome(sweep)[1]
+    assert "no alert of the sweep" in capsys.readouterr().out

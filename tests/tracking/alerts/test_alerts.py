@@ -1,0 +1,188 @@
+"""A webhook on this machine: what it is told, and what becomes of a run when it does not listen."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snac_exp.config.compose import compose_experiment
+from snac_exp.config.schema import Experiment
+from snac_exp.config.schema.alerts import Alerts as Settings
+from snac_exp.errors import DivergenceError
+from snac_exp.runs.ending import tell_ending
+from snac_exp.tracking.alerts import delivery
+from snac_exp.tracking.alerts.alerts import MAX_CHARACTERS, Alerts
+from snac_exp.tracking.run_folder import RunFolder
+from tests.helpers.commands import verb
+
+VARIABLE = "MY_WEBHOOK"
+
+
+class Webhook(ThreadingHTTPServer):
+    """Answers with the `answers` one after the other, then with 200: a status, headers; None: never."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers: list[tuple[int, dict[str, str]] | None] = []
+        self.got: list[dict[str, Any]] = []
+        self.asleep = threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_port}/secret-path"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Webhook
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        answer = self.server.answers.pop(0) if self.server.answers else (200, {})
+        if answer is None:
+            self.server.asleep.wait(20)
+            return
+        if answer[0] == 200:
+            self.server.got.append(json.loads(body))
+        self.send_response(answer[0])
+        for name, value in answer[1].items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
+    monkeypatch.setattr(delivery, "FIRST_PAUSE_SECONDS", 0.01)
+    server = Webhook()
+    monkeypatch.setenv(VARIABLE, server.url)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield server
+    server.asleep.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def settings(**options: Any) -> Settings:
+    return Settings(**({"url_variable": VARIABLE, "limit_seconds": 5.0} | options))
+
+
+def told(**options: Any) -> list[str]:
+    """What the console says of one alert of a failure."""
+    said: list[str] = []
+    alerts = Alerts(settings(**options), said.append)
+    alerts.send("failed", "my-run", "<!channel> of a & b", Path("/runs/x"))
+    alerts.close()
+    return said
+
+
+def test_each_form_has_its_own_shape(webhook: Webhook) -> None:
+    assert [told(form=form) for form in ("slack", "discord", "json")] == [[], [], []]
+    slack, discord, plain = webhook.got
+    assert set(slack) == {"text"}
+    assert "&lt;!channel&gt; of a &amp; b" in slack["text"]
+    assert set(discord) == {"content", "allowed_mentions"}
+    assert discord["content"].startswith("my-run: failed\n<!channel> of a & b\n/runs/x on ")
+    assert discord["allowed_mentions"] == {"parse": []}
+    assert (plain["event"], plain["name"], plain["folder"]) == ("failed", "my-run", "/runs/x")
+
+
+def test_a_long_error_is_cut(webhook: Webhook) -> None:
+    Alerts(settings(form="discord")).send("failed", "n", 5000 * "e", Path("x"))
+    alerts = Alerts(settings(form="discord"))
+    alerts.send("failed", "n", 5000 * "e", Path("x"))
+    alerts.close()
+    assert len(webhook.got[-1]["content"]) == MAX_CHARACTERS
+
+
+@pytest.mark.parametrize("first", [(500, {}), (503, {"Retry-After": "0"}), (429, {"Retry-After": "0"})])
+def test_what_passes_is_tried_again(first: tuple[int, dict[str, str]], webhook: Webhook) -> None:
+    webhook.answers = [first, first]
+    assert told() == []
+    assert len(webhook.got) == 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "options", "reason"),
+    [
+        (3 * [(500, {})], {"attempts": 3}, "the server answered 500, at attempt 3"),
+        ([(404, {})], {}, "the server answered 404, which is for good"),
+        (
+            [(302, {"Location": "http://127.0.0.1:1/"})],
+            {},
+            "the server answered 302, a redirect, which is not followed",
+        ),
+        ([(429, {"Retry-After": "3600"})], {}, "the server answered 429, at attempt 1"),
+        ([None], {"attempts": 1, "timeout_seconds": 0.2}, "TimeoutError, at attempt 1"),
+    ],
+)
+def test_what_does_not_arrive_is_told_once_without_the_address(
+    answers: list[Any], options: dict[str, Any], reason: str, webhook: Webhook
+) -> None:
+    webhook.answers = list(answers)
+    assert told(**options) == [f"alert not delivered: {reason}; see to the webhook in {VARIABLE}"]
+    assert webhook.got == []
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/secret", "nonsense://secret", "http://[secret", "", "http://a b/secret"]
+)
+def test_no_address_that_fails_is_shown(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, url)
+    (said,) = told(attempts=1)
+    assert "secret" not in said
+
+
+def test_an_event_that_is_not_asked_for_is_not_told(webhook: Webhook) -> None:
+    assert told(on=["finished"]) == []
+    assert webhook.got == []
+
+
+def recipe(*arguments: str) -> tuple[Experiment, dict[str, Any]]:
+    events = "[failed,diverged,preempted,finished]"
+    return compose_experiment([*arguments, "alerts=json", f"alerts.url_variable={VARIABLE}", f"alerts.on={events}"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("state", "stopped_by", "failure", "event"),
+    [
+        ("failed", None, ValueError("of this"), "failed"),
+        ("failed", None, DivergenceError("of that"), "diverged"),
+        ("finished", None, None, "finished"),
+        ("preempted", "SIGTERM", None, "preempted"),
+        ("preempted", "SIGUSR2", None, None),
+    ],
+)
+def test_how_a_run_ended_is_told(
+    state: str, stopped_by: str | None, failure: Exception | None, event: str | None, webhook: Webhook, tmp_path: Path
+) -> None:
+    experiment, values = recipe("+experiment=demo")
+    folder = RunFolder.create(values, [], tmp_path / "run")
+    folder.set_status(state, error=None if failure is None else f"ValueError: {failure}", stopped_by=stopped_by)
+    tell_ending(experiment, folder, failure)
+    assert [item["event"] for item in webhook.got] == ([] if event is None else [event])
+    assert all(webhook.url not in path.read_text() for path in folder.path.rglob("*") if path.is_file())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("value", ["'https://hooks.example/secret'", "'a b'", "''"])
+def test_an_address_in_a_config_is_refused_and_not_shown(value: str) -> None:
+    done = verb("plan", "+experiment=demo", "alerts=slack", f"alerts.url_variable={value}")
+    assert done.status == 2
+    assert "alerts.url_variable is the NAME of an environment variable" in done.err
+    assert "secret" not in done.out + done.err
+
+
+@pytest.mark.slow
+def test_a_check_asks_for_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SNAC_EXP_WEBHOOK", raising=False)
+    done = verb("check", "+experiment=demo", "alerts=slack")
+    assert done.status == 2
+    assert "the environment variable SNAC_EXP_WEBHOOK holds no http(s) address" in done.err
