@@ -17,6 +17,7 @@ from snac_exp.system.files import sha256_of_file
 from snac_exp.system.paths.writing import write_whole
 from snac_exp.tracking.metrics_file import read_metrics, rewind
 from snac_exp.tracking.mirrors.all_mirrors import AllMirrors
+from snac_exp.tracking.mirrors.tensorboard import TensorBoardMirror
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.wandb.key import require_key
 from snac_exp.tracking.wandb.mirror import WandbMirror
@@ -116,8 +117,6 @@ class Tracker:
         num_lines = rewind(RunFolder(run_dir).metrics, resume_at)
         mirrors = AllMirrors(tell or (lambda text: print(text, file=sys.stderr)))
         if tensorboard:
-            from snac_exp.tracking.mirrors.tensorboard import TensorBoardMirror
-
             mirrors.add(TensorBoardMirror(run_dir, config or {}, num_lines))
         if mode != "off":
             labels = RunLabels(run_name, group, job_type, list(tags), dict(config or {}))
