@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recipe import recipe as small
+from recipe import run_dir
 
 from snac_exp.config.compose import compose_experiment
 from snac_exp.config.schema import Experiment
@@ -17,7 +19,7 @@ from snac_exp.runs.ending import tell_ending
 from snac_exp.tracking.alerts import delivery
 from snac_exp.tracking.alerts.alerts import MAX_CHARACTERS, Alerts
 from snac_exp.tracking.run_folder import RunFolder
-from tests.helpers.commands import verb
+from tests.helpers.commands import python_process, verb
 
 VARIABLE = "MY_WEBHOOK"
 
@@ -186,3 +188,18 @@ def test_a_check_asks_for_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     done = verb("check", "+experiment=demo", "alerts=slack")
     assert done.status == 2
     assert "the environment variable SNAC_EXP_WEBHOOK holds no http(s) address" in done.err
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_tells_the_webhook_and_no_file_holds_its_address(
+    webhook: Webhook, corpus_dir: Path, tmp_path: Path
+) -> None:
+    arguments = [*small(corpus_dir, tmp_path), "tracker.mode=offline", "alerts=json"]
+    environment = {"WANDB_PROJECT": "p" * 129, "SNAC_EXP_WEBHOOK": webhook.url}
+    done = python_process("train.py", *arguments, environment=environment)
+    assert done.status == 2, done.out
+    folder = run_dir(tmp_path)
+    assert [(item["event"], item["folder"]) for item in webhook.got] == [("failed", str(folder))]
+    assert "W&B did not start the run" in webhook.got[0]["text"]
+    assert [path for path in folder.rglob("*") if path.is_file() and webhook.url.encode() in path.read_bytes()] == []
+    assert webhook.url not in done.out + done.err
