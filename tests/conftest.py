@@ -26,6 +26,7 @@ settings.register_profile("any machine", deadline=None, suppress_health_check=[H
 settings.load_profile("any machine")
 
 ROOT = Path(__file__).parents[1]
+CORPUS = "corpus, with 'odd' name"
 
 
 def pytest_collection_finish() -> None:
@@ -60,15 +61,34 @@ def corpus_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     One for all test processes: not to be changed by tests.
     """
-    return shared_folder(tmp_path_factory, "corpus, with 'odd' name", make_corpus)
+    return shared_folder(tmp_path_factory, CORPUS, make_corpus)
+
+
+@pytest.fixture(scope="session")
+def short_corpus_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of the first second of two files of each voice: `corpus_dir` of tests that have it all encoded again."""
+
+    def make(folder: Path) -> None:
+        from tests.data.sources.kinds import copied
+
+        copied(shared_folder(tmp_path_factory, CORPUS, make_corpus) / "audio", folder / "audio", 2)
+        prepare_corpus(folder)
+
+    return shared_folder(tmp_path_factory, "short corpus", make)
 
 
 def make_corpus(folder: Path) -> None:
     """What `corpus_dir` gives, in a folder of its own."""
-    from snac_exp import cli
     from snac_exp.data.demo.speech import write_demo_speech
 
     write_demo_speech(folder / "audio", num_minutes=1.5, seed=3, num_train_voices=3, num_validation_voices=1)
+    prepare_corpus(folder)
+
+
+def prepare_corpus(folder: Path) -> None:
+    """Make `prepared` and `prepared/codes_demo` of `audio` in a folder."""
+    from snac_exp import cli
+
     prepared = folder / "prepared"
     assert (
         cli.run(

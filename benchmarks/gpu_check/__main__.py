@@ -103,12 +103,16 @@ def _run(options: argparse.Namespace, calls: Sequence[int], scratch: Path) -> in
 
 
 def _import_all() -> None:
-    """Once for all parts, which are forked; also what is else imported late."""
+    """Once for all parts, which are forked; also what is else imported late, or made before the first loop of a CPU."""
+    import numpy as np
+
     import snac_exp
+    from snac_exp.codec.fast.kernels import snake_rows
 
     for module in pkgutil.walk_packages(snac_exp.__path__, "snac_exp."):
         importlib.import_module(module.name)
     importlib.import_module("torch._dynamo")
+    snake_rows(np.zeros((1, 8), np.float32), np.ones(1, np.float32), np.zeros((1, 8), np.float32))
     gc.collect()
     gc.freeze()
 

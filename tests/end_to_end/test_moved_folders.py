@@ -2,13 +2,13 @@
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from tests.data.sources.kinds import copied as of_voices
 from tests.helpers import commands
 from tests.helpers.old_runs import FIXTURE, copied
 
@@ -61,8 +61,7 @@ def test_a_sweep_may_be_moved(sweep: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_audio_that_was_moved_is_asked_for_and_found_where_it_is(corpus_dir: Path, tmp_path: Path) -> None:
-    shutil.copytree(corpus_dir / "audio" / "voice00", tmp_path / "audio" / "voice00")
-    shutil.copytree(corpus_dir / "audio" / "val_voice00", tmp_path / "audio" / "val_voice00")
+    of_voices(corpus_dir / "audio", tmp_path / "audio", 1)
     prepared, moved = tmp_path / "prepared", tmp_path / "moved"
     arguments = ["validation_speakers=['val_*']", "num_workers=1"]
     commands.verb("prepare", f"input={tmp_path / 'audio'}", f"output={prepared}", *arguments).succeeded()

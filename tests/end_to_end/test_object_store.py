@@ -47,6 +47,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 @pytest.fixture
+def corpus_dir(short_corpus_dir: Path) -> Path:
+    return short_corpus_dir
+
+
+@pytest.fixture
 def store(server: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """The server, well again, with a cache of its own and without pauses."""
     server.faults, server.always = [], None

@@ -65,9 +65,9 @@ def test_one_that_cannot_begin_says_why_and_leaves_no_folder(
 
 
 @pytest.mark.slow
-def test_codes_are_cached_in_shards(corpus_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cached = tmp_path / "codes"
-    shares = [f"data={corpus_dir / 'prepared'}", f"output={cached}", "codec=demo", "rows_per_shard=10", "shard.count=2"]
+def test_codes_are_cached_in_shards(short_corpus_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepared, cached = short_corpus_dir / "prepared", tmp_path / "codes"
+    shares = [f"data={prepared}", f"output={cached}", "codec=demo", "rows_per_shard=3", "shard.count=2"]
     places = [f"output_dir={tmp_path}", "hydra/launcher=local_processes", "hydra.launcher.processes=2"]
     assert cli.run(["sweep", "cache-codes", *shares, *places, "dry_run=true"]) == 0
     assert capsys.readouterr().out.count("shard.count=2") == 2
@@ -79,4 +79,4 @@ def test_codes_are_cached_in_shards(corpus_dir: Path, tmp_path: Path, capsys: py
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 of 2 jobs finished" in done.stdout
     num_rows = sum(pq.read_metadata(path).num_rows for path in cached.glob("codes-*.parquet"))
-    assert num_rows == len(Manifest.read(corpus_dir / "prepared").rows)
+    assert num_rows == len(Manifest.read(prepared).rows)
