@@ -16,7 +16,14 @@ from snac_exp.data.files.recording import sha1_of_segment
 from snac_exp.data.packed.packing import Packing, Spans
 from snac_exp.data.packed.plan import PackOptions
 from snac_exp.data.packed.sources import UNLISTED, ManifestFiles
-from snac_exp.data.prepared.manifest import MANIFEST_NAME, SCHEMA, more_of, read_manifest_table, write_manifest_table
+from snac_exp.data.prepared.manifest import (
+    MANIFEST_NAME,
+    SCHEMA,
+    is_packed,
+    more_of,
+    read_manifest_table,
+    write_manifest_table,
+)
 from snac_exp.data.prepared.places import PLACE_SCHEMA
 from snac_exp.data.slices.splits import existing_folder
 from snac_exp.errors import ConfigError, DataError
@@ -68,9 +75,12 @@ def pack_folder(
     Shards that are there are kept. The manifest is written once all are. check: compare all files with their SHA-256.
 
     Raises:
-        DataError: a file is missing or no longer the one that was prepared; `output` holds another packing; damage.
-        ConfigError: there is no such part.
+        DataError: a file is missing or no longer the one that was prepared; `output` holds another packing or a
+            prepared folder; damage.
+        ConfigError: there is no such part, or `output` is the prepared folder.
     """
+    if output.resolve() == prepared.resolve():
+        raise ConfigError(f"output={output} is the folder that is packed; choose another output folder")
     table, header = read_manifest_table(prepared)
     source = existing_folder("audio_root", audio_root or header["input_dir"])
     return pack_table(table, source, header["settings"], output, options, shard, merge, check, num_readers)
@@ -88,6 +98,7 @@ def pack_table(
     num_readers: int,
 ) -> PackSummary:
     """The same of a manifest's table whose audio lies below `source`; settings: of the manifest that is written."""
+    _refuse_prepared(output)
     files = ManifestFiles.of(table, source)
     packing = Packing.begin(files, output, options)
     num_written = 0 if merge else packing.write(part_of(packing.plan.num_shards, *shard), num_readers)
@@ -113,6 +124,12 @@ def part_of(num_shards: int, index: int, count: int) -> range:
     if not 0 <= index < count:
         raise ConfigError(f"shard.index={index} must lie between 0 and shard.count - 1 = {count - 1}")
     return range(index, num_shards, count)
+
+
+def _refuse_prepared(output: Path) -> None:
+    """DataError where a folder holds a manifest that no packing wrote: that of a packing would take its place."""
+    if (output / MANIFEST_NAME).exists() and not is_packed(output):
+        raise DataError(f"{output}: holds {MANIFEST_NAME} of a prepared folder; choose another output folder")
 
 
 def _packed_table(packing: Packing, files: ManifestFiles) -> pa.Table:

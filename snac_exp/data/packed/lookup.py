@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
 
-from snac_exp.data.prepared.manifest import MANIFEST_NAME, input_dir_of, open_manifest_table
+from snac_exp.data.prepared.manifest import is_packed, open_manifest_table
 from snac_exp.data.prepared.places import Place, Places
 from snac_exp.errors import DataError
 
@@ -48,8 +48,3 @@ class PackedPlaces:
     def missing(self, rows: Int64Array) -> list[str]:
         """Paths of those of the rows (n,) that are not there."""
         return [str(self.paths[int(row)]) for row in rows[self.index[rows] < 0]]
-
-
-def is_packed(folder: Path) -> bool:
-    """Whether a folder holds a manifest whose audio lies beside it."""
-    return (folder / MANIFEST_NAME).is_file() and input_dir_of(folder) == folder.absolute()

@@ -113,6 +113,7 @@ class Manifest:
         if audio_root is not None and is_url(audio_root):
             raise DataError(f"audio_root={audio_root}: packed audio in a store has rows of its own, data={audio_root}")
         if audio_root is not None:
+            refuse_other_pack(path, Path(audio_root).expanduser())
             manifest = replace(manifest, input_dir=Path(audio_root).expanduser().resolve())
         refuse_file(manifest.input_dir, "the folder that audio_root names", DataError)
         if not manifest.input_dir.is_dir():
@@ -171,6 +172,20 @@ def open_manifest_table(path: Path | str) -> tuple[pa.Table, dict[str, Any]]:
 def input_dir_of(path: Path | str) -> Path:
     """Where a manifest says that its audio lies; no rows are read."""
     return Path(_read_header(_manifest_file(path))["input_dir"])
+
+
+def is_packed(folder: Path) -> bool:
+    """Whether a folder holds a manifest whose audio lies beside it."""
+    return (folder / MANIFEST_NAME).is_file() and input_dir_of(folder) == folder.absolute()
+
+
+def refuse_other_pack(path: Path | str, audio_root: Path) -> None:
+    """DataError where `audio_root` is a packed folder and not `path`, whose rows have places of their own."""
+    if is_packed(audio_root) and audio_root.resolve() != _manifest_file(path).parent.resolve():
+        raise DataError(
+            f"audio_root={audio_root} is a packed folder with rows of its own, and those of {path} lie elsewhere in "
+            f"files: name {audio_root} in place of {path}, and leave audio_root out"
+        )
 
 
 def _read_header(path: Path) -> dict[str, Any]:

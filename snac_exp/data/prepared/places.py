@@ -98,10 +98,15 @@ def refuse_unsafe(folder: Path, paths: Any) -> None:
         safe_join(folder, relative)
 
 
-def safe_join(folder: Path, relative: str) -> Path:
-    """`folder / relative`; DataError if that could lie outside the folder (absolute path or `..`)."""
+def stays_below(relative: str) -> bool:
+    """Whether a path leads to something below the folder that it counts from."""
     # By its text alone: folders that are linked to from below the input are meant to be read.
     path = PurePosixPath(relative)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in relative:
+    return not (path.is_absolute() or ".." in path.parts or not path.parts or "\0" in relative)
+
+
+def safe_join(folder: Path, relative: str) -> Path:
+    """`folder / relative`; DataError if that could lie outside the folder (absolute path or `..`)."""
+    if not stays_below(relative):
         raise DataError(f"unsafe path {relative!r} for a file below {folder}; prepare the folder again")
-    return folder / path
+    return folder / relative

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,7 @@ from snac_exp.data.prepared.manifest import (
     ManifestRow,
     read_manifest_table,
 )
-from snac_exp.data.prepared.places import PLACE_SCHEMA, Place
+from snac_exp.data.prepared.places import PLACE_SCHEMA, Place, stays_below
 from snac_exp.data.prepared.settings import PrepareSettings
 from snac_exp.data.prepared.split import draw_validation, given_split, match_speakers, speaker_of
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, write_rejections
@@ -96,6 +96,7 @@ def prepare(
     with locked(output_dir):  # two commands would write a list each of the manifest and of what it rejects
         _refuse_other_output(output_dir, name, settings, options)
         listing = open_source(name, options, output_dir.resolve())
+        _refuse_indivisible(listing, settings)
         remove_left(output_dir.glob(".*.tmp"))  # not below: the codes there have a command of their own
         measurements, num_known = measure_all(listing, output_dir, num_workers)
         usable, rejected = _separated(measurements, settings)
@@ -145,6 +146,8 @@ def _verdict(measured: FileMeasurement, settings: PrepareSettings) -> tuple[str,
     # First: columns of Parquet hold UTF-8 only, so such a path can be listed in this form alone.
     if _printable(measured.path) != measured.path:
         return "file_name", "the name is not valid UTF-8; rename the file"
+    if not stays_below(measured.path):
+        return "file_name", "the name has '..' among its folders; rename it where it lies"
     if measured.error is not None:
         return "unreadable", measured.error
     if measured.num_samples == 0:
@@ -175,16 +178,27 @@ def _split(
             f"{listing.input}: none of {len(rejected)} files is usable ({kinds}), "
             f"first: {rejected[0].path}: {rejected[0].reason}"
         )
-    speakers = {
-        measured.path: listed[measured.path].speaker or speaker_of(listed[measured.path].file, settings.speaker_level)
-        for measured in usable
-    }
-    validation = _validating(usable, listed, speakers, settings)
+    speakers = _speakers([listed[measured.path] for measured in usable], settings)
+    validation = _validating({measured.path: measured.seconds for measured in usable}, listed, speakers, settings)
     rows = []
     for measured in usable:
         row = _row(measured, "validation" if measured.path in validation else "train", speakers[measured.path])
         rows.append(row if listing.more is None else _placed(row, measured, listed[measured.path]))
     return rows
+
+
+def _refuse_indivisible(listing: Listing, settings: PrepareSettings) -> None:
+    """The errors of `_validating` that are certain before anything is measured, which may take hours."""
+    given = settings.split == "given"
+    rows = [row for row in listing.rows if not given or given_split(row.split) is not None]
+    if len(rows) < 2:  # measured at once, and what is wrong with a single file says more
+        return
+    seconds = dict.fromkeys((row.path for row in rows), 1.0)
+    _validating(seconds, {row.path: row for row in rows}, _speakers(rows, settings), settings)
+
+
+def _speakers(rows: Iterable[Listed], settings: PrepareSettings) -> dict[str, str]:
+    return {row.path: row.speaker or speaker_of(row.file, settings.speaker_level) for row in rows}
 
 
 def _of_given_splits(
@@ -205,26 +219,26 @@ def _of_given_splits(
 
 
 def _validating(
-    usable: list[FileMeasurement], listed: Mapping[str, Listed], speakers: Mapping[str, str], settings: PrepareSettings
+    seconds: Mapping[str, float], listed: Mapping[str, Listed], speakers: Mapping[str, str], settings: PrepareSettings
 ) -> set[str]:
-    """Paths of the rows that validate."""
+    """Paths of the rows that validate, by the seconds of all."""
     if settings.split == "given":
-        validation = {row.path for row in usable if given_split(listed[row.path].split) == "validation"}
-        if not 0 < len(validation) < len(usable):
+        validation = {path for path in seconds if given_split(listed[path].split) == "validation"}
+        if not 0 < len(validation) < len(seconds):
             missing = "trains" if validation else "validates"
             raise DataError(f"split=given: no row of the source {missing}; draw them with split=speaker or split=file")
         return validation
     # Named speakers go to validation whole, whatever `split` says.
     by_speaker = settings.split == "speaker" or settings.validation_speakers is not None
-    groups = speakers if by_speaker else {measured.path: measured.path for measured in usable}
-    seconds: Counter[str] = Counter()
-    for measured in usable:
-        seconds[groups[measured.path]] += measured.seconds  # type: ignore[assignment]
+    groups = speakers if by_speaker else {path: path for path in seconds}
+    sums: Counter[str] = Counter()
+    for path, value in seconds.items():
+        sums[groups[path]] += value  # type: ignore[assignment]
     if settings.validation_speakers is not None:
-        chosen = match_speakers(list(seconds), settings.validation_speakers)
+        chosen = match_speakers(list(sums), settings.validation_speakers)
     else:
-        chosen = draw_validation(seconds, settings.train_ratio, settings.seed)
-    return {measured.path for measured in usable if groups[measured.path] in chosen}
+        chosen = draw_validation(sums, settings.train_ratio, settings.seed, "speaker" if by_speaker else "file")
+    return {path for path in seconds if groups[path] in chosen}
 
 
 def _placed(row: ManifestRow, measured: FileMeasurement, listed: Listed) -> ManifestRow:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
+from typing import Literal
 
 from snac_exp.config.seeding import derive_seed
 from snac_exp.errors import ConfigError, DataError
@@ -26,18 +27,20 @@ def given_split(name: str | None) -> str | None:
     return _GIVEN.get((name or "").strip().lower())
 
 
-def draw_validation(seconds: Mapping[str, float], train_ratio: float, seed: int) -> set[str]:
+def draw_validation(
+    seconds: Mapping[str, float], train_ratio: float, seed: int, of: Literal["speaker", "file"] = "speaker"
+) -> set[str]:
     """The groups that validate: in an order drawn by the seed, each that brings their sum closer to its share.
 
-    At least one group, never all. A group's place in the order depends on its name and the seed alone.
+    of: what a group is. At least one group, never all. A group's place in the order depends on its name and the seed
+    alone.
     """
     if not 0 < train_ratio < 1:
         raise ConfigError(f"train_ratio={train_ratio} must lie between 0 and 1, e.g. 0.95")
     if len(seconds) < 2:
-        raise DataError(
-            f"only {len(seconds)} speaker to split: {', '.join(seconds) or 'none'}; use split=file, put files of "
-            "each speaker in a folder of its own, or name the column that tells them: 'columns={speaker: NAME}'"
-        )
+        mend = "use split=file, put files of each speaker in a folder of its own, or name the column that tells them: "
+        mend = f"{mend}'columns={{speaker: NAME}}'" if of == "speaker" else "one is to train on, one to validate on"
+        raise DataError(f"only {len(seconds)} {of} to split: {', '.join(seconds) or 'none'}; {mend}")
     wanted = (1 - train_ratio) * sum(seconds.values())
     chosen: set[str] = set()
     total = 0.0

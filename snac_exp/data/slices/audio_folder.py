@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -19,7 +20,7 @@ from snac_exp.data.codes.encoding import exact_float32
 from snac_exp.data.files.reading import Slice
 from snac_exp.data.packed.lookup import PackedPlaces
 from snac_exp.data.packed.names import local_pack
-from snac_exp.data.prepared.manifest import open_manifest_table
+from snac_exp.data.prepared.manifest import open_manifest_table, refuse_other_pack
 from snac_exp.data.slices.audio_table import AudioTable, Int64Array
 from snac_exp.data.slices.dataset import AlignedDataset, AudioFolders, Part
 from snac_exp.data.slices.mixing import mix
@@ -124,7 +125,8 @@ class AudioFolder:
         # Tables, not objects per row: manifests may have millions.
         manifests = [open_manifest_table(local_pack(source.path)) for source in sources]
         folders = [
-            _folders(source, header["input_dir"]) for source, (_, header) in zip(sources, manifests, strict=True)
+            _folders(source, rows, header["input_dir"])
+            for source, (rows, header) in zip(sources, manifests, strict=True)
         ]
         table = AudioTable.build([rows for rows, _ in manifests], folders, codec.geometry)
         # Limited before mixing, each folder by itself: their weights keep their meaning.
@@ -162,9 +164,13 @@ class AudioFolder:
         return [structure(Source, dict(item), f"data.sources[{i}]") for i, item in enumerate(self.sources)]
 
 
-def _folders(source: Source, input_dir: str) -> AudioFolders:
+def _folders(source: Source, rows: pa.Table, input_dir: str) -> AudioFolders:
+    folder = existing_folder("audio_root", source.audio_root or input_dir)
+    # Files alone are found in it by their names, places within files are of one folder.
+    if source.audio_root is not None and "file" in rows.schema.names:
+        refuse_other_pack(local_pack(source.path), folder)
     return AudioFolders(
-        source=existing_folder("audio_root", source.audio_root or input_dir),
+        source=folder,
         targets=existing_folder("target_dir", source.target_dir) if source.target_dir else None,
         target_delay_seconds=source.target_delay_seconds,
     )

@@ -18,6 +18,7 @@ from snac_exp.data.packed.plan import PackOptions
 from snac_exp.data.prepared.manifest import Manifest, open_manifest_table, read_manifest_table
 from snac_exp.data.prepared.mapped_table import MAPPED_ROWS_NAME
 from snac_exp.data.rows import manifest_rows
+from snac_exp.data.slices.audio_folder import AudioFolder
 from snac_exp.errors import ConfigError, DataError
 from tests.helpers.commands import verb
 
@@ -163,3 +164,27 @@ def test_a_file_that_changed_since_it_was_prepared_is_named(corpus_dir: Path, tm
 def test_another_packing_is_refused(packed: Path, corpus_dir: Path) -> None:
     with pytest.raises(DataError, match="of another packing"):
         pack_folder(corpus_dir / "prepared", packed, PackOptions(order="shuffled", shard_bytes=400_000))
+
+
+def test_a_prepared_folder_is_never_packed_over(corpus_dir: Path, tmp_path: Path) -> None:
+    for name in ("mine", "other"):
+        shutil.copytree(corpus_dir / "prepared", tmp_path / name)
+    for output in ("other", "mine"):
+        done = verb("pack", f"data={tmp_path / 'mine'}", f"output={tmp_path / output}")
+        assert done.status == 2
+        assert f"{tmp_path / output}" in done.err
+        assert "choose another output folder" in done.err
+    for name in ("mine", "other"):
+        assert {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} == {
+            path.name: path.read_bytes() for path in (corpus_dir / "prepared").iterdir()
+        }
+
+
+def test_two_packed_folders_are_never_mixed(packed: Path, corpus_dir: Path, codec: LoadedCodec, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    pack_folder(corpus_dir / "prepared", other, PackOptions(order="shuffled", shard_bytes=10**6))
+    with pytest.raises(DataError, match=rf"audio_root={other} is a packed folder.*those of {packed}"):
+        AudioFolder(path=str(packed), audio_root=str(other)).open(codec, {"head": 24000}, 0)
+    with pytest.raises(DataError, match=rf"audio_root={other} is a packed folder.*those of {packed}"):
+        Manifest.with_audio(packed, str(other))
+    assert Manifest.with_audio(packed, str(packed)).input_dir == packed

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snac_exp.data.files.measuring import JOURNAL_NAME
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.data.prepared.prepare import prepare
 from snac_exp.data.prepared.split import draw_validation, speaker_of
@@ -63,6 +64,22 @@ def test_files_can_be_split_without_speakers(tmp_path: Path) -> None:
         prepare(tmp_path / "in", tmp_path / "other")
     summary = prepare(tmp_path / "in", tmp_path / "out", split="file")
     assert summary.num_rows == {"train": 19, "validation": 1}
+
+
+def test_what_cannot_be_split_is_refused_before_a_file_is_read(tmp_path: Path) -> None:
+    for i in range(3):
+        write(tmp_path / "in" / "only" / f"{i}.wav", seed=i)
+    for options, message in (
+        ({}, "only 1 speaker to split: only"),
+        ({"validation_speakers": ["onl*"]}, "match every speaker"),
+        ({"validation_speakers": ["val_*"]}, "no speaker matches"),
+        ({"train_ratio": 95}, "train_ratio=95"),
+    ):
+        with pytest.raises((ConfigError, DataError), match=message):
+            prepare(tmp_path / "in", tmp_path / "out", **options)  # type: ignore[arg-type]
+        assert not (tmp_path / "out" / JOURNAL_NAME).exists()
+    with pytest.raises(DataError, match="only 1 file to split"):
+        prepare(write(tmp_path / "single" / "a.wav").parent, tmp_path / "out", split="file")
 
 
 def test_validation_speakers_are_named_by_patterns(tmp_path: Path) -> None:

@@ -118,3 +118,11 @@ def test_a_data_set_of_the_hub(rows: list[Utterance], tmp_path: Path, monkeypatc
         prepared("hf://me/speech", tmp_path / "out3", SourceOptions(hub=HubOptions(split="train[:10]")))
     with pytest.raises(ConfigError, match="is no data set of the hub; write input=hf://OWNER/NAME"):
         prepared("hf://speech", tmp_path / "out3")
+
+
+def test_members_whose_names_lead_out_of_the_shard_are_rejected(rows: list[Utterance], tmp_path: Path) -> None:
+    contents = [row.file.read_bytes() for row in rows]
+    names = ["..__..__a_wav", "b_wav", "c__..__c_wav", "d_wav"]
+    source = write_tar(tmp_path / "in.tar", **dict(zip(names, contents, strict=True)))
+    assert prepared(source, tmp_path / "out").rejected == {"file_name": 2}
+    assert [row.path for row in Manifest.read(tmp_path / "out").rows] == ["in.tar/b.wav", "in.tar/d.wav"]
