@@ -41,6 +41,10 @@ class DivergenceError(SnacExpError):
     """A loss or gradient stopped being finite; the message names the snapshot that was written."""
 
 
+class SilenceError(SnacExpError):
+    """A head fell further below its target than `trainer.guards.silence_db` admits."""
+
+
 def guarded(command: Callable[[], int]) -> int:
     """Run a command and return its exit status; a SnacExpError is printed to stderr, and the status is then 2.
 

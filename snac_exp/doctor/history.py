@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snac_exp.doctor.findings import Finding, note, problem
+from snac_exp.metrics.levels import CAUSE, heads_below, levels_of
 from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.run_folder import RunFolder
 
@@ -61,9 +62,17 @@ def examine_history(lines: Sequence[Line], run_dir: Path | None, *, whole_run: b
     failed = status.get("state") == "failed" and "DivergenceError" in error
     if failed:
         yield problem("history", folder.status_file.name, error.rpartition("DivergenceError: ")[2])
+    for head, level in _silent_heads(lines).items():
+        yield note("history", folder.metrics.name, f"{head} is {-level:.1f} dB below its target. {CAUSE}")
     if snapshots:
         text = "the state before a step whose figures were not finite; nothing was updated with it"
         yield note("history", ", ".join(snapshots), text)
+
+
+def _silent_heads(lines: Sequence[Line]) -> dict[str, float]:
+    """Heads that the last validation found far below their targets, with their levels in dB."""
+    last = next((line for line in reversed(lines) if line["kind"] == "validation"), None)
+    return {} if last is None or last["step"] == 0 else heads_below(levels_of(last))
 
 
 def around(lines: Sequence[Line], found: Divergence | None) -> list[Line]:

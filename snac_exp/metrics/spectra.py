@@ -1,5 +1,7 @@
 """Spectra and checks that several metrics share."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -36,6 +38,14 @@ def rms_db(reference: Tensor, estimate: Tensor, floor: Tensor) -> Tensor:
     """RMS over the first axis of the level difference in dB, both clamped at `floor` (a power): (K, T) -> (T,)."""
     difference = 10 * (reference.maximum(floor) / estimate.maximum(floor)).log10()
     return difference.square().mean(dim=0).sqrt()
+
+
+def level_db(reference_power: float, power: float) -> float | None:
+    """10 log10 of a mean power over that of its reference, in dB and not below -80; None for a silent reference."""
+    if reference_power <= 0:
+        return None
+    # Silence would be minus infinity, which no mean and no file can hold.
+    return 10 * math.log10(max(power / reference_power, 10 ** (-FLOOR_DB / 10)))
 
 
 def rectangular_stft(waveform: Tensor, n_fft: int) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from snac_exp.errors import ConfigError
+from snac_exp.metrics.levels import heads_below, levels_of
 from snac_exp.sweeps.job_state import best_of
 from snac_exp.sweeps.ledger import Row
 from snac_exp.sweeps.settings import SweepSettings
@@ -47,6 +48,7 @@ class Line:
     slurm_id: str | None = None  # of the job there
     slurm_state: str | None = None
     error: str | None = None
+    warning: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,10 +154,22 @@ def _filled(blank: Line, item: RunEntry) -> Line:
         attempts=int(status.get("attempts", 0)),
         host=status.get("host"),
         error=found.error,
+        warning=_silence(RunFolder(run_dir).metrics),
     )
 
 
+def _silence(path: Path) -> str | None:
+    """Which heads the last validation found far below their targets."""
+    last = next(reversed(_last_lines(path, "validation")), None)
+    below = {} if last is None or last["step"] == 0 else heads_below(levels_of(last))
+    return ", ".join(f"{head} is {-level:.1f} dB below its target" for head, level in below.items()) or None
+
+
 def _last_training_lines(path: Path) -> list[dict[str, Any]]:
+    return _last_lines(path, "train")
+
+
+def _last_lines(path: Path, kind: str) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     with open(path, "rb") as file:
@@ -163,7 +177,7 @@ def _last_training_lines(path: Path) -> list[dict[str, Any]]:
         text = file.read()
     # The piece begins inside a line, unless it is the whole file.
     begun = text.partition(b"\n")[2] if len(text) == TAIL_BYTES else text
-    return lines_of_kind(path, begun, "train")
+    return lines_of_kind(path, begun, kind)
 
 
 def paces_of(lines: Sequence[Mapping[str, Any]]) -> list[float]:

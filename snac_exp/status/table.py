@@ -12,7 +12,20 @@ from rich.text import Text
 
 from snac_exp.status.overview import Line
 
-COLUMNS = ("run", "state", "epoch", "step", "loss", "best", "audio-s/s", "left", "heartbeat", "SLURM", "last error")
+COLUMNS = (
+    "run",
+    "state",
+    "epoch",
+    "step",
+    "loss",
+    "best",
+    "audio-s/s",
+    "left",
+    "heartbeat",
+    "SLURM",
+    "warning",
+    "last error",
+)
 LEAST_NEEDED = (
     "heartbeat",
     "epoch",
@@ -21,7 +34,7 @@ LEAST_NEEDED = (
     "left",
     "SLURM",
 )  # left out in this order on a narrow terminal
-WIDE, MIN_WIDTH = ("run", "last error"), 20  # columns of text, folded to this at least
+WIDE, MIN_WIDTH = ("run", "warning", "last error"), 20  # columns of text, folded to this at least
 STYLES = {
     "running": "green",
     "finished": "blue",
@@ -80,6 +93,7 @@ def _cells(line: Line) -> dict[str, str]:
         "left": _duration(line.eta_seconds),
         "heartbeat": _duration(line.heartbeat_seconds),
         "SLURM": " ".join(filter(None, (line.slurm_id, line.slurm_state))) if line.cluster == "slurm" else "",
+        "warning": escape(line.warning or ""),
         "last error": escape(line.error or ""),
     }
 

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from snac_exp.tracking.tracker import Tracker
 from snac_exp.training.gradients import StepGradients
 from snac_exp.training.optimization.groups import ParameterGroups
 from snac_exp.training.optimization.guards import OutlierGuard, RollbackPolicy
+from snac_exp.training.optimization.levels import LevelGuard
 from snac_exp.training.optimization.optimizers import Optimizers, not_finite
 from snac_exp.training.optimization.weight_average import WeightAverage
 from snac_exp.training.plan import ADVERSARY, EpochPlan, Plan
@@ -60,6 +62,7 @@ class Trainer:
         self.optimizers = Optimizers(self.experiment, self.groups, self.task, self.fabric)
         self.average = None if settings.ema_decay is None else WeightAverage(self.task.model, settings.ema_decay)
         self.outliers, self.rollbacks = OutlierGuard.of(settings.guards), RollbackPolicy.of(settings.guards)
+        self.levels = LevelGuard(settings.guards.silence_db)
         self.rows_seen = RowsSeen()
         self.saver = self._saver()
         self.gradients = StepGradients(self.experiment, self.plan, self.task, self.fabric, self.optimizers)
@@ -259,6 +262,8 @@ class Trainer:
                 directory = self.folder.samples_at(epoch, self.state.step, settings.validate_every_steps)
                 self.evaluator.write_samples(self.fabric, directory)
                 self.tracker.log_media(step=self.state.step, epoch=epoch, directory=directory)
+        warn = partial(self.console.note, source="guard", level="warning", step=self.state.step)
+        self.levels.look(values, self.state.step, self.stage, warn)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Within it the model has its averaged weights, where the recipe averages."""

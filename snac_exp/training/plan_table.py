@@ -1,5 +1,6 @@
 """The plan as tables for people."""
 
+from collections.abc import Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from snac_exp.config.schema import Experiment
+from snac_exp.config.schema import Experiment, Loss
 from snac_exp.training.codec.preflight.proofs import PROOFS, left_out
 from snac_exp.training.plan import EpochPlan, Plan
 
@@ -22,6 +23,7 @@ KERNELS = {
 }
 """What `trainer.kernels` asks for."""
 
+_SILENCING = ("l1", "stft_complex")  # loss terms that a smaller signal serves where the phase is unknown
 _TIGHT: dict[str, Any] = {"padding": (0, 1), "pad_edge": False, "collapse_padding": True}  # 80 columns are enough
 
 
@@ -120,6 +122,27 @@ def preflight_line(experiment: Experiment) -> str | None:
     """What the recipe leaves out of the preflight, or None where it proves everything."""
     missing = left_out(experiment.trainer.preflight)
     return f"the preflight leaves out: {'; '.join(f'{name} ({PROOFS[name]})' for name in missing)}" if missing else None
+
+
+def silence_line(experiment: Experiment) -> str | None:
+    """That heads train on terms alone that teach silence; None where no head does, or an adversary trains too."""
+    loss = experiment.loss
+    schedules: list[Mapping[str, float | None]] = [loss.weights, *loss.phases.values()]
+    trained = [head for head in experiment.heads if any(weights.get(head) for weights in schedules)]
+    quiet = [head for head in trained if _teaches_silence(loss, head)]
+    if not quiet or experiment.adversary.kind != "none":
+        return None
+    return (
+        f"objective: {', '.join(quiet)} with {' and '.join(_SILENCING)} alone may fall silent, since their best answer "
+        "to a phase that cannot be foreseen is a smaller signal; loss.terms.log_mel, loss.terms.stft_magnitude or "
+        "adversary=dac prevent it, and val/HEAD/level_db shows it"
+    )
+
+
+def _teaches_silence(loss: Loss, head: str) -> bool:
+    weights = {name: term if isinstance(term, float | int) else term.weight for name, term in loss.terms.items()}
+    used = {name for name, weight in (weights | loss.head_terms.get(head, {})).items() if weight > 0}
+    return bool(used) and used <= set(_SILENCING)
 
 
 def group_table(experiment: Experiment, groups: "ParameterGroups | None" = None) -> Table:

@@ -56,6 +56,8 @@ def test_s12_both_stft_kinds_are_logged_at_every_validation(finished: Path) -> N
         for head in ("head_24k", "head_48k"):
             assert line[f"val/{head}/stft_complex"] > 0
             assert line[f"val/{head}/stft_magnitude"] > 0
+            assert -80 <= line[f"val/{head}/level_db"] < 10
+            assert f"val/{head}/power" not in line
         weighted = 0.3 * line["val/head_24k/objective"] + line["val/head_48k/objective"]
         assert line["val/objective"] == pytest.approx(weighted, rel=1e-5)
 

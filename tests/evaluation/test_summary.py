@@ -112,7 +112,9 @@ def test_every_candidate_is_measured_against_its_own_reference() -> None:
 def test_keys_the_acceptance_reads() -> None:
     summary = Setup().run(Codec(1.0, BOTH), Codec(0.5, BOTH), num_utterances=1)
     metrics = {"l1", "stft_magnitude", "stft_complex", "mel_distance", "lsd_db", "si_sdr_db", "pesq_wb", "stoi"}
-    high = {"lsd_low_db", "lsd_high_db", "lsd_high_all_db", "lsd_high_db_low95", "lsd_high_db_high95"}
+    metrics |= {"level_db"}
+    high = {"lsd_low_db", "lsd_high_db", "lsd_high_all_db", "level_high_db"}
+    high |= {"lsd_high_db_low95", "lsd_high_db_high95"}
     under = {"lsd_high_under_baseline", "lsd_high_under_baseline_noise"}
     expected = {f"{name}/{metric}" for name in ("head_24k", "initial/head_24k") for metric in metrics}
     expected |= {

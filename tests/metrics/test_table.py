@@ -144,16 +144,26 @@ def test_every_rate_has_its_columns_and_no_others() -> None:
 def test_a_narrow_recording_has_no_say_above_12_khz_and_counts_below() -> None:
     reference, estimate = pair(48_000)
     wide, narrow = (measured(reference, estimate, 48_000, native_high_band=it) for it in (True, False))
-    assert {name for name in wide if wide[name] != narrow[name]} == {"lsd_high_db", "lsd_high_all_db"}
+    differing = {name for name in wide if wide[name] != narrow[name]}
+    assert differing == {"lsd_high_db", "lsd_high_all_db", "level_high_db"}
     assert narrow["lsd_high_db"] is None
     assert narrow["lsd_high_all_db"] is None
+
+
+@pytest.mark.parametrize(("gain_db", "told"), [(-12.0, -12.0), (0.0, 0.0), (3.0, 3.0), (-math.inf, -80.0)])
+def test_levels_of_a_scaled_signal(gain_db: float, told: float) -> None:
+    reference, _ = pair(48_000)
+    found = measured(reference, reference * 10 ** (gain_db / 20), 48_000, native_high_band=True)
+    assert found["level_db"] == pytest.approx(told, abs=1e-4)
+    assert found["level_high_db"] == pytest.approx(told, abs=1e-4)
 
 
 def test_what_is_undefined_is_none_and_never_nan() -> None:
     silence = torch.zeros(48_000)
     found = measured(silence, silence, 48_000, native_high_band=True)
     undefined = {name for name, value in found.items() if value is None}
-    assert undefined == {"si_sdr_db", "lsd_db", "lsd_low_db", "lsd_high_db", "lsd_high_all_db", "pesq_wb", "stoi"}
+    high = {"lsd_high_db", "lsd_high_all_db", "level_high_db"}
+    assert undefined == high | {"si_sdr_db", "level_db", "lsd_db", "lsd_low_db", "pesq_wb", "stoi"}
     short = measured(*(it[:3000] for it in pair(48_000)), 48_000, native_high_band=True)
     assert {name for name, value in short.items() if value is None} >= {"stft_magnitude", "stft_complex", "stoi"}
     with pytest.raises(ArithmeticError, match="l1 came out as nan"):
@@ -183,10 +193,12 @@ def test_columns_stand_in_this_order_with_these_headings() -> None:
         ("STFT complex", "↓", 4),
         ("mel distance (log10)", "↓", 4),
         ("SI-SDR (dB)", "↑", 2),
+        ("level (dB)", "→ 0", 2),
         ("LSD (dB)", "↓", 2),
         ("LSD < 12 kHz (dB)", "↓", 2),
         ("LSD > 12 kHz (dB)", "↓", 2),
         ("LSD > 12 kHz, all frames (dB)", "↓", 2),
+        ("level > 12 kHz (dB)", "→ 0", 2),
         ("PESQ wide-band (1 to 4.6)", "↑", 3),
         ("STOI (0 to 1)", "↑", 4),
     ]

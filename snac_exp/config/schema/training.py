@@ -35,6 +35,8 @@ class Guards:
     outlier_ratio: a step whose loss exceeds this many times the running mean is skipped; null = none is.
     max_rollbacks: so often a value that is not finite sends the run back to its last checkpoint, with all learning
     rates times `rollback_haircut`, before it fails; 0 = it fails at once.
+    silence_db: a head of a codec that is more than this below its target at a validation ends the run, in dB; null =
+    it is only told.
     """
 
     outlier_ratio: float | None = None
@@ -42,6 +44,7 @@ class Guards:
     outlier_max_in_row: int = 5  # after so many, one is admitted: the loss itself has risen
     max_rollbacks: int = 0
     rollback_haircut: float = 0.5
+    silence_db: float | None = None
 
 
 @dataclass(frozen=True)

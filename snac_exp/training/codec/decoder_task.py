@@ -18,6 +18,8 @@ from snac_exp.training.plan import ADVERSARY
 from snac_exp.training.task import Task
 
 ADVERSARY_LOSS = f"{ADVERSARY}/loss"
+POWER, TARGET_POWER = "power", "target_power"
+"""Last parts of the names of mean powers, from which a validation makes a level."""
 
 CodeMetrics = Callable[[Callable[[Tensor], Tensor]], dict[str, float]]
 """From counts of codes, summed over the ranks by its argument, to metrics of their use."""
@@ -45,13 +47,17 @@ class DecoderTask(Task):
         return self.measure(self.decode(batch, weights), batch, weights)
 
     def measure(self, waveforms: Mapping[str, Tensor], batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
-        """Every term, a scalar each, of the slices (B, 1, N) that `decode` gave, and the adversary's terms."""
+        """Every term, a scalar each, of the slices (B, 1, N) that `decode` gave, and the adversary's terms; without a
+        graph also the mean powers of every head and of its target.
+        """
         measured: dict[str, Tensor] = {}
         pairs = {head: self._pair(head, waveform, batch) for head, waveform in waveforms.items()}
         for head, pair in pairs.items():
             device = pair.prediction.device.type
             with self.timer.inner("loss"), torch.autocast(device, enabled=False):  # float32 whatever the precision
                 measured |= self.objective.measure(head, pair)
+                if not torch.is_grad_enabled():  # a validation
+                    measured |= _powers(head, pair)
         if self.adversary is not None and weights.get(ADVERSARY, 0.0) > 0:
             adversarial = self.adversary({head: (pair.prediction, pair.target) for head, pair in pairs.items()})
             measured |= adversarial.terms | adversarial.metrics | {ADVERSARY_LOSS: adversarial.discriminator_loss}
@@ -132,3 +138,9 @@ class DecoderTask(Task):
         # Counted at the rate of the head: at that of the codec half of a 48 kHz slice would not be scored.
         valid = batch.valid_samples * rate // self.model.geometry.sampling_rate
         return self.objective.pair(head, waveform.float(), batch.audio[head].float(), valid, rate)
+
+
+def _powers(head: str, pair: SignalPair) -> dict[str, Tensor]:
+    """Mean powers over the valid samples, scalars: `head/power`, `head/target_power`."""
+    signals = {POWER: pair.prediction, TARGET_POWER: pair.target}
+    return {f"{head}/{name}": pair.sample_mean(signal.square()) for name, signal in signals.items()}

@@ -1,6 +1,6 @@
 """Validation on slices that are the same for the whole run, whatever the curriculum does."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from lightning_fabric import Fabric
@@ -9,7 +9,9 @@ from torch import Tensor
 from snac_exp.config.schema import Experiment
 from snac_exp.data.slices.batch import Batch, collate
 from snac_exp.data.slices.splits import Splits
-from snac_exp.training.codec.decoder_task import DecoderTask
+from snac_exp.metrics.spectra import level_db
+from snac_exp.metrics.waveform.level import LEVEL
+from snac_exp.training.codec.decoder_task import POWER, TARGET_POWER, DecoderTask
 from snac_exp.training.collectives import Collectives
 
 
@@ -19,7 +21,8 @@ def validate(task: DecoderTask, splits: Splits, experiment: Experiment, fabric: 
 
     Returns:
         `head/term` for every term (also those of weight 0, so that recipes compare), `head/objective` (the head's terms
-        by their weights) and `objective` (heads by `loss.weights`, the same in every phase, so that epochs compare).
+        by their weights), `head/level_db` (how loud it is beside its target, in dB) and `objective` (heads by
+        `loss.weights`, the same in every phase, so that epochs compare).
         Of a mixture also `source/NAME/...`, the same over the slices of each source; the others are over all of them.
         Where codebooks or encoder train, also how the codebooks are used, see `CodebookUsage`.
     """
@@ -57,7 +60,7 @@ def _means(
         of_it = [i for i, other in enumerate(sources) if other == source]
         part = _weighted_sums(names, [table[i] for i in of_it], [audio[i] for i in of_it])
         sums |= {f"{SOURCE}{source}/{name}": value for name, value in part.items()}
-    return _divided(collectives.named_sums(sums))
+    return _with_levels(_divided(collectives.named_sums(sums)))
 
 
 _TOTAL = "valid_samples"  # name of the sum of weights, which no term has
@@ -81,6 +84,19 @@ def _divided(sums: dict[str, float]) -> dict[str, float]:
         if name != prefix + _TOTAL:
             means[name] = value / sums[prefix + _TOTAL]
     return means
+
+
+def _with_levels(means: Mapping[str, float]) -> dict[str, float]:
+    """Means with `head/level_db` in dB in place of the two powers; without it where the targets are silent."""
+    values: dict[str, float] = {}
+    for name, value in means.items():
+        prefix, _, last = name.rpartition("/")
+        if last == TARGET_POWER:
+            level = level_db(value, means[f"{prefix}/{POWER}"])
+            values |= {} if level is None else {f"{prefix}/{LEVEL.name}": level}
+        elif last != POWER:
+            values[name] = value
+    return values
 
 
 def validation_batches(splits: Splits, batch_size: int, fabric: Fabric) -> Iterator[tuple[int, str, Batch]]:

@@ -16,7 +16,15 @@ from snac_exp.errors import ConfigError
 from snac_exp.system.terminal import Console
 from snac_exp.tracking.mirrors.packages import require_packages
 from snac_exp.training.plan import planned_geometry, unroll
-from snac_exp.training.plan_table import KERNELS, cadence_line, epoch_table, group_table, hardware_line, preflight_line
+from snac_exp.training.plan_table import (
+    KERNELS,
+    cadence_line,
+    epoch_table,
+    group_table,
+    hardware_line,
+    preflight_line,
+    silence_line,
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     if experiment.lm is None:
         console.print(f"kernels: {KERNELS[experiment.trainer.kernels]}")
     if (line := preflight_line(experiment)) is not None:
+        console.print(line)
+    if (line := silence_line(experiment)) is not None:
         console.print(line)
     return 0
 

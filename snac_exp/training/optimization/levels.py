@@ -1,0 +1,45 @@
+"""Heads that fall silent are told, and stop the run where the recipe asks for it."""
+
+from collections.abc import Callable, Mapping
+
+from snac_exp.errors import ConfigError, SilenceError
+from snac_exp.metrics.levels import CAUSE, heads_below
+
+_WORSE_DB = 3.0  # further down by this, it is told again within a stage
+
+
+class LevelGuard:
+    """Tells of heads more than 6 dB below their targets at a validation, once per stage and again when it gets worse.
+
+    silence_db: a head further below than this ends the run; None = none does. What was told is kept by no checkpoint: a
+    resumed run tells again.
+
+    Raises:
+        ConfigError: `silence_db` is not above 0.
+    """
+
+    def __init__(self, silence_db: float | None) -> None:
+        if silence_db is not None and not silence_db > 0:
+            raise ConfigError(f"trainer.guards.silence_db={silence_db:g} must be above 0 dB, or null")
+        self.silence_db = silence_db
+        self._told: dict[tuple[str | None, str], float] = {}
+
+    def look(self, values: Mapping[str, float], step: int, stage: str | None, warn: Callable[[str], None]) -> None:
+        """Look at the `head/level_db` of a validation, in dB; before the first step nothing has fallen yet.
+
+        Raises:
+            SilenceError: a head is more than `silence_db` below its target.
+        """
+        if step == 0:
+            return
+        for head, level in heads_below(values).items():
+            if level < self._told.get((stage, head), 0.0) - _WORSE_DB:
+                self._told[stage, head] = level
+                warn(f"{head} is {-level:.1f} dB below its target. {CAUSE}")
+        if self.silence_db is None:
+            return
+        for head, level in heads_below(values, self.silence_db).items():
+            raise SilenceError(
+                f"step {step}: {head} is {-level:.1f} dB below its target, more than "
+                f"trainer.guards.silence_db={self.silence_db:g}. {CAUSE}"
+            )

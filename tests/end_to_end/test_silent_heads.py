@@ -1,0 +1,58 @@
+"""Heads that fall silent are told where a user looks, and end the run where the recipe asks for it."""
+
+import json
+from pathlib import Path
+
+import pytest
+from recipe import recipe, run_dir
+from torch import Tensor
+
+from snac_exp import cli
+from snac_exp.data.slices.batch import Batch
+from snac_exp.report.run.notes import read_notes
+from snac_exp.training.codec.decoder_task import DecoderTask
+from snac_exp.verbs.training.train import main
+
+SHORT = ["trainer.max_steps_per_epoch=1"]
+
+
+def looks(folder: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """What status, doctor and the report's notes say of a run."""
+    capsys.readouterr()
+    said = {}
+    for name, arguments in {
+        "status": ["status", str(folder), "format=json"],
+        "doctor": ["doctor", str(folder)],
+    }.items():
+        cli.run(arguments)
+        said[name] = " ".join(capsys.readouterr().out.split())
+    return said | {"report": " ".join(note.text for note in read_notes(folder, "").warnings)}
+
+
+@pytest.fixture
+def scaled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wide head at a thousandth of its amplitude."""
+    scored = DecoderTask._scored
+
+    def quiet(self: DecoderTask, head: str, waveform: Tensor, batch: Batch) -> Tensor:
+        return scored(self, head, waveform, batch) * (1e-3 if head == "head_48k" else 1.0)
+
+    monkeypatch.setattr(DecoderTask, "_scored", quiet)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("scaled")
+def test_a_silent_head_is_told_everywhere_and_ends_a_guarded_run(
+    corpus_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unproven = [*SHORT, "trainer.preflight=[]"]
+    assert main([*recipe(corpus_dir, tmp_path / "told"), *unproven]) == 0
+    console, folder = capsys.readouterr().out, run_dir(tmp_path / "told")
+    for place, text in {"console": console, **looks(folder, capsys)}.items():
+        assert "head_48k is " in text, place
+        assert " dB below its target" in text, place
+    guarded = [*recipe(corpus_dir, tmp_path / "ended"), *unproven, "trainer.guards.silence_db=20"]
+    assert main(guarded) == 2
+    status = json.loads((run_dir(tmp_path / "ended") / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert "SilenceError: step 1: head_48k is " in status["error"]
