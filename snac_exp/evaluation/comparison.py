@@ -9,6 +9,7 @@ from snac_exp.errors import ConfigError, DataError
 from snac_exp.evaluation.estimates import Difference, by_output, differences
 from snac_exp.evaluation.evaluate import comparable
 from snac_exp.evaluation.folder import Evaluation
+from snac_exp.evaluation.systems import REFERENCE
 from snac_exp.evaluation.tables import Grid, cell, document, heading
 from snac_exp.release.files.job import refuse_existing
 from snac_exp.system.files import write_signed_json, write_text
@@ -81,7 +82,8 @@ def compare(before: Evaluation, after: Evaluation, *, shared_only: bool = False)
     shared = require_comparable(before, after.settings["protocol"], _utterances(after), shared_only=shared_only)
     early, late = (by_output(row for row in it.rows if row["sha1"] in shared) for it in (before, after))
     # An output that only one of them has cannot be compared; the rest still can.
-    names = [name for name in late if name in early]
+    # The recording is no system: measured twice it is the same.
+    names = [name for name in late if name in early and name != REFERENCE]
     if not names:
         raise DataError(
             f"{before.path} has the outputs {', '.join(early)}, {after.path} has {', '.join(late)}: none is in both; "
@@ -102,6 +104,9 @@ def require_comparable(
         DataError: no utterance is shared, or some are not and `shared_only` is false; names them.
     """
     then, now = comparable(before.settings["protocol"]), comparable(dict(protocol))
+    # Only where both have one: without a recogniser there are no error rates to compare.
+    if "asr" in before.settings["protocol"] and "asr" in protocol:
+        then, now = then | {"asr": before.settings["protocol"]["asr"]}, now | {"asr": protocol["asr"]}
     # Values under another protocol look alike and mean something else, so this is no note but an error.
     changed = [f"{key} was {then[key]} and is {now[key]}" for key in now if then[key] != now[key]]
     if changed:
@@ -144,6 +149,10 @@ def _notes(before: Evaluation, after: Evaluation, outputs: Mapping[str, list[Dif
         notes.append("other seed: the decoders drew other noise")
     missing = before.settings["protocol"]["missing"] | after.settings["protocol"]["missing"]
     notes += [f"column {name} is missing in one of them: {reason}" for name, reason in missing.items()]
+    for key in ("quality", "asr"):
+        early, late = (it.settings["protocol"].get(key) for it in (before, after))
+        if early != late:
+            notes.append(f"other {key}: {early} then, {late} now; what one of them alone measured is not compared")
     # A 95 % interval leaves 0 out in one case of twenty although nothing differs.
     num = sum(len(items) for items in outputs.values())
     notes.append(

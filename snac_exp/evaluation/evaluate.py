@@ -1,23 +1,36 @@
 """One fair evaluation: every system on the same utterances, in the same metrics, with the same draws."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from snac_exp import __version__
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.evaluation.baselines import NOISE_FIT_UTTERANCES, MeanSpectrumNoise
 from snac_exp.evaluation.folder import Done, EvaluationFolder, Row
-from snac_exp.evaluation.systems import Output, System, add_baselines, scored
+from snac_exp.evaluation.recognition import Recogniser, recogniser_digest, text_of
+from snac_exp.evaluation.systems import REFERENCE, Output, System, add_baselines, cut, scored
 from snac_exp.evaluation.utterances import Selection, Utterance, utterances_digest, wide_band_audio
+from snac_exp.metrics.metric import Metric
 from snac_exp.metrics.spectra import default_n_ffts
-from snac_exp.metrics.table import METRICS_VERSION, RATES, WIDE_RATE, missing_metrics
+from snac_exp.metrics.table import (
+    GROUPS,
+    METRICS_VERSION,
+    RATES,
+    WIDE_RATE,
+    WORDS,
+    measured,
+    missing_metrics,
+    present_metrics,
+)
 from snac_exp.system import torchaudio as torchaudio_shim
 from snac_exp.system.environment import device_name
 from snac_exp.system.progress import progress_display
@@ -29,12 +42,17 @@ PACKAGES = ("numpy", "pystoi")  # other versions of them may give other values
 
 @dataclass(frozen=True)
 class Protocol:
-    """How all systems are measured; what must be equal for two evaluations to be compared is in `comparable`."""
+    """How all systems are measured; what must be equal for two evaluations to be compared is in `comparable`.
+
+    quality: groups of metrics beyond those that are always measured. asr: folder of a recogniser; None = none.
+    """
 
     selection: Selection
     rates: tuple[int, ...] = RATES
     seed: int = 0
     baselines: tuple[str, ...] = BASELINES
+    quality: tuple[str, ...] = ()
+    asr: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.rates or not set(self.rates) <= set(RATES) or len(set(self.rates)) < len(self.rates):
@@ -44,6 +62,29 @@ class Protocol:
             raise ConfigError(
                 f"baselines={list(self.baselines)} is not possible: some of {', '.join(BASELINES)}, or []"
             )
+        if not set(self.quality) <= set(GROUPS):
+            raise ConfigError(f"quality={list(self.quality)} is not possible: some of {', '.join(GROUPS)}, or []")
+        # Asked for by name, unlike those that are always measured: none of them is left out.
+        missing = {
+            name: reason for name, reason in missing_metrics(self.groups).items() if name not in missing_metrics()
+        }
+        if missing:
+            raise ConfigError(f"quality={list(self.quality)}: {next(iter(missing.values()))}, or leave it out")
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Groups of metrics that are measured besides, with that of the recogniser."""
+        return (*self.quality, *([] if self.asr is None else [WORDS]))
+
+    @cached_property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What is measured, in the order of the columns."""
+        return present_metrics(self.groups)
+
+    @cached_property
+    def recogniser(self) -> Recogniser | None:
+        """Loaded once."""
+        return None if self.asr is None else Recogniser.load(self.asr)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -54,6 +95,9 @@ class Protocol:
             "seed": self.seed,
             "baselines": list(self.baselines),
             **self.selection.to_json(),
+            # Only where they are asked for: earlier evaluations go on and stay comparable.
+            **({"quality": list(self.quality)} if self.quality else {}),
+            **({} if self.asr is None else {"asr": recogniser_digest(self.asr)}),
         }
 
 
@@ -84,6 +128,7 @@ def settings_of(
                 package: version(package)
                 for package in (*PACKAGES, *([] if "pesq_wb" in missing_metrics() else ["pesq"]))
             },
+            **{package: version(package) for metric in protocol.metrics for package in metric.packages},
         },
         "device": device_name(device),
     }
@@ -144,9 +189,32 @@ def _done(system: System, utterance: Utterance, protocol: Protocol, noise: MeanS
     for name, output in produced.outputs.items():
         reference = references[output.rate]
         if reference is not None:
-            scores = scored(output, reference, utterance.row.path, native_high_band=utterance.native_high_band)
-            rows.append(_described(utterance, name, output) | scores)
+            rows.append(_described(utterance, name, output) | _scores(output, reference, utterance, protocol))
+    rows += _reference_rows(utterance, references, protocol)
     return Done(utterance.row.path, rows, utterance.seconds, produced.encode_seconds, produced.decode_seconds)
+
+
+def _scores(output: Output, reference: Tensor, utterance: Utterance, protocol: Protocol) -> dict[str, float | None]:
+    """Every metric of an output of a reference (N,)."""
+    waveforms = tuple(metric for metric in protocol.metrics if metric.function is not None)
+    band, path = utterance.native_high_band, utterance.row.path
+    found = scored(output, reference, path, native_high_band=band, metrics=waveforms)
+    if protocol.recogniser is not None:
+        found |= protocol.recogniser.scores(cut(output, reference, path), output.rate, text_of(utterance))
+    return found
+
+
+def _reference_rows(utterance: Utterance, references: Mapping[int, Tensor | None], protocol: Protocol) -> list[Row]:
+    """The recording, measured once by what needs no reference: what an output's value is to be read against."""
+    alone = tuple(metric for metric in protocol.metrics if metric.reference_free and metric.function is not None)
+    there = [(rate, reference) for rate, reference in sorted(references.items()) if reference is not None]
+    if not there or not any(metric.reference_free for metric in protocol.metrics):
+        return []
+    rate, reference = there[0]
+    found = measured(reference, reference, rate, native_high_band=utterance.native_high_band, metrics=alone)
+    if protocol.recogniser is not None:
+        found |= protocol.recogniser.scores(reference, rate, text_of(utterance))
+    return [_described(utterance, REFERENCE, Output(reference, rate, "recording")) | found]
 
 
 def _described(utterance: Utterance, name: str, output: Output) -> Row:

@@ -8,7 +8,8 @@ from typing import Any
 from snac_exp.evaluation.estimates import Difference, by_output, differences, estimates
 from snac_exp.evaluation.evaluate import Protocol
 from snac_exp.evaluation.folder import Row
-from snac_exp.evaluation.systems import BASELINE, BASELINE_NOISE, System
+from snac_exp.evaluation.recognition import text_of
+from snac_exp.evaluation.systems import BASELINE, BASELINE_NOISE, REFERENCE, System
 from snac_exp.evaluation.tables import ABSENT, Grid, cell, document, heading
 from snac_exp.evaluation.utterances import Utterance
 from snac_exp.metrics.metric import Metric
@@ -49,7 +50,8 @@ class Report:
             "utterances": self._counts(),
             "outputs": outputs,
             "against": {
-                name: {item.metric.name: item.to_json() for item in items} for name, items in self._against().items()
+                name: {item.metric.name: item.to_json() for item in items}
+                for name, items in {**self._against(), **self._against_reference()}.items()
             },
             "missing": missing_metrics(),
             "notes": self.notes(),
@@ -69,6 +71,11 @@ class Report:
             rows = [[heading(it), *(_change(it, items) for items in against.values())] for it in shown]
             names = [name if " - " in name else f"{rate_label(WIDE_RATE)} - {name}" for name in against]
             grids.append(Grid("48 kHz outputs compared, paired by utterance", ["difference [95 %]", *names], rows))
+        beside = self._against_reference()
+        if beside:
+            alone = [it for it in shown if it.reference_free]
+            rows = [[heading(it), *(_change(it, items) for items in beside.values())] for it in alone]
+            grids.append(Grid("outputs against the recording, paired", ["difference [95 %]", *beside], rows))
         return grids
 
     def notes(self) -> list[str]:
@@ -108,7 +115,11 @@ class Report:
         """
         groups, seed = by_output(self.rows), self.protocol.seed
         baselines = [name for name in (BASELINE, BASELINE_NOISE) if name in groups]
-        wide = [name for name, rows in groups.items() if rows[0]["rate"] == WIDE_RATE and name not in baselines]
+        wide = [
+            name
+            for name, rows in groups.items()
+            if rows[0]["rate"] == WIDE_RATE and name not in (*baselines, REFERENCE)
+        ]
         # With a single candidate the baseline's name says it all, and the keys of summary.json stay as they were.
         if len(wide) == 1:
             return {name: differences(groups[name], groups[wide[0]], seed) for name in baselines}
@@ -116,8 +127,24 @@ class Report:
         pairs = [(name, wide[0]) for name in wide[1:]] + [(name, other) for name in wide for other in baselines]
         return {f"{name} - {other}": differences(groups[other], groups[name], seed) for name, other in pairs}
 
+    def _against_reference(self) -> dict[str, list[Difference]]:
+        """Every output against the recording, in metrics that need no reference, as `OUTPUT - reference`."""
+        groups, seed = by_output(self.rows), self.protocol.seed
+        recording = groups.pop(REFERENCE, [])
+        # Metrics that the recording has no value of are left out by themselves.
+        return {
+            f"{name} - {REFERENCE}": differences(recording, rows, seed) for name, rows in groups.items() if recording
+        }
+
     def _missing_notes(self) -> list[str]:
-        return [f"column {name} is missing: {reason}" for name, reason in missing_metrics().items()]
+        notes = [f"column {name} is missing: {reason}" for name, reason in missing_metrics().items()]
+        if self.protocol.quality and self.protocol.asr is None:
+            texts = sum(text_of(item) is not None for item in self.utterances)
+            notes.append(
+                "word and character error rates are absent: they need asr=FOLDER of a recogniser, and recordings with "
+                f"a text, which {texts} of {len(self.utterances)} here have"
+            )
+        return notes
 
     def _band_notes(self) -> list[str]:
         counts, edge = self._counts(), self.protocol.selection.wide_band.min_cutoff_hz

@@ -11,6 +11,7 @@ from torch import Tensor
 from snac_exp.errors import CodecError, DataError
 from snac_exp.evaluation.baselines import MeanSpectrumNoise, interpolated
 from snac_exp.evaluation.utterances import Utterance
+from snac_exp.metrics.metric import Metric
 from snac_exp.metrics.table import WIDE_RATE, measured
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.outputs import labels_of, rate_label
@@ -18,6 +19,7 @@ from snac_exp.system.torchaudio import functional as F_audio
 
 NARROW_RATE = 24_000
 BASELINE, BASELINE_NOISE = "baseline", "baseline_noise"
+REFERENCE = "reference"  # the recording itself, where a metric needs nothing to compare with
 
 
 @dataclass(frozen=True)
@@ -218,10 +220,20 @@ def baselines_of(
     return baselines
 
 
-def scored(output: Output, reference: Tensor, where: str, *, native_high_band: bool) -> dict[str, float | None]:
-    """All metrics of an output of a reference (N,) at its rate; None where one is undefined. Raises as `cut`."""
+def scored(
+    output: Output,
+    reference: Tensor,
+    where: str,
+    *,
+    native_high_band: bool,
+    metrics: tuple[Metric, ...] | None = None,
+) -> dict[str, float | None]:
+    """Metrics of an output of a reference (N,) at its rate; None where one is undefined. Raises as `cut`.
+
+    `metrics`: as in `measured`.
+    """
     estimate = cut(output, reference, where)
-    return measured(reference, estimate, output.rate, native_high_band=native_high_band)
+    return measured(reference, estimate, output.rate, native_high_band=native_high_band, metrics=metrics)
 
 
 def cut(output: Output, reference: Tensor, where: str) -> Tensor:

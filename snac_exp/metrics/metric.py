@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Function = Callable[["Tensor", "Tensor", int], float | None]
 """(reference (N,), estimate (N,), sampling rate in Hz) -> value; None where it is undefined, never NaN."""
 
+TextFunction = Callable[[str, str], float | None]
+"""(text, recognised text) -> value; None where it is undefined."""
+
 LAST = 1000  # order of a metric that says none: behind those of this package
 
 
@@ -37,6 +40,10 @@ class Metric:
             a listener, and needs whole utterances.
         headline: shown where there is room for few.
         missing: says why it cannot be had here, with the mend; None where it can.
+        group: measured only where `quality` of an evaluation names this group; None = always.
+        reference_free: of the estimate alone, so that the recording has a value too, which others are read against.
+        text_function: computes it of the text and of what a recogniser understood, instead of `function`.
+        packages: distributions whose version may change its values.
     """
 
     name: str
@@ -51,6 +58,10 @@ class Metric:
     perceptual_rate: int | None = None
     headline: bool = False
     missing: Callable[[], str | None] = lambda: None
+    group: str | None = None
+    reference_free: bool = False
+    text_function: TextFunction | None = None
+    packages: tuple[str, ...] = ()
 
     @property
     def full_title(self) -> str:

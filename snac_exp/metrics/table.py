@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import math
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from snac_exp.metrics import logged, waveform
+from snac_exp.metrics import logged, quality, waveform
 from snac_exp.metrics.metric import Metric
 
 if TYPE_CHECKING:
@@ -27,8 +27,9 @@ WIDE_RATE = 48_000
 def _modules() -> Iterator[ModuleType]:
     yield logged
     # A new file of metrics is found by itself: there is no list to edit.
-    for item in pkgutil.iter_modules(waveform.__path__, f"{waveform.__name__}."):
-        yield importlib.import_module(item.name)
+    for package in (waveform, quality):
+        for item in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            yield importlib.import_module(item.name)
 
 
 def collected(modules: Iterator[ModuleType]) -> tuple[Metric, ...]:
@@ -51,8 +52,14 @@ def collected(modules: Iterator[ModuleType]) -> tuple[Metric, ...]:
 
 
 ALL = collected(_modules())
-METRICS = tuple(metric for metric in ALL if metric.function is not None)
-"""Those that are measured on two waveforms: the columns of an evaluation."""
+METRICS = tuple(metric for metric in ALL if metric.function is not None or metric.text_function is not None)
+"""Those that are measured, not logged by training: the columns of an evaluation."""
+
+WORDS = "words"
+"""The group that a recogniser is needed for: `asr` of an evaluation asks for it."""
+
+GROUPS = tuple(dict.fromkeys(metric.group for metric in METRICS if metric.group not in (None, WORDS)))
+"""Groups of metrics that cost time or packages, and are measured only where they are asked for."""
 
 _BY_NAME = {metric.name: metric for metric in ALL}
 _ORDER = {metric.name: place for place, metric in enumerate(ALL)}
@@ -70,16 +77,21 @@ def order_of(key: str) -> tuple[int, str]:
     return _ORDER.get(last, len(_ORDER)), key
 
 
-def missing_metrics() -> dict[str, str]:
-    """Metrics that cannot be had here, with the reason and the mend."""
-    reasons = {metric.name: metric.missing() for metric in METRICS}
+def chosen_metrics(groups: Collection[str] = ()) -> tuple[Metric, ...]:
+    """Metrics that are always measured, and those of the groups asked for, in the order of their columns."""
+    return tuple(metric for metric in METRICS if metric.group is None or metric.group in groups)
+
+
+def missing_metrics(groups: Collection[str] = ()) -> dict[str, str]:
+    """Metrics of `chosen_metrics` that cannot be had here, with the reason and the mend."""
+    reasons = {metric.name: metric.missing() for metric in chosen_metrics(groups)}
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
-def present_metrics() -> tuple[Metric, ...]:
-    """Metrics that can be had here, in the order of their columns."""
-    missing = missing_metrics()
-    return tuple(metric for metric in METRICS if metric.name not in missing)
+def present_metrics(groups: Collection[str] = ()) -> tuple[Metric, ...]:
+    """Metrics of `chosen_metrics` that can be had here, in the order of their columns."""
+    missing = missing_metrics(groups)
+    return tuple(metric for metric in chosen_metrics(groups) if metric.name not in missing)
 
 
 def measured(
@@ -94,7 +106,7 @@ def measured(
 
     Args:
         native_high_band: the recording reaches above 12 kHz by itself; otherwise metrics of that band are undefined.
-        metrics: which; default: all that can be had here.
+        metrics: which; default: all that are always measured and can be had here.
 
     Raises:
         ArithmeticError: a metric came out as NaN or infinite.

@@ -17,7 +17,7 @@ from snac_exp.data.codes.encoding import exact_float32
 from snac_exp.data.slices.batch import Batch, collate
 from snac_exp.data.slices.sampling import SliceSpec
 from snac_exp.data.slices.splits import Splits
-from snac_exp.metrics.table import METRICS, measured
+from snac_exp.metrics.table import chosen_metrics, measured
 from snac_exp.release.outputs import labels_of, rate_label
 from snac_exp.system.torchaudio import functional as F_audio
 from snac_exp.tracking.clip_rows import write_clip_rows
@@ -25,7 +25,7 @@ from snac_exp.tracking.panels import write_clips
 from snac_exp.training.codec.decoder_task import DecoderTask
 
 # Perceptual metrics need whole utterances.
-_OF_SLICES = tuple(metric for metric in METRICS if metric.perceptual_rate is None)
+_OF_SLICES = tuple(metric for metric in chosen_metrics() if metric.perceptual_rate is None)
 
 Clip = tuple[Tensor, int]
 """A waveform (N,) on the CPU and its sampling rate in Hz."""

@@ -4,6 +4,7 @@ usage: snac-exp evaluate data=PREPARED checkpoint=RUN|FILE|FOLDER|OWNER/NAME [ou
        snac-exp evaluate data=PREPARED codec=demo                      a pretrained codec; codec.path=DIR says where
        snac-exp evaluate data=PREPARED system=interpolate|noise        training-free baselines
        snac-exp evaluate … compare=EARLIER                             and which differences to it are outside of chance
+       snac-exp evaluate … quality=all asr=FOLDER                      also scores of listening, speaker, pitch, words
        snac-exp evaluate evaluation=LATER compare=EARLIER              of two finished ones
 
 Writes files.parquet (a row per file and output), summary.json, summary.md and speed.json. Every recipe is measured with
@@ -22,7 +23,7 @@ from snac_exp.config.schema import Codec
 from snac_exp.config.structure import structure
 from snac_exp.data.packed.names import local_pack
 from snac_exp.errors import ConfigError
-from snac_exp.metrics.table import WIDE_RATE, present_metrics
+from snac_exp.metrics.table import GROUPS, WIDE_RATE
 from snac_exp.system.paths.writing import require_writable
 from snac_exp.system.terminal import console
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from snac_exp.evaluation.tables import Grid
 
 SYSTEM_KEYS = ("checkpoint", "codec", "system", "evaluation")
-_FREE_TEXT = ("compare", "evaluation", "name")  # besides the keys that hold paths everywhere
+_FREE_TEXT = ("compare", "evaluation", "name", "asr")  # besides the keys that hold paths everywhere
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class Options:
     only_wide_band: bool
     rates: list[int]
     baselines: list[str]
+    quality: list[str] | Literal["all"]
+    asr: str | None
     target_dir: str | None
     target_delay_seconds: float
     wide_band: WideBandOptions
@@ -99,6 +102,7 @@ def _evaluate(options: Options) -> int:
     from snac_exp.evaluation.comparison import require_comparable
     from snac_exp.evaluation.evaluate import default_output, evaluate, fit_noise, settings_of, speed_of
     from snac_exp.evaluation.folder import Evaluation, EvaluationFolder, refuse_finished
+    from snac_exp.evaluation.recognition import require_texts
     from snac_exp.evaluation.report import Report, speed_line
     from snac_exp.evaluation.utterances import measurable, select
 
@@ -113,6 +117,8 @@ def _evaluate(options: Options) -> int:
     protocol, device = _protocol(options), torch.device(options.device)
     system = _system(options, manifest, protocol)
     utterances, dropped = measurable(select(manifest, protocol.selection), protocol.rates)
+    if protocol.asr is not None:
+        require_texts(utterances)
     # Before measuring: a comparison that will be refused is not worth the time.
     if earlier is not None:
         paths = {item.row.sha1: item.row.path for item in utterances}
@@ -126,7 +132,7 @@ def _evaluate(options: Options) -> int:
         done = evaluate(system, utterances, protocol, noise, folder)
         report = Report(system, protocol, utterances, dropped, [row for item in done for row in item.rows])
         speed = speed_of(done, device)
-        folder.finish(report.rows, present_metrics(), report.summary(), report.markdown(), speed)
+        folder.finish(report.rows, protocol.metrics, report.summary(), report.markdown(), speed)
     _show(report.grids(), [*report.notes(), speed_line(speed), f"written: {folder.path}"])
     if earlier is not None:
         _show_comparison(options, earlier, Evaluation.load(folder.path), folder.path)
@@ -147,12 +153,15 @@ def _protocol(options: Options) -> "Protocol":
         target_delay_seconds=options.target_delay_seconds,
         wide_band=WideBand(WIDE_RATE, **asdict(options.wide_band)),
     )
+    quality = tuple(it for it in GROUPS if options.quality == "all" or it in options.quality)
+    asr = None if options.asr is None else _path(options.asr)
     if options.system is None:
         # Sorted, so that the order on the command line makes no other evaluation.
-        return Protocol(selection, tuple(sorted(options.rates)), options.seed, tuple(options.baselines))
+        rates, baselines = tuple(sorted(options.rates)), tuple(options.baselines)
+        return Protocol(selection, rates, options.seed, baselines, quality, asr)
     if WIDE_RATE not in options.rates:
         raise ConfigError(f"system={options.system} has an output at {WIDE_RATE} Hz alone: set rates=[{WIDE_RATE}]")
-    return Protocol(selection, (WIDE_RATE,), options.seed, ())  # at 24 kHz it is the recording itself
+    return Protocol(selection, (WIDE_RATE,), options.seed, (), quality, asr)  # at 24 kHz it is the recording itself
 
 
 def _system(options: Options, manifest: "Manifest", protocol: "Protocol") -> "System":
