@@ -70,6 +70,7 @@ class Protocol:
         }
         if missing:
             raise ConfigError(f"quality={list(self.quality)}: {next(iter(missing.values()))}, or leave it out")
+        _ = self.asr_digest  # a folder that is no recogniser is refused before anything is read
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -80,6 +81,11 @@ class Protocol:
     def metrics(self) -> tuple[Metric, ...]:
         """What is measured, in the order of the columns."""
         return present_metrics(self.groups)
+
+    @cached_property
+    def asr_digest(self) -> str | None:
+        """What tells recognisers apart; see `recogniser_digest`."""
+        return None if self.asr is None else recogniser_digest(self.asr)
 
     @cached_property
     def recogniser(self) -> Recogniser | None:
@@ -97,7 +103,7 @@ class Protocol:
             **self.selection.to_json(),
             # Only where they are asked for: earlier evaluations go on and stay comparable.
             **({"quality": list(self.quality)} if self.quality else {}),
-            **({} if self.asr is None else {"asr": recogniser_digest(self.asr)}),
+            **({} if self.asr is None else {"asr": self.asr_digest}),
         }
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -80,6 +79,7 @@ def test_every_output_and_the_recording_are_heard_and_compared(speech: Path, tmp
     assert any(note.startswith("other quality: ['dnsmos'") for note in compared["notes"])
 
 
+@pytest.mark.slow
 def test_a_missing_package_is_one_error_with_the_mend(
     speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +94,7 @@ def test_a_missing_package_is_one_error_with_the_mend(
     ("argument", "reason"),
     [("quality=[dnsmoss]", "some of dnsmos, plcmos, speaker, f0"), ("asr=nowhere", "no folder of a recogniser")],
 )
+@pytest.mark.slow
 def test_what_is_not_there_is_refused(speech: Path, tmp_path: Path, argument: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         evaluate(tmp_path / "out", speech, argument)
@@ -126,13 +127,14 @@ def test_words_are_counted_against_the_text_of_the_rows(speech: Path, tmp_path: 
     rows = [
         {
             "audio_filepath": str(it),
+            "duration": soundfile.info(it).duration,
             "speaker": it.parent.name,
             "text": "a bad cab" if "voice00" in str(it) else "",
         }
         for it in sorted((speech.parent / "audio").rglob("*.flac"))
     ]
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "list.parquet")
-    prepare(tmp_path / "list.parquet", tmp_path / "texts", validation_speakers=["voice*"], num_workers=1)
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prepare(tmp_path / "list.jsonl", tmp_path / "texts", validation_speakers=["voice*"], num_workers=1)
     found = evaluate(tmp_path / "out", tmp_path / "texts", f"asr={tmp_path / 'asr'}", "rates=[24000]")
     assert found["outputs"]["24k"]["measures"]["wer"]["num"] == 2
     assert found["outputs"]["reference"]["measures"]["cer"]["mean"] > 0

@@ -153,7 +153,8 @@ def _protocol(options: Options) -> "Protocol":
         target_delay_seconds=options.target_delay_seconds,
         wide_band=WideBand(WIDE_RATE, **asdict(options.wide_band)),
     )
-    quality = tuple(it for it in GROUPS if options.quality == "all" or it in options.quality)
+    # In one order and once each, so that the command line's makes no other evaluation; unknown ones are refused there.
+    quality = tuple(sorted(set(GROUPS if options.quality == "all" else options.quality)))
     asr = None if options.asr is None else _path(options.asr)
     if options.system is None:
         # Sorted, so that the order on the command line makes no other evaluation.
