@@ -89,6 +89,7 @@ LATE = {
     "snac_exp": "`import snac_exp` is instant; load_codec is fetched when it is used",
     "snac_exp.metrics.table": "pages and `compare` read names and units of metrics without torch",
     "snac_exp.metrics.waveform.*": "as the table, which collects them",
+    "snac_exp.metrics.quality.*": "as the table, which collects them",
     "snac_exp.sweeps.jobs": "a sweep with a mistake in its config is refused before torch is imported",
     "snac_exp.verbs.*": "help and mistakes on the command line are answered before torch is imported",
 }

@@ -16,9 +16,9 @@ from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.evaluation.baselines import NOISE_FIT_UTTERANCES, MeanSpectrumNoise
 from snac_exp.evaluation.folder import Done, EvaluationFolder, Row
-from snac_exp.evaluation.recognition import Recogniser, recogniser_digest, text_of
 from snac_exp.evaluation.systems import REFERENCE, Output, System, add_baselines, cut, scored
 from snac_exp.evaluation.utterances import Selection, Utterance, utterances_digest, wide_band_audio
+from snac_exp.evaluation.words.recognition import Recogniser, recogniser_digest, text_of
 from snac_exp.metrics.metric import Metric
 from snac_exp.metrics.spectra import default_n_ffts
 from snac_exp.metrics.table import (

@@ -8,10 +8,10 @@ from typing import Any
 from snac_exp.evaluation.estimates import Difference, by_output, differences, estimates
 from snac_exp.evaluation.evaluate import Protocol
 from snac_exp.evaluation.folder import Row
-from snac_exp.evaluation.recognition import text_of
 from snac_exp.evaluation.systems import BASELINE, BASELINE_NOISE, REFERENCE, System
 from snac_exp.evaluation.tables import ABSENT, Grid, cell, document, heading
 from snac_exp.evaluation.utterances import Utterance
+from snac_exp.evaluation.words.recognition import text_of
 from snac_exp.metrics.metric import Metric
 from snac_exp.metrics.table import METRICS, WIDE_RATE, missing_metrics
 from snac_exp.release.outputs import rate_label

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
 _LINEAR_HZ_PER_MEL, _BREAK_HZ, _LOG_STEP = 200 / 3, 1000.0, np.log(6.4) / 27  # Slaney's Auditory Toolbox
 
@@ -19,8 +17,6 @@ def mel_power(waveform: Tensor, rate: int, n_fft: int, hop: int, n_mels: int) ->
 
     Equals `librosa.feature.melspectrogram(y, sr=rate, n_fft=n_fft, hop_length=hop, n_mels=n_mels)` of librosa 0.10.
     """
-    import torch
-
     window = torch.hann_window(n_fft)
     spectrum = torch.stft(waveform.float(), n_fft, hop, window=window, pad_mode="constant", return_complex=True)
     bank = torch.from_numpy(_bank(rate, n_fft, n_mels))

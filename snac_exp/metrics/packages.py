@@ -4,6 +4,8 @@ import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
+from snac_exp.errors import ConfigError
+
 MEND = "pip install 'snac_exp[quality]'"
 
 
@@ -23,8 +25,6 @@ def file_of(module: str, *parts: str) -> Path:
     Raises:
         ConfigError: the package is not installed, or lacks the file.
     """
-    from snac_exp.errors import ConfigError
-
     found = importlib.util.find_spec(module)
     for folder in (found.submodule_search_locations or []) if found is not None else []:
         path = Path(folder).joinpath(*parts)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snac_exp.metrics.metric import Metric
+from snac_exp.metrics.onnx_session import session
 from snac_exp.metrics.packages import file_of, missing_of
 
 if TYPE_CHECKING:
@@ -75,8 +76,6 @@ def _features(audio: Any) -> Any:
 @lru_cache
 def _session(name: str) -> Any:
     """A model, loaded once for a process."""
-    from snac_exp.metrics.onnx_session import session
-
     return session(file_of("speechmos", "dnsmos_models", _MODELS[name]))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from snac_exp.metrics.metric import Metric
+from snac_exp.metrics.onnx_session import session
 from snac_exp.metrics.packages import file_of, missing_of
 
 if TYPE_CHECKING:
@@ -53,8 +54,6 @@ def _features(audio: Any) -> Any:
 @lru_cache
 def _session() -> Any:
     """The model, loaded once for a process."""
-    from snac_exp.metrics.onnx_session import session
-
     return session(file_of("speechmos", "plcmos_models", "plcmos_v2.onnx"))
 
 

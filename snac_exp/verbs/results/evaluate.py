@@ -102,9 +102,9 @@ def _evaluate(options: Options) -> int:
     from snac_exp.evaluation.comparison import require_comparable
     from snac_exp.evaluation.evaluate import default_output, evaluate, fit_noise, settings_of, speed_of
     from snac_exp.evaluation.folder import Evaluation, EvaluationFolder, refuse_finished
-    from snac_exp.evaluation.recognition import require_texts
     from snac_exp.evaluation.report import Report, speed_line
     from snac_exp.evaluation.utterances import measurable, select
+    from snac_exp.evaluation.words.recognition import require_texts
 
     if options.data is None:
         raise ConfigError("data has no value: set it with data=FOLDER, the folder that snac-exp prepare wrote")

@@ -1,0 +1,1 @@
+"""What a recogniser understands of outputs."""
