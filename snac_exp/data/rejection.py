@@ -3,13 +3,17 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from snac_exp.data.checked_parquet import read_parquet, write_parquet
+from snac_exp.data.checked_parquet import parquet_writer, read_parquet
+
+ROWS_AT_ONCE = 2**16  # of a table that is made of objects, or becomes them
+TABLES_PER_GROUP = 2**4  # of a file of rows
 
 # Stated, not inferred from rows: an empty list of rejections has columns too.
 REJECTED_SCHEMA = pa.schema([("path", pa.string()), ("kind", pa.string()), ("reason", pa.string())])
@@ -63,4 +67,13 @@ def read_rejections(path: Path) -> list[Rejection]:
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
     """Rows as one parquet file of a schema with a checksum, atomically; the same rows give the same bytes."""
-    write_parquet(path, pa.Table.from_pylist(list(rows), schema=schema))
+    # Some at a time: of millions of rows, their values as objects would take gigabytes.
+    several = iter(rows)
+    parts = iter(lambda: list(islice(several, ROWS_AT_ONCE)), [])
+    tables = (pa.Table.from_pylist(part, schema=schema) for part in parts)
+    with parquet_writer(path, schema) as writer:
+        # Groups as large as the library's own; one without rows where there are none.
+        while group := list(islice(tables, TABLES_PER_GROUP)) or [schema.empty_table()]:
+            writer.write_table(pa.concat_tables(group).cast(writer.schema))
+            if sum(map(len, group)) < ROWS_AT_ONCE * TABLES_PER_GROUP:
+                break

@@ -1,10 +1,10 @@
 """What a source lists before anything is measured: rows, where their audio should lie, and what is known of them."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -12,6 +12,7 @@ from snac_exp.data.files.recording import Bytes, Recording
 from snac_exp.errors import DataError
 
 UNKNOWN_SPEAKER = "unknown"
+_NO_COLUMNS: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Listed:
     duration: float | None = None
     channel: int | None = None
     speaker: str | None = None
-    columns: Mapping[str, Any] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=lambda: _NO_COLUMNS)
     split: str | None = None
     fault: str | None = None
 
@@ -52,6 +53,32 @@ class Listed:
         return Recording(root / self.file, self.within)
 
 
+class RowsListed(Protocol):
+    """Rows in the order of their paths."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Listed: ...
+
+    def __iter__(self) -> Iterator[Listed]: ...
+
+
+class WholeFiles:
+    """Rows that are whole files, out of their sorted paths: of millions, each is made when it is asked for."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int, /) -> Listed:
+        return Listed(self._paths[index], self._paths[index])
+
+    def __iter__(self) -> Iterator[Listed]:
+        return (Listed(path, path) for path in self._paths)
+
+
 @dataclass(frozen=True)
 class Listing:
     """All rows of a source, by their paths.
@@ -62,7 +89,7 @@ class Listing:
 
     root: Path
     input: str
-    rows: list[Listed]
+    rows: RowsListed
     more: pa.Schema | None = None
 
 

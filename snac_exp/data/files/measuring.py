@@ -5,16 +5,17 @@ import multiprocessing
 import os
 import signal
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
-from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from snac_exp.data.files.levels import Levels
 from snac_exp.data.files.listing import Listed, Listing
+from snac_exp.data.files.measurements import Measurements
 from snac_exp.data.files.recording import Bytes
 from snac_exp.data.files.scan import FileMeasurement, measure, stamp
 from snac_exp.data.files.segments import measure_rows
@@ -25,49 +26,68 @@ from snac_exp.system.progress import progress_display
 
 JOURNAL_NAME = "scan.jsonl"
 FILES_PER_TASK = 16  # so that measuring outweighs sending it to a worker
+TASKS_PER_WORKER = 4  # under way, so that none waits for another
+_BLOCK = 2**20
 MEASURING_RULES = 4  # since when levels are noted, and judged afterwards
 
 
-def measure_all(listing: Listing, output_dir: Path, num_workers: int | None) -> tuple[list[FileMeasurement], int]:
+def measure_all(listing: Listing, output_dir: Path, num_workers: int | None) -> tuple[Measurements, int]:
     """Measurements of all rows in the order of the listing, and how many were known from before."""
-    rows = listing.rows
-    known = _read_journal(output_dir / JOURNAL_NAME, listing.input)
-    measurements = {row.path: known[row.path] for row in rows if row.path in known and _unchanged(listing, row, known)}
-    num_known = len(measurements)
-    unknown = _by_file([row for row in rows if row.path not in measurements])
+    measurements = Measurements(listing.rows)
+    _recall(output_dir / JOURNAL_NAME, listing, measurements)
+    unknown = measurements.unknown().tolist()
     journal = _journal(output_dir / JOURNAL_NAME, listing.input)
-    with journal as write, progress_display("prepare", len(rows) - num_known) as advance:
-        for measured in _measure_in_parallel(listing.root, unknown, num_workers):
-            for one in measured:
-                measurements[one.path] = one
+    with journal as write, progress_display("prepare", len(unknown)) as advance:
+        for indexes, measured in _measure_in_parallel(listing, unknown, num_workers):
+            for index, one in zip(indexes, measured, strict=True):
+                measurements.note(index, one)
                 write(one)
             advance(len(measured), "")
-    return [measurements[row.path] for row in rows], num_known
+    return measurements, len(listing.rows) - len(unknown)
 
 
-def _by_file(rows: list[Listed]) -> list[list[Listed]]:
+def _by_file(listing: Listing, indexes: Iterable[int]) -> Iterator[list[int]]:
     """Rows of one audio file together: it is decoded once for all of them."""
-    found: dict[tuple[str, Bytes | None], list[Listed]] = {}
-    for row in rows:
-        found.setdefault((row.file, row.within), []).append(row)
-    return list(found.values())
+    if listing.more is None:  # a folder of files
+        yield from ([index] for index in indexes)
+        return
+    found: dict[tuple[str, Bytes | None], list[int]] = {}
+    for index in indexes:
+        row = listing.rows[index]
+        found.setdefault((row.file, row.within), []).append(index)
+    yield from found.values()
 
 
 def _measure_in_parallel(
-    root: Path, files: list[list[Listed]], num_workers: int | None
-) -> Iterator[list[FileMeasurement]]:
-    task = partial(_measure_file, root)
-    num_workers = min(num_workers or os.cpu_count() or 1, len(files) // FILES_PER_TASK)
+    listing: Listing, indexes: list[int], num_workers: int | None
+) -> Iterator[tuple[list[int], list[FileMeasurement]]]:
+    """Numbers of the rows of a file, and their measurements."""
+    files = _by_file(listing, indexes)
+    num_workers = min(num_workers or os.cpu_count() or 1, len(indexes) // FILES_PER_TASK)
     if num_workers < 2:
-        yield from map(task, files)
+        for numbers in files:
+            yield numbers, _measure_file(listing.root, [listing.rows[number] for number in numbers])
         return
     # Fresh processes: a fork of a process with threads (progress bar, torch) may hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_ignore_interrupt)
+    waiting: deque[tuple[list[list[int]], Future[list[list[FileMeasurement]]]]] = deque()
     try:
-        yield from pool.map(task, files, chunksize=FILES_PER_TASK)
+        while tasks := list(islice(files, FILES_PER_TASK)):
+            rows = [[listing.rows[number] for number in numbers] for numbers in tasks]
+            waiting.append((tasks, pool.submit(_measure_files, listing.root, rows)))
+            # Of millions of files a few are on their way at a time.
+            if len(waiting) >= TASKS_PER_WORKER * num_workers:
+                numbered, done = waiting.popleft()
+                yield from zip(numbered, done.result(), strict=True)
+        for numbered, done in waiting:
+            yield from zip(numbered, done.result(), strict=True)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _measure_files(root: Path, files: list[list[Listed]]) -> list[list[FileMeasurement]]:
+    return [_measure_file(root, rows) for rows in files]
 
 
 def _measure_file(root: Path, rows: list[Listed]) -> list[FileMeasurement]:
@@ -81,34 +101,47 @@ def _ignore_interrupt() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _unchanged(listing: Listing, row: Listed, known: Mapping[str, FileMeasurement]) -> bool:
-    measured = known[row.path]
-    return row.asked == measured.asked and stamp(listing.root / row.file) == (measured.size_bytes, measured.mtime_ns)
+def _recall(path: Path, listing: Listing, measurements: Measurements) -> None:
+    """Take over what earlier runs measured of rows that are as they were then; the last line of a row counts.
 
-
-def _read_journal(path: Path, source: str) -> dict[str, FileMeasurement]:
-    """Measurements of earlier runs; a line that is damaged, or cut off by a kill, is left out: its file is read again.
+    A line that is damaged, or cut off by a kill, is left out: its file is read again.
 
     Raises:
         DataError: the journal is of another input, or does not say of which.
     """
     if not path.exists():
-        return {}
-    lines = path.read_bytes().split(b"\n")[:-1]
-    if not lines:
-        return {}
+        return
+    with open(path, "rb") as file:
+        lines = (line[:-1] for line in file if line.endswith(b"\n"))
+        if not _is_current(path, next(lines, None), listing.input):
+            return
+        for measured in filter(None, map(_measurement_of, lines)):
+            index = measurements.index(measured.path)
+            if index is not None and _unchanged(listing, listing.rows[index], measured):
+                measurements.note(index, measured)
+            elif index is not None:
+                measurements.forget(index)
+
+
+def _unchanged(listing: Listing, row: Listed, measured: FileMeasurement) -> bool:
+    return row.asked == measured.asked and stamp(listing.root / row.file) == (measured.size_bytes, measured.mtime_ns)
+
+
+def _is_current(path: Path, first_line: bytes | None, source: str) -> bool:
+    """Whether a journal's lines count: one that measured by other rules is deleted."""
+    if first_line is None:
+        return False
     try:
-        header = verified(json.loads(lines[0]))
+        header = verified(json.loads(first_line))
         input_of = header["input"]
     except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path}: damaged ({error}); delete it, all files are then measured again") from error
     if input_of != source:
         raise DataError(f"{path}: belongs to the input folder {input_of}; choose another output folder")
     if header != _header(source):
-        path.unlink()  # measured by other rules: every file is read again
-        return {}
-    measurements = filter(None, map(_measurement_of, lines[1:]))
-    return {measured.path: measured for measured in measurements}
+        path.unlink()
+        return False
+    return True
 
 
 def _header(source: str) -> dict[str, Any]:
@@ -145,16 +178,18 @@ def _journal(path: Path, source: str) -> Iterator[Callable[[FileMeasurement], No
             _cut_partial_line(file)
 
         def write(measured: FileMeasurement) -> None:
-            line = _line(asdict(measured))
+            line = _line(measured.to_json())
             write_whole(file, _checksum(line[:-1]) + b" " + line, path)
 
         yield write
 
 
 def _cut_partial_line(file: Any) -> None:
-    file.seek(0)
-    content = file.read()
-    file.truncate(content.rfind(b"\n") + 1)
+    """Cut a journal behind its last whole line, which is never longer than a block."""
+    end = file.seek(0, os.SEEK_END)
+    start = max(end - _BLOCK, 0)
+    file.seek(start)
+    file.truncate(start + file.read().rfind(b"\n") + 1)
 
 
 def _line(value: dict[str, Any]) -> bytes:

@@ -6,7 +6,7 @@ This module imports no torch: the worker processes of `prepare` start in a fract
 import hashlib
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,16 @@ class FileMeasurement:
         return self.levels.peak
 
     @property
+    def is_segment(self) -> bool:
+        """Whether the row is a part of its file."""
+        return self.segment is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, as JSON has them."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return found | {"levels": {field.name: getattr(self.levels, field.name) for field in fields(self.levels)}}
+
+    @property
     def seconds(self) -> float:
         """Duration; 0 for a file that cannot be read."""
         return self.num_samples / self.rate if self.rate else 0.0
@@ -56,25 +66,26 @@ def find_audio(input_dir: Path, skip: Path) -> list[str]:
 
     `skip` is left out with all below it. A link back to a folder above is not followed.
     """
-    found = find_files(input_dir, skip, AUDIO_SUFFIXES)
-    return sorted(path.relative_to(input_dir).as_posix() for path in found)
+    # Text and no paths: there may be millions.
+    start = len(os.path.join(input_dir, ""))
+    return sorted(path[start:] for path in _walk(os.fspath(input_dir), skip.resolve(), frozenset(), AUDIO_SUFFIXES))
 
 
 def find_files(folder: Path, skip: Path, suffixes: Collection[str]) -> list[Path]:
     """All files of these endings below a folder, sorted; else as `find_audio`."""
-    return sorted(_walk(folder, skip.resolve(), frozenset(), suffixes))
+    return sorted(map(Path, _walk(os.fspath(folder), skip.resolve(), frozenset(), suffixes)))
 
 
-def _walk(folder: Path, skip: Path, above: frozenset[Path], suffixes: Collection[str]) -> Iterator[Path]:
-    real = folder.resolve()
+def _walk(folder: str, skip: Path, above: frozenset[Path], suffixes: Collection[str]) -> Iterator[str]:
+    real = Path(folder).resolve()
     if real in above or real == skip:
         return
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir():
-                yield from _walk(Path(entry.path), skip, above | {real}, suffixes)
-            elif Path(entry.name).suffix.lower() in suffixes:
-                yield Path(entry.path)
+                yield from _walk(entry.path, skip, above | {real}, suffixes)
+            elif os.path.splitext(entry.name)[1].lower() in suffixes:
+                yield entry.path
 
 
 def stamp(path: Path) -> tuple[int, int]:

@@ -6,7 +6,7 @@ of PLACE_SCHEMA behind those of SCHEMA, and behind these further ones, which sta
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from snac_exp.data.files.levels import Limits
 from snac_exp.data.files.recording import Recording
 from snac_exp.data.prepared.mapped_table import read_mapped_table, write_mapped_table
 from snac_exp.data.prepared.places import PLACE_SCHEMA, Place, place_of, refuse_unsafe
-from snac_exp.data.rejection import write_table
+from snac_exp.data.rejection import ROWS_AT_ONCE, write_table
 from snac_exp.errors import DataError
 from snac_exp.system.paths.kind import kind_of_file, refuse_file
 from snac_exp.system.remote.urls import is_url
@@ -47,7 +47,6 @@ SCHEMA = pa.schema(
 )
 
 
-ROWS_AT_ONCE = 2**16  # of a table that becomes objects: its columns as lists are as large as these
 _REPEATED = ("split", "speaker", "rate", "channels")
 _NO_COLUMNS: Mapping[str, Any] = {}
 
@@ -125,8 +124,7 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """Write atomically; the same manifest gives the same bytes."""
-        schema = _with_header(pa.schema([*SCHEMA, *self.more]), str(self.input_dir), self.settings)
-        write_table(path, (row.values(schema) for row in self.rows), schema)
+        write_rows(path, self.rows, self.input_dir, self.settings, self.more)
 
     @property
     def digest(self) -> str:
@@ -151,6 +149,14 @@ def _with_header(schema: pa.Schema, input_dir: str, settings: Mapping[str, Any])
     version = FORMAT_VERSION if more_of(schema).names else FILES_VERSION
     header = {"version": version, "input_dir": input_dir, "settings": settings}
     return schema.with_metadata({METADATA_KEY: json.dumps(header, sort_keys=True).encode()})
+
+
+def write_rows(
+    path: Path, rows: Iterable[ManifestRow], input_dir: Path, settings: Mapping[str, Any], more: pa.Schema
+) -> None:
+    """As `Manifest.write`, of rows that are made one by one."""
+    schema = _with_header(pa.schema([*SCHEMA, *more]), str(input_dir), settings)
+    write_table(path, (row.values(schema) for row in rows), schema)
 
 
 def write_manifest_table(path: Path, table: pa.Table, input_dir: str, settings: Mapping[str, Any]) -> None:

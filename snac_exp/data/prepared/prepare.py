@@ -1,28 +1,31 @@
 """From a source of audio to a manifest: every row is measured and put into a split, or listed as rejected."""
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 
 from snac_exp.data.files.listing import Listed, Listing
+from snac_exp.data.files.measurements import Int64Array, Measurements
 from snac_exp.data.files.measuring import measure_all
 from snac_exp.data.files.recording import Segment
 from snac_exp.data.files.scan import FileMeasurement
 from snac_exp.data.prepared.manifest import (
     MANIFEST_NAME,
     REJECTED_NAME,
-    Manifest,
     ManifestRow,
     read_manifest_table,
+    write_rows,
 )
+from snac_exp.data.prepared.parts import Parts, Usable, refuse_indivisible, split_rows
 from snac_exp.data.prepared.places import PLACE_SCHEMA, Place, stays_below
 from snac_exp.data.prepared.settings import PrepareSettings
-from snac_exp.data.prepared.split import draw_validation, given_split, match_speakers, speaker_of
+from snac_exp.data.prepared.split import given_split
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, write_rejections
 from snac_exp.data.sources.opening import SourceOptions, open_source, source_name
 from snac_exp.errors import DataError
@@ -96,18 +99,19 @@ def prepare(
     with locked(output_dir):  # two commands would write a list each of the manifest and of what it rejects
         _refuse_other_output(output_dir, name, settings, options)
         listing = open_source(name, options, output_dir.resolve())
-        _refuse_indivisible(listing, settings)
+        refuse_indivisible(listing, settings)
         remove_left(output_dir.glob(".*.tmp"))  # not below: the codes there have a command of their own
         measurements, num_known = measure_all(listing, output_dir, num_workers)
-        usable, rejected = _separated(measurements, settings)
-        rows = _split(usable, settings, listing, rejected)
+        usable, rejected = _usable(measurements, settings, listing)
+        parts = split_rows(usable.indexes, usable.seconds, settings, listing)
         # As ever for a folder of files, whose input is the folder below which they lie.
         origin = {} if listing.more is None else {"input": name, **options.to_json()}
         # The manifest last: where there is one, the list of rejected files is there too.
         write_rejections(output_dir / REJECTED_NAME, rejected)
         more = pa.schema([]) if listing.more is None else pa.schema([*PLACE_SCHEMA, *listing.more])
-        Manifest(listing.root, {**settings.to_json(), **origin}, rows, more).write(output_dir / MANIFEST_NAME)
-        return _summary(output_dir, len(measurements), num_known, rows, rejected)
+        rows = _rows(usable, parts, listing)
+        write_rows(output_dir / MANIFEST_NAME, rows, listing.root, {**settings.to_json(), **origin}, more)
+        return _summary(output_dir, len(measurements), num_known, usable, parts, rejected)
 
 
 def _refuse_other_output(output_dir: Path, name: str, settings: PrepareSettings, options: SourceOptions) -> None:
@@ -124,22 +128,38 @@ def _refuse_other_output(output_dir: Path, name: str, settings: PrepareSettings,
         )
 
 
-def _separated(
-    measurements: list[FileMeasurement], settings: PrepareSettings
-) -> tuple[list[FileMeasurement], list[Rejection]]:
-    """Usable files and rejected ones, the latter with the first reason that holds."""
-    usable: dict[str, FileMeasurement] = {}
-    rejected = []
+def _usable(measurements: Measurements, settings: PrepareSettings, listing: Listing) -> tuple[Usable, list[Rejection]]:
+    """Usable rows and rejected ones, the latter with the first reason that holds.
+
+    Raises:
+        DataError: there are none.
+    """
+    verdicts: dict[int, tuple[str, str]] = {}
+    for index, measured in enumerate(measurements):
+        if (verdict := _verdict(measured, settings)) is not None:
+            verdicts[index] = verdict
+    left = _all_but(verdicts, len(measurements))
     # In the order of paths, so of equal files the first one is kept.
-    for measured in measurements:
-        verdict = _verdict(measured, settings)
-        if verdict is None and measured.sha1 in usable:
-            verdict = ("duplicate", f"duplicate of {usable[measured.sha1].path}")
-        if verdict is None:
-            usable[measured.sha1] = measured
-        else:
-            rejected.append(Rejection(_printable(measured.path), *verdict))
-    return list(usable.values()), rejected
+    first = measurements.first_of_equal(left)
+    for index, original in zip(left[left != first].tolist(), first[left != first].tolist(), strict=True):
+        verdicts[index] = "duplicate", f"duplicate of {listing.rows[original].path}"
+    rejected = [Rejection(_printable(listing.rows[index].path), *verdicts[index]) for index in sorted(verdicts)]
+    usable = left[left == first]
+    if settings.split == "given":
+        usable = _of_given_splits(usable, listing, rejected)
+    if not len(usable):
+        kinds = ", ".join(f"{kind} {num}" for kind, num in count_kinds(rejected).items())
+        raise DataError(
+            f"{listing.input}: none of {len(rejected)} files is usable ({kinds}), "
+            f"first: {rejected[0].path}: {rejected[0].reason}"
+        )
+    return Usable(usable, measurements), rejected
+
+
+def _all_but(some: Iterable[int], num: int) -> Int64Array:
+    is_left = np.ones(num, bool)
+    is_left[list(some)] = False
+    return np.flatnonzero(is_left)
 
 
 def _verdict(measured: FileMeasurement, settings: PrepareSettings) -> tuple[str, str] | None:
@@ -166,79 +186,29 @@ def _printable(path: str) -> str:
     return os.fsencode(path).decode("utf-8", errors="backslashreplace")
 
 
-def _split(
-    usable: list[FileMeasurement], settings: PrepareSettings, listing: Listing, rejected: list[Rejection]
-) -> list[ManifestRow]:
-    listed = {row.path: row for row in listing.rows}
-    if settings.split == "given":
-        usable = _of_given_splits(usable, listed, rejected)
-    if not usable:
-        kinds = ", ".join(f"{kind} {num}" for kind, num in count_kinds(rejected).items())
-        raise DataError(
-            f"{listing.input}: none of {len(rejected)} files is usable ({kinds}), "
-            f"first: {rejected[0].path}: {rejected[0].reason}"
-        )
-    speakers = _speakers([listed[measured.path] for measured in usable], settings)
-    validation = _validating({measured.path: measured.seconds for measured in usable}, listed, speakers, settings)
-    rows = []
-    for measured in usable:
-        row = _row(measured, "validation" if measured.path in validation else "train", speakers[measured.path])
-        rows.append(row if listing.more is None else _placed(row, measured, listed[measured.path]))
-    return rows
-
-
-def _refuse_indivisible(listing: Listing, settings: PrepareSettings) -> None:
-    """The errors of `_validating` that are certain before anything is measured, which may take hours."""
-    given = settings.split == "given"
-    rows = [row for row in listing.rows if not given or given_split(row.split) is not None]
-    if len(rows) < 2:  # measured at once, and what is wrong with a single file says more
-        return
-    seconds = dict.fromkeys((row.path for row in rows), 1.0)
-    _validating(seconds, {row.path: row for row in rows}, _speakers(rows, settings), settings)
-
-
-def _speakers(rows: Iterable[Listed], settings: PrepareSettings) -> dict[str, str]:
-    return {row.path: row.speaker or speaker_of(row.file, settings.speaker_level) for row in rows}
-
-
-def _of_given_splits(
-    usable: list[FileMeasurement], listed: Mapping[str, Listed], rejected: list[Rejection]
-) -> list[FileMeasurement]:
+def _of_given_splits(usable: Int64Array, listing: Listing, rejected: list[Rejection]) -> Int64Array:
     """Those whose source says that they train or validate; others, as of a test split, are rejected."""
     kept = []
-    for measured in usable:
-        name = listed[measured.path].split
-        if given_split(name) is not None:
-            kept.append(measured)
+    for index in usable.tolist():
+        row = listing.rows[index]
+        if given_split(row.split) is not None:
+            kept.append(index)
         else:
             what = (
-                "its source names no split" if name is None else f"of split {name}, which neither trains nor validates"
+                "its source names no split"
+                if row.split is None
+                else f"of split {row.split}, which neither trains nor validates"
             )
-            rejected.append(Rejection(measured.path, "split", what))
-    return kept
+            rejected.append(Rejection(row.path, "split", what))
+    return np.array(kept, np.int64)
 
 
-def _validating(
-    seconds: Mapping[str, float], listed: Mapping[str, Listed], speakers: Mapping[str, str], settings: PrepareSettings
-) -> set[str]:
-    """Paths of the rows that validate, by the seconds of all."""
-    if settings.split == "given":
-        validation = {path for path in seconds if given_split(listed[path].split) == "validation"}
-        if not 0 < len(validation) < len(seconds):
-            missing = "trains" if validation else "validates"
-            raise DataError(f"split=given: no row of the source {missing}; draw them with split=speaker or split=file")
-        return validation
-    # Named speakers go to validation whole, whatever `split` says.
-    by_speaker = settings.split == "speaker" or settings.validation_speakers is not None
-    groups = speakers if by_speaker else {path: path for path in seconds}
-    sums: Counter[str] = Counter()
-    for path, value in seconds.items():
-        sums[groups[path]] += value  # type: ignore[assignment]
-    if settings.validation_speakers is not None:
-        chosen = match_speakers(list(sums), settings.validation_speakers)
-    else:
-        chosen = draw_validation(sums, settings.train_ratio, settings.seed, "speaker" if by_speaker else "file")
-    return {path for path in seconds if groups[path] in chosen}
+def _rows(usable: Usable, parts: Parts, listing: Listing) -> Iterator[ManifestRow]:
+    """The manifest's, made one by one."""
+    for index, speaker, validates in zip(usable.indexes.tolist(), parts.speakers, parts.validates, strict=True):
+        measured = usable.measurements[index]
+        row = _row(measured, "validation" if validates else "train", parts.names[speaker])
+        yield row if listing.more is None else _placed(row, measured, listing.rows[index])
 
 
 def _placed(row: ManifestRow, measured: FileMeasurement, listed: Listed) -> ManifestRow:
@@ -261,15 +231,15 @@ def _row(measured: FileMeasurement, split: str, speaker: str) -> ManifestRow:
 
 
 def _summary(
-    output_dir: Path, num_files: int, num_known: int, rows: list[ManifestRow], rejected: list[Rejection]
+    output_dir: Path, num_files: int, num_known: int, usable: Usable, parts: Parts, rejected: list[Rejection]
 ) -> PrepareSummary:
-    by_split = {split: [row for row in rows if row.split == split] for split in ("train", "validation")}
+    of_split = {"train": ~parts.validates, "validation": parts.validates}
     return PrepareSummary(
         output_dir=output_dir,
         num_files=num_files,
         num_known=num_known,
-        num_rows={split: len(found) for split, found in by_split.items()},
-        seconds={split: sum(row.seconds for row in found) for split, found in by_split.items()},
-        num_speakers={split: len({row.speaker for row in found}) for split, found in by_split.items()},
+        num_rows={split: int(rows.sum()) for split, rows in of_split.items()},
+        seconds={split: sum(compress(usable.seconds, rows)) for split, rows in of_split.items()},
+        num_speakers={split: len(np.unique(parts.speakers[rows])) for split, rows in of_split.items()},
         rejected=count_kinds(rejected),
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from snac_exp.data.files.listing import Listed, Listing
+from snac_exp.data.files.listing import Listing, WholeFiles
 from snac_exp.data.files.scan import find_audio, find_files
 from snac_exp.data.sources.cuts import are_cuts, read_cuts
 from snac_exp.data.sources.hub import SCHEME, HubOptions, read_hub
@@ -74,7 +74,7 @@ def _of_folder(path: Path, options: SourceOptions, output_dir: Path) -> Listing:
     found = find_audio(path, skip=output_dir)
     if found:
         _refuse(options, "a folder of audio files", columns=True, audio_root=True)
-        return Listing(path, str(path), [Listed(name, name) for name in found])
+        return Listing(path, str(path), WholeFiles(found))
     _refuse(options, "a folder of shards", audio_root=True)
     tables = [file for file in find_files(path, output_dir, TABLES) if not file.name.startswith("cache-")]
     tars = find_files(path, output_dir, (".tar",))

@@ -1,0 +1,166 @@
+"""Memory of prepare and cache-codes over millions of rows, and what a kill in the middle of preparing costs.
+
+    python -m benchmarks.data_scale [--rows 2800000] [--folder DIR]      about 20 minutes, 3 GB of disk
+
+Rows are names alone: what decoding a file and encoding its audio would give is made up, so that nothing but the size of
+the tables counts. Each part is a process of its own; a peak is all of that process, its imports included. No part of
+`make bench`.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from benchmarks.harness import Figure
+
+GIB = 2.0  # what either command may take
+SAMPLES, RATE = (3 * 24_000, 8 * 24_000), 24_000
+
+
+def main() -> None:
+    """Measure and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=2_800_000)
+    parser.add_argument("--folder", type=Path, help="for what is written; default: a temporary one")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--results", type=Path, help="file that keeps the figures")
+    settings = parser.parse_args()
+    if settings.part:
+        print(json.dumps(PARTS[settings.part](settings.folder, settings.rows)))
+        return
+    # Not in a part: it takes PyTorch along, which prepare does without.
+    from benchmarks.harness import RESULTS, record
+
+    with tempfile.TemporaryDirectory(dir=settings.folder) as folder:
+        killed = part("killed", Path(folder), settings.rows)
+        assert killed.returncode == -signal.SIGKILL
+        found = {name: json.loads(part(name, Path(folder), settings.rows).stdout) for name in ("prepare", "cache")}
+    record(figures(settings.rows, found), settings.results or RESULTS)
+
+
+def part(name: str, folder: Path, num_rows: int) -> "subprocess.CompletedProcess[str]":
+    """A part in a process of its own."""
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.data_scale", f"--part={name}"]
+    return subprocess.run(
+        [*command, f"--rows={num_rows}", f"--folder={folder}"], stdout=subprocess.PIPE, text=True, check=name == "cache"
+    )
+
+
+def figures(num_rows: int, found: dict[str, dict[str, Any]]) -> "dict[str, Figure]":
+    """As rows of results.json."""
+    from benchmarks.harness import Figure
+
+    rows = f"{num_rows / 1e6:.1f} million rows"
+    lost = num_rows // 2 - found["prepare"]["known"]
+    return {
+        "scale_prepare_memory": Figure(
+            f"{rows}: memory of prepare, taken up after a kill",
+            found["prepare"]["peak"],
+            "GiB",
+            "at_most",
+            GIB,
+            found["prepare"],
+        ),
+        "scale_prepare_lost": Figure(f"{rows}: rows measured again after kill -9", lost, "rows", "at_most", 1000),
+        "scale_prepare_row": Figure(
+            f"{rows}: prepare beside decoding", round(found["prepare"]["seconds"] / num_rows * 1e6), "us a row"
+        ),
+        "scale_cache_memory": Figure(
+            f"{rows}: memory of cache-codes", found["cache"]["peak"], "GiB", "at_most", GIB, found["cache"]
+        ),
+        "scale_cache_row": Figure(
+            f"{rows}: cache-codes beside reading and encoding",
+            round(found["cache"]["seconds"] / num_rows * 1e6),
+            "us a row",
+        ),
+    }
+
+
+def prepare_all(folder: Path, num_rows: int, kill_at: int | None = None) -> dict[str, Any]:
+    """`snac-exp prepare`, decoding left out; `kill_at`: this process kills itself before that row."""
+    from snac_exp.data.files import measuring, scan
+    from snac_exp.data.files.levels import Levels
+    from snac_exp.data.files.listing import Listed
+    from snac_exp.data.prepared.prepare import prepare
+    from snac_exp.data.sources import opening
+
+    num_measured = 0
+
+    def measured(root: Path, rows: list[Listed]) -> list[scan.FileMeasurement]:
+        nonlocal num_measured
+        num_measured += 1
+        if num_measured - 1 == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        path, levels = rows[0].path, Levels(0.5, 0.5, 1000)
+        sha1 = hashlib.sha1(path.encode(), usedforsecurity=False)
+        length = SAMPLES[0] + int.from_bytes(sha1.digest()[:4], "little") % (SAMPLES[1] - SAMPLES[0])
+        return [scan.FileMeasurement(path, 1, 1, None, RATE, 1, length, sha1.hexdigest(), levels)]
+
+    opening.find_audio = lambda folder, skip: names(num_rows)  # type: ignore[attr-defined]
+    measuring._measure_file = measured
+    measuring.stamp = lambda path: (1, 1)  # type: ignore[attr-defined]
+    source = folder / "source"
+    source.mkdir(exist_ok=True)
+    started = time.process_time()
+    summary = prepare(source, folder / "prepared", num_workers=1)
+    return {"known": summary.num_known, **cost(started)}
+
+
+def cache_all(folder: Path, num_rows: int) -> dict[str, Any]:
+    """`snac-exp cache-codes` by one process, reading and encoding left out."""
+    from snac_exp.codec.opening import open_codec
+    from snac_exp.config.compose import compose_experiment
+    from snac_exp.data.codes import cache
+    from snac_exp.data.prepared.manifest import Manifest
+
+    experiment, _ = compose_experiment(["+experiment=phase12_dual_head", "codec=demo"], complete=False)
+    codec = open_codec(experiment.codec, 0)
+
+    def encoded(work: list[cache.Work], *others: Any) -> Iterator[tuple[cache.Work, list[Any]]]:
+        for batch in work:
+            lengths = (codec.geometry.codebook_length(i, batch.num_coarse) for i in range(codec.geometry.num_codebooks))
+            codes = [np.zeros(length, np.uint16) for length in lengths]
+            yield batch, [codes] * len(batch.rows)
+
+    cache.encode_all = encoded  # type: ignore[assignment]
+    started = time.process_time()
+    summary = cache.cache_codes(Manifest.read(folder / "prepared"), codec, folder / "codes")
+    assert summary.num_cached == num_rows
+    return {"shards": summary.num_shards, **cost(started)}
+
+
+def names(num_rows: int) -> list[str]:
+    """Paths below a folder of speakers, in order."""
+    per_speaker = -(-num_rows // 5000)
+    return [
+        f"speaker{row // per_speaker:04d}/session{row // 100:06d}/utterance_{row:09d}.flac" for row in range(num_rows)
+    ]
+
+
+def cost(started: float) -> dict[str, float]:
+    """Seconds of a processor, and the peak of the process's memory in GiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"seconds": round(time.process_time() - started, 1), "peak": round(peak, 3)}
+
+
+PARTS = {
+    "killed": lambda folder, num_rows: prepare_all(folder, num_rows, num_rows // 2),
+    "prepare": prepare_all,
+    "cache": cache_all,
+}
+
+if __name__ == "__main__":
+    main()

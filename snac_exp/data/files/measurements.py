@@ -1,0 +1,111 @@
+"""What was measured of all rows of a listing, as columns: of millions of rows, objects would take gigabytes.
+
+This module imports no torch: the worker processes of `prepare` start in a fraction of a second.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from snac_exp.data.files.levels import Levels
+from snac_exp.data.files.listing import RowsListed
+from snac_exp.data.files.scan import FileMeasurement
+
+Int64Array = npt.NDArray[np.int64]
+
+_LEVELS = [
+    ("peak", "f8"),
+    ("channel_peak", "f8"),
+    ("peak_at", "i8"),
+    ("finite", "?"),
+    ("num_channels", "i4"),
+    ("energy", "f8"),
+    ("sum_energy", "f8"),
+    ("num_over", "i8"),
+]
+_ROW = np.dtype(
+    [
+        ("known", "?"),
+        ("size_bytes", "i8"),
+        ("mtime_ns", "i8"),
+        ("rate", "i4"),
+        ("channels", "i4"),
+        ("num_samples", "i8"),
+        ("sha1", "S20"),  # as bytes; numpy leaves out zeros at the end
+        ("levels", _LEVELS),
+        ("is_segment", "?"),
+        ("segment", [("start", "i8"), ("stop", "i8"), ("file_samples", "i8")]),
+    ]
+)
+_WHOLE = (0, 0, 0)
+
+
+class Measurements:
+    """A measurement of each row, in the order of the rows, which is that of their paths; those to come are unknown."""
+
+    def __init__(self, rows: RowsListed) -> None:
+        self._rows = rows
+        self._table = np.zeros(len(rows), _ROW)
+        self._errors: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, index: int) -> FileMeasurement:
+        """The measurement of a row; of one that is unknown, of an empty file."""
+        _, size_bytes, mtime_ns, rate, channels, num_samples, sha1, levels, is_segment, segment = self._table[
+            index
+        ].item()
+        row, error = self._rows[index], self._errors.get(int(index))
+        return FileMeasurement(
+            row.path,
+            size_bytes,
+            mtime_ns,
+            error,
+            rate,
+            channels,
+            num_samples,
+            "" if error is not None else sha1.ljust(20, b"\0").hex(),
+            Levels(*levels),
+            row.asked,
+            segment if is_segment else None,
+        )
+
+    def __iter__(self) -> Iterator[FileMeasurement]:
+        return (self[index] for index in range(len(self)))
+
+    def index(self, path: str) -> int | None:
+        """Number of the row of a path; None where the listing has none."""
+        number = bisect_left(self._rows, path, key=lambda row: row.path)
+        return number if number < len(self._rows) and self._rows[number].path == path else None
+
+    def note(self, index: int, measured: FileMeasurement) -> None:
+        """Remember what was measured of a row."""
+        levels = tuple(getattr(measured.levels, name) for name, _ in _LEVELS)
+        place = (measured.is_segment, measured.segment or _WHOLE)
+        whole = (measured.size_bytes, measured.mtime_ns, measured.rate, measured.channels, measured.num_samples)
+        self._table[index] = (True, *whole, bytes.fromhex(measured.sha1), levels, *place)
+        self._errors.pop(index, None)
+        if measured.error is not None:
+            self._errors[index] = measured.error
+
+    def forget(self, index: int) -> None:
+        """What was measured of a row holds no longer."""
+        self._table["known"][index] = False
+
+    def unknown(self) -> Int64Array:
+        """Numbers of the rows that are not measured."""
+        return np.flatnonzero(~self._table["known"])
+
+    @property
+    def seconds(self) -> npt.NDArray[np.float64]:
+        """Duration of every row; 0 of one that cannot be read."""
+        rates = self._table["rate"]
+        return np.where(rates > 0, self._table["num_samples"] / np.maximum(rates, 1), 0.0)
+
+    def first_of_equal(self, indexes: Int64Array) -> Int64Array:
+        """Of these rows, each the first among them that has its bytes, itself where it has none before."""
+        _, first, group = np.unique(self._table["sha1"][indexes], return_index=True, return_inverse=True)
+        return indexes[first[group]]

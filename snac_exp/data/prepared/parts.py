@@ -1,0 +1,82 @@
+"""Which of the usable rows train and which validate, and whose they are."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from snac_exp.data.files.listing import Listing
+from snac_exp.data.files.measurements import Int64Array, Measurements
+from snac_exp.data.prepared.settings import PrepareSettings
+from snac_exp.data.prepared.split import draw_validation, given_split, match_speakers, speaker_of
+from snac_exp.errors import DataError
+
+
+@dataclass(frozen=True)
+class Usable:
+    """Numbers of the rows that can be used, in the order of their paths, and what was measured of all."""
+
+    indexes: Int64Array
+    measurements: Measurements
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of each."""
+        found: list[float] = self.measurements.seconds[self.indexes].tolist()
+        return found
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Of each usable row the speaker, as a number in `names`, and whether it validates."""
+
+    speakers: npt.NDArray[np.int32]
+    names: list[str]
+    validates: npt.NDArray[np.bool_]
+
+
+def refuse_indivisible(listing: Listing, settings: PrepareSettings) -> None:
+    """The errors of `split_rows` that are certain before anything is measured, which may take hours."""
+    numbers = range(len(listing.rows))
+    if settings.split == "given":
+        indexes = [number for number in numbers if given_split(listing.rows[number].split) is not None]
+    else:
+        indexes = list(numbers)
+    if len(indexes) >= 2:  # less is measured at once, and what is wrong with a single file says more
+        split_rows(np.array(indexes), [1.0] * len(indexes), settings, listing)
+
+
+def split_rows(indexes: Int64Array, seconds: Sequence[float], settings: PrepareSettings, listing: Listing) -> Parts:
+    """Rows of these numbers and lengths, by the settings; DataError where they leave none to train or to validate."""
+    numbers: dict[str, int] = {}
+    speakers = np.empty(len(indexes), np.int32)
+    for place, index in enumerate(indexes.tolist()):
+        row = listing.rows[index]
+        speakers[place] = numbers.setdefault(row.speaker or speaker_of(row.file, settings.speaker_level), len(numbers))
+    names = list(numbers)
+    if settings.split == "given":
+        return Parts(speakers, names, _given(indexes, listing))
+    # Named speakers go to validation whole, whatever `split` says.
+    if settings.split == "file" and settings.validation_speakers is None:
+        of_file = dict(zip((listing.rows[index].path for index in indexes.tolist()), seconds, strict=True))
+        chosen = draw_validation(of_file, settings.train_ratio, settings.seed, "file")
+        return Parts(speakers, names, np.array([path in chosen for path in of_file]))
+    of_speaker: Counter[str] = Counter()
+    for number, length in zip(speakers.tolist(), seconds, strict=True):
+        of_speaker[names[number]] += length  # type: ignore[assignment]
+    if settings.validation_speakers is not None:
+        chosen = match_speakers(list(of_speaker), settings.validation_speakers)
+    else:
+        chosen = draw_validation(of_speaker, settings.train_ratio, settings.seed)
+    return Parts(speakers, names, np.array([name in chosen for name in names])[speakers])
+
+
+def _given(indexes: Int64Array, listing: Listing) -> npt.NDArray[np.bool_]:
+    """Which rows validate, as the source says."""
+    found = np.array([given_split(listing.rows[index].split) == "validation" for index in indexes.tolist()])
+    if not 0 < found.sum() < len(found):
+        missing = "trains" if found.any() else "validates"
+        raise DataError(f"split=given: no row of the source {missing}; draw them with split=speaker or split=file")
+    return found
