@@ -91,9 +91,10 @@ def figures(num_rows: int, found: dict[str, dict[str, Any]]) -> "dict[str, Figur
 
 def prepare_all(folder: Path, num_rows: int, kill_at: int | None = None) -> dict[str, Any]:
     """`snac-exp prepare`, decoding left out; `kill_at`: this process kills itself before that row."""
-    from snac_exp.data.files import measuring, scan
+    from snac_exp.data.files import scan
     from snac_exp.data.files.levels import Levels
     from snac_exp.data.files.listing import Listed
+    from snac_exp.data.measuring import journal, measuring
     from snac_exp.data.prepared.prepare import prepare
     from snac_exp.data.sources import opening
 
@@ -111,7 +112,7 @@ def prepare_all(folder: Path, num_rows: int, kill_at: int | None = None) -> dict
 
     opening.find_audio = lambda folder, skip: names(num_rows)  # type: ignore[attr-defined]
     measuring._measure_file = measured
-    measuring.stamp = lambda path: (1, 1)  # type: ignore[attr-defined]
+    journal.stamp = lambda path: (1, 1)  # type: ignore[attr-defined]
     source = folder / "source"
     source.mkdir(exist_ok=True)
     started = time.process_time()

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snac_exp.data.files.listing import Listing
-from snac_exp.data.files.measurements import Int64Array, Measurements
+from snac_exp.data.measuring.measurements import Int64Array, Measurements
 from snac_exp.data.prepared.settings import PrepareSettings
 from snac_exp.data.prepared.split import draw_validation, given_split, match_speakers, speaker_of
 from snac_exp.errors import DataError

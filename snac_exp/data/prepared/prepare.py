@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from snac_exp.data.files.listing import Listed, Listing
-from snac_exp.data.files.measurements import Int64Array, Measurements
-from snac_exp.data.files.measuring import measure_all
 from snac_exp.data.files.recording import Segment
 from snac_exp.data.files.scan import FileMeasurement
+from snac_exp.data.measuring.measurements import Int64Array, Measurements
+from snac_exp.data.measuring.measuring import measure_all
 from snac_exp.data.prepared.manifest import (
     MANIFEST_NAME,
     REJECTED_NAME,

@@ -12,8 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from snac_exp.data.files import measuring, scan
+from snac_exp.data.files import scan
 from snac_exp.data.files.reading import read_mono
+from snac_exp.data.measuring import measuring
+from snac_exp.data.measuring.journal import JOURNAL_NAME
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.data.prepared.places import safe_join
 from snac_exp.data.prepared.prepare import PrepareSummary, prepare
@@ -125,7 +127,7 @@ def test_a_killed_run_is_taken_up_where_it_stopped(tmp_path: Path, monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         prepare(tmp_path / "in", tmp_path / "out", num_workers=1)
     assert not (tmp_path / "out" / "manifest.parquet").exists()
-    journal = tmp_path / "out" / measuring.JOURNAL_NAME
+    journal = tmp_path / "out" / JOURNAL_NAME
     journal.write_bytes(journal.read_bytes()[:-30])  # the last line was cut off
     monkeypatch.setattr(measuring, "measure", measure)
     assert prepare(tmp_path / "in", tmp_path / "out", num_workers=1).num_known == 9

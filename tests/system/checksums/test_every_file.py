@@ -25,7 +25,7 @@ PLAIN = {
 }
 """Files of the package that write JSON without a digest."""
 PLAIN_LINES = {
-    "data/files/measuring.py": "lines of the journal have a CRC-32 before them",
+    "data/measuring/journal.py": "lines of the journal have a CRC-32 before them",
     "data/tokens/rows/files.py": "rows are for other programs; export.json lists the SHA-256 of every file",
     "sweeps/ledger.py": "its lines are signed before they are joined",
 }

@@ -5,9 +5,9 @@ import pytest
 
 from snac_exp.data.files.levels import Levels
 from snac_exp.data.files.listing import Listed, WholeFiles
-from snac_exp.data.files.measurements import Measurements
 from snac_exp.data.files.recording import Bytes
 from snac_exp.data.files.scan import FileMeasurement
+from snac_exp.data.measuring.measurements import Measurements
 
 ROWS = [
     Listed("a", "shard.tar", Bytes(512, 1000, "a")),

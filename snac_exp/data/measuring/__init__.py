@@ -1,0 +1,1 @@
+"""All rows of a source measured once, in parallel, and what was measured kept."""
