@@ -27,13 +27,14 @@ ADDED: dict[str, dict[str, Any]] = {
         "max_steps": None,
         "validate_every_steps": None,
         "samples_every_steps": None,
+        "guards": {"silence_db": None},
     },
     "curriculum": {"unit": "epochs"},
     "lr": {"unit": "epochs"},
     "tracker": {"tensorboard": False},
 }
-"""Keys that came later, by group, with the value that does what was done before. At that value they do not count for
-the hash of a recipe."""
+"""Keys that came later, by group, with the value that does what was done before; keys within a key stand below it. At
+that value they do not count for the hash of a recipe."""
 
 ADDED_OPTIONS: dict[str, dict[str, Any]] = {
     "snac_exp.data.slices.audio_folder.AudioFolder": {"target_delay_seconds": 0.0},
@@ -72,8 +73,7 @@ def modern(values: Mapping[str, Any]) -> dict[str, Any]:
     renamed = ADDED_GROUPS | _renamed(values, current_name)
     for group, value in renamed.items():
         if isinstance(value, dict):
-            # What is stored wins.
-            renamed[group] = ADDED.get(group, {}) | ADDED_OPTIONS.get(str(value.get("_target_")), {}) | value
+            renamed[group] = _with_added(_added_to(group, str(value.get("_target_"))), value)
     return renamed
 
 
@@ -86,8 +86,34 @@ def _without_added(group: str, value: Any) -> Any:
     """A group without the keys and options that came later, where they are at the value that they came with."""
     if not isinstance(value, dict):
         return value
-    added = ADDED.get(group, {}) | ADDED_OPTIONS.get(current_name(str(value.get("_target_"))), {})
-    return {key: item for key, item in value.items() if key not in added or item != added[key]} if added else value
+    added = _added_to(group, current_name(str(value.get("_target_"))))
+    return _left_out(added, value) if added else value
+
+
+def _added_to(group: str, target: str) -> dict[str, Any]:
+    """Keys and options that came later to a group that builds `target`."""
+    return ADDED.get(group, {}) | ADDED_OPTIONS.get(target, {})
+
+
+def _with_added(added: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str, Any]:
+    """What is stored, and what it lacks; what is stored wins."""
+    within = {key: _with_added(item, value[key]) for key, item in added.items() if _is_within(item, value.get(key))}
+    return {**added, **value, **within}
+
+
+def _left_out(added: Mapping[str, Any], value: Mapping[str, Any]) -> dict[str, Any]:
+    """The values without those that are as they came."""
+    kept = {}
+    for key, item in value.items():
+        if _is_within(added.get(key), item):
+            kept[key] = _left_out(added[key], item)
+        elif key not in added or item != added[key]:
+            kept[key] = item
+    return kept
+
+
+def _is_within(added: Any, stored: Any) -> bool:
+    return isinstance(added, Mapping) and isinstance(stored, Mapping)
 
 
 def _renamed(values: Mapping[str, Any], rename: Callable[[str], str]) -> dict[str, Any]:

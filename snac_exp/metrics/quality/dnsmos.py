@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from snac_exp.metrics.metric import Metric
 from snac_exp.metrics.onnx_session import session
 from snac_exp.metrics.packages import file_of, missing_of
@@ -45,6 +43,8 @@ def dnsmos(reference: Tensor, estimate: Tensor, rate: int, *, part: str) -> floa
 @lru_cache(maxsize=4)
 def _scores(samples: bytes) -> dict[str, float]:
     """All parts of float32 samples; kept, since four metrics ask for the same."""
+    import numpy as np
+
     audio = np.frombuffer(samples, dtype=np.float32)
     while len(audio) < _SAMPLES:
         audio = np.concatenate([audio, audio])
@@ -55,6 +55,8 @@ def _scores(samples: bytes) -> dict[str, float]:
 
 
 def _of_window(audio: Any) -> dict[str, float]:
+    import numpy as np
+
     outputs = _session("p835").run(None, {"input_1": audio[None]})[0][0]
     raw = dict(zip(("signal", "background", "overall"), outputs, strict=True))
     scores = {part: float(np.polyval(factors, raw[part])) for part, factors in _POLYNOMIALS.items()}
@@ -63,6 +65,7 @@ def _of_window(audio: Any) -> dict[str, float]:
 
 def _features(audio: Any) -> Any:
     """Samples of a window -> (frames, 120), log mel power, 0 dB = the loudest, clamped 80 dB below."""
+    import numpy as np
     import torch
 
     from snac_exp.metrics.mel_power import mel_power

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from snac_exp.metrics.metric import Metric
 from snac_exp.metrics.packages import missing_of
 
@@ -23,6 +21,8 @@ def f0_rmse_cents(reference: Tensor, estimate: Tensor, rate: int) -> float | Non
 
     100 cents are a semitone. None with fewer than 10 frames voiced in both.
     """
+    import numpy as np
+
     both = _voiced_in_both(reference, estimate, rate)
     return None if both is None else float(1200 * np.sqrt(np.mean((both[1] - both[0]) ** 2)))
 
@@ -32,6 +32,8 @@ def log_f0_correlation(reference: Tensor, estimate: Tensor, rate: int) -> float 
 
     None with fewer than 10 of them, or where one pitch does not move.
     """
+    import numpy as np
+
     both = _voiced_in_both(reference, estimate, rate)
     # Below a hundredth of a cent a pitch is constant but for rounding.
     if both is None or both.std(axis=1).min() < 1e-5:
@@ -44,6 +46,8 @@ def voicing_error(reference: Tensor, estimate: Tensor, rate: int) -> float | Non
 
     None where the signals are too short for a frame (0.05 s), or no frame of the reference is voiced.
     """
+    import numpy as np
+
     ours, theirs = _both_contours(reference, estimate, rate)
     if not (ours > 0).any():
         return None
@@ -52,6 +56,8 @@ def voicing_error(reference: Tensor, estimate: Tensor, rate: int) -> float | Non
 
 def _voiced_in_both(reference: Tensor, estimate: Tensor, rate: int) -> Any:
     """log2 F0 of both, (2, frames), over frames voiced in both; None where they are too few."""
+    import numpy as np
+
     both = np.stack(_both_contours(reference, estimate, rate))
     both = both[:, (both > 0).all(axis=0)]
     return np.log2(both) if both.shape[1] >= LEAST_FRAMES else None
@@ -71,6 +77,7 @@ def _contour(samples: bytes, rate: int) -> Any:
 
     The autocorrelation method of Praat (Boersma 1993) with its defaults.
     """
+    import numpy as np
     import parselmouth
 
     audio = np.frombuffer(samples, dtype=np.float64)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from snac_exp.metrics.metric import Metric
 from snac_exp.metrics.onnx_session import session
 from snac_exp.metrics.packages import file_of, missing_of
@@ -26,6 +24,8 @@ def plcmos(reference: Tensor, estimate: Tensor, rate: int) -> float | None:
     Mean over 15 drawn listeners, the same ones for every clip; upstream draws others at each call. None below 1 s, and
     for digital silence.
     """
+    import numpy as np
+
     from snac_exp.metrics.spectra import varies
 
     if estimate.numel() < LEAST_SECONDS * rate or not varies(estimate):
@@ -41,6 +41,8 @@ def plcmos(reference: Tensor, estimate: Tensor, rate: int) -> float | None:
 
 def _features(audio: Any) -> Any:
     """(N,) -> (1, 1, frames, 257): log power of magnitudes under a periodic Hamming window; plcmos.py of speechmos."""
+    import numpy as np
+
     num_frames = -(-(len(audio) + _HOP) // _HOP)
     padded = np.zeros((num_frames - 1) * _HOP + _N_FFT)
     padded[_HOP : _HOP + len(audio)] = audio
