@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snac_exp.data.measuring.measuring import JOURNAL_NAME
+from snac_exp.data.measuring.journal import JOURNAL_NAME
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.data.prepared.prepare import prepare
 from snac_exp.data.prepared.split import draw_validation, speaker_of
