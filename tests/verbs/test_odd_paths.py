@@ -27,7 +27,7 @@ CALLS = [
     ("train", "data.cache_dir={corpus}/prepared/codes_demo", "data.audio_root={}"),
     ("train", "resume={}"),
     ("check", "data.cache_dir={}"),
-    ("prepare", "input={}", "output=o"),
+    ("prepare", "input={}", "output={tmp}/o"),
     ("cache-codes", "data={}", "codec=demo"),
     ("cache-codes", "data={corpus}/prepared", "codec=demo", "codec.path={}"),
     ("cache-codes", "upgrade={}", "data={corpus}/prepared", "codec=demo", "output={tmp}/o"),
