@@ -63,7 +63,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; name it with make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	# Weights and models of 25 MB alone: what their packages import besides, and its compiler, nothing here needs.
+	# 36 MB, for their models and Praat alone: what two of them import besides, and its compiler, nothing here needs.
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps speechmos resemblyzer praat-parselmouth
 	test -x $(STORE)/bin/moto_server || ($(PYTHON) -m venv $(STORE) && $(STORE)/bin/python -m pip install --quiet 'moto[server]==5.2.5')
 	touch $(INSTALLED)

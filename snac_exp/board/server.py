@@ -1,12 +1,12 @@
 """The board on its address: connections bounded, requests guarded, and an end that waits for nobody."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 
 from snac_exp.board.app import application
 from snac_exp.board.index import Index
+from snac_exp.board.settings import BoardSettings
 from snac_exp.board.watch import Watch
 from snac_exp.release.listening.connections import Connections, bound
 from snac_exp.release.listening.guard import BodyBounds, Guard, hosts_of
@@ -17,32 +17,15 @@ _STALL_SECONDS = 30.0  # until a reader that takes nothing is left
 _LAST_SECONDS = 1  # for answers under way at the end
 
 
-@dataclass(frozen=True)
-class BoardSettings:
-    """Where the board is, who may look, and how often the runs are looked at.
-
-    max_connections, header_seconds: as of `Connections`. max_body_bytes: of a request; the page sends none. key: that
-    readers send, None: none.
-    """
-
-    host: str
-    port: int
-    every_seconds: float
-    max_connections: int
-    header_seconds: float
-    max_body_bytes: int
-    key: str | None
-
-
-def serve(folder: Path, settings: BoardSettings) -> None:
-    """Show a folder until SIGINT or SIGTERM.
+def serve(folder: Path, settings: BoardSettings, key: str | None) -> None:
+    """Show a folder until SIGINT or SIGTERM. key: that readers send; None: none.
 
     Raises:
         ConfigError: the address cannot be bound.
     """
     listener = listener_of(settings.host, settings.port, _STALL_SECONDS)
     watch = Watch(Index(folder), settings.every_seconds)
-    server = server_of(watch, settings)
+    server = server_of(watch, settings, key)
     watch.start()
     print(f"{url_of(listener)}  (stop with Ctrl-C)", flush=True)
     try:
@@ -51,10 +34,10 @@ def serve(folder: Path, settings: BoardSettings) -> None:
         watch.close()
 
 
-def server_of(watch: Watch, settings: BoardSettings) -> CommandServer:
+def server_of(watch: Watch, settings: BoardSettings, key: str | None) -> CommandServer:
     """The server, which is not running."""
     body = BodyBounds(settings.max_body_bytes, settings.header_seconds, "max_body_bytes")
-    checked = KeyCheck(application(watch), settings.key, browsers=True)
+    checked = KeyCheck(application(watch), key, browsers=True)
     config = uvicorn.Config(
         Guard(checked, hosts_of(settings.host), body),
         ws="none",

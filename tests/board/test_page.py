@@ -21,6 +21,7 @@ from tests.report.folders import make_run
 pytestmark = pytest.mark.slow
 EVIL = "<script>document.title='broken'</script><img src=x onerror=alert(1)>"
 ROWS = "[...document.querySelectorAll('#rows tr')]"
+TITLES = f"{ROWS}.map(row => row.querySelector('.title').textContent)"
 LIVE = "return document.getElementById('live').textContent === 'Live'"
 
 
@@ -40,7 +41,7 @@ def on(window: Browser, board: Board, more: str = "") -> Browser:
 
 
 def titles(window: Browser) -> list[str]:
-    found: list[str] = window.run(f"return {ROWS}.map(row => row.querySelector('.title').textContent)")
+    found: list[str] = window.run(f"return {TITLES}")
     return found
 
 
@@ -96,18 +97,20 @@ def test_a_run_that_goes_on_is_seen_to(tmp_path: Path, window: Browser) -> None:
     write_run(run, stored_yaml(config("a")), ["+experiment=demo"], "running", 1, 4)
     with shown(tmp_path) as board:
         on(window, board)
-        cell = "document.querySelector('#rows td:nth-child(4)').textContent"
-        window.wait(f"return {cell}.startsWith('500 / 1,000')")
+        steps = f"{ROWS}.map(row => row.cells[3].textContent.split(' / ')[0])"
+        assert window.wait(f"const found = {steps}; return found.length === 1 && found") == ["500"]
         (run / "metrics.jsonl").unlink()
         write_signed_json(run / "status.json", status("running", 750))
-        window.wait(f"return {cell}.startsWith('750 / 1,000')")
+        assert window.wait(f"const found = {steps}; return found[0] !== '500' && found") == ["750"]
         write_run(tmp_path / "another", stored_yaml(config("a")), [], "finished", 2, 4)
-        window.wait(f"return {ROWS}.length === 2")
+        assert set(window.wait(f"return {ROWS}.length === 2 && {TITLES}")) == {"run", "another"}
         os.rename(run, tmp_path.parent / "elsewhere")
-        window.wait(f"return {ROWS}.length === 1")
+        assert window.wait(f"return {ROWS}.length === 1 && {TITLES}") == ["another"]
         (tmp_path / "another" / "status.json").write_text("{")
-        window.wait("return document.querySelector('#rows .error')?.textContent.includes('status.json')")
-    window.wait("return document.getElementById('live').textContent.startsWith('No answer')")
+        assert "status.json" in window.wait("return document.querySelector('#rows .error')?.textContent")
+        live = "document.getElementById('live').textContent"
+        assert window.run(f"return {live}") == "Live"
+    assert window.wait(f"return {live} !== 'Live' && {live}").startswith("No answer")
 
 
 @pytest.mark.parametrize("number", [250, *thorough(2000)])

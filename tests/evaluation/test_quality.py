@@ -42,17 +42,11 @@ def evaluate(output: Path, data: Path, *arguments: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["speechmos", "resemblyzer", "parselmouth"])
-def test_the_extra_is_at_hand(module: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        pytest.skip("needs the extra [quality]: pip install -e '.[quality]'")
-
-
-@pytest.mark.slow
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(module) is None for module in ("speechmos", "resemblyzer", "parselmouth")),
+    reason="needs the extra [quality]: pip install -e '.[quality]'",
+)
 def test_every_output_and_the_recording_are_heard_and_compared(speech: Path, tmp_path: Path) -> None:
-    for module in ("speechmos", "resemblyzer", "parselmouth"):
-        if importlib.util.find_spec(module) is None:
-            pytest.skip("needs the extra [quality]: pip install -e '.[quality]'")
     found = evaluate(tmp_path / "all", speech, "quality=all", "rates=[24000]")
     assert set(found["outputs"]["reference"]["measures"]) == FREE
     measures = found["outputs"]["24k"]["measures"]

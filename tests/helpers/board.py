@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from snac_exp.board.index import Index
-from snac_exp.board.server import BoardSettings, server_of
+from snac_exp.board.server import server_of
+from snac_exp.board.settings import BoardSettings
 from snac_exp.board.watch import Watch
 from snac_exp.release.listening.server import listener_of
 from tests.helpers.browser import free_port
@@ -55,9 +56,9 @@ class Board:
 @contextmanager
 def shown(folder: Path, key: str | None = None, every_seconds: float = 0.05) -> Iterator[Board]:
     """The board of a folder; stopped in the end."""
-    settings = BoardSettings("127.0.0.1", free_port(), every_seconds, 32, GUARD_SECONDS, 1000, key)
+    settings = BoardSettings("127.0.0.1", free_port(), every_seconds, 32, GUARD_SECONDS, 1000)
     watch = Watch(Index(folder), every_seconds)
-    server = server_of(watch, settings)
+    server = server_of(watch, settings, key)
     listener = listener_of(settings.host, settings.port, GUARD_SECONDS)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()

@@ -31,7 +31,7 @@ def has_key() -> bool:
     for path in [Path(chosen).expanduser()] if chosen else [Path.home() / ".netrc", Path.home() / "_netrc"]:
         try:
             found = netrc.netrc(str(path)).authenticators(host)
-        except (FileNotFoundError, IsADirectoryError, netrc.NetrcParseError):
+        except (OSError, netrc.NetrcParseError):
             continue  # W&B finds no key there either
         if found is not None and found[2]:  # login, account, password
             return True

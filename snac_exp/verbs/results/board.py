@@ -8,9 +8,9 @@ SNAC_EXP_API_KEY; a browser asks for it as the password of any name.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from snac_exp.board.settings import BoardSettings
 from snac_exp.config.compose import verb_values
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
@@ -18,22 +18,10 @@ from snac_exp.release.listening.address import key_of_environment
 from snac_exp.verbs.arguments import folders_and_options
 
 
-@dataclass(frozen=True)
-class Options:
-    """The keys of conf/board.yaml."""
-
-    host: str
-    port: int
-    every_seconds: float
-    max_connections: int
-    header_seconds: float
-    max_body_bytes: int
-
-
 def main(arguments: Sequence[str]) -> int:
     """Serve until interrupted."""
-    folders, given = folders_and_options(arguments, list(Options.__dataclass_fields__))
-    options = structure(Options, verb_values("board", given))
+    folders, given = folders_and_options(arguments, list(BoardSettings.__dataclass_fields__))
+    options = structure(BoardSettings, verb_values("board", given))
     if len(folders) > 1:
         raise ConfigError(f"a board shows one folder, not {len(folders)}; give the one above them")
     folder = folders[0] if folders else Path("outputs")
@@ -45,10 +33,10 @@ def main(arguments: Sequence[str]) -> int:
             raise ConfigError(f"{name}={getattr(options, name)} must be greater than 0")
     key = key_of_environment(options.host)
     try:
-        from snac_exp.board.server import BoardSettings, serve
+        from snac_exp.board.server import serve
     except ImportError as error:
         if (error.name or "").startswith("snac_exp"):
             raise
         raise ConfigError(f"the board needs {error.name}: pip install 'snac_exp[serve]'") from None
-    serve(folder, BoardSettings(**vars(options), key=key))
+    serve(folder, options, key)
     return 0
