@@ -9,8 +9,9 @@ TOLD_DB = 6.0
 """A head more than this below its target is told: half the amplitude."""
 
 CAUSE = (
-    "L1 and complex STFT terms teach silence where the phase cannot be foreseen: their best answer is a smaller "
-    "signal. Add loss.terms.log_mel or loss.terms.stft_magnitude, or an adversary (adversary=dac)"
+    "Where it came to this by training, L1 and complex STFT terms are the likely cause: their best answer to a phase "
+    "that cannot be foreseen is a smaller signal. Add loss.terms.log_mel or loss.terms.stft_magnitude, raise their "
+    "weight, or train with adversary=dac"
 )
 """Why a head falls silent, and the mend."""
 

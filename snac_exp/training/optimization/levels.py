@@ -22,20 +22,24 @@ class LevelGuard:
         if silence_db is not None and not silence_db > 0:
             raise ConfigError(f"trainer.guards.silence_db={silence_db:g} must be above 0 dB, or null")
         self.silence_db = silence_db
+        self._began: dict[str, float] = {}
         self._told: dict[tuple[str | None, str], float] = {}
 
     def look(self, values: Mapping[str, float], step: int, stage: str | None, warn: Callable[[str], None]) -> None:
-        """Look at the `head/level_db` of a validation, in dB; before the first step nothing has fallen yet.
+        """Look at the `head/level_db` of a validation, in dB; before the first step nothing has fallen yet: where heads
+        begin is told with what became of them.
 
         Raises:
             SilenceError: a head is more than `silence_db` below its target.
         """
         if step == 0:
+            self._began = heads_below(values)
             return
         for head, level in heads_below(values).items():
             if level < self._told.get((stage, head), 0.0) - _WORSE_DB:
                 self._told[stage, head] = level
-                warn(f"{head} is {-level:.1f} dB below its target. {CAUSE}")
+                began = f", and was {-self._began[head]:.1f} dB before the first step" if head in self._began else ""
+                warn(f"{head} is {-level:.1f} dB below its target{began}. {CAUSE}")
         if self.silence_db is None:
             return
         for head, level in heads_below(values, self.silence_db).items():

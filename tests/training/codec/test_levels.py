@@ -39,7 +39,15 @@ def test_a_silent_head_is_told_once_per_stage_and_when_it_gets_worse() -> None:
         "head_48k is 11.0 dB",
         "head_48k is 11.0 dB",
     ]
-    assert all("loss.terms.log_mel" in text for text in said)
+    assert all("loss.terms.log_mel" in text and "was 30.0 dB before the first step" in text for text in said)
+
+
+def test_a_head_that_began_at_its_target_is_told_without_a_beginning() -> None:
+    said: list[str] = []
+    guard = LevelGuard(None)
+    guard.look({"head_48k/level_db": -0.5}, 0, "a", said.append)
+    guard.look({"head_48k/level_db": -9.0}, 1, "a", said.append)
+    assert [text.partition(". ")[0] for text in said] == ["head_48k is 9.0 dB below its target"]
 
 
 def test_the_guard_ends_the_run_below_what_it_admits() -> None:
