@@ -27,6 +27,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "max_steps": None,
         "validate_every_steps": None,
         "samples_every_steps": None,
+        "summary_quality": [],
         "guards": {"silence_db": None},
     },
     "curriculum": {"unit": "epochs"},

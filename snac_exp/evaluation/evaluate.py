@@ -16,20 +16,19 @@ from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.evaluation.baselines import NOISE_FIT_UTTERANCES, MeanSpectrumNoise
 from snac_exp.evaluation.folder import Done, EvaluationFolder, Row
-from snac_exp.evaluation.systems import REFERENCE, Output, System, add_baselines, cut, scored
+from snac_exp.evaluation.systems import REFERENCE, Output, System, add_baselines, cut, reference_scores, scored
 from snac_exp.evaluation.utterances import Selection, Utterance, utterances_digest, wide_band_audio
 from snac_exp.evaluation.words.recognition import Recogniser, recogniser_digest, text_of
 from snac_exp.metrics.metric import Metric
 from snac_exp.metrics.spectra import default_n_ffts
 from snac_exp.metrics.table import (
-    GROUPS,
     METRICS_VERSION,
     RATES,
     WIDE_RATE,
     WORDS,
-    measured,
     missing_metrics,
     present_metrics,
+    require_groups,
 )
 from snac_exp.system import torchaudio as torchaudio_shim
 from snac_exp.system.environment import device_name
@@ -62,14 +61,7 @@ class Protocol:
             raise ConfigError(
                 f"baselines={list(self.baselines)} is not possible: some of {', '.join(BASELINES)}, or []"
             )
-        if not set(self.quality) <= set(GROUPS):
-            raise ConfigError(f"quality={list(self.quality)} is not possible: some of {', '.join(GROUPS)}, or []")
-        # Asked for by name, unlike those that are always measured: none of them is left out.
-        missing = {
-            name: reason for name, reason in missing_metrics(self.groups).items() if name not in missing_metrics()
-        }
-        if missing:
-            raise ConfigError(f"quality={list(self.quality)}: {next(iter(missing.values()))}, or leave it out")
+        require_groups(self.quality, "quality")
         _ = self.asr_digest  # a folder that is no recogniser is refused before anything is read
 
     @property
@@ -212,12 +204,12 @@ def _scores(output: Output, reference: Tensor, utterance: Utterance, protocol: P
 
 def _reference_rows(utterance: Utterance, references: Mapping[int, Tensor | None], protocol: Protocol) -> list[Row]:
     """The recording, measured once by what needs no reference: what an output's value is to be read against."""
-    alone = tuple(metric for metric in protocol.metrics if metric.reference_free and metric.function is not None)
-    there = [(rate, reference) for rate, reference in sorted(references.items()) if reference is not None]
+    there = {rate: reference for rate, reference in references.items() if reference is not None}
     if not there or not any(metric.reference_free for metric in protocol.metrics):
         return []
-    rate, reference = there[0]
-    found = measured(reference, reference, rate, native_high_band=utterance.native_high_band, metrics=alone)
+    found = reference_scores(there, protocol.metrics)
+    rate = min(there)
+    reference = there[rate]
     if protocol.recogniser is not None:
         found |= protocol.recogniser.scores(reference, rate, text_of(utterance))
     return [_described(utterance, REFERENCE, Output(reference, rate, "recording")) | found]

@@ -20,13 +20,23 @@ from snac_exp.data.slices.dataset import AlignedDataset
 from snac_exp.data.slices.splits import Splits
 from snac_exp.evaluation.baselines import NOISE_FIT_UTTERANCES, MeanSpectrumNoise
 from snac_exp.evaluation.bootstrap import bootstrap_interval
-from snac_exp.evaluation.systems import BASELINE, BASELINE_NOISE, Decoder, Output, baselines_of, decoded, scored
+from snac_exp.evaluation.systems import (
+    BASELINE,
+    BASELINE_NOISE,
+    REFERENCE,
+    Decoder,
+    Output,
+    baselines_of,
+    decoded,
+    reference_scores,
+    scored,
+)
 from snac_exp.evaluation.systems import output_made_of as made_of
 from snac_exp.evaluation.tables import Grid, heading
 from snac_exp.evaluation.utterances import MAX_SECONDS, NATIVE_HIGH_BAND, spread, utterance_seed
 from snac_exp.metrics.keys import by_candidate
 from snac_exp.metrics.metric import Metric
-from snac_exp.metrics.table import METRICS, WIDE_RATE
+from snac_exp.metrics.table import METRICS, WIDE_RATE, present_metrics
 from snac_exp.release.outputs import rate_label
 from snac_exp.system.files import write_signed_json
 from snac_exp.tracking.run_folder import RunFolder
@@ -60,14 +70,17 @@ def summarize(
     splits: Splits,
     *,
     num_utterances: int | None = None,
+    quality: Sequence[str] = (),
     keep: Callable[[list[tuple[str, float]], Scores], object] | None = None,
 ) -> dict[str, float]:
     """Measure the heads of `codec` on validation utterances: all, or `num_utterances` spread evenly over them.
 
-    Returns flat values, means over utterances, with every metric of `snac_exp.metrics.table`:
+    Returns flat values, means over utterances, with every metric of `snac_exp.metrics.table` that is always measured,
+    and those of the groups `quality`:
         `head_24k/...`, `head_48k/...`: the heads by name; `initial/head_48k/...`: before training;
         `baseline/...`: the native output interpolated; `baseline_noise/...`: the same with noise of the training set's
         mean spectrum above its band; with heads of several wide rates `baseline/48k/...` and so on.
+        `reference/...`: the recordings themselves, where a metric needs nothing to compare with.
         `head_48k/lsd_high_db_low95`, `..._high95`: ends of the 95 % interval of the mean.
         `head_48k/lsd_high_under_baseline`, `..._under_baseline_noise`: 0.3 means 30 % less than that baseline.
         `count/utterances`, `count/native_high_band`: those that count above 12 kHz;
@@ -84,6 +97,7 @@ def summarize(
     wide_rates = sorted({rate for rate in codec.heads.values() if rate > codec.sampling_rate})
     # Fitted once, on training recordings alone: a yardstick must not know what it is measured on.
     noises = {rate: _fitted_noise(splits.train, rate) for rate in wide_rates}
+    metrics = present_metrics(quality)
     scores: Scores = {}
     utterances: list[tuple[str, float]] = []
     num_native = 0
@@ -91,9 +105,10 @@ def summarize(
         utterance = _read(splits.validation, row)
         for name, output in _candidates(codec, initial, utterance, noises):
             reference = utterance.references[output.rate]
-            values = scored(output, reference, utterance.path, native_high_band=utterance.native_high_band)
-            for metric, value in values.items():
-                scores.setdefault(f"{name}/{metric}", []).append(value)
+            native = utterance.native_high_band
+            values = scored(output, reference, utterance.path, native_high_band=native, metrics=metrics)
+            _append(scores, name, values)
+        _append(scores, REFERENCE, reference_scores(utterance.references, metrics))
         utterances.append((utterance.path, utterance.seconds))
         num_native += utterance.native_high_band
     if keep is not None:
@@ -104,6 +119,11 @@ def summarize(
         counts["count/native_high_band"] = float(num_native)
     means = _averaged(scores) | counts | {"seconds/audio": total}
     return means | _reductions(means, codec, wide_rates) | {"seconds/evaluation": time.monotonic() - started}
+
+
+def _append(scores: Scores, name: str, values: Mapping[str, float | None]) -> None:
+    for metric, value in values.items():
+        scores.setdefault(f"{name}/{metric}", []).append(value)
 
 
 def write_summary(run_dir: Path, summary: Mapping[str, float]) -> Path:
@@ -147,9 +167,8 @@ def _caption(summary: Mapping[str, float]) -> str:
 
 def _candidate_names(summary: Mapping[str, float]) -> list[str]:
     """Candidates with their values, wide ones first, so that those to be compared stand together."""
-    names = dict.fromkeys(key.rpartition("/")[0] for key in summary if key.endswith("/l1"))
     # False sorts first: a candidate with a low band is one at a wide rate.
-    return sorted(names, key=lambda name: f"{name}/lsd_low_db" not in summary)
+    return sorted(by_candidate(summary), key=lambda name: f"{name}/lsd_low_db" not in summary)
 
 
 def _cell(metric: Metric, value: float | None) -> str:

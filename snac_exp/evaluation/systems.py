@@ -236,6 +236,20 @@ def scored(
     return measured(reference, estimate, output.rate, native_high_band=native_high_band, metrics=metrics)
 
 
+def reference_scores(references: Mapping[int, Tensor], metrics: Sequence[Metric]) -> dict[str, float | None]:
+    """The recording (N,) at its lowest rate in Hz by what needs no reference: what outputs are to be read against.
+
+    Empty where none of the metrics is such a one.
+    """
+    alone = tuple(metric for metric in metrics if metric.reference_free and metric.function is not None)
+    if not alone:
+        return {}
+    rate = min(references)
+    reference = references[rate]
+    # None of them is about the band above 12 kHz.
+    return measured(reference, reference, rate, native_high_band=False, metrics=alone)
+
+
 def cut(output: Output, reference: Tensor, where: str) -> Tensor:
     """The output (N,) at the length of the reference (N,), without the padding of the last token.
 

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from snac_exp.errors import ConfigError
 from snac_exp.metrics import logged, quality, waveform
 from snac_exp.metrics.metric import Metric
 
@@ -92,6 +93,21 @@ def present_metrics(groups: Collection[str] = ()) -> tuple[Metric, ...]:
     """Metrics of `chosen_metrics` that can be had here, in the order of their columns."""
     missing = missing_metrics(groups)
     return tuple(metric for metric in chosen_metrics(groups) if metric.name not in missing)
+
+
+def require_groups(groups: Collection[str], key: str) -> None:
+    """Groups asked for by name, unlike what is always measured: none of them may be missing.
+
+    Raises:
+        ConfigError: there is no such group, or a package of it is not installed; names `key`.
+    """
+    unknown = [group for group in groups if group not in GROUPS]
+    if unknown:
+        raise ConfigError(f"{key}={list(groups)} is not possible: some of {', '.join(GROUPS)}, or []")
+    always = missing_metrics()
+    missing = [reason for name, reason in missing_metrics(groups).items() if name not in always]
+    if missing:
+        raise ConfigError(f"{key}={list(groups)}: {missing[0]}, or leave it out")
 
 
 def measured(

@@ -15,7 +15,9 @@ from snac_exp.evaluation.baselines import interpolated
 from snac_exp.evaluation.summary import summarize, summary_table, write_summary
 from snac_exp.evaluation.tables import heading
 from snac_exp.evaluation.utterances import spread, utterance_seed
+from snac_exp.metrics.metric import Metric
 from snac_exp.metrics.table import metric_of
+from snac_exp.report.run.evaluation import evaluation
 from snac_exp.system.files import read_json
 
 HOP = 1024
@@ -125,6 +127,26 @@ def test_keys_the_acceptance_reads() -> None:
         "count/utterances", "count/native_high_band", "seconds/audio", "seconds/evaluation",
     }  # fmt: skip
     assert all(isinstance(value, float) for value in summary.values())
+
+
+@pytest.mark.slow
+def test_measures_that_are_asked_for_stand_beside_what_the_recordings_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    def peak(reference: Tensor, estimate: Tensor, rate: int) -> float:
+        return float(estimate.abs().max())
+
+    metric = Metric("peak", "peak", function=peak, group="peak", reference_free=True)
+    monkeypatch.setattr(
+        "snac_exp.evaluation.summary.present_metrics", lambda groups: (metric_of("l1"), *[metric] * ("peak" in groups))
+    )
+    summary = Setup().run(Codec(1.0, BOTH), Codec(0.5, BOTH), num_utterances=1, quality=["peak"])
+    assert summary["head_24k/peak"] == summary["reference/peak"] == 2 * summary["initial/head_24k/peak"] > 0
+    assert "reference/l1" not in summary
+    found = evaluation(summary)
+    assert found is not None
+    recordings = [row for table in found.tables for row in table.rows if row.name == "recordings"]
+    assert recordings
+    assert not any(value.is_best for row in recordings for value in row.values if value is not None)
+    assert not [key for key in Setup().run(Codec(1.0, BOTH), Codec(0.5, BOTH), num_utterances=1) if "reference" in key]
 
 
 def test_a_part_is_spread_over_the_whole() -> None:

@@ -85,6 +85,7 @@ class Trainer:
     deterministic: bool = False
     compile: bool = False
     kernels: Literal["auto", "triton", "off"] = "auto"
+    summary_quality: list[str] = field(default_factory=list)  # groups of metrics that cost time or packages
     prefetch: int | None = None
     quiet: bool = False
     guards: Guards = Guards()

@@ -14,7 +14,9 @@ from snac_exp.report.charts.intervals import Estimated, Whiskers, whiskers
 from snac_exp.report.numbers import figure, minus
 
 FIRST_METRIC = "lsd_high_db"
+REFERENCE = "reference"  # the recordings themselves: what metrics that need no target are read against
 _NAMES = {
+    REFERENCE: ("recordings", "what values without a target are read against"),
     "baseline": ("baseline", "24 kHz output, interpolated"),
     "baseline_noise": ("baseline + noise", "the same with noise of the training set's mean spectrum above 12 kHz"),
     "validation": ("trained model", "on the validation windows"),
@@ -69,12 +71,13 @@ def evaluation(summary: Mapping[str, Any]) -> Evaluation | None:
     if not measured:
         return None
     # Metrics that exist at 48 kHz alone tell which candidates were measured at that rate.
+    reference = {name: measured.pop(name) for name in (REFERENCE,) if name in measured}
     wide = {name: found for name, found in measured.items() if any(metric_of(it).rates == (48_000,) for it in found)}
     others = {name: found for name, found in measured.items() if name not in wide}
     titles = ("Against the 48 kHz target", "Against the 24 kHz target") if wide else ("", "")
     groups = [(title, group) for title, group in zip(titles, (wide, others), strict=True) if group]
     return Evaluation(
-        tables=[_table(title, group, metrics) for title, group in groups],
+        tables=[_table(title, group | reference, metrics) for title, group in groups],
         whiskers=_whiskers(wide, metrics),
         headline=_headline(metrics),
         about=_about(metrics),
@@ -113,12 +116,13 @@ def _place(name: str) -> tuple[bool, tuple[int, str]]:
 
 def _value(key: str, metric: str, group: Mapping[str, Mapping[str, float]], metrics: Mapping[str, float]) -> Value:
     better = metric_of(metric).better
-    every = [found[metric] for found in group.values() if metric in found]
+    every = [found[metric] for name, found in group.items() if metric in found and name != REFERENCE]
     # None for metrics without a better side: nothing is best there.
     best = None if better is None else best_of(every, better)
     low, high = metrics.get(f"{key}_low95"), metrics.get(f"{key}_high95")
     interval = "" if low is None or high is None else f"{_digits(low, metric)} to {_digits(high, metric)}"
-    return Value(_digits(metrics[key], metric), interval, is_best=metrics[key] == best and len(every) > 1)
+    is_best = len(every) > 1 and metrics[key] == best and not key.startswith(f"{REFERENCE}/")
+    return Value(_digits(metrics[key], metric), interval, is_best=is_best)
 
 
 def _digits(value: float, metric: str) -> str:

@@ -9,6 +9,7 @@ from snac_exp.config.schema import Component, Experiment, Loss, LossTerm
 from snac_exp.config.source_code import declared_set, find_definition, lineage, parameters_of, public_functions
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
+from snac_exp.metrics.table import require_groups
 from snac_exp.training.codec.adversary_checks import check_adversary
 
 
@@ -29,6 +30,7 @@ def check(experiment: Experiment) -> None:
     for name, stage in experiment.curriculum.stages.items():
         if stage.segment_seconds is None:
             raise ConfigError(f"curriculum.stages.{name}.segment_frames is for token models; set segment_seconds")
+    require_groups(experiment.trainer.summary_quality, "trainer.summary_quality")
     _check_data(experiment)
     _check_quantizer(experiment)
     _check_phases(experiment)

@@ -81,6 +81,7 @@ class CodecEvaluator(Evaluator):
             self._released(self.initial(), fabric.device),
             self.splits,
             num_utterances=self.experiment.trainer.summary_utterances,
+            quality=self.experiment.trainer.summary_quality,
             keep=lambda utterances, scores: write_utterances(folder.path, utterances, scores),
         )
         # Beside the metrics, where whoever compares runs finds it.

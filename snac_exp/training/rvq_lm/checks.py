@@ -21,6 +21,10 @@ def check(experiment: Experiment) -> None:
         raise ConfigError(f"adversary={experiment.adversary.kind} scores audio, not tokens; choose adversary=none")
     if experiment.init is not None:
         raise ConfigError(f"init={experiment.init.name} is for wide-band heads; choose init=none")
+    if experiment.trainer.summary_quality:
+        raise ConfigError(
+            "trainer.summary_quality measures audio, and the summary of a token model holds none; leave it"
+        )
     if experiment.trainer.kernels == "triton":
         raise ConfigError("trainer.kernels=triton is for the codec's layers, of which a token model has none; leave it")
     if "tokens" not in provided_by(experiment.data):
