@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from snac_exp.board.config_text import name_of, tags_of
 from snac_exp.board.figures import Figures
 from snac_exp.board.growing import GrowingMetrics
 from snac_exp.board.inside import Inside, Kept
@@ -21,6 +20,9 @@ from snac_exp.sweeps.ledger import Row
 from snac_exp.sweeps.settings import SweepSettings
 from snac_exp.system.slurm_queue import ACTIVE
 from snac_exp.tracking.json_files import read_plan
+from snac_exp.tracking.labels.config_text import name_of, tags_of
+from snac_exp.tracking.labels.shown import Labels, united
+from snac_exp.tracking.labels.stored import StoredLabels, read_labels
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.run_state import RunState, run_state, slurm_job, status_of
 
@@ -56,6 +58,7 @@ class Entry:
         self._metrics = GrowingMetrics(inside, self.folder.metrics)
         self._status = Kept(inside, self.folder.status_file, lambda: status_of(run_dir), None)
         self._about = Kept(inside, self.folder.config, self._read_about, ("", list[str]()))
+        self._labels = Kept(inside, self.folder.labels, lambda: read_labels(self.folder), StoredLabels())
         self._overrides: Kept[list[str]] = Kept(inside, self.folder.overrides, self.folder.stored_overrides, [])
         self._plan: Kept[dict[str, Any]] = Kept(inside, self.folder.plan, lambda: read_plan(self.folder.plan), {})
         self._seen: dict[str, Any] = {}
@@ -103,7 +106,7 @@ class Entry:
         """What the page shows of it, as JSON takes it; without metrics that are asked for by name."""
         settings, figures, seen = self.place.settings, self.figures, self._seen
         # Names in messages begin at the folder that is shown.
-        damage = (self._damage or self._lines_damage).replace(f"{self._inside.folder}/", "")
+        damage = self._shown(self._damage or self._lines_damage)
         state: RunState = seen.get("state", RunState(UNREADABLE))
         step, num_steps = figures.step if figures.step is not None else seen.get("step"), seen.get("num_steps")
         left = seconds_left(seen.get("status", {}), figures.paces, step, num_steps, state.state)
@@ -115,8 +118,9 @@ class Entry:
             "recipe": seen.get("recipe", ""),
             "overrides": seen.get("overrides", []),
             "tags": seen.get("tags", []),
+            "notes": seen.get("notes", []),
             "state": UNREADABLE if damage else state.state,
-            "error": damage or state.error,
+            "error": damage or state.error or self._shown(seen.get("labels_damage", "")) or None,
             "epoch": figures.epoch if figures.epoch is not None else seen.get("epoch"),
             "step": step,
             "num_steps": num_steps,
@@ -129,6 +133,9 @@ class Entry:
             "report": seen.get("report", False),
             "lines": figures.num_lines,
         }
+
+    def _shown(self, message: str) -> str:
+        return message.replace(f"{self._inside.folder}/", "")
 
     def config(self) -> dict[str, Any]:
         """The stored resolved config, all of it.
@@ -157,11 +164,14 @@ class Entry:
         self.job = None if done else slurm_job(status)
         known, (name, tags), given = status or {}, self._about.get(), self._overrides.get()
         num_steps = known.get("num_steps") or self._plan.get().get("num_steps")
+        labels, labels_damage = self._read_labels(tags)
         return {
             "state": self._state(status, row, queue),
             "status": known,
             "recipe": _recipe(given) or name,
-            "tags": tags,
+            "tags": list(labels.tags),
+            "notes": [note.text for note in labels.notes],
+            "labels_damage": labels_damage,
             "overrides": given if row is None else [*row.overrides, *(it for it in given if it not in row.overrides)],
             "step": known.get("step"),
             "epoch": known.get("epoch"),
@@ -169,6 +179,13 @@ class Entry:
             "updated": self._updated(known),
             "report": self._inside.has(self.folder.report),
         }
+
+    def _read_labels(self, tags: Sequence[str]) -> tuple[Labels, str]:
+        """With those of the config; damage is told and hides nothing else of the run."""
+        try:
+            return united(tags, self._labels.get()), ""
+        except ConfigError as error:
+            return united(tags, StoredLabels()), str(error)
 
     def _read_about(self) -> tuple[str, list[str]]:
         """The recipe's name and the tags of the config, verified."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
 from snac_exp.metrics.levels import heads_below, levels_of
 from snac_exp.sweeps.job_state import best_of
@@ -15,6 +16,8 @@ from snac_exp.sweeps.settings import SweepSettings
 from snac_exp.sweeps.sweep import Sweep
 from snac_exp.system.files import is_half_written
 from snac_exp.tracking.json_files import read_plan
+from snac_exp.tracking.labels.shown import labels_or_damage
+from snac_exp.tracking.labels.stored import Note
 from snac_exp.tracking.metrics_file import lines_of_kind
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.run_state import RunState, queue_states, run_state, slurm_job, status_of
@@ -49,6 +52,8 @@ class Line:
     slurm_state: str | None = None
     error: str | None = None
     warning: str | None = None
+    tags: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,19 @@ def overview(folder: Path) -> list[Line]:
     # One question to SLURM for all runs, since every call takes long and loads the cluster.
     queue = queue_states({item.job: item.cluster for item in found if item.job is not None})
     return [_line(folder, item, queue) for item in found]
+
+
+def with_tags(lines: Sequence[Line], tags: Sequence[str]) -> list[Line]:
+    """The lines of runs that have all of these tags.
+
+    Raises:
+        ConfigError: no run has one of them; names the nearest there is.
+    """
+    known = {tag for line in lines for tag in line.tags}
+    for tag in tags:
+        if tag not in known:
+            raise ConfigError(f"no run has the tag '{tag}'{nearest(tag, known)}")
+    return [line for line in lines if set(tags) <= set(line.tags)]
 
 
 def _folders(folder: Path) -> Iterator[Path]:
@@ -123,6 +141,9 @@ def _line(folder: Path, item: RunEntry, queue: dict[str, str]) -> Line:
     )
     if item.damage is not None:
         return blank
+    # Only a warning where they are damaged: such a run may go on, and can be stopped.
+    labels, damage = labels_or_damage(RunFolder(item.run_dir))
+    blank = replace(blank, tags=labels.tags, notes=labels.notes, warning=damage)
     try:
         return _filled(blank, item)
     except ConfigError as error:
@@ -154,7 +175,7 @@ def _filled(blank: Line, item: RunEntry) -> Line:
         attempts=int(status.get("attempts", 0)),
         host=status.get("host"),
         error=found.error,
-        warning=_silence(RunFolder(run_dir).metrics),
+        warning="; ".join(filter(None, (_silence(RunFolder(run_dir).metrics), blank.warning))) or None,
     )
 
 

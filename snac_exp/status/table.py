@@ -23,18 +23,22 @@ COLUMNS = (
     "left",
     "heartbeat",
     "SLURM",
+    "tags",
+    "note",
     "warning",
     "last error",
 )
 LEAST_NEEDED = (
+    "note",
     "heartbeat",
     "epoch",
     "audio-s/s",
     "loss",
     "left",
     "SLURM",
+    "tags",
 )  # left out in this order on a narrow terminal
-WIDE, MIN_WIDTH = ("run", "warning", "last error"), 20  # columns of text, folded to this at least
+WIDE, MIN_WIDTH = ("run", "tags", "note", "warning", "last error"), 20  # columns of text, folded to this at least
 STYLES = {
     "running": "green",
     "finished": "blue",
@@ -93,6 +97,8 @@ def _cells(line: Line) -> dict[str, str]:
         "left": _duration(line.eta_seconds),
         "heartbeat": _duration(line.heartbeat_seconds),
         "SLURM": " ".join(filter(None, (line.slurm_id, line.slurm_state))) if line.cluster == "slurm" else "",
+        "tags": escape(" ".join(line.tags)),
+        "note": escape(line.notes[-1].text if line.notes else ""),
         "warning": escape(line.warning or ""),
         "last error": escape(line.error or ""),
     }

@@ -88,6 +88,8 @@ class RunFolder:
         self.status_file = path / "status.json"
         self.metrics = path / "metrics.jsonl"
         self.notes = path / "notes.jsonl"
+        self.labels = path / "labels.json"  # tags and notes of people, see snac_exp.tracking.labels
+        self.labels_lock = path / ".labels.lock"
         self.log = path / "train.log"
         self.job_log = path / "job.log"  # what the process writes to its terminal, of a run in the background
         self.summary = path / "summary.json"

@@ -1,10 +1,11 @@
 """Arguments of verbs about folders of runs: `VERB DIR… key=value …`."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from snac_exp.config.arguments import is_path
+from snac_exp.config.arguments import is_path, unquoted
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
 from snac_exp.system.paths.kind import refuse_file
@@ -46,6 +47,35 @@ def seconds_of(options: Mapping[str, str], key: str) -> float:
     if not 0 <= seconds < math.inf:
         raise ConfigError(f"{key}={options[key]} is no number of seconds")
     return seconds
+
+
+def listed(value: str) -> list[str]:
+    """The texts that an option names: `[a,b]` are two, anything else is one, and nothing is none."""
+    is_list = value.startswith("[") and value.endswith("]")
+    parts = value[1:-1].split(",") if is_list else [value]
+    return [unquoted(part.strip()) for part in parts if part.strip()]
+
+
+def folders_and_words(arguments: Sequence[str], keys: Sequence[str]) -> tuple[list[Path], list[str], dict[str, str]]:
+    """Folders, the words behind them, and the options; what comes before the first word and is a folder is one.
+
+    Raises:
+        ConfigError: no folder comes first.
+    """
+    folders, words, options = list[Path](), list[str](), dict[str, str]()
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if equals and name in keys:
+            options[name] = value
+        # False, where Path.is_dir raises, for a text that is too long for a path.
+        elif not words and argument and os.path.isdir(os.path.expanduser(argument)):
+            folders.append(Path(argument).expanduser())
+        else:
+            words.append(argument)
+    if not folders and words:
+        refuse_file(Path(words[0]).expanduser(), "the folder of a run or a sweep", ConfigError)
+        raise ConfigError(f"there is no folder {words[0]}; the folders of runs or sweeps come first")
+    return folders, words, options
 
 
 def folder_and_options(

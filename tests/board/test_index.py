@@ -12,6 +12,8 @@ from snac_exp.board import growing
 from snac_exp.board.index import Index
 from snac_exp.config.stored import stored_yaml
 from snac_exp.status.overview import overview
+from snac_exp.tracking.labels.stored import update_labels
+from snac_exp.tracking.run_folder import RunFolder
 
 
 def rows_of(index: Index, since: str = "", *metrics: str) -> dict[str, dict[str, Any]]:
@@ -197,3 +199,15 @@ def test_tags_are_those_of_the_config(tmp_path: Path) -> None:
         "none": [],
     }
     assert {row["recipe"] for row in rows.values()} == {"a"}
+
+
+def test_tags_and_notes_of_afterwards_are_shown_and_their_damage_hides_nothing(run: Path) -> None:
+    index, labels = refreshed(Index(run.parent)), RunFolder(run).labels
+    token = index.changes("", [])["token"]
+    update_labels(RunFolder(run), lambda labels: labels.tagged([], ["kept", "b"], []).noted("first").noted("second"))
+    row = rows_of(refreshed(index), token)["run"]
+    assert (row["tags"], row["notes"], row["error"]) == (["kept", "b"], ["first", "second"], None)
+    labels.write_text(labels.read_text().replace("second", "other"))
+    row = rows_of(refreshed(index))["run"]
+    assert (row["tags"], row["notes"], row["state"]) == ([], [], "running")
+    assert row["error"].startswith("run/labels.json is damaged")

@@ -10,6 +10,8 @@ import pytest
 from benchmarks.simulated_runs import config, status, write_run, write_runs
 from snac_exp.config.stored import stored_yaml
 from snac_exp.system.files import write_signed_json
+from snac_exp.tracking.labels.stored import update_labels
+from snac_exp.tracking.run_folder import RunFolder
 from tests.helpers.board import Board, shown
 from tests.helpers.browser import Browser, opened_browser
 from tests.helpers.commands import train
@@ -148,11 +150,17 @@ def test_many_runs_are_sorted_filtered_and_kept_in_the_address(number: int, tmp_
 
 def test_names_are_data(tmp_path: Path, window: Browser) -> None:
     for number in range(2):
-        odd = {"overrides": [f"+experiment={EVIL}", f"x={EVIL}{number}"], "config": {"note": f"{EVIL}{number}"}}
+        config = {"note": f"{EVIL}{number}", "tracker": {"mode": "off", "tags": [EVIL]}}
+        odd = {"overrides": [f"+experiment={EVIL}", f"x={EVIL}{number}"], "config": config}
         failed: dict[str, Any] = {"state": "failed", "error": f"Error: {EVIL}"}
-        make_run(tmp_path / f"{EVIL.replace('/', '_')}{number}", status=failed, **odd)
+        path = make_run(tmp_path / f"{EVIL.replace('/', '_')}{number}", status=failed, **odd)
+        update_labels(RunFolder(path), lambda labels: labels.tagged([], ["kept"], []).noted(f"{EVIL} note"))
     with shown(tmp_path) as board:
         on(window, board)
+        typed(window, "tag", "kept")
+        tags = "[...document.querySelectorAll('#rows .tag')].map(tag => tag.textContent)"
+        assert window.run(f"return {tags}") == 2 * [EVIL, "kept"]
+        assert window.run("return document.querySelector('#rows .note').textContent") == f"{EVIL} note"
         chosen(window, 2)
         text = window.run("return document.body.textContent")
         assert f"{EVIL}0" in text

@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from snac_exp import cli
+from snac_exp.tracking.labels.stored import update_labels
+from snac_exp.tracking.run_folder import RunFolder
 from tests.helpers import markdown
 from tests.report.folders import make_run, summary
 from tests.report.parsed import Page
@@ -21,8 +23,9 @@ def hostile_sweep(folder: Path) -> Path:
     rows = []
     for job in range(2):
         failed = {"state": "failed", "error": f"Traceback\nError: {EVIL}"} if job else {}
-        config = {"name": EVIL, "lr": {"`a|b`": f"{EVIL}{job}"}}
-        make_run(folder / f"job{job}", config=config, status=failed, summary=summary(6.0 + job), clips=0)
+        config = {"name": EVIL, "lr": {"`a|b`": f"{EVIL}{job}"}, "tracker": {"mode": "off", "tags": [EVIL]}}
+        path = make_run(folder / f"job{job}", config=config, status=failed, summary=summary(6.0 + job), clips=0)
+        update_labels(RunFolder(path), lambda labels: labels.noted(f"{EVIL} note"))
         rows.append({
             "job": job, "hash": f"job{job}", "overrides": [f"lr.x={EVIL}{job}"], "run_dir": f"job{job}",
             "state": "failed" if job else "finished", "attempts": 1, "error": f"Error: {EVIL}" if job else None,
@@ -52,7 +55,8 @@ def test_comparisons_in_markdown_show_them(compared: Path) -> None:
         assert markdown.acted_on(document) <= {"strong_open", "strong_close", "code_inline"}
         assert {kind for kind, _ in markdown.blocks(document)} == {"inline"}
         shown = {cell for row in markdown.rows(document) for cell in row}
-        assert {f"x={ON_ONE_LINE}1 (failed)", "[x](y) `|` <b>"} <= shown
+        assert {f"x={ON_ONE_LINE}1 (failed)", "[x](y) `|` <b>", ON_ONE_LINE} <= shown
+    assert any(shown.endswith(f": {ON_ONE_LINE} note") for _, shown in markdown.blocks(text))
     assert "lr.`a|b`" in {row[column] for row in markdown.rows(text) for column in range(1, len(row))}
     assert len({len(row) for row in markdown.rows(notes)}) == 1
 
@@ -65,5 +69,6 @@ def test_comparisons_in_html_show_them_and_rows_keep_them(compared: Path) -> Non
     assert not any(key.startswith("on") for _, attributes in page.tags for key in attributes)
     assert all(str(attributes.get("href", "#")).startswith("#") for _, attributes in page.tags)
     rows = pq.read_table(compared / "comparison.parquet").to_pylist()
+    assert [(row["tags"], row["notes"]) for row in rows].count(([EVIL], [f"{EVIL} note"])) == 2
     assert {row["config.lr.`a|b`"] for row in rows if row["state"] != "finished"} == {f"{EVIL}1"}
     assert html.unescape("&lt;") not in {row["run"] for row in rows}

@@ -33,7 +33,17 @@ def test_status_can_be_watched(tmp_path: Path) -> None:
 def test_a_narrow_terminal_gets_the_columns_that_matter() -> None:
     facts = dict.fromkeys((field.name for field in fields(Line)), None) | {"run": "a/b", "state": "failed"}
     line = Line(
-        **facts | {"attempts": 1, "loss": 1.5, "best": 1.25, "step": 3, "heartbeat_seconds": 5.0, "error": "why"}
+        **facts
+        | {
+            "attempts": 1,
+            "loss": 1.5,
+            "best": 1.25,
+            "step": 3,
+            "heartbeat_seconds": 5.0,
+            "error": "why",
+            "tags": (),
+            "notes": (),
+        }
     )  # type: ignore[arg-type]
     shown = {width: [str(column.header) for column in as_table([line], "t", width).columns] for width in (200, 80, 65)}
     assert shown[200] == ["run", "state", "step", "loss", "best", "heartbeat", "last error"]

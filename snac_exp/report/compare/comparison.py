@@ -149,6 +149,8 @@ def _read(source: Source) -> _Run:
             f"{RunFolder(source.path).metrics} has {record.metrics.num_broken} damaged lines, of which one may have "
             "been the best: restore it, or remove those lines"
         )
+    if record.labels_damage is not None:
+        raise ConfigError(record.labels_damage)
     return _Run(source, record, metrics_of(record), read_utterances(source.path))
 
 

@@ -12,6 +12,7 @@ from snac_exp.report.charts.parallel import MOST_COLOURS, parallel, short_names
 from snac_exp.report.compare.comparison import Comparison, Entry
 from snac_exp.report.compare.sounds import Listening
 from snac_exp.report.compare.text import delta_text, explanation, interval_text
+from snac_exp.report.labels import written_notes
 from snac_exp.report.numbers import figure, megabytes
 from snac_exp.report.render import render
 
@@ -52,6 +53,11 @@ def comparison_page(comparison: Comparison, listening: Listening) -> str:
             "comparison": comparison,
             "contents": [(key, title) for key, title in sections.items() if not absent.get(key)],
             "explanation": explanation(comparison),
+            "written_notes": [
+                (f"{entry.label}, {when}", text)
+                for entry in comparison.entries
+                for when, text in written_notes(entry.record.labels)
+            ],
             "metric": metric_of(comparison.metric),
             "arrow": arrow_of(side_of(comparison.goal)),
             "part": comparison.metric.rpartition("/")[0],

@@ -9,6 +9,7 @@ from snac_exp.data.checked_parquet import write_parquet
 from snac_exp.metrics.sides import side_of, words_of
 from snac_exp.metrics.table import metric_of, order_of
 from snac_exp.report.compare.comparison import Comparison, Entry
+from snac_exp.report.labels import written_notes
 from snac_exp.report.numbers import DASH, figure, signed
 from snac_exp.system.markup.markdown import code, plain, table
 
@@ -67,6 +68,8 @@ def markdown_table(comparison: Comparison) -> str:
     """The table of results with its explanation, and the failures, as Markdown."""
     columns = ["", "run", heading(comparison.metric), "difference", *map(heading, comparison.columns), "steps"]
     aligned = "rl".ljust(len(columns), "r")
+    has_tags = any(entry.record.labels.tags for entry in comparison.entries)
+    columns, aligned = ([*columns, "tags"], f"{aligned}l") if has_tags else (columns, aligned)
     rows = []
     for rank, entry in enumerate(comparison.entries, 1):
         name = f"**{plain(entry.label)}**" if entry is comparison.best else plain(entry.label)
@@ -76,19 +79,31 @@ def markdown_table(comparison: Comparison) -> str:
         interval = interval_text(*(entry.interval or (None, None)))
         others = (DASH if name not in entry.metrics else figure(entry.metrics[name]) for name in comparison.columns)
         cells = [str(rank), name, f"{value} ({interval})" if interval else value, delta_text(entry), *others]
-        rows.append([*cells, figure(entry.record.step)])
+        tags = [plain(" ".join(entry.record.labels.tags)) or DASH] if has_tags else []
+        rows.append([*cells, figure(entry.record.step), *tags])
     return f"{table(map(plain, columns), rows, aligned)}\n\n{plain(explanation(comparison))}"
 
 
 def markdown(comparison: Comparison) -> str:
     """The whole comparison as Markdown."""
-    parts = ["# Comparison", plain(comparison.question or ""), markdown_table(comparison), _differences(comparison)]
+    parts = ["# Comparison", plain(comparison.question or ""), markdown_table(comparison), _notes(comparison)]
+    parts.append(_differences(comparison))
     if comparison.failures:
         lines = [f"- {plain(entry.label)}: {entry.state}. {plain(entry.error or '')}" for entry in comparison.failures]
         parts.append("\n".join(["## Not finished", "", *lines]))
     folders = [f"- {plain(entry.label)}: {code(str(entry.record.path))}" for entry in comparison.entries]
     parts.append("\n".join(["## Folders", "", *folders]))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _notes(comparison: Comparison) -> str:
+    """What people wrote of the runs; empty where they wrote nothing."""
+    lines = [
+        f"- {plain(entry.label)}, {when}: {plain(text)}"
+        for entry in comparison.entries
+        for when, text in written_notes(entry.record.labels)
+    ]
+    return "\n".join(["## Notes", "", *lines]) if lines else ""
 
 
 def _differences(comparison: Comparison) -> str:
@@ -103,10 +118,11 @@ def _differences(comparison: Comparison) -> str:
 
 
 def write_rows(comparison: Comparison, path: Path) -> None:
-    """A parquet file with a row per run: name, path, state, metric, difference, every value, every differing key."""
+    """A parquet file with a row per run: name, path, state, labels, metric, difference, all values, differing keys."""
     metrics = sorted({name for entry in comparison.entries for name in entry.metrics}, key=order_of)
     rows = [_row(comparison, index, entry, metrics) for index, entry in enumerate(comparison.entries)]
     kinds = {"rank": pa.int64(), "steps": pa.int64(), "is_baseline": pa.bool_(), "delta_utterances": pa.int64()}
+    kinds |= dict.fromkeys(("tags", "notes"), pa.list_(pa.string()))
     texts = ("run", "path", "state", "error", "metric", "goal")
     schema = pa.schema(
         # Types are set, not guessed: a column that is empty in every run would have none.
@@ -126,6 +142,8 @@ def _row(comparison: Comparison, index: int, entry: Entry, metrics: list[str]) -
         "path": str(entry.record.path),
         "state": entry.state,
         "error": entry.error,
+        "tags": list(entry.record.labels.tags),
+        "notes": [note.text for note in entry.record.labels.notes],
         "is_baseline": entry is comparison.baseline,
         "metric": comparison.metric,
         "goal": comparison.goal,

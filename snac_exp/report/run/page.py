@@ -10,6 +10,7 @@ import yaml
 
 from snac_exp.report.charts.curves import loss_panels, marks_of, other_panels, rate_chart, speed_charts
 from snac_exp.report.compare.sounds import FLAC_SHARE
+from snac_exp.report.labels import written_notes
 from snac_exp.report.listening.clips import REFERENCE, Clip, chosen_epochs
 from snac_exp.report.listening.grid import ClipGrid, make_grid
 from snac_exp.report.numbers import duration, figure, megabytes
@@ -69,6 +70,7 @@ def report_page(run: Record, most_megabytes: float = MOST_MEGABYTES) -> str:
             "run": run,
             "contents": [(key, title) for key, title in _SECTIONS.items() if key != "more" or others],
             "problems": _problems(run),
+            "written_notes": written_notes(run.labels),
             "summary_values": _summary_values(run),
             "evaluation": evaluation(run.summary),
             "grids": grids,
@@ -115,9 +117,9 @@ def _grid(clip: Clip, epochs: list[int]) -> ClipGrid:
 
 
 def _problems(run: Record) -> list[str]:
-    if not run.metrics.num_broken:
-        return []
-    return [f"{run.metrics.num_broken:,} of {run.metrics.num_lines:,} lines of metrics.jsonl are damaged and left out."]
+    broken, lines = run.metrics.num_broken, run.metrics.num_lines
+    lost = [f"{broken:,} of {lines:,} lines of metrics.jsonl are damaged and left out."] if broken else []
+    return [*lost, *([f"{run.labels_damage}."] if run.labels_damage is not None else [])]
 
 
 def _summary_values(run: Record) -> list[SummaryValue]:

@@ -1,13 +1,14 @@
 """A run folder as a reader finds it: whatever is there yet, and the state of the run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from snac_exp.report.charts.series import Metrics, read_series
 from snac_exp.report.listening.clips import Clip, find_clips
 from snac_exp.tracking.json_files import read_object, read_plan
+from snac_exp.tracking.labels.shown import Labels, labels_or_damage
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.run_state import current_state
 
@@ -16,7 +17,8 @@ from snac_exp.tracking.run_state import current_state
 class Record:
     """What a run folder holds; empty where a run has not come so far.
 
-    state, error: see snac_exp.tracking.run_state. traceback: of a run that failed.
+    state, error: see snac_exp.tracking.run_state. traceback: of a run that failed. labels_damage: why tags and notes
+    of people cannot be read.
     """
 
     path: Path
@@ -32,6 +34,8 @@ class Record:
     metrics: Metrics
     clips: tuple[Clip, ...]
     log: str
+    labels: Labels = field(default_factory=Labels)
+    labels_damage: str | None = None
 
     @property
     def name(self) -> str:
@@ -60,6 +64,7 @@ def read_record(path: Path) -> Record:
     status = folder.status() or {}
     # Not from the file alone: a killed process leaves a status that still says running.
     state = current_state(path)
+    labels, damage = labels_or_damage(folder)
     return Record(
         path=path.resolve(),
         config=folder.values(),
@@ -74,6 +79,8 @@ def read_record(path: Path) -> Record:
         metrics=read_series(folder.metrics),
         clips=tuple(find_clips(folder.samples)),
         log=_text(folder.log),
+        labels=labels,
+        labels_damage=damage,
     )
 
 

@@ -1,4 +1,4 @@
-"""The few words of a stored config that stand in a table, found in its text: to parse all of it for thousands of runs
+"""The few words of a stored config that stand in tables, found in its text: to parse all of it for thousands of runs
 would take minutes."""
 
 import re
@@ -8,9 +8,11 @@ from typing import Any
 import yaml
 
 from snac_exp.errors import ConfigError
+from snac_exp.tracking.labels.words import composed
 
 _NAME = re.compile(r"^name: .+\n", re.MULTILINE)
-_TRACKER = re.compile(r"^tracker:\n(?:  .*\n)*", re.MULTILINE)
+# Empty lines too: a text of several lines has them.
+_TRACKER = re.compile(r"^tracker:\n(?:(?:  .*)?\n)*", re.MULTILINE)
 
 
 def name_of(path: Path, text: str) -> str:
@@ -23,14 +25,14 @@ def name_of(path: Path, text: str) -> str:
 
 
 def tags_of(path: Path, text: str) -> list[str]:
-    """`tracker.tags`.
+    """`tracker.tags`, in the form of other tags.
 
     Raises:
         ConfigError: the lines are no YAML.
     """
     tracker = _parsed(path, _TRACKER.search(text)).get("tracker")
     tags = tracker.get("tags") if isinstance(tracker, dict) else None
-    return [str(tag) for tag in tags] if isinstance(tags, list) else []
+    return [composed(str(tag)) for tag in tags] if isinstance(tags, list) else []
 
 
 def _parsed(path: Path, found: "re.Match[str] | None") -> dict[str, Any]:
