@@ -13,7 +13,7 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
 demo: $(INSTALLED)  ## train phase 12 in small on synthetic speech (about 5 minutes) and say what came out
-	$(BIN)/python train.py +experiment=demo
+	$(BIN)/python train.py +experiment=demo again=true
 
 test: lint types  ## lint, format, types, tests: every promise once (9 minutes on two cores)
 	$(BIN)/python -m pytest

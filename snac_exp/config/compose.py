@@ -20,7 +20,7 @@ from snac_exp.errors import ConfigError
 from snac_exp.system.remote.urls import is_url
 
 OF_A_SWEEP = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper")
-OF_THE_SWEEP_COMMAND = ("dry_run", "wait", "again")
+OF_THE_SWEEP_COMMAND = ("dry_run", "wait")
 ADDED_GROUPS = ("experiment", "debug", "sweep")
 
 

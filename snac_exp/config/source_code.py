@@ -46,7 +46,7 @@ def parameters_of(target: str, path: str) -> dict[str, str]:
     definition = find_definition(target, path)
     if isinstance(definition.node, ast.FunctionDef):
         return _arguments(definition.node)
-    return _class_arguments(lineage(definition))
+    return _class_arguments(with_bases(definition))
 
 
 def declared_set(target: str, attribute: str, path: str) -> frozenset[str] | None:
@@ -55,7 +55,7 @@ def declared_set(target: str, attribute: str, path: str) -> frozenset[str] | Non
     Raises:
         ConfigError: there is no such class, or what it assigns is no constant set of strings.
     """
-    for definition in lineage(find_definition(target, path)):
+    for definition in with_bases(find_definition(target, path)):
         value = _assigned(definition.node, attribute)
         if value is not None:
             return _constant_set(value, f"{path}: {definition.module}.{definition.node.name}.{attribute}")
@@ -83,11 +83,11 @@ def public_functions(module: str, path: str) -> list[str]:
     return [name for name in functions if not name.startswith("_")]
 
 
-def lineage(definition: Definition) -> Iterator[Definition]:
+def with_bases(definition: Definition) -> Iterator[Definition]:
     """A class and its bases in Python's order (C3), as far as their source can be found; lazily."""
     yield definition
     parents = _bases(definition)
-    lines = [*([*lineage(parent)] for parent in parents), parents]
+    lines = [*([*with_bases(parent)] for parent in parents), parents]
     while lines := [line for line in lines if line]:
         # The first class that no other line still has further down; the class statement itself fails without one.
         best = next((line[0] for line in lines if not any(line[0] in other[1:] for other in lines)), lines[0][0])

@@ -85,6 +85,12 @@ def read_footer(path: Path, kind: str, mend: str, read: Callable[[pq.FileMetaDat
         raise DataError(f"{path}: not a readable {kind} ({_first_line(error)}); {mend}") from error
 
 
+def footer_digest(path: Path) -> str:
+    """Hexadecimal SHA-256 of the footer, and so of a file with a checksum; its rows are not read."""
+    with open(path, "rb") as file:
+        return hashlib.sha256(_footer(file)[1]).hexdigest()
+
+
 def _problem(file: IO[bytes], footer_only: bool) -> str | None:
     start, footer = _footer(file)
     place = footer.find(_VALUE_OF_CHECKSUM) + len(_VALUE_OF_CHECKSUM)

@@ -13,6 +13,7 @@ from snac_exp.checkpoints.store import CheckpointStore
 from snac_exp.codec.fast.cuda.choice import LACKING, choose_kernels, kernels_in_use
 from snac_exp.config.schema import Experiment
 from snac_exp.errors import SnacExpError
+from snac_exp.lineage.meaning import note_meaning
 from snac_exp.report.run.page import write_report
 from snac_exp.runs import ranks
 from snac_exp.runs.ending import tell_ending
@@ -206,6 +207,8 @@ def _announce(trainer: Trainer, setup: TrainingSetup) -> None:
         return
     sizes = {"num_items": [num_items(epoch) for epoch in trainer.plan.epochs], "num_steps": trainer.plan.num_steps}
     used = kernels_in_use()
+    # Before the plan: what cannot be read leaves no folder.
+    note_meaning(folder)
     write_signed_json(folder.plan, trainer.plan.to_json() | sizes | {"kernels": used})
     run = (settings.precision, trainer.fabric.world_size, settings.compile, used)
     described = environment(trainer.fabric.device, *run)

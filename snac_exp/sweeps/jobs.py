@@ -9,11 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from snac_exp.config.compose import compose_experiment
+from snac_exp.config.meaning.digest import meaning_hash
 from snac_exp.config.schema import Experiment
 from snac_exp.errors import ConfigError, SnacExpError
 from snac_exp.tracking.alerts.alerts import require_address
 from snac_exp.tracking.mirrors.packages import require_trackers
-from snac_exp.tracking.run_folder import meaning_hash
 from snac_exp.training.plan import EpochPlan, unroll
 
 

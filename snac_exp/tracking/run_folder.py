@@ -1,9 +1,7 @@
 """The folder of one run: made once, never overwritten, complete enough to resume from itself alone."""
 
 import errno
-import hashlib
 import itertools
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +10,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from snac_exp.config.moved import as_first_published
+from snac_exp.config.meaning.digest import meaning_hash
 from snac_exp.config.stored import read_stored, stored_yaml
 from snac_exp.errors import ConfigError
 from snac_exp.system import folder_lock as lock
@@ -28,30 +26,6 @@ from snac_exp.system.owner import Owner
 from snac_exp.system.paths.kind import refuse_file
 from snac_exp.tracking.json_files import NUMBER, Shape, read_object, require_shape
 
-# Keys that change where or how fast a run happens, not what it computes.
-NOT_MEANING = (
-    "name",
-    "output_dir",
-    "tracker",
-    "alerts",
-    "checkpoint",
-    "trainer.accelerator",
-    "trainer.num_workers",
-    "trainer.num_threads",
-    "trainer.kernels",
-    "trainer.deterministic",
-    "trainer.log_every_steps",
-    "trainer.num_sample_clips",
-    "trainer.preflight",
-    "trainer.samples_every_epochs",
-    "trainer.samples_every_steps",
-    "trainer.prefetch",
-    "trainer.quiet",
-    "task.sample_frames",
-    "task.sample_temperature",
-)
-
-
 # Of a status, where it has them.
 _PROGRESS: Shape = {
     name: (*kinds, type(None))
@@ -60,20 +34,6 @@ _PROGRESS: Shape = {
     }.items()
 }  # fmt: skip
 COMMENT = "# The resolved config of this run; resume reads this file and nothing else.\n"
-
-
-def meaning_hash(values: Mapping[str, Any]) -> str:
-    """Six hexadecimal digits of what a resolved config means: the same recipe has the same hash wherever it runs."""
-    meaning = deepcopy(dict(values))  # keys are taken out of nested dictionaries
-    for key in NOT_MEANING:
-        node, *rest = key.split(".")
-        if rest:
-            meaning.get(node, {}).pop(rest[0], None)
-        else:
-            meaning.pop(node, None)
-    # Moving a class to another module must not change what a recipe means.
-    meaning = as_first_published(meaning)
-    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:6]
 
 
 class RunFolder:
@@ -85,6 +45,7 @@ class RunFolder:
         self.overrides = path / "overrides.yaml"
         self.plan = path / "plan.json"
         self.environment = path / "environment.json"
+        self.meaning = path / "meaning.json"  # digests of what it computes and of what, see snac_exp.lineage.meaning
         self.status_file = path / "status.json"
         self.metrics = path / "metrics.jsonl"
         self.notes = path / "notes.jsonl"

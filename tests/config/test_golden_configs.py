@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from snac_exp.config.compose import compose_experiment, config_dir
+from snac_exp.config.meaning.digest import meaning_hash
 from snac_exp.config.moved import modern
-from snac_exp.tracking.run_folder import meaning_hash
 
 GOLDEN = Path(__file__).parents[1] / "fixtures" / "golden_configs"
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))

@@ -4,9 +4,9 @@ import pytest
 
 from snac_exp.config.cadence.ranges import Range, Timetable, timetable
 from snac_exp.config.compose import compose_experiment
+from snac_exp.config.meaning.digest import meaning_hash
 from snac_exp.config.schema import Curriculum, Lr, LrPhase, Stage
 from snac_exp.errors import ConfigError
-from snac_exp.tracking.run_folder import meaning_hash
 
 Given = tuple[int, int | None]
 

@@ -113,9 +113,10 @@ def test_a_declared_set_is_constant_or_absent(package: Path) -> None:
 def test_bases_out_of_torch_are_read_without_importing_it() -> None:
     script = (
         "import sys\n"
-        "from snac_exp.config.source_code import find_definition, lineage, parameters_of\n"
+        "from snac_exp.config.source_code import find_definition, parameters_of, with_bases\n"
         "assert list(parameters_of('snac_exp.codec.heads.ResidualHead', 'heads')) == ['codec', 'noise']\n"
-        "line = [item.node.name for item in lineage(find_definition('snac_exp.codec.heads.ResidualHead', 'heads'))]\n"
+        "head = find_definition('snac_exp.codec.heads.ResidualHead', 'heads')\n"
+        "line = [item.node.name for item in with_bases(head)]\n"
         "assert line[:4] == ['ResidualHead', 'UpsampleHead', 'Head', 'Module'], line\n"
         "assert 'torch' not in sys.modules\n"
     )

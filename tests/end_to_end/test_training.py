@@ -140,6 +140,17 @@ def test_the_run_folder_tells_the_whole_story(finished: Path) -> None:
     assert json.loads((finished / "plan.json").read_text())["num_steps"] == 16
 
 
+def test_it_is_not_made_again_without_being_asked_for(
+    finished: Path, corpus_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = finished.parents[1]
+    assert main([*recipe(corpus_dir, output), *CLIP, *SUMMARY, "trainer.samples_every_epochs=2"]) == 2
+    assert f"the same run is there already: {finished}, finished after 16 steps" in capsys.readouterr().err
+    assert run_dir(output) == finished
+    cache = json.loads((finished / "meaning.json").read_text())["parents"]["data.cache_dir"]
+    assert (cache["kind"], cache["facts"]["codec"]) == ("code cache", "demo")
+
+
 @pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_before_the_update(
     corpus_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -20,10 +20,10 @@ from snac_exp.data.files.reading import audio_info
 from snac_exp.data.prepared.manifest import Manifest, ManifestRow
 from snac_exp.data.prepared.places import safe_join
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, read_rejections, write_rejections
+from snac_exp.data.targets.names import SETTINGS_NAME
 from snac_exp.errors import DataError
 from snac_exp.system.files import atomic_path, read_json, remove_left_in, write_signed_json
 
-SETTINGS_NAME = "targets.json"
 REJECTED_NAME = "rejected_targets-{index:02d}-of-{count:02d}.parquet"
 REJECTED_PATTERN = "rejected_targets-*.parquet"
 

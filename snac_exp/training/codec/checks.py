@@ -6,7 +6,7 @@ from itertools import chain
 from snac_exp.config.loss_terms import term_names
 from snac_exp.config.provides import provided_by
 from snac_exp.config.schema import Component, Experiment, Loss, LossTerm
-from snac_exp.config.source_code import declared_set, find_definition, lineage, parameters_of, public_functions
+from snac_exp.config.source_code import declared_set, find_definition, parameters_of, public_functions, with_bases
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
 from snac_exp.metrics.table import require_groups
@@ -125,7 +125,7 @@ def _check_term(key: str, term: Component) -> None:
     # Read from its source, since importing it would mostly import torch.
     definition = find_definition(term.target, key)
     takes_pair = "SignalPair" in parameters_of(term.target, key).values()
-    if not takes_pair and not any("forward" in item.methods for item in lineage(definition)):
+    if not takes_pair and not any("forward" in item.methods for item in with_bases(definition)):
         raise ConfigError(
             f"{key}: {term.target} is no loss term: give it an argument `pair: SignalPair`, or a method `forward`"
         )

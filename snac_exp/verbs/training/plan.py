@@ -1,16 +1,19 @@
 """Print what a recipe will do, epoch by epoch; nothing is loaded or run.
 
-usage: snac-exp plan [the overrides of train.py] [rows=N] [format=table|json]
+usage: snac-exp plan [the overrides of train.py] [rows=N] [hash=true] [format=table|json]
 
 rows=N: training rows of the data (windows of a token model); with it the plan has epochs and steps, however the recipe
-counts.
+counts. hash=true: the hash of what the recipe means, which the name of its run folder ends with, and where a finished
+run of the same meaning lies; every value must be set then.
 """
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from snac_exp.config.arguments import hydra_overrides
 from snac_exp.config.compose import compose_experiment
+from snac_exp.config.meaning.digest import meaning_digest, meaning_hash
 from snac_exp.config.schema import Experiment
 from snac_exp.errors import ConfigError
 from snac_exp.system.terminal import Console
@@ -25,17 +28,23 @@ from snac_exp.training.plan_table import (
     preflight_line,
     silence_line,
 )
+from snac_exp.verbs.repeated import place_and_result, run_of_same_meaning
+
+KEYS = ("format=", "rows=", "hash=")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the epoch table and the group table, or both as JSON."""
-    own = dict(item.split("=", 1) for item in arguments if item.startswith(("format=", "rows=")))
-    style, num_rows = own.get("format", "table"), _number(own.get("rows"))
+    own = dict(item.split("=", 1) for item in arguments if item.startswith(KEYS))
+    style, num_rows, hashed = own.get("format", "table"), _number(own.get("rows")), own.get("hash", "false")
     if style not in ("table", "json"):
         raise ConfigError(f"format={style} is not possible; there is: table, json")
-    overrides = hydra_overrides([item for item in arguments if not item.startswith(("format=", "rows="))])
-    # Not complete: a recipe can be planned before its data is there.
-    experiment, _ = compose_experiment(overrides, complete=False)
+    if hashed not in ("true", "false"):
+        raise ConfigError(f"hash={hashed} is not possible; there is: hash=true, hash=false")
+    overrides = hydra_overrides([item for item in arguments if not item.startswith(KEYS)])
+    # Not complete: a recipe can be planned before its data is there; what is left open has no hash.
+    experiment, values = compose_experiment(overrides, complete=hashed == "true")
+    meaning = _meaning(values) if hashed == "true" else {}
     require_packages(experiment.tracker)
     plan = unroll(experiment, planned_geometry(experiment))
     plan = plan if num_rows is None else plan.counted(lambda _: num_rows)
@@ -43,7 +52,10 @@ def main(arguments: Sequence[str]) -> int:
         # What is asked for: which checks pass, and which kernels work, the run itself finds out.
         proofs = {"preflight": experiment.trainer.preflight, "kernels": experiment.trainer.kernels}
         print(
-            json.dumps({"name": experiment.name, **plan.to_json(), "groups": _groups(experiment), **proofs}, indent=2)
+            json.dumps(
+                {"name": experiment.name, **plan.to_json(), "groups": _groups(experiment), **proofs, **meaning},
+                indent=2,
+            )
         )
         return 0
     console = Console(soft_wrap=False)
@@ -56,7 +68,16 @@ def main(arguments: Sequence[str]) -> int:
         console.print(line)
     if (line := silence_line(experiment)) is not None:
         console.print(line)
+    for name, value in meaning.items():
+        console.print(f"{name}: {value}")
     return 0
+
+
+def _meaning(values: dict[str, Any]) -> dict[str, str]:
+    """The hash, the digest that it is the beginning of, and where a run of this meaning lies."""
+    run = run_of_same_meaning(values)
+    found = {} if run is None else {"same run": place_and_result(run)}
+    return {"hash": meaning_hash(values), "sha256": meaning_digest(values), **found}
 
 
 def _number(rows: str | None) -> int | None:

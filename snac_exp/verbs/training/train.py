@@ -10,6 +10,8 @@ usage: snac-exp train ARGUMENTS, which from a checkout is also python train.py A
 
 Under -m commas separate values. Those of a path do too, unless it names what is there as it stands; quotes keep a path
 whole: data.cache_dir="'A,1',B". Keys of the command alone: dry_run, wait (false submits and returns), again.
+A run that means the same as a finished one in its output_dir is refused, and told where that lies: again=true makes it
+a second time.
 Without arguments this is the demo. Look before you run: snac-exp plan OVERRIDES, snac-exp check OVERRIDES.
 Exit status: 0 done, 2 something to mend, 75 stopped on request and saved.
 """
@@ -17,6 +19,7 @@ Exit status: 0 done, 2 something to mend, 75 stopped on request and saved.
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -30,6 +33,9 @@ from snac_exp.tracking.mirrors.packages import require_trackers
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.verbs.discovery import verb_module
 from snac_exp.verbs.files import with_files
+from snac_exp.verbs.repeated import place_and_result, run_of_same_meaning
+
+SWITCHES = ("background", "again")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -60,22 +66,49 @@ def _main(arguments: list[str]) -> int:
 
 
 def _start(arguments: list[str]) -> int:
-    detached = "background=true" in arguments
-    for item in arguments:
-        if item.startswith("background=") and item not in ("background=true", "background=false"):
-            raise ConfigError(f"{item} is not possible; there is: background=true, background=false")
-    overrides = hydra_overrides([item for item in arguments if item not in ("background=true", "background=false")])
+    switches, rest = _switches(arguments)
+    overrides = hydra_overrides(rest)
     experiment, values = compose_experiment(overrides)
     # Asked for before a process is detached, which could ask nobody.
     require_trackers(experiment.tracker)
     require_address(experiment.alerts)
-    if detached:
+    if not switches["again"]:
+        _refuse_repeated(values)
+    if switches["background"]:
         return start_detached(values, overrides)
     prefer_growing_segments()
     # torch is imported here, after the whole config has passed.
     from snac_exp.runs.run import start
 
     return start(experiment, values, overrides)
+
+
+def _switches(arguments: list[str]) -> tuple[dict[str, bool], list[str]]:
+    """Our own keys of a single run, which are no config of it, and the other arguments."""
+    chosen, rest = dict.fromkeys(SWITCHES, False), []
+    for item in arguments:
+        name, _, value = item.partition("=")
+        if name in SWITCHES and value not in ("true", "false"):
+            raise ConfigError(f"{item} is not possible; there is: {name}=true, {name}=false")
+        if name in SWITCHES:
+            chosen[name] = value == "true"
+        else:
+            rest.append(item)
+    return chosen, rest
+
+
+def _refuse_repeated(values: dict[str, Any]) -> None:
+    """What was made already is not made again without being asked for.
+
+    Raises:
+        ConfigError: names the newest finished run that means the same, and its result.
+    """
+    run = run_of_same_meaning(values)
+    if run is not None:
+        raise ConfigError(
+            f"the same run is there already: {place_and_result(run)}. Look at it: {run.report}; or add again=true to "
+            "make it a second time"
+        )
 
 
 def _resume(arguments: list[str], run_dir: Path) -> int:

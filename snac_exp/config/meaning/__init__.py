@@ -1,0 +1,1 @@
+"""What a recipe means: two that mean the same compute the same."""
