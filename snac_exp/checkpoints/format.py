@@ -94,9 +94,10 @@ class Checkpoint:
         others = {name: value for name, value in parts.items() if name not in _FIELDS}
         return replace(self, **values, extra=others or None)
 
-    def for_use(self, objective: float) -> "Checkpoint":
-        """Without what only resuming needs: a best model."""
-        return replace(self.without_tensors(), model=self.model, objective=objective)
+    def for_use(self, objective: float, *, with_adversary: bool = False) -> "Checkpoint":
+        """Without what only resuming needs: a best model, with the discriminators for whoever begins from it."""
+        adversary = self.adversary if with_adversary else None
+        return replace(self.without_tensors(), model=self.model, adversary=adversary, objective=objective)
 
     def without_tensors(self) -> "Checkpoint":
         """What it says about its run, without any weights."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -56,7 +57,9 @@ def verb_values(verb: str, arguments: Sequence[str], path_keys: Sequence[str] = 
     others = [item for item in arguments if item.split("=", 1)[0] not in own]
     config = compose_config(verb, hydra_overrides(others, path_keys))
     for key, value in given.items():
-        config[key] = unquoted(value).replace("${", "\\${")  # an interpolation is meant as the letters it has
+        # Others are paths, in which an interpolation is meant as the letters it has.
+        is_path = not isinstance(keys.get(key), bool)
+        config[key] = unquoted(value).replace("${", "\\${") if is_path else yaml.safe_load(value)
     return resolved(config)
 
 

@@ -20,6 +20,7 @@ from snac_exp.codec.geometry import CONFIG_FILE
 from snac_exp.codec.heads import NativeHead
 from snac_exp.codec.multirate import MultiRateSnac, head_name
 from snac_exp.errors import CheckpointError
+from snac_exp.release.adversary import ADVERSARY_FILE, SavedAdversary, of_checkpoint
 from snac_exp.release.blueprint import Blueprint, check_finite, restore
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.system.checksums import listed_files
@@ -42,6 +43,7 @@ class Opened:
     Attributes:
         checkpoint: the training checkpoint without its tensors, if it came from one.
         run_dir: the run folder of that checkpoint, if it lies in one.
+        adversary: discriminators to be exported with it.
     """
 
     model: MultiRateSnac
@@ -50,6 +52,7 @@ class Opened:
     checkpoint: Checkpoint | None = None
     run_dir: Path | None = None
     folded: bool = False
+    adversary: SavedAdversary | None = None
 
 
 def load_codec(
@@ -95,9 +98,19 @@ def open_model(source: str | Path, allow_heads: Collection[str] = ()) -> Opened:
     )
 
 
-def describe_folder(blueprint: Blueprint, *, folded: bool, files: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Contents of snac_exp.json beside weights of `blueprint`; `files` are the SHA-256 of those by name."""
+def describe_folder(
+    blueprint: Blueprint,
+    *,
+    folded: bool,
+    files: Mapping[str, str] | None = None,
+    adversary: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Contents of snac_exp.json beside weights of `blueprint`.
+
+    files: the SHA-256 of those by name. adversary: settings of the discriminators among them.
+    """
     described = {"format": FORMAT, "version": VERSION, "weight_norm_folded": folded, **blueprint.describe()}
+    described |= {} if adversary is None else {"adversary": dict(adversary)}
     return described | {listed_files.KEY: dict(files or {})}
 
 
@@ -133,8 +146,13 @@ def _open_checkpoint(path: Path, allow_heads: Collection[str]) -> Opened:
     return Opened(model, blueprint, str(path), saved.without_tensors(), run_dir)
 
 
-def _open_exported(path: Path, allow_heads: Collection[str]) -> Opened:
-    file = path / DESCRIPTION_FILE
+def read_description(folder: Path) -> dict[str, Any]:
+    """What an exported folder says of its weights.
+
+    Raises:
+        CheckpointError: it cannot be read, is another program's, or of a newer version.
+    """
+    file = folder / DESCRIPTION_FILE
     try:
         description = read_json(file)
         verify_listed(file)
@@ -144,12 +162,70 @@ def _open_exported(path: Path, allow_heads: Collection[str]) -> Opened:
         raise CheckpointError(f"{file} is not written by snac-exp export; give another folder")
     if description.get("version") != VERSION:
         raise CheckpointError(f"{file} has version {description.get('version')}, not {VERSION}; update this program")
+    return description
+
+
+def trainable_weights(folder: Path) -> dict[str, Tensor]:
+    """Tensors of an exported folder by parameter name, as they are trained; no code that it names is run.
+
+    Raises:
+        CheckpointError: nothing usable is there, or it is an inference form.
+    """
+    if read_description(folder).get("weight_norm_folded") is True:
+        raise CheckpointError(f"{folder} is an inference form, which nothing can train; give the folder above it")
+    weights = read_weights(folder / SAFETENSORS_FILE)
+    check_finite(weights, str(folder / SAFETENSORS_FILE))
+    return weights
+
+
+def _open_exported(path: Path, allow_heads: Collection[str]) -> Opened:
+    description = read_description(path)
     folded = description.get("weight_norm_folded") is True
-    blueprint = Blueprint.parse(description, str(file), allow_heads)
-    weights = _read_tensors(path / SAFETENSORS_FILE)
+    blueprint = Blueprint.parse(description, str(path / DESCRIPTION_FILE), allow_heads)
+    weights = read_weights(path / SAFETENSORS_FILE)
     return Opened(
         restore(blueprint, weights, str(path / SAFETENSORS_FILE), folded=folded), blueprint, str(path), folded=folded
     )
+
+
+def exported_adversary(folder: Path) -> SavedAdversary | None:
+    """Discriminators beside an exported codec; None where it was exported without.
+
+    Raises:
+        CheckpointError: they are damaged, or not there although the description lists them.
+    """
+    settings = read_description(folder).get("adversary")
+    if settings is None:
+        return None
+    if not isinstance(settings, Mapping):
+        raise CheckpointError(f"{folder / DESCRIPTION_FILE}: its adversary is no mapping; export or download it again")
+    tensors = read_weights(folder / ADVERSARY_FILE)
+    check_finite(tensors, str(folder / ADVERSARY_FILE))
+    return SavedAdversary(tensors, dict(settings))
+
+
+def trained_adversary(source: Path) -> SavedAdversary:
+    """Discriminators of a run's best model, a checkpoint or an exported folder, that have trained.
+
+    Raises:
+        CheckpointError: there are none, or their first step was still to come.
+    """
+    if (source / DESCRIPTION_FILE).is_file():
+        found = exported_adversary(source)
+        mend = "export it again with adversary=true from the run that trained it"
+    else:
+        path = RunFolder(source).best_model if source.is_dir() else source
+        saved = read_checkpoint(path)
+        found = of_checkpoint(saved)
+        mend = "train with adversary=dac, or give a checkpoint file of a run that did, like checkpoints/epoch_….pt"
+        if found is not None and saved.state.step <= (begin := int(found.settings.get("start_step", 0))):
+            raise CheckpointError(
+                f"{path} is of step {saved.state.step}, and its discriminators join at adversary.start_step={begin}: "
+                "they have learned nothing; give a later checkpoint"
+            )
+    if found is None:
+        raise CheckpointError(f"{source} holds no discriminators; {mend}")
+    return found
 
 
 def from_upstream(codec: LoadedCodec, source: str) -> Opened:
@@ -184,7 +260,7 @@ def _open_hub(hub_id: str, allow_heads: Collection[str]) -> Opened:
     return from_upstream(load_directory(hub_id.split("/")[1], folder), hub_id)
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors by parameter name, of any shape; CheckpointError if the file is not there or damaged."""
     if not path.is_file():
         raise CheckpointError(f"there is no {path}; export or download the folder again")

@@ -146,7 +146,8 @@ class Saver:
         own = self.store.directory / f"best_model_{head.removeprefix('head_')}.pt"
         path = own if head else self.folder.best_model
         # Not in the background: the model holds its averaged weights only while it is being measured.
-        write_checkpoint(path, self.capture().for_use(objective))
+        # Discriminators can be larger than the codec: one file has them.
+        write_checkpoint(path, self.capture().for_use(objective, with_adversary=not head))
         if not head:
             self.tracker.log_model(path, step=self.state.step, epoch=epoch, aliases=("best", f"epoch-{epoch}"))
 

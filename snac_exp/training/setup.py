@@ -36,7 +36,7 @@ class TrainingSetup:
 
 
 def loaded_from(experiment: Experiment, task: Task, groups: ParameterGroups) -> WarmStart | None:
-    """Load the weights that `init_from` names, if it names any; frozen parameters must be the same there."""
+    """Load the weights that `init_from` names, if any, discriminators too; frozen parameters must be the same there."""
     if experiment.init_from is None:
         return None
-    return warm_start(task.model, Path(experiment.init_from).expanduser(), groups.frozen)
+    return warm_start(task.model, Path(experiment.init_from).expanduser(), groups.frozen, task.adversary)

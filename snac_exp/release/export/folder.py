@@ -1,7 +1,7 @@
 """`snac-exp export`: an exported folder is whole or absent, and pushing it goes on from there."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from snac_exp.release.blueprint import restore
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.export.formats import FORMATS
 from snac_exp.release.export.model_card import CardTexts, model_card
-from snac_exp.release.loading import Opened
+from snac_exp.release.loading import Opened, trained_adversary
 from snac_exp.system.checksums.listed_files import INDEX_FILE
 from snac_exp.system.files import (
     folder_beside,
@@ -29,11 +29,13 @@ CARD_FILE = "README.md"
 
 @dataclass(frozen=True)
 class Export:
-    """What to write: names of `layouts.FORMATS`, texts of the card, and the name the card gives to the model."""
+    """What to write: names of `formats.FORMATS`, texts of the card, the name the card gives to the model, and whether
+    the discriminators go along."""
 
     formats: tuple[str, ...]
     texts: CardTexts
     repo_id: str | None
+    adversary: bool = False
 
 
 def export(opened: Opened, output: Path, wanted: Export) -> list[str]:
@@ -47,6 +49,8 @@ def export(opened: Opened, output: Path, wanted: Export) -> list[str]:
         CheckpointError: a form does not decode as the model does.
     """
     settings = _settings(opened, wanted)
+    if wanted.adversary:
+        opened = _with_adversary(opened, wanted)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         _require_same(output, settings)
         return [f"{output} holds this export already, unchanged"]
@@ -98,7 +102,22 @@ def _settings(opened: Opened, wanted: Export) -> dict[str, Any]:
         "formats": sorted(wanted.formats),
         "texts": asdict(wanted.texts) | {"languages": list(wanted.texts.languages)},
         "repo_id": wanted.repo_id,
+        # Only where they are asked for: earlier exports are found again.
+        **({"adversary": True} if wanted.adversary else {}),
     }
+
+
+def _with_adversary(opened: Opened, wanted: Export) -> Opened:
+    """The model with the discriminators of its checkpoint or folder.
+
+    Raises:
+        ConfigError: no form that holds them is written. CheckpointError: there are none that have trained.
+    """
+    if "multirate" not in wanted.formats:
+        raise ConfigError(
+            f"adversary=true goes beside multirate, and formats={list(wanted.formats)} is without; add it"
+        )
+    return replace(opened, adversary=trained_adversary(Path(opened.source)))
 
 
 def _card(opened: Opened, wanted: Export, folder: Path, output: Path) -> str:

@@ -16,11 +16,12 @@ from snac_exp.codec.checkpoint import save_snac
 from snac_exp.codec.files.weights import SAFETENSORS_FILE
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.errors import CheckpointError
+from snac_exp.release.adversary import ADVERSARY_FILE, SavedAdversary
 from snac_exp.release.blueprint import Blueprint, restore
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.export.onnx import export_onnx
 from snac_exp.release.folding import fold
-from snac_exp.release.loading import Opened, describe_folder, open_model
+from snac_exp.release.loading import Opened, describe_folder, exported_adversary, open_model
 from snac_exp.system.checksums.listed_files import DESCRIPTION_FILE
 from snac_exp.system.files import atomic_path, sha256_of_file, write_signed_json
 
@@ -54,9 +55,13 @@ def write_snac(opened: Opened, directory: Path) -> str:
 def write_multirate(opened: Opened, directory: Path) -> str:
     """snac_exp.json and model.safetensors: all outputs, weight norm as in training, so it can be trained on."""
     _require_unfolded(opened)
-    _write(opened.model, opened.blueprint, directory, folded=False)
+    _write(opened.model, opened.blueprint, directory, folded=False, adversary=opened.adversary)
     _check_again(opened, directory)
-    return f"{DESCRIPTION_FILE}, {SAFETENSORS_FILE}: load_codec gives the same samples, bit for bit"
+    described = f"{DESCRIPTION_FILE}, {SAFETENSORS_FILE}: load_codec gives the same samples, bit for bit"
+    if opened.adversary is None:
+        return described
+    opened.adversary.require_equal(exported_adversary(directory), str(directory))
+    return f"{described}\n{ADVERSARY_FILE}: the discriminators, which a run takes up by init_from"
 
 
 def write_fused(opened: Opened, directory: Path) -> str:
@@ -104,14 +109,26 @@ def as_snac(model: MultiRateSnac, blueprint: Blueprint) -> SNAC:
     return snac.eval()
 
 
-def _write(model: nn.Module, blueprint: Blueprint, directory: Path, *, folded: bool) -> None:
+def _write(
+    model: nn.Module,
+    blueprint: Blueprint,
+    directory: Path,
+    *,
+    folded: bool,
+    adversary: SavedAdversary | None = None,
+) -> None:
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     # safetensors takes only contiguous tensors.
     with atomic_path(directory / SAFETENSORS_FILE) as temporary:
         save_file(weights, temporary, metadata={"format": "pt"})  # the framework, as other readers expect
+    if adversary is not None:
+        adversary.write(directory)
     # The description last: a folder without it is not taken for an exported one.
-    files = {SAFETENSORS_FILE: sha256_of_file(directory / SAFETENSORS_FILE)}
-    write_signed_json(directory / DESCRIPTION_FILE, describe_folder(blueprint, folded=folded, files=files))
+    names = (SAFETENSORS_FILE, *([] if adversary is None else [ADVERSARY_FILE]))
+    files = {name: sha256_of_file(directory / name) for name in names}
+    settings = None if adversary is None else adversary.settings
+    described = describe_folder(blueprint, folded=folded, files=files, adversary=settings)
+    write_signed_json(directory / DESCRIPTION_FILE, described)
 
 
 def _check_again(opened: Opened, directory: Path) -> None:

@@ -5,6 +5,7 @@ usage: snac-exp export checkpoint=RUN|FILE|FOLDER|OWNER/NAME output=FOLDER [form
 
 Forms: snac (upstream's layout, for the package snac), multirate (safetensors, for load_codec), fused (the same for
 inference), onnx (encoder and decoders; needs snac_exp[onnx]). Each is opened again and must decode to the same samples.
+adversary=true puts the discriminators of a run with adversary=dac beside them, for another run's init_from.
 With push=, a dry run says what would be uploaded; dry_run=false uploads it.
 """
 
@@ -26,6 +27,7 @@ class Options:
     allow_heads: list[str]
     output: str
     formats: list[str]
+    adversary: bool
     title: str | None
     licence: str | None
     base_licence: str | None
@@ -55,8 +57,9 @@ def main(arguments: Sequence[str]) -> int:
     texts = CardTexts(
         options.title, options.licence, options.base_licence, options.data_description, tuple(options.languages)
     )
+    wanted = Export(tuple(options.formats), texts, options.push, options.adversary)
     opened = open_model(options.checkpoint, options.allow_heads)
-    print("\n".join(export(opened, output, Export(tuple(options.formats), texts, options.push))))
+    print("\n".join(export(opened, output, wanted)))
     if options.push is None:
         return 0
     # From the folder's index, so that what is uploaded is what was proved.
