@@ -8,7 +8,7 @@ from snac_exp.config.meaning.code import component_code
 from snac_exp.config.meaning.digest import meaning_digest
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError
-from snac_exp.lineage.parents import Parent, described, parents_of
+from snac_exp.lineage.parents import TOKENS, Parent, described, parents_of
 from snac_exp.system.files import write_signed_json
 from snac_exp.tracking.json_files import read_object
 from snac_exp.tracking.run_folder import RunFolder
@@ -67,4 +67,4 @@ def is_meant_by(meaning: Meaning, values: Mapping[str, Any]) -> bool:
     if any(now.get(name) != digest for name, digest in meaning.code.items()):
         return False
     noted = (item for item in meaning.parents.values() if item.digest is not None)
-    return all(described(item.path).digest == item.digest for item in noted)
+    return all(described(item.path, tokens=item.kind == TOKENS).digest == item.digest for item in noted)

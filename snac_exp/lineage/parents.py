@@ -22,6 +22,7 @@ from snac_exp.system.remote.urls import is_url
 from snac_exp.tracking.run_folder import RunFolder
 
 GONE = "gone"
+TOKENS = "token files"
 _NOT_PARENTS = frozenset({"output_dir", "audio_root"})  # of audio the manifest has the checksum of every row
 _CODEC_FILES = ("config.json", DESCRIPTION_FILE, "pytorch_model.bin", "model.safetensors")
 _HEADER_BYTES = 4096  # of a token file, more than any header has
@@ -51,11 +52,14 @@ def parents_of(values: Mapping[str, Any]) -> dict[str, Parent]:
     Raises:
         DataError: a cache or a prepared folder is damaged. OSError: something cannot be read.
     """
-    return {key: described(path) for key, path in _paths(values)}
+    return {key: described(path, tokens=key.endswith("directory")) for key, path in _paths(values)}
 
 
-def described(path: str) -> Parent:
-    """What a path, or an address in a store, leads to; errors as `parents_of`."""
+def described(path: str, *, tokens: bool = True) -> Parent:
+    """What a path, or an address in a store, leads to; errors as `parents_of`.
+
+    tokens: whether to look for token files, at any depth; a folder of audio may have millions of others.
+    """
     if is_url(path):
         return Parent("address", path)
     place = Path(path).expanduser()
@@ -67,6 +71,8 @@ def described(path: str) -> Parent:
     for kind, found in _FOLDERS.items():
         if (digest_and_facts := found(place)) is not None:
             return Parent(kind, path, *digest_and_facts)
+    if tokens and (digest_and_facts := _tokens(place)) is not None:
+        return Parent(TOKENS, path, *digest_and_facts)
     return Parent("folder", path)
 
 
@@ -150,7 +156,6 @@ _FOLDERS: Mapping[str, Callable[[Path], _Described | None]] = {
     "targets": _targets,
     "exported codec": _exported,
     "codec": _codec,
-    "token files": _tokens,
 }
 
 

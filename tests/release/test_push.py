@@ -54,7 +54,7 @@ def test_push_is_a_dry_run_unless_told_otherwise(
     )
     assert (uploaded, upload["folder_path"]) == ("upload_folder", str(output))
     weights = ["fused/model.safetensors", "model.safetensors", "pytorch_model.bin"]
-    texts = ["README.md", "config.json", "fused/snac_exp.json", "snac_exp.json"]
+    texts = ["README.md", "config.json", "fused/snac_exp.json", "lineage.json", "snac_exp.json"]
     assert sorted(upload["allow_patterns"]) == sorted(weights + texts)
     assert 'load_codec("someone/codec")' in (output / "README.md").read_text()
 

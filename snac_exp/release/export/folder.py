@@ -7,6 +7,9 @@ from typing import Any
 
 from snac_exp.codec.checkpoint import fingerprint
 from snac_exp.errors import ConfigError
+from snac_exp.lineage.chain import LINEAGE_FILE, Link, chain
+from snac_exp.lineage.drawing import tree, without_places
+from snac_exp.lineage.parents import Parent
 from snac_exp.release.blueprint import restore
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.export.formats import FORMATS
@@ -58,7 +61,9 @@ def export(opened: Opened, output: Path, wanted: Export) -> list[str]:
     remove_left(left_beside(output))
     with folder_beside(output) as temporary:
         lines = [FORMATS[name](opened, temporary) for name in wanted.formats]
-        write_text(temporary / CARD_FILE, _card(opened, wanted, temporary, output))
+        lineage = without_places(_lineage(opened))
+        write_signed_json(temporary / LINEAGE_FILE, lineage.to_json())
+        write_text(temporary / CARD_FILE, _card(opened, wanted, temporary, output, lineage))
         # Last, over all that is there: the hashes prove later that nothing was changed.
         index = {"export": settings, "files": {name: sha256_of_file(temporary / name) for name in _files(temporary)}}
         write_signed_json(temporary / INDEX_FILE, index)
@@ -68,7 +73,7 @@ def export(opened: Opened, output: Path, wanted: Export) -> list[str]:
             output.rmdir()
         # One rename, so the folder is there with all its files or not at all.
         temporary.rename(output)
-    return [*lines, f"{CARD_FILE}: the model card", f"exported to {output}"]
+    return [*lines, f"{CARD_FILE}: the model card", f"{LINEAGE_FILE}: what it was made from", f"exported to {output}"]
 
 
 def exported_files(output: Path) -> dict[str, int]:
@@ -120,11 +125,18 @@ def _with_adversary(opened: Opened, wanted: Export) -> Opened:
     return replace(opened, adversary=trained_adversary(Path(opened.source)))
 
 
-def _card(opened: Opened, wanted: Export, folder: Path, output: Path) -> str:
+def _lineage(opened: Opened) -> Link:
+    """What the model was made from, as far as that lies on this machine."""
+    if Path(opened.source).expanduser().exists():
+        return chain(opened.source)
+    return Link("", Parent("codec", opened.source, None, {"from": "the hub"}))
+
+
+def _card(opened: Opened, wanted: Export, folder: Path, output: Path, lineage: Link) -> str:
     model = restore(opened.blueprint, opened.model.state_dict(), opened.source, folded=opened.folded)
     names = [f"{path.name}/" if path.is_dir() else path.name for path in sorted(folder.iterdir())]
     codec = ReleasedCodec(model, opened.blueprint)
-    return model_card(opened, codec, wanted.texts, wanted.repo_id or output.name, names)
+    return model_card(opened, codec, wanted.texts, wanted.repo_id or output.name, names, tree(lineage))
 
 
 def _files(folder: Path) -> Sequence[str]:

@@ -33,6 +33,7 @@ _FILES = {
     "snac_exp.json": "the model with all outputs, with `model.safetensors`",
     "model.safetensors": "its weights, weight norm as in training",
     "fused/": "the same for inference: weight norm folded",
+    "lineage.json": "what the model was made from, with digests",
     "onnx/": "encoder and decoder graphs; `onnx.json` describes their inputs",
 }
 
@@ -55,8 +56,11 @@ class CardTexts:
     languages: Sequence[str] = ()
 
 
-def model_card(opened: Opened, codec: ReleasedCodec, texts: CardTexts, repo_id: str, files: Sequence[str]) -> str:
-    """The text of README.md for an exported folder; `files` are the names in it, folders with a slash."""
+def model_card(
+    opened: Opened, codec: ReleasedCodec, texts: CardTexts, repo_id: str, files: Sequence[str], lineage: Sequence[str]
+) -> str:
+    """The text of README.md for an exported folder; `files` are the names in it, folders with a slash; `lineage` are
+    lines that tell what the model was made from."""
     # Markdown, not HTML: texts from files are escaped one by one.
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), undefined=jinja2.StrictUndefined, autoescape=False
@@ -81,6 +85,7 @@ def model_card(opened: Opened, codec: ReleasedCodec, texts: CardTexts, repo_id: 
         data_summary=_data_summary(opened, texts),
         evaluation=_evaluation(summary),
         num_utterances=round(summary.get("count/utterances", 0)),
+        lineage=fenced("\n".join(lineage), "text"),
         recipe=fenced(recipe_yaml(_config(opened)), "yaml"),
         licence=_licence(opened.blueprint, texts),
     )

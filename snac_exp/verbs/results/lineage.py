@@ -1,0 +1,36 @@
+"""What a run, a checkpoint, an export or a cache was made from, back to the audio, as a tree.
+
+usage: snac-exp lineage RUN|CHECKPOINT|FOLDER [format=tree|json|mermaid]
+
+Each thing with the first digits of its digest, as it was when it was used: of a run from its meaning.json, of a code
+cache, targets and a prepared folder from what they say themselves. What has another digest now is `changed since`, what
+is not there any more is `gone`. An exported folder carries its chain with it.
+"""
+
+import json
+from collections.abc import Sequence
+
+from snac_exp.config.arguments import is_path, unquoted
+from snac_exp.errors import ConfigError
+
+FORMATS = ("tree", "json", "mermaid")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Draw the chain."""
+    options = [item for item in arguments if item.startswith("format=")]
+    places = [item for item in arguments if item not in options]
+    style = options[-1].partition("=")[2] if options else "tree"
+    if style not in FORMATS:
+        raise ConfigError(f"format={style} is not possible; there is: {', '.join(FORMATS)}")
+    if len(places) != 1 or not is_path(places[0]):
+        raise ConfigError("the lineage of what? snac-exp lineage RUN; a checkpoint, an exported folder or a cache")
+    # Late, as it imports what reads data.
+    from snac_exp.lineage.chain import chain
+    from snac_exp.lineage.drawing import mermaid, tree
+
+    found = chain(unquoted(places[0]))
+    drawn = {"tree": tree, "mermaid": mermaid}
+    lines = [json.dumps(found.to_json(), indent=2)] if style == "json" else drawn[style](found)
+    print("\n".join(lines))
+    return 0
