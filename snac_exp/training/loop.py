@@ -263,7 +263,7 @@ class Trainer:
                 self.evaluator.write_samples(self.fabric, directory)
                 self.tracker.log_media(step=self.state.step, epoch=epoch, directory=directory)
         warn = partial(self.console.note, source="guard", level="warning", step=self.state.step)
-        self.levels.look(values, self.state.step, self.stage, warn)
+        self.levels.look(values, self.state.step, warn, is_last=moment.ends_run)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Within it the model has its averaged weights, where the recipe averages."""

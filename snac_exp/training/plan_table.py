@@ -134,8 +134,8 @@ def silence_line(experiment: Experiment) -> str | None:
         return None
     return (
         f"objective: {', '.join(quiet)} with {' and '.join(_SILENCING)} alone may fall silent, since their best answer "
-        "to a phase that cannot be foreseen is a smaller signal; loss.terms.log_mel, loss.terms.stft_magnitude or "
-        "adversary=dac prevent it, and val/HEAD/level_db shows it"
+        "to a phase that cannot be foreseen is a smaller signal; loss=spectral, which has loss.terms.log_mel and "
+        "loss.terms.stft_magnitude, or adversary=dac prevent it, and val/HEAD/level_db shows it"
     )
 
 

@@ -85,6 +85,7 @@ TABLES = {
     ),
     "phase12_dual_head": PHASE12,
     "phase12_adversarial": PHASE12,
+    "phase12_spectral": replace(PHASE12, trained_terms={"stft_magnitude", "log_mel"}),
 }
 FULL = dict.fromkeys(("encoder", "quantizer", "trunk", "head_24k"), 15e-6)
 TABLES["phase10_full_model"] = replace(TABLES["phase10_decoder_only"], rates=[(10, "cosine", FULL)])
@@ -118,7 +119,7 @@ def test_a_recipe_unrolls_to_its_table(name: str) -> None:
     trained = {term for term, weight in experiment.loss.terms.items() if weight > 0}
     assert trained == table.trained_terms
     assert {head: experiment.loss.n_ffts[head] for head in experiment.heads} == table.n_ffts
-    assert all(experiment.loss.terms[term] == 1.0 for term in trained)
+    assert all(experiment.loss.terms[term] == (5.0 if term == "log_mel" else 1.0) for term in trained)
     assert experiment.loss.window is None
     assert not experiment.loss.normalized
     assert experiment.data.target.rpartition(".")[2] == table.data

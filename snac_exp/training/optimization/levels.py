@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from snac_exp.errors import ConfigError, SilenceError
 from snac_exp.metrics.levels import CAUSE, heads_below
 
-_WORSE_DB = 3.0  # further down by this, it is told again within a stage
+_MOVED_DB = 3.0  # a head that rose by this is on its way; one that fell by this is told again
 
 
 class LevelGuard:
-    """Tells of heads more than 6 dB below their targets at a validation, once per stage and again when it gets worse.
+    """Tells of heads more than 6 dB below their targets: at a validation where one did not rise from where it began,
+    again when it gets worse, and at the last validation of the run.
 
     silence_db: a head further below than this ends the run; None = none does. What was told is kept by no checkpoint: a
     resumed run tells again.
@@ -23,9 +24,9 @@ class LevelGuard:
             raise ConfigError(f"trainer.guards.silence_db={silence_db:g} must be above 0 dB, or null")
         self.silence_db = silence_db
         self._began: dict[str, float] = {}
-        self._told: dict[tuple[str | None, str], float] = {}
+        self._told: dict[str, float] = {}
 
-    def look(self, values: Mapping[str, float], step: int, stage: str | None, warn: Callable[[str], None]) -> None:
+    def look(self, values: Mapping[str, float], step: int, warn: Callable[[str], None], *, is_last: bool) -> None:
         """Look at the `head/level_db` of a validation, in dB; before the first step nothing has fallen yet: where heads
         begin is told with what became of them.
 
@@ -36,8 +37,10 @@ class LevelGuard:
             self._began = heads_below(values)
             return
         for head, level in heads_below(values).items():
-            if level < self._told.get((stage, head), 0.0) - _WORSE_DB:
-                self._told[stage, head] = level
+            rose = level > self._began.get(head, 0.0) + _MOVED_DB
+            is_worse = level < self._told.get(head, 0.0) - _MOVED_DB
+            if is_last or (is_worse and not rose):
+                self._told[head] = level
                 began = f", and was {-self._began[head]:.1f} dB before the first step" if head in self._began else ""
                 warn(f"{head} is {-level:.1f} dB below its target{began}. {CAUSE}")
         if self.silence_db is None:

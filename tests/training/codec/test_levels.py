@@ -22,39 +22,42 @@ def test_powers_become_levels_and_a_silent_target_has_none() -> None:
     }
 
 
-def test_a_silent_head_is_told_once_per_stage_and_when_it_gets_worse() -> None:
+def told(*levels: float) -> list[str]:
+    """What is said of a head whose levels these are at the start and at every validation, up to its cause."""
     said: list[str] = []
     guard = LevelGuard(None)
-    for step, stage, level in (
-        (0, "a", -30.0),  # before training
-        (1, "a", -5.9),
-        (2, "a", -7.0),
-        (3, "a", -8.0),
-        (4, "a", -11.0),
-        (5, "b", -11.0),
-    ):
-        guard.look({"head_48k/level_db": level, "source/x/head_48k/level_db": -40.0}, step, stage, said.append)
-    assert [text.partition(" below")[0] for text in said] == [
-        "head_48k is 7.0 dB",
-        "head_48k is 11.0 dB",
-        "head_48k is 11.0 dB",
+    for step, level in enumerate(levels):
+        values = {"head_48k/level_db": level, "source/x/head_48k/level_db": -40.0}
+        guard.look(values, step, said.append, is_last=step == len(levels) - 1)
+    assert all("loss.terms.log_mel" in text for text in said)
+    return [text.partition(". ")[0] for text in said]
+
+
+def test_a_head_that_falls_is_told_and_again_when_it_gets_worse() -> None:
+    assert told(-0.5, -5.9, -7.0, -8.0, -11.0, -11.5, -5.0) == [
+        "head_48k is 7.0 dB below its target",
+        "head_48k is 11.0 dB below its target",
     ]
-    assert all("loss.terms.log_mel" in text and "was 30.0 dB before the first step" in text for text in said)
 
 
-def test_a_head_that_began_at_its_target_is_told_without_a_beginning() -> None:
-    said: list[str] = []
-    guard = LevelGuard(None)
-    guard.look({"head_48k/level_db": -0.5}, 0, "a", said.append)
-    guard.look({"head_48k/level_db": -9.0}, 1, "a", said.append)
-    assert [text.partition(". ")[0] for text in said] == ["head_48k is 9.0 dB below its target"]
+def test_a_head_that_rises_is_told_of_at_the_end_alone() -> None:
+    assert told(-30.0, -20.0, -9.0, -7.0) == [
+        "head_48k is 7.0 dB below its target, and was 30.0 dB before the first step"
+    ]
+    assert told(-30.0, -20.0, -9.0, -5.9) == []
+
+
+def test_a_head_that_stays_silent_is_told_at_once() -> None:
+    assert told(-30.0, -28.0, -29.0, -5.0) == [
+        "head_48k is 28.0 dB below its target, and was 30.0 dB before the first step"
+    ]
 
 
 def test_the_guard_ends_the_run_below_what_it_admits() -> None:
     guard = LevelGuard(12.0)
-    guard.look({"head_48k/level_db": -11.9}, 1, "a", lambda text: None)
+    guard.look({"head_48k/level_db": -11.9}, 1, lambda text: None, is_last=False)
     with pytest.raises(SilenceError, match=r"step 2: head_48k is 12\.1 dB below its target.*silence_db=12"):
-        guard.look({"head_48k/level_db": -12.1}, 2, "a", lambda text: None)
+        guard.look({"head_48k/level_db": -12.1}, 2, lambda text: None, is_last=False)
     with pytest.raises(ConfigError, match="silence_db=-3 must be above 0"):
         LevelGuard(-3.0)
 
@@ -63,7 +66,9 @@ def test_the_guard_ends_the_run_below_what_it_admits() -> None:
     ("overrides", "told"),
     [
         (["+experiment=phase12_dual_head"], "head_24k, head_48k with l1 and stft_complex alone"),
-        (["+experiment=demo"], "objective: head_24k with"),
+        (["+experiment=phase12_dual_head", "+loss.head_terms.head_48k={log_mel: 1.0}"], "objective: head_24k with"),
+        (["+experiment=phase12_spectral"], None),
+        (["+experiment=demo"], None),
         (["+experiment=phase12_dual_head", "loss.terms.stft_magnitude=1.0"], None),
         (["+experiment=phase12_adversarial"], None),
     ],

@@ -53,6 +53,7 @@ def test_a_true_cache_passes_row_by_row(corpus_dir: Path, tmp_path: Path) -> Non
     assert re.search(r"^train codes: no row is bad \(all 19 rows\)$", done.out, re.MULTILINE)
     assert re.search(r"^validation codes: no row is bad \(all 6 rows\)$", done.out, re.MULTILINE)
     assert "all checks passed" in done.out
+    assert "objective: head_24k, head_48k with l1 and stft_complex alone may fall silent" in done.out
     assert re.search(r"train codes: 19/19 0 bad, about \d+ s left", done.err)
 
 
