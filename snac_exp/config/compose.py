@@ -144,7 +144,8 @@ def explain(error: HydraException) -> str:
     if absent is not None and (config_dir() / absent[1]).is_dir():
         if absent[1] in ADDED_GROUPS:
             return f"{absent[1]} is added to the recipe, not replaced: write +{absent[1]}=NAME"
-        return f"unknown key '{absent[1]}' of this command; its --help lists the keys"
+        mend = "give checkpoint=CODEC, its folder or hub id" if absent[1] == "codec" else "its --help lists the keys"
+        return f"unknown key '{absent[1]}' of this command; {mend}"
     wanted = re.search(r"Could not find '([^']+)'", text)
     if wanted is None:
         return text

@@ -159,7 +159,7 @@ def test_what_contradicts_itself_is_refused(cache: Path, texts: Path, tmp_path: 
         ([f"texts={texts}", "prompt={text.a}"], "is no template"),
         ([f"texts={texts}", "max_tokens=80", "too_long=split"], "nothing says where its text would be cut"),
         (["max_tokens=0"], "max_tokens=0 must be at least 1"),
-        (["max_tokens=3"], "utterances are longer than max_tokens=3"),
+        (["max_tokens=3"], "are longer than max_tokens=3, the shortest has "),
         (["shard.index=2", "shard.count=2"], "shard.index=2 must be from 0 to 1"),
         (["merge=true"], "lacks train-00000-of-00001.parquet and 1 more of 2 files"),
     ]:

@@ -37,6 +37,7 @@ from snac_exp.data.rejection import Rejection, write_rejections
 from snac_exp.errors import DataError
 from snac_exp.system.environment import provenance
 from snac_exp.system.files import remove_left
+from snac_exp.system.paths.writing import require_writable
 from snac_exp.system.progress import Display, progress_display
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def cache_codes(
     geometry, spec = codec.geometry, cache_spec(manifest, codec)
     shards = _plan_shards(manifest, geometry, rows_per_shard)
     mine = _part_of(shards, shard_index, shard_count)
+    require_writable(output_dir)
     refuse_foreign(output_dir, spec, len(shards))  # one folder never holds shards of two codecs
     remove_left(output_dir.glob(".*.tmp"))
     todo = {i: rows for i, rows in mine.items() if not _finished(output_dir, i, shards, retry_rejected)}

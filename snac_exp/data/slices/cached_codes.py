@@ -89,7 +89,7 @@ def open_table(folder: Path | str, codec: "LoadedCodec") -> CodeTable:
     if (cache_dir / MANIFEST_NAME).is_file() and not any(cache_dir.glob("codes-*.parquet")):
         caches = sorted({str(shard.parent) for shard in cache_dir.glob("*/codes-*.parquet")})
         found = ", ".join(caches) or f"make one with: snac-exp cache-codes data={cache_dir} codec={codec.name}"
-        raise DataError(f"{cache_dir} is a prepared folder; data.cache_dir= names the folder of its codes: {found}")
+        raise DataError(f"{cache_dir} is a prepared folder; give the folder of its codes: {found}")
     if not cache_dir.is_dir() or not any(cache_dir.glob("codes-*.parquet")):
         raise DataError(f"{cache_dir}: no code cache there; make one with: {command}")
     table = CodeTable.open(cache_dir)

@@ -184,7 +184,7 @@ def test_an_absent_or_incomplete_cache_names_the_command(tmp_path: Path, cache_d
     with pytest.raises(DataError, match=r"is a prepared folder; .*snac-exp cache-codes data=.*prepared codec=tiny0$"):
         CachedCodes(str(prepared)).open(codec, HEADS, seed=0)
     shutil.copytree(cache_dir, prepared / "codes_tiny0")
-    with pytest.raises(DataError, match=r"data\.cache_dir= names the folder of its codes: .*prepared/codes_tiny0$"):
+    with pytest.raises(DataError, match=r"is a prepared folder; give the folder of its codes: .*prepared/codes_tiny0$"):
         CachedCodes(str(prepared)).open(codec, HEADS, seed=0)
     partial = tmp_path / "codes"
     shutil.copytree(cache_dir, partial)

@@ -26,6 +26,7 @@ from snac_exp.data.tokens.rows.utterances import Utterances
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.lm.layouts.layout import Layout, layout_of
 from snac_exp.system.files import read_json, sha256_of_file, write_signed_json, write_text
+from snac_exp.system.paths.writing import require_writable
 from snac_exp.system.progress import progress_display
 
 CARD_FILE = "README.md"
@@ -109,10 +110,13 @@ def export_rows(
     if options.format == "hf":
         datasets_library()
     layout = _layout(table, layout_options)
+    about = _about(table, layout_options, options)
+    # Before the plan, which goes through all codes.
+    require_writable(output_dir)
+    _refuse_other_export(output_dir, about)
     utterances = Utterances(table, layout, options, texts)
     plan = make_plan(utterances)
-    about = _about(table, layout_options, options)
-    _refuse_foreign(output_dir, about, plan)
+    _refuse_foreign(output_dir, plan)
     trial = Trial(utterances, plan, codec)
     proofs = [] if share.merge else [f"before: {trial.before()}"]
     num_made, num_ids = _write(output_dir, utterances, plan, share)
@@ -183,8 +187,8 @@ def _about(table: CodeTable, layout: TokenLayout, options: ExportOptions) -> dic
     return dict(json.loads(json.dumps(about)))
 
 
-def _refuse_foreign(output_dir: Path, about: Mapping[str, Any], plan: Plan) -> None:
-    """Whatever lies in the folder must belong to this export."""
+def _refuse_other_export(output_dir: Path, about: Mapping[str, Any]) -> None:
+    """An export that lies in the folder must be this one."""
     record = output_dir / EXPORT_FILE
     if record.exists():
         try:
@@ -194,6 +198,10 @@ def _refuse_foreign(output_dir: Path, about: Mapping[str, Any], plan: Plan) -> N
         different = [key for key in about if stored.get(key) != about[key]]
         if different:
             raise ConfigError(f"{output_dir} holds an export of another {', '.join(different)}; name another folder")
+
+
+def _refuse_foreign(output_dir: Path, plan: Plan) -> None:
+    """Whatever lies in the folder must belong to this export."""
     own = {*plan.files, EXPORT_FILE, REJECTED_FILE, CARD_FILE, DICT_FILE}
     own |= {f"{split}/{name}" for split in plan.splits for name in (STATE_FILE, INFO_FILE)}
     others = sorted(_visible(output_dir) - own)

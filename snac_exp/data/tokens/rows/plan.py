@@ -65,7 +65,11 @@ def make_plan(utterances: Utterances) -> Plan:
             files |= found_files
             splits |= {split: list(found_files)} if found_files else {}
     if not files:
-        raise DataError(f"all {len(table)} utterances are longer than max_tokens={options.max_tokens}; raise it")
+        shortest = min(map(utterances.length, range(len(table))))
+        raise DataError(
+            f"all {len(table)} utterances are longer than max_tokens={options.max_tokens}, the shortest has {shortest} "
+            "ids; raise it"
+        )
     return Plan(splits, files, rejected, _counts(totals, table.spec.sampling_rate))
 
 

@@ -59,8 +59,11 @@ class Utterances:
         if self.options.too_long == "split" and most:
             starts = range(0, num, most)
             return [Piece(row, start, min(start + most, num), part, False) for part, start in enumerate(starts)]
-        length = around + num * self.layout.num_places
-        return Rejection(self.table.path(row), "too_long", f"{length} ids are more than max_tokens={limit}")
+        return Rejection(self.table.path(row), "too_long", f"{self.length(row)} ids are more than max_tokens={limit}")
+
+    def length(self, row: int) -> int:
+        """Ids of an utterance as one row."""
+        return len(self._ids(row, np.zeros(0, np.int64))) + int(self.kept(row).sum()) * self.layout.num_places
 
     def kept(self, row: int) -> npt.NDArray[np.bool_]:
         """Which coarse frames (n,) of an utterance are not left out as repeated."""
