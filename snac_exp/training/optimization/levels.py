@@ -6,11 +6,12 @@ from snac_exp.errors import ConfigError, SilenceError
 from snac_exp.metrics.levels import CAUSE, heads_below
 
 _MOVED_DB = 3.0  # a head that rose by this is on its way; one that fell by this is told again
+_FAR_DB = 12.0  # a head further down than this is told where it did not rise, others where they fell
 
 
 class LevelGuard:
-    """Tells of heads more than 6 dB below their targets: at a validation where one did not rise from where it began,
-    again when it gets worse, and at the last validation of the run.
+    """Tells of heads more than 6 dB below their targets: at a validation where one has fallen from where it began, or is
+    far below and did not rise; again when it gets worse; and at the last validation of the run.
 
     silence_db: a head further below than this ends the run; None = none does. What was told is kept by no checkpoint: a
     resumed run tells again.
@@ -37,9 +38,10 @@ class LevelGuard:
             self._began = heads_below(values)
             return
         for head, level in heads_below(values).items():
-            rose = level > self._began.get(head, 0.0) + _MOVED_DB
+            began_at = self._began.get(head, 0.0)
+            rose, fell = level > began_at + _MOVED_DB, level < began_at - _MOVED_DB
             is_worse = level < self._told.get(head, 0.0) - _MOVED_DB
-            if is_last or (is_worse and not rose):
+            if is_last or (is_worse and (fell or (level < -_FAR_DB and not rose))):
                 self._told[head] = level
                 began = f", and was {-self._began[head]:.1f} dB before the first step" if head in self._began else ""
                 warn(f"{head} is {-level:.1f} dB below its target{began}. {CAUSE}")

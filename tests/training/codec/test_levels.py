@@ -47,6 +47,11 @@ def test_a_head_that_rises_is_told_of_at_the_end_alone() -> None:
     assert told(-30.0, -20.0, -9.0, -5.9) == []
 
 
+def test_a_head_of_a_quiet_codec_is_told_at_the_end_unless_it_falls() -> None:
+    assert told(-6.5, -6.5, -7.0) == ["head_48k is 7.0 dB below its target, and was 6.5 dB before the first step"]
+    assert len(told(-6.5, -10.0, -5.0)) == 1
+
+
 def test_a_head_that_stays_silent_is_told_at_once() -> None:
     assert told(-30.0, -28.0, -29.0, -5.0) == [
         "head_48k is 28.0 dB below its target, and was 30.0 dB before the first step"
