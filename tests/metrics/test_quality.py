@@ -37,9 +37,16 @@ def noisy(signal: Tensor) -> Tensor:
     return signal + 0.05 * torch.randn(signal.shape, generator=torch.Generator().manual_seed(0))
 
 
+def dull(signal: Tensor) -> Tensor:
+    """Without what lies above 1 kHz."""
+    narrow = F_audio.resample(signal, 16_000, 2_000, lowpass_filter_width=64)
+    wide: Tensor = F_audio.resample(narrow, 2_000, 16_000, lowpass_filter_width=64)
+    return wide[: len(signal)]
+
+
 @needs["speechmos"]
 @pytest.mark.slow
-def test_opinion_scores_are_upstreams_and_fall_under_noise() -> None:
+def test_opinion_scores_are_upstreams_and_fall_under_noise_and_low_pass() -> None:
     """Of this clip `speechmos.dnsmos.run` of 0.0.1.1 with librosa 0.11 gave the same."""
     speech = clip()
     found = {part: dnsmos(speech, speech, 16_000, part=part) for part in ("overall", "signal", "background", "p808")}
@@ -48,6 +55,8 @@ def test_opinion_scores_are_upstreams_and_fall_under_noise() -> None:
     worse = {part: dnsmos(speech, noisy(speech), 16_000, part=part) for part in found}
     assert worse["background"] < found["background"] - 0.5  # type: ignore[operator]
     assert worse["overall"] < found["overall"] - 0.2  # type: ignore[operator]
+    duller = {part: dnsmos(speech, dull(speech), 16_000, part=part) for part in ("signal", "p808")}
+    assert all(value < found[part] - 0.1 for part, value in duller.items())  # type: ignore[operator]
 
 
 @needs["speechmos"]
@@ -68,10 +77,13 @@ def test_gaps_lower_plcmos_and_its_listeners_are_the_same_ones() -> None:
 def test_another_speaker_is_less_similar_than_a_quieter_or_duller_one() -> None:
     speech, other = clip(), clip(1)
     assert speaker_similarity(speech, speech, 16_000) == pytest.approx(1, abs=1e-5)
-    similar = [speaker_similarity(speech, it, 16_000) or 0 for it in (0.25 * speech, noisy(speech), other)]
+    similar = [
+        speaker_similarity(speech, it, 16_000) or 0 for it in (0.25 * speech, noisy(speech), other, dull(speech))
+    ]
     assert similar[0] > 0.9  # quieter clips are raised to -30 dB only
     assert similar[2] < 0.9 * similar[0]
     assert similar[1] < 1
+    assert similar[3] < 0.9 * similar[0]
     assert speaker_similarity(speech[:19_000], speech[:19_000], 16_000) is None
 
 
@@ -84,6 +96,7 @@ def harmonics(f0_hz: float, seconds: float = 1.0) -> Tensor:
 
 
 @needs["parselmouth"]
+@pytest.mark.slow
 def test_pitch_of_known_shifts() -> None:
     voice = harmonics(150.0)
     semitone = harmonics(150.0 * 2 ** (1 / 12))
@@ -92,6 +105,9 @@ def test_pitch_of_known_shifts() -> None:
     assert f0_rmse_cents(voice, semitone, 16_000) == pytest.approx(100, abs=1)
     assert log_f0_correlation(voice, semitone, 16_000) == pytest.approx(1, abs=1e-3)
     assert f0_rmse_cents(voice, 0.25 * voice, 16_000) == pytest.approx(0, abs=0.5)
+    # A low-pass leaves the fundamental, and other words of another voice have another pitch.
+    assert f0_rmse_cents(clip(), dull(clip()), 16_000) < 25  # type: ignore[operator]
+    assert f0_rmse_cents(clip(), clip(1), 16_000) > 100  # type: ignore[operator]
     half = voice.clone()
     half[8000:16_000] = 0  # 0.5 of 1.5 s lose their voice
     assert voicing_error(voice, half, 16_000) == pytest.approx(1 / 3, abs=0.03)

@@ -10,8 +10,8 @@ _FAR_DB = 12.0  # a head further down than this is told where it did not rise, o
 
 
 class LevelGuard:
-    """Tells of heads more than 6 dB below their targets: at a validation where one has fallen from where it began, or is
-    far below and did not rise; again when it gets worse; and at the last validation of the run.
+    """Tells of heads more than 6 dB below their targets: where one has fallen from its start, or is far below and did
+    not rise; again when it gets worse; and at the last validation of the run.
 
     silence_db: a head further below than this ends the run; None = none does. What was told is kept by no checkpoint: a
     resumed run tells again.
