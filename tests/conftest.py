@@ -2,8 +2,11 @@
 
 import gc
 import os
+import shlex
 import signal
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -27,6 +30,15 @@ settings.load_profile("any machine")
 
 ROOT = Path(__file__).parents[1]
 CORPUS = "corpus, with 'odd' name"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Test processes begin warm too: each would import for ten seconds of a processor what all import."""
+    if set(config.getoption("tx", None) or ()) == {"popen"} and not config.option.collectonly:
+        warm = ExitStack()
+        warm.enter_context(warm_python())
+        config.add_cleanup(warm.close)
+        config.option.tx = [f"popen//python={shlex.quote(sys.executable)}"] * len(config.option.tx)
 
 
 def pytest_collection_finish() -> None:

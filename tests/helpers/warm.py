@@ -2,6 +2,7 @@
 
 A cold start costs 3 to 4 s of a processor, nearly all for imports, and the tests start some hundred processes. A forked
 one is a process of its own all the same: it has a pid, gets signals, is killed, leaves behind what a process leaves.
+The processes in which pytest-xdist runs tests are such processes too, and have one server together.
 """
 
 import os
@@ -9,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,13 +19,10 @@ _PYTHON = "SNAC_EXP_TEST_PYTHON"
 COLD = os.environ.get(_PYTHON, sys.executable)
 """Python itself, for tests of what a start imports."""
 
-_server: "subprocess.Popen[str] | None" = None
-
 
 @contextmanager
 def warm_python() -> Iterator[None]:
     """sys.executable begins warm processes meanwhile; so do `python` and `snac-exp` in the folder where it lies."""
-    global _server
     # A test that runs tests has a server; on a real SLURM every process is what SLURM starts.
     if _PYTHON in os.environ or os.environ.get("SNAC_EXP_TEST_SLURM") == "1":
         yield
@@ -35,22 +33,29 @@ def warm_python() -> Iterator[None]:
         (folder / name).write_text(f'{python} {arguments} "$@"\n')
         (folder / name).chmod(0o755)
     command = [COLD, "-m", "tests.helpers.warm_server", str(folder / "socket"), str(folder / "python")]
-    _server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert _server.stdout is not None
-    assert _server.stdout.readline() == "ready\n"
+    server = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    assert server.stdout.readline() == "ready\n"
     sys.executable, os.environ[_PYTHON] = str(folder / "python"), COLD
     try:
         yield
     finally:
         sys.executable = COLD
         del os.environ[_PYTHON]
-        _server.communicate()  # the end of its input ends it, and it the processes that are left
+        server.communicate()  # the end of its input ends it, and it the processes that are left
         shutil.rmtree(folder)
 
 
 def warm_seconds() -> float:
-    """Processor time of all warm processes that have ended."""
-    if _server is None or _server.poll() is not None:
+    """Processor time of the warm processes that this one has begun and that have ended."""
+    if _PYTHON not in os.environ:
         return 0.0
-    fields = Path(f"/proc/{_server.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+    try:
+        return float(Path(sys.executable).with_name(seconds_file(os.environ)).read_text())
+    except OSError:  # none has ended yet
+        return 0.0
+
+
+def seconds_file(environment: Mapping[str, str]) -> str:
+    """Where the server keeps the processor time of what a process of tests began, beside its `python`."""
+    return f"seconds {environment.get('PYTEST_XDIST_WORKER', '')}"

@@ -39,6 +39,7 @@ from hydra.core.singleton import Singleton
 import snac_exp
 from snac_exp.codec.fast.kernels import snake_rows
 from snac_exp.report.settings import differs_from_defaults
+from tests.helpers.warm import seconds_file
 
 ROOT = Path(__file__).resolve().parents[2]
 READ_AT_START = ("OMP_", "MKL_", "OPENBLAS_", "PYTHON", "LD_", "TORCH", "PYTORCH_", "TRITON_", "CUDA_")
@@ -97,6 +98,7 @@ def _read_at_start(environment: Mapping[str, str]) -> dict[str, str]:
 def serve(place: str) -> Asked | None:
     """In a process that was forked: what it is to be. In the server: None, once standard input has ended."""
     running: dict[int, socket.socket] = {}  # process -> who asked for it
+    accounts: dict[int, Path] = {}  # process -> the file of what all cost that were begun by the same
     with socket.socket(socket.AF_UNIX) as listening, selectors.DefaultSelector() as selector:
         listening.bind(place)
         listening.listen(64)
@@ -119,6 +121,7 @@ def serve(place: str) -> Asked | None:
                     for file in asked.files:
                         os.close(file)
                     running[pid] = connection
+                    accounts[pid] = Path(place).with_name(seconds_file(asked.environment))
                     _tell(connection, {"pid": pid})
                     selector.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
                     selector.register(connection, selectors.EVENT_READ, pid)
@@ -132,8 +135,8 @@ def serve(place: str) -> Asked | None:
                     connection = running.pop(key.data)
                     with suppress(KeyError):
                         selector.unregister(connection)
-                    ended = {"status": os.waitstatus_to_exitcode(status), "cpu_seconds": used.ru_utime + used.ru_stime}
-                    _tell(connection, ended)
+                    _add(accounts.pop(key.data), used.ru_utime + used.ru_stime)
+                    _tell(connection, {"status": os.waitstatus_to_exitcode(status)})
                     connection.close()
 
 
@@ -149,6 +152,13 @@ def _read(connection: socket.socket) -> Asked:
 def _tell(connection: socket.socket, answer: dict[str, float]) -> None:
     with suppress(BrokenPipeError):  # who asked is gone
         connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _add(account: Path, seconds: float) -> None:
+    total = seconds + (float(account.read_text()) if account.exists() else 0.0)
+    written = account.with_suffix(".new")  # who reads it finds a whole number
+    written.write_text(str(total))
+    written.replace(account)
 
 
 def _kill(running: Mapping[int, socket.socket]) -> None:
@@ -228,6 +238,7 @@ def main(place: str, stand_in: str) -> None:
     gc.freeze()  # what all have in common is not written to by each one's collector
     if (asked := serve(place)) is not None:
         become(asked, stand_in)
+    os._exit(0)  # as those that it forked: taking apart what was imported takes seconds
 
 
 if __name__ == "__main__":
