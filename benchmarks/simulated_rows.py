@@ -4,6 +4,7 @@ For runs and figures of a size that no disk here has; everything but the reading
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,12 +86,11 @@ class SimulatedDataset(AlignedDataset):
         sizes = [self.geometry.codebook_slice(i, 0, coarse).stop for i in range(self.geometry.num_codebooks)]
         return [torch.from_numpy(draw.integers(0, self.codebook_size, size)) for size in sizes]
 
-    def whole(self, row: int) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """A whole utterance: codes[i] (1, T_i) int64 and audio[head] (1, 1, N_head)."""
+    def whole_audio(self, row: int, heads: Iterable[str]) -> dict[str, Tensor]:
+        """Audio[head] (1, 1, N_head) of a whole utterance for some heads."""
         num, own_rate = int(self.num_samples[row]), self.geometry.sampling_rate
-        lengths = {head: resampled_length(num, own_rate, rate) for head, rate in self.heads.items()}
-        audio = {head: self._noise(row, length)[None, None] for head, length in lengths.items()}
-        return [tokens[None] for tokens in self.whole_codes(row)], audio
+        lengths = {head: resampled_length(num, own_rate, self.heads[head]) for head in heads}
+        return {head: self._noise(row, length)[None, None] for head, length in lengths.items()}
 
     def _parts(self, spec: SliceSpec) -> tuple[list[Tensor], Tensor | None, dict[str, Part]]:
         codes = []

@@ -5,7 +5,9 @@ import hashlib
 import inspect
 import json
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 from snac import SNAC
 from snac.layers import NoiseBlock
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from snac_exp.codec.files.weights import (
     SAFETENSORS_FILE,
@@ -73,13 +76,16 @@ def load_directory(name: str, directory: Path) -> LoadedCodec:
         CodecError: names the file and what is wrong with it.
     """
     config = config_of_directory(directory)
-    # First on the device `meta`, which allocates nothing: a config that claims terabytes is refused by its shapes.
-    described, geometry = _build(config, directory / CONFIG_FILE, "meta")
+    # On the device `meta`, which allocates nothing: a config that claims terabytes is refused by its shapes.
+    with _WithoutNorms():
+        model, geometry = _build(config, directory / CONFIG_FILE, "meta")
     file = weights_file(directory)
     weights = read_weights(file)
-    _fill(described, weights.tensors, file, assign=True)
-    model, _ = _build(config, directory / CONFIG_FILE, "cpu")
-    _fill(model, weights.tensors, file)
+    _fill(model, weights.tensors, file, assign=True)
+    if any(tensor.is_meta for tensor in chain(model.parameters(), model.buffers())):
+        # What no file holds, as the scale of attention, has to be computed.
+        model, _ = _build(config, directory / CONFIG_FILE, "cpu")
+        _fill(model, weights.tensors, file)
     if weights.note:
         print(f"{file}: {weights.note}", file=sys.stderr)
     model.eval()
@@ -130,18 +136,39 @@ def _build(config: dict[str, Any], path: Path, device: str) -> tuple[SNAC, Geome
             raise CodecError(f"{path} does not describe a SNAC model: {brief(error)}") from None
 
 
+class _WithoutNorms(TorchFunctionMode):
+    """Shapes of weight normalisation alone: the norms of nothing, on the device `meta`, take half of the building."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is torch.norm_except_dim:
+            weight, _, dim = args
+            return weight.new_empty([length if i == dim else 1 for i, length in enumerate(weight.shape)])
+        if func is torch._weight_norm:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def _fill(model: SNAC, weights: dict[str, Tensor], path: Path, *, assign: bool = False) -> None:
-    """Put weights (by the names and shapes of the model) into it, or with `assign` in place of its own.
+    """Put weights (by the names and shapes of the model) into it, or with `assign` copies in place of its own.
 
     Raises:
         CodecError: they do not fit it.
     """
-    prefix = unknown_prefix(weights, model.state_dict())
+    own = model.state_dict()
+    prefix = unknown_prefix(weights, own)
     if prefix is not None:
         raise CodecError(f"{path}: names carry the prefix '{prefix}'; write the file anew without it")
+    if assign:  # each with memory of its own, in the model's precision, as copying into it gives them
+        weights = {name: _copied(tensor, own.get(name, tensor).dtype) for name, tensor in weights.items()}
     try:
         model.load_state_dict(weights, assign=assign)
     except RuntimeError as error:
         raise CodecError(
             f"{path} does not fit the model that {CONFIG_FILE} beside it describes: {brief(error)}"
         ) from None
+
+
+def _copied(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)

@@ -201,7 +201,7 @@ def _is_native(waveform: Tensor, rate: int) -> bool:
 def _fitted_noise(dataset: AlignedDataset, rate: int) -> MeanSpectrumNoise | None:
     """The mean-spectrum baseline from training utterances, evenly spread; None if none is wide-band by itself."""
     head = next(name for name, its_rate in dataset.heads.items() if its_rate == rate)
-    waveforms = (dataset.whole(row)[1][head][0, 0] for row in spread(len(dataset), NOISE_FIT_UTTERANCES))
+    waveforms = (dataset.whole_audio(row, [head])[head][0, 0] for row in spread(len(dataset), NOISE_FIT_UTTERANCES))
     native = (waveform for waveform in waveforms if _is_native(waveform, rate))
     # One is looked at beforehand: fitting on nothing is an error, and 200 waveforms at once would fill the memory.
     first = next(native, None)

@@ -1,5 +1,5 @@
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,20 @@ class Utterances:
         return f"sha1 of {row}"
 
     def whole(self, row: int) -> tuple[list[Tensor], dict[str, Tensor]]:
+        return [torch.full((1, 12), row)], self.whole_audio(row, self.heads)
+
+    def whole_audio(self, row: int, heads: Iterable[str]) -> dict[str, Tensor]:
         wide = utterance(row)[: 2 * NUM_SAMPLES] * (row not in self.silent)
         wide = interpolated(wide[::2]) if row in self.narrow else wide
         audio = {"head_24k": wide[::2], "head_48k": wide}
-        return [torch.full((1, 12), row)], {head: audio[head][None, None] for head in self.heads}
+        return {head: audio[head][None, None] for head in heads}
+
+
+class Recordings(Utterances):
+    """Of the training set the audio alone is wanted: raw audio would have to be encoded for its codes."""
+
+    def whole(self, row: int) -> tuple[list[Tensor], dict[str, Tensor]]:
+        raise AssertionError("training audio was encoded")
 
 
 @dataclass
@@ -89,7 +99,7 @@ class Setup:
     narrow_training: bool = False
 
     def run(self, codec: Codec, initial: Codec, **options: Any) -> dict[str, float]:
-        train = Utterances(2, self.heads, narrow=frozenset({0, 1}) if self.narrow_training else frozenset())
+        train = Recordings(2, self.heads, narrow=frozenset({0, 1}) if self.narrow_training else frozenset())
         splits: Any = Splits(train, Utterances(3, self.heads, self.silent, self.narrow))
         return summarize(codec, initial, splits, **options)
 

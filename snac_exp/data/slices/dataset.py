@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -170,11 +170,14 @@ class AlignedDataset(Dataset[Sample], ABC):
 
     def whole(self, row: int) -> tuple[list[Tensor], dict[str, Tensor]]:
         """A whole utterance: codes[i] (1, T_i) int64 and audio[head] (1, 1, N_head), N_head its true length."""
+        return [tokens[None] for tokens in self.whole_codes(row)], self.whole_audio(row, self.heads)
+
+    def whole_audio(self, row: int, heads: Iterable[str]) -> dict[str, Tensor]:
+        """Audio[head] (1, 1, N_head) of a whole utterance for some heads; nothing is encoded for it."""
         num, own_rate = int(self.num_samples[row]), self.geometry.sampling_rate
-        slices = {head: Slice(rate, 0, resampled_length(num, own_rate, rate)) for head, rate in self.heads.items()}
-        read = self._read(row, slices)
-        audio = {head: read[head][0][None, None] for head in self.heads}
-        return [tokens[None] for tokens in self.whole_codes(row)], audio
+        rates = {head: self.heads[head] for head in heads}
+        slices = {head: Slice(rate, 0, resampled_length(num, own_rate, rate)) for head, rate in rates.items()}
+        return {head: samples[None, None] for head, (samples, _) in self._read(row, slices).items()}
 
     @abstractmethod
     def whole_codes(self, row: int) -> list[Tensor]:
