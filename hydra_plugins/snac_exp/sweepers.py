@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -47,13 +48,11 @@ class RandomSweeper(GridSweeper):
 
 
 class OptunaSweeper(GridSweeper):
-    """Bayesian search for the best value of sweep.metric: see snac_exp.sweeps.bayesian.search."""
+    """Bayesian search for the best sweep.metric: see snac_exp.sweeps.bayesian.search, which checks the settings."""
 
-    def __init__(
-        self, num_trials: int, parallel: int, startup_trials: int, seed: int, params: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, params: dict[str, str] | None = None, **settings: Any) -> None:
         super().__init__(params)
-        self.settings = {"num_trials": num_trials, "parallel": parallel, "startup_trials": startup_trials, "seed": seed}
+        self.settings = settings
 
     def sweep(self, arguments: list[str]) -> None:
         """Check the space; the trials are made by a process that composes them from the sweep's snapshot."""

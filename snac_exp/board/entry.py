@@ -24,7 +24,7 @@ from snac_exp.tracking.labels.config_text import name_of, tags_of
 from snac_exp.tracking.labels.shown import Labels, united
 from snac_exp.tracking.labels.stored import StoredLabels, read_labels
 from snac_exp.tracking.run_folder import RunFolder
-from snac_exp.tracking.run_state import RunState, run_state, slurm_job, status_of
+from snac_exp.tracking.run_state import DONE, RunState, run_state, slurm_job, status_of
 
 UNREADABLE = "unreadable"
 
@@ -152,15 +152,15 @@ class Entry:
         return {name: self.figures.value(name) for name in names}
 
     def job_to_ask(self) -> tuple[str, str] | None:
-        """The id and the cluster of a job whose state in the queue matters; a finished run stays finished."""
+        """The id and the cluster of a job whose state in the queue matters; a run that is done stays so."""
         if self.place.row is not None:
             row = self.place.row
-            return None if row.slurm_id is None or row.state == "finished" else (row.slurm_id, row.cluster or "")
+            return None if row.slurm_id is None or row.state in DONE else (row.slurm_id, row.cluster or "")
         return None if self.job is None else (self.job, "slurm")
 
     def _read(self, queue: Mapping[str, str]) -> dict[str, Any]:
         status, row = self._status.get(), self.place.row
-        done = status is not None and status["state"] == "finished"
+        done = status is not None and status["state"] in DONE
         self.job = None if done else slurm_job(status)
         known, (name, tags), given = status or {}, self._about.get(), self._overrides.get()
         num_steps = known.get("num_steps") or self._plan.get().get("num_steps")

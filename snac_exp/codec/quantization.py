@@ -97,6 +97,9 @@ def token_mask(codes: Tensor, stride: int, valid_frames: Tensor | None) -> Tenso
     return ends <= valid_frames.to(codes.device)[:, None]
 
 
+_OF_A_CODEBOOK = ("usage", "perplexity", "dead", "tokens")
+
+
 class CodebookUsage:
     """How evenly codebooks are used over many codes; counts (num_codebooks, codebook_size) int64 may be added up."""
 
@@ -120,6 +123,10 @@ class CodebookUsage:
         self.counts = total(self.counts)
         return self
 
+    def names(self) -> list[str]:
+        """Names of the metrics."""
+        return [f"codebook/{i}/{name}" for i in range(len(self.strides)) for name in _OF_A_CODEBOOK]
+
     def metrics(self) -> dict[str, float]:
         """`codebook/I/usage`: share of entries chosen at least once; `dead`: number of the others; `perplexity`: exp of
         the entropy of choices, from 1 to the codebook's size. None can exceed what the number of tokens allows.
@@ -133,10 +140,8 @@ class CodebookUsage:
         for i, counts in enumerate(self.counts.double()):
             used = int((counts > 0).sum())
             entropy = torch.special.entr(counts / counts.sum()).sum()
-            metrics[f"codebook/{i}/usage"] = used / len(counts)
-            metrics[f"codebook/{i}/perplexity"] = float(entropy.exp())
-            metrics[f"codebook/{i}/dead"] = float(len(counts) - used)
-            metrics[f"codebook/{i}/tokens"] = float(counts.sum())
+            values = used / len(counts), float(entropy.exp()), float(len(counts) - used), float(counts.sum())
+            metrics |= {f"codebook/{i}/{name}": value for name, value in zip(_OF_A_CODEBOOK, values, strict=True)}
         return metrics
 
 

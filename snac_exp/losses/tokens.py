@@ -109,6 +109,9 @@ class TokenObjective(nn.Module):
         return scored * self.stream_weights.to(valid_frames.device, non_blocking=True)
 
 
+_OF_TOKENS = ("cross_entropy", "perplexity", "accuracy")
+
+
 class TokenMetrics:
     """Sums over a validation, from which the metrics follow: without smoothing and weights, so that runs compare."""
 
@@ -146,6 +149,11 @@ class TokenMetrics:
     def num_tokens(self) -> list[int]:
         """Scored tokens of each codebook so far."""
         return [int(num) for num in self._sums[2]]
+
+    def names(self) -> list[str]:
+        """Names of the metrics."""
+        of_each = [f"codebook_{k}/{name}" for k in range(self.layout.num_codebooks) for name in _OF_TOKENS]
+        return [*of_each, *_OF_TOKENS, "bits_per_second", "bits_per_frame"]
 
     def result(self) -> dict[str, float]:
         """Metrics by name.

@@ -14,7 +14,7 @@ from snac_exp.report.numbers import figure
 
 _FOLDER = Path(__file__).parent / "templates"
 STYLE = _FOLDER / "style.css"
-_STATES = frozenset({"finished", "failed", "lost", "cancelled", "running", "queued", "preempted"})
+_STATES = frozenset({"finished", "failed", "lost", "cancelled", "running", "queued", "preempted", "pruned"})
 _SHORT_WORD = 18  # characters
 
 

@@ -21,6 +21,8 @@ def tell_ending(experiment: Experiment, folder: RunFolder, failure: BaseExceptio
         kind = type(failure).__name__
         event: Event = "diverged" if isinstance(failure, DivergenceError) else "failed"
         alerts.send(event, experiment.name, now.error or kind, folder.path)
+    elif now.state == "pruned":
+        pass  # its search tells of all its trials
     elif now.state == "finished":
         alerts.send("finished", experiment.name, f"step {status.get('step')}", folder.path)
     else:

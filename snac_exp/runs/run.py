@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from io import StringIO
 from typing import Any
@@ -32,6 +33,7 @@ from snac_exp.training.loop import Trainer
 from snac_exp.training.plan import unroll
 from snac_exp.training.plan_table import epoch_table, group_table
 from snac_exp.training.setup import TrainingSetup
+from snac_exp.training.task import Judge
 
 
 def start(experiment: Experiment, values: Mapping[str, Any], overrides: list[str]) -> int:
@@ -52,12 +54,13 @@ def _leaves_nothing(folder: RunFolder, error: BaseException) -> bool:
     return to_mend and folder.has_nothing()
 
 
-def resume(experiment: Experiment, folder: RunFolder) -> int:
-    """Go on with the run in a folder, from its stored config and newest checkpoint; returns the exit status."""
-    return _run(experiment, folder, resuming=True)
+def resume(experiment: Experiment, folder: RunFolder, judge: Judge | None = None) -> int:
+    """Go on with the run in a folder, from its stored config and newest checkpoint; returns the exit status, which is 0
+    also where `judge`, of a search that prunes, ended it."""
+    return _run(experiment, folder, judge, resuming=True)
 
 
-def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
+def _run(experiment: Experiment, folder: RunFolder, judge: Judge | None = None, *, resuming: bool) -> int:
     devices = experiment.trainer.devices
     ranks.check_started(devices)
     if ranks.global_rank(devices) > 0:
@@ -67,7 +70,7 @@ def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
         folder.begin()
         try:
             with ranks.companions(folder.path, devices, lambda why: folder.set_status("failed", error=why)):
-                finished = _train(experiment, folder, stop, resuming=resuming)
+                finished = _train(experiment, folder, stop, judge, resuming=resuming)
         except Stopped as stopped:
             print(f"{stopped}: left at once, nothing was unsaved; go on with: python train.py resume={folder.path}")
             finished = False
@@ -80,13 +83,26 @@ def _run(experiment: Experiment, folder: RunFolder, *, resuming: bool) -> int:
             raise
         finally:
             leave()
-        folder.set_status("finished" if finished else "preempted", stopped_by=stop.signal_name)
+        state = _set_ending(folder, stop, finished=finished)
         _report(folder)
         tell_ending(experiment, folder)
-    return 0 if finished else EXIT_PREEMPTED
+    return EXIT_PREEMPTED if state == "preempted" else 0
 
 
-def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resuming: bool) -> bool:
+def _set_ending(folder: RunFolder, stop: StopRequest, *, finished: bool) -> str:
+    """Note how a run that did not fail has ended; returns its state."""
+    if finished or stop.pruned is None:
+        state = "finished" if finished else "preempted"
+        folder.set_status(state, stopped_by=stop.signal_name)
+        return state
+    # A search has what it wanted to know: whatever else asked to stop in the same moment, nobody goes on by himself.
+    folder.set_status("pruned", stopped_by=None, step=stop.pruned.step, pruned=asdict(stop.pruned))
+    return "pruned"
+
+
+def _train(
+    experiment: Experiment, folder: RunFolder, stop: StopRequest, judge: Judge | None, *, resuming: bool
+) -> bool:
     """Build everything and fit; whether the run came to its end."""
     settings = experiment.trainer
     set_numerics(num_threads=settings.num_threads, tf32=settings.tf32, deterministic=settings.deterministic)
@@ -119,6 +135,7 @@ def _train(experiment: Experiment, folder: RunFolder, stop: StopRequest, *, resu
                 store,
                 setup.provenance,
                 stop=stop,
+                judge=judge if fabric.is_global_zero else None,
             )
             # Before the checkpoint: the preflight proves how the recipe starts, which trained weights no longer show.
             _prepare(trainer, setup)

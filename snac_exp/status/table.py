@@ -42,6 +42,7 @@ WIDE, MIN_WIDTH = ("run", "tags", "note", "warning", "last error"), 20  # column
 STYLES = {
     "running": "green",
     "finished": "blue",
+    "pruned": "blue",
     "failed": "red",
     "lost": "red",
     "cancelled": "yellow",

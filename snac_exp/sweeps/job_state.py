@@ -11,7 +11,7 @@ from snac_exp.sweeps.settings import SweepSettings
 from snac_exp.system.slurm_queue import ACTIVE
 from snac_exp.tracking.metrics_file import lines_of_kind
 from snac_exp.tracking.run_folder import RunFolder
-from snac_exp.tracking.run_state import RunState, run_state, status_of
+from snac_exp.tracking.run_state import DONE, RunState, run_state, status_of
 
 
 def updated(row: Row, run_dir: Path, settings: SweepSettings, queue: Mapping[str, str]) -> Row:
@@ -41,7 +41,7 @@ def _update_state(row: Row, run_dir: Path, queue: Mapping[str, str]) -> None:
 def state_of_job(row: Row, status: Mapping[str, Any] | None, in_queue: str | None) -> RunState:
     """The state of a job that has a run folder, by its status.json and its state in the queue."""
     # A run that is finished stays so, whatever was submitted afterwards.
-    if status is not None and status["state"] != "finished" and status["heartbeat"] < (row.submitted or 0.0):
+    if status is not None and status["state"] not in DONE and status["heartbeat"] < (row.submitted or 0.0):
         status = None  # from before it was submitted again
     return run_state(status, in_queue)
 

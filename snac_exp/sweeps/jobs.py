@@ -14,12 +14,17 @@ from snac_exp.config.schema import Experiment
 from snac_exp.errors import ConfigError, SnacExpError
 from snac_exp.tracking.alerts.alerts import require_address
 from snac_exp.tracking.mirrors.packages import require_trackers
+from snac_exp.tracking.sections import validation_key
 from snac_exp.training.plan import EpochPlan, unroll
 
 
 @dataclass(frozen=True)
 class Job:
-    """One job that may be submitted."""
+    """One job that may be submitted.
+
+    validations: steps between its first and its last one after which it validates. measured: names of what it logs
+    there; None where its task does not say.
+    """
 
     index: int
     overrides: list[str]  # all of them, as stored with the run
@@ -29,6 +34,8 @@ class Job:
     num_epochs: int
     num_steps: int
     audio_hours: float
+    validations: Sequence[int] = ()
+    measured: Sequence[str] | None = None
 
     @property
     def hash(self) -> str:
@@ -48,7 +55,7 @@ class JobChecker:
     """
 
     def __init__(self) -> None:
-        self._built: dict[str, tuple[Any, Any]] = {}
+        self._built: dict[str, tuple[Any, Any, Sequence[str] | None]] = {}
 
     def check(self, index: int, overrides: list[str], varied: list[str]) -> Job:
         """One job, checked.
@@ -61,7 +68,7 @@ class JobChecker:
             # Asked for now: a job that starts hours later in a queue has nobody to type a key.
             require_trackers(experiment.tracker)
             require_address(experiment.alerts)
-            data_module, geometry = self._build(experiment, values)
+            data_module, geometry, measured = self._build(experiment, values)
             plan = unroll(experiment, geometry).counted(data_module.num_items)
         except SnacExpError as error:
             named = f"job {index} ({' '.join(varied) or 'as it stands'})"
@@ -69,11 +76,12 @@ class JobChecker:
         seconds = sum(
             _num_items(epoch, data_module.num_items(epoch)) * data_module.item_seconds(epoch) for epoch in plan.epochs
         )
-        return Job(index, overrides, varied, experiment, values, plan.num_epochs, plan.num_steps, seconds / 3600)
+        counted = (plan.num_epochs, plan.num_steps, seconds / 3600, plan.validations(experiment.trainer))
+        return Job(index, overrides, varied, experiment, values, *counted, measured)
 
-    def _build(self, experiment: Experiment, values: dict[str, Any]) -> tuple[Any, Any]:
-        names = ("codec", "heads", "init", "data", "task", "loss", "seed", "lm", "augment", "adversary", "init_from")
-        parts = {name: values.get(name) for name in names}
+    def _build(self, experiment: Experiment, values: dict[str, Any]) -> tuple[Any, Any, Sequence[str] | None]:
+        keys = ("codec", "heads", "init", "data", "task", "loss", "seed", "lm", "augment", "adversary", "init_from")
+        parts = {name: values.get(name) for name in keys}
         # All that decides what is built; jobs that differ elsewhere need no second build.
         key = json.dumps([parts, values.get("lr", {}).get("groups")], sort_keys=True)
         if key not in self._built:
@@ -81,7 +89,9 @@ class JobChecker:
             from snac_exp.training.build import build
 
             built = build(experiment)
-            self._built[key] = (built.data_module, built.geometry)
+            names = built.evaluator.measured()
+            logged = None if names is None else [validation_key(name) for name in names]
+            self._built[key] = (built.data_module, built.geometry, logged)
         return self._built[key]
 
 

@@ -12,7 +12,7 @@ from snac_exp.errors import ConfigError
 from snac_exp.sweeps.driver import run_driver
 from snac_exp.sweeps.ledger import Row
 from snac_exp.sweeps.sweep import Sweep
-from snac_exp.system.process import resume_command, without_slurm
+from snac_exp.system.process import TRIAL, resume_command, without_slurm
 from snac_exp.system.stop_request import Stopped, StopRequest
 from snac_exp.tracking.run_folder import RunFolder
 
@@ -83,7 +83,7 @@ class Pool:
     def _start(self, sweep: Sweep, row: Row, given: list[int], most: int) -> "subprocess.Popen[bytes]":
         command, environment = resume_command(sweep.run_dir(row), sweep.code)
         # Inside of a SLURM job its variables would make the runs take themselves for that job's ranks.
-        environment = without_slurm(environment)
+        environment = without_slurm(environment) | {TRIAL: "1"}
         if given:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, given))
         # Processes that each take all cores are slower than one after the other; the user's own value wins.

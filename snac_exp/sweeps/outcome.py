@@ -7,13 +7,16 @@ from snac_exp.sweeps.ledger import Row
 from snac_exp.sweeps.sweep import Sweep
 from snac_exp.tracking.alerts.alerts import Alerts
 from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.tracking.run_state import DONE
 
 
 def outcome(sweep: Sweep) -> tuple[int, str]:
-    """Exit status and last words: 0 when all jobs are finished, else 1 with each of the others named."""
+    """Exit status and last words: 0 when all jobs are finished or pruned, else 1 with each of the others named."""
     rows = sweep.refresh()
-    unfinished = [row for row in rows if row.state != "finished"]
-    lines = [f"{len(rows) - len(unfinished)} of {len(rows)} jobs finished: {sweep.ledger}"]
+    unfinished = [row for row in rows if row.state not in DONE]
+    num_pruned = sum(row.state == "pruned" for row in rows)
+    counted = f"{len(rows) - len(unfinished) - num_pruned} of {len(rows)} jobs finished"
+    lines = [f"{counted}{f', {num_pruned} pruned' if num_pruned else ''}: {sweep.ledger}"]
     lines += [f"{row.title} {row.state}: {row.error or 'no error'}; see {sweep.run_dir(row)}" for row in unfinished]
     # A search makes its jobs one after the other, so its ledger may still be short of them.
     num_trials = len(rows) if sweep.search is None else int(sweep.search["num_trials"])

@@ -25,7 +25,7 @@ from snac_exp.system.folder_lock import holder_of, locked
 from snac_exp.system.slurm_queue import ACTIVE
 from snac_exp.tracking.json_files import Shape, read_object, require_shape
 from snac_exp.tracking.run_folder import RunFolder, exclusive_folder
-from snac_exp.tracking.run_state import FINAL, queue_states
+from snac_exp.tracking.run_state import DONE, FINAL, queue_states
 from snac_exp.tracking.sweep_folder import SweepFolder
 
 ENDING_SECONDS = 120.0  # SLURM kills what does not leave by itself, after its KillWait of 30 s by default
@@ -201,9 +201,9 @@ class Sweep(SweepFolder):
         return [updated(row, self.run_dir(row), self.settings, queue) for row in rows]
 
     def queue(self) -> dict[str, str]:
-        """What the queue says of the jobs that were submitted and are not known to be finished, by their ids."""
-        # Only finished jobs are certain to stay as they are; others may have been requeued.
-        rows = [row for row in self.rows() if row.state != "finished"]
+        """What the queue says of the jobs that were submitted and are not known to be done, by their ids."""
+        # Only those that are done are certain to stay as they are; others may have been requeued.
+        rows = [row for row in self.rows() if row.state not in DONE]
         return queue_states({row.slurm_id: row.cluster or "" for row in rows if row.slurm_id is not None})
 
     def submitted(self, ids: dict[str, str], cluster: str, when: float) -> None:
@@ -249,7 +249,8 @@ class Sweep(SweepFolder):
                 )
 
     def to_run(self) -> list[Row]:
-        """Jobs that are missing or failed: all but the finished, the running, the refused and what a queue holds.
+        """Jobs that are missing or failed: all but the finished, the pruned, the running, the refused and what a queue
+        holds.
 
         Raises:
             ConfigError: there are some, and the code they should run is gone.
@@ -259,7 +260,7 @@ class Sweep(SweepFolder):
         rows = [
             row
             for row in self.refresh()
-            if row.state not in ("finished", "running")
+            if row.state not in DONE | {"running"}
             and queue.get(row.slurm_id or "") not in ACTIVE
             and self._restored(row)
         ]

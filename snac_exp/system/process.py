@@ -9,6 +9,7 @@ from pathlib import Path
 import snac_exp
 from snac_exp.errors import ConfigError
 
+TRIAL = "SNAC_EXP_TRIAL"  # set where a sweep starts a run, so that its search may prune it; by hand nobody does
 ENTRY = "snac_exp.verbs.training.train"  # a command, named and not imported: it lies above all who start it
 
 
@@ -40,6 +41,7 @@ def resume_here(run_dir: Path) -> int:
 
     Returns the exit status; whatever the run raises is raised here.
     """
+    os.environ[TRIAL] = "1"
     status: int = importlib.import_module(ENTRY).resume_run(run_dir)
     return status
 

@@ -31,6 +31,7 @@ _PROGRESS: Shape = {
     name: (*kinds, type(None))
     for name, kinds in {
         "attempts": (int,), "epoch": (int,), "step": (int,), "num_steps": (int,), "seconds_left": NUMBER,
+        "pruned": (dict,),
     }.items()
 }  # fmt: skip
 COMMENT = "# The resolved config of this run; resume reads this file and nothing else.\n"
@@ -183,7 +184,7 @@ class RunFolder:
         self.set_status("running", error=None, stopped_by=None, attempts=int(known.get("attempts") or 0) + 1)
 
     def set_status(self, state: str, **values: Any) -> None:
-        """Write status.json: state is queued, running, finished, failed or preempted."""
+        """Write status.json: state is queued, running, finished, pruned, failed or preempted."""
         known = self.status() or {}
         # What was said before stays: attempts and steps outlive a change of state.
         known.update(state=state, **Owner.me().as_dict(), heartbeat=time.time(), **values)

@@ -14,7 +14,9 @@ from snac_exp.tracking.json_files import NUMBER, TEXT_OR_NONE, Shape, require_sh
 from snac_exp.tracking.run_folder import RunFolder
 
 # Nothing more happens in these states unless somebody asks for it.
-FINAL = frozenset({"finished", "failed", "cancelled", "lost", "preempted"})
+FINAL = frozenset({"finished", "pruned", "failed", "cancelled", "lost", "preempted"})
+# Nor does anybody have to ask: a sweep has what it wanted of such a run, whatever becomes of its job.
+DONE = frozenset({"finished", "pruned"})
 BEGIN_SECONDS = 300.0  # within which a process in the background begins its run
 # Active, but without a process at the moment.
 WAITING = ACTIVE - {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING"}
@@ -27,7 +29,8 @@ _STATUS: Shape = {
 
 @dataclass(frozen=True)
 class RunState:
-    """State of a run: queued, running, finished, failed, preempted (saved, can go on), cancelled or lost."""
+    """State of a run: queued, running, finished, pruned (given up by its search, saved), failed, preempted (saved, can
+    go on), cancelled or lost."""
 
     state: str
     error: str | None = None
@@ -42,8 +45,8 @@ def run_state(status: Mapping[str, Any] | None, queue: str | None) -> RunState:
     reported = None if status is None else str(status["state"])
     error = _error_line(status)
     # First of all: a finished run stays finished, whatever becomes of its job.
-    if reported == "finished":
-        return RunState("finished")
+    if reported in DONE:
+        return RunState(reported, _pruned_line(status) if reported == "pruned" else None)
     if queue in WAITING:
         return RunState("queued", error)
     ended = queue is not None and queue not in ACTIVE
@@ -93,6 +96,12 @@ def _error_line(status: Mapping[str, Any] | None) -> str | None:
     frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
     after = [line for line in lines[frames[-1] :] if not line.startswith(" ")] if frames else lines[-1:]
     return after[0] if after else None
+
+
+def _pruned_line(status: Mapping[str, Any] | None) -> str:
+    """After which step and why a search gave the run up."""
+    said = (status or {}).get("pruned") or {}
+    return f"at step {said.get('step')}: {said.get('reason')}"
 
 
 def queue_states(jobs: Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,11 @@ BY_EPOCH = ("val", "codebook", "samples", "pictures", "clips")
 """Logged at validations: drawn over the epoch, so that recipes of different batch sizes lie under each other."""
 
 
+def validation_key(name: str) -> str:
+    """How a value that a validation measures is logged: `val/NAME`; codebooks have a section of their own."""
+    return name if name.startswith("codebook/") else f"val/{name}"
+
+
 def define_axes(run: Any, heads: Iterable[str], validates_by: str = "epoch") -> None:
     """Tell a W&B run its axes; of objectives its table also shows the lowest value.
 

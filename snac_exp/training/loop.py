@@ -21,7 +21,7 @@ from snac_exp.system.stop_request import StopRequest
 from snac_exp.tracking.console import Console
 from snac_exp.tracking.profiler import StepProfiler
 from snac_exp.tracking.run_folder import RunFolder
-from snac_exp.tracking.sections import data_metrics
+from snac_exp.tracking.sections import data_metrics, validation_key
 from snac_exp.tracking.speed import StepTimer, memory_metrics
 from snac_exp.tracking.tracker import Tracker
 from snac_exp.training.gradients import StepGradients
@@ -32,14 +32,15 @@ from snac_exp.training.optimization.optimizers import Optimizers, not_finite
 from snac_exp.training.optimization.weight_average import WeightAverage
 from snac_exp.training.plan import ADVERSARY, EpochPlan, Plan
 from snac_exp.training.saving import Saver, Stateful
-from snac_exp.training.task import BatchLike, DataModule, Evaluator, Task
+from snac_exp.training.task import BatchLike, DataModule, Evaluator, Judge, Task
 
 
 @dataclass
 class Trainer:
     """Trains one task over one plan; built by `snac_exp.runs.run`, which owns the parts.
 
-    provenance: the codec or the tokens that the weights belong to; its `fingerprint` must stay the same.
+    provenance: the codec or the tokens that the weights belong to; its `fingerprint` must stay the same. judge: of a
+    search that prunes.
     """
 
     experiment: Experiment
@@ -56,6 +57,7 @@ class Trainer:
     provenance: dict[str, Any]
     state: TrainState = field(default_factory=TrainState)
     stop: StopRequest = field(default_factory=StopRequest)
+    judge: Judge | None = None
 
     def __post_init__(self) -> None:
         settings = self.experiment.trainer
@@ -93,7 +95,7 @@ class Trainer:
         """Train from the state's position to the end of the plan.
 
         Returns:
-            True when the plan is done; False when a signal asked to stop and everything was saved.
+            True when the plan is done; False when a signal or a judge asked to stop and everything was saved.
 
         Raises:
             DivergenceError: a loss or gradient was not finite, and no rollback is left; nothing was updated with it and
@@ -252,11 +254,9 @@ class Trainer:
         settings, epoch = self.experiment.trainer, moment.epoch
         with self.averaged():
             values = self.evaluator.validate(self.fabric)
-            codebooks = {name: value for name, value in values.items() if name.startswith("codebook/")}
-            measured = {name: value for name, value in values.items() if name not in codebooks}
-            logged = {f"val/{name}": value for name, value in measured.items()} | codebooks
+            logged = {validation_key(name): value for name, value in values.items()}
             self.tracker.log(logged, step=self.state.step, epoch=epoch, kind="validation")
-            self.console.validated(measured)
+            self.console.validated({name: value for name, value in values.items() if name not in logged})
             self.saver.save_best(values, epoch)  # within `averaged`: the weights that were measured
             if writes_samples(settings, moment):
                 directory = self.folder.samples_at(epoch, self.state.step, settings.validate_every_steps)
@@ -264,6 +264,8 @@ class Trainer:
                 self.tracker.log_media(step=self.state.step, epoch=epoch, directory=directory)
         warn = partial(self.console.note, source="guard", level="warning", step=self.state.step)
         self.levels.look(values, self.state.step, warn, is_last=moment.ends_run)
+        if self.judge is not None and 0 < self.state.step < self.plan.num_steps:
+            self.stop.pruned = self.judge(self.state.step)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Within it the model has its averaged weights, where the recipe averages."""
@@ -288,7 +290,7 @@ class Trainer:
         if self.saver.saved_at != (self.state.epoch, self.state.step):
             self._save(epoch=epoch.epoch, finished_epoch=self.state.epoch > epoch.epoch)
         self.console.note(
-            f"{stop.signal_name or 'another rank was asked to stop'}: saved at step {self.state.step}; "
+            f"{stop.cause or 'another rank was asked to stop'}: saved at step {self.state.step}; "
             f"go on with: python train.py resume={self.folder.path}"
         )
         return False

@@ -126,6 +126,15 @@ class Plan:
         """Whether a part is the last one of its epoch."""
         return self._parts[epoch.epoch][-1] is epoch
 
+    def validations(self, trainer: Trainer) -> list[int]:
+        """Steps between the first and the last one after which a run validates, of a counted plan."""
+        if trainer.validate_every_steps is not None:
+            return list(range(trainer.validate_every_steps, self.num_steps, trainer.validate_every_steps))
+        # Of an epoch in parts the last one counts.
+        ends = {item.epoch: _counted(item.first_step) + _counted(item.num_steps) for item in self.epochs}
+        due = (step for epoch, step in ends.items() if epoch % trainer.validate_every_epochs == 0)
+        return [step for step in due if step < self.num_steps]
+
     @cached_property
     def _parts(self) -> dict[int, list[EpochPlan]]:
         """The parts of every epoch, made once: there may be very many epochs."""

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from snac_exp.config.seeding import derive_seed
 from snac_exp.errors import ConfigError
+from snac_exp.system.stop_request import Pruned
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.speed import StepTimer
 from snac_exp.training.plan import EpochPlan
 
 Note = Callable[[str], None]
+Judge = Callable[[int], Pruned | None]
+"""Asked after the validation at a step, once it is logged, whether the run should end there."""
 
 
 class BatchLike(Protocol):
@@ -154,6 +157,10 @@ class Evaluator(ABC):
     @abstractmethod
     def validate(self, fabric: Fabric) -> dict[str, float]:
         """Metrics on fixed data. `objective` and `NAME/objective`, lower is better, choose the best models."""
+
+    def measured(self) -> list[str] | None:
+        """The names of what `validate` gives, known before anything is measured; None: it does not say."""
+        return None
 
     @abstractmethod
     def write_samples(self, fabric: Fabric, directory: Path) -> None:

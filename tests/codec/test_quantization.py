@@ -242,6 +242,7 @@ def test_usage_perplexity_and_dead_codes() -> None:
     # codebook 0: 0, 0, 5; codebook 1: 1, 2, 3, 4, 1, 2
     assert usage.counts.sum(1).tolist() == [3, 6]
     figures = usage.metrics()
+    assert list(figures) == usage.names()
     thirds = -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))
     sixths = -(2 * (2 / 6) * math.log(2 / 6) + 2 * (1 / 6) * math.log(1 / 6))
     assert figures == pytest.approx(

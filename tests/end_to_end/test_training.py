@@ -19,6 +19,7 @@ from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.training.build import build
 from snac_exp.training.codec.validation import validate
+from snac_exp.training.plan import unroll
 from snac_exp.verbs.training.train import main
 
 
@@ -109,6 +110,11 @@ def test_validation_means_do_not_depend_on_the_batch_size(finished: Path) -> Non
         with noise_off(parts.task):
             values.append(validate(parts.task, parts.splits, dataclasses.replace(experiment, trainer=trainer), fabric))
     assert values[0]["head_24k/l1"] == pytest.approx(values[1]["head_24k/l1"], rel=1e-5)
+    assert set(values[0]) == set(parts.evaluator.measured() or ())
+    # what a search knows before a run is what the run does
+    plan = unroll(experiment, parts.geometry).counted(parts.data_module.num_items)
+    logged = [line["step"] for line in read_metrics(finished) if line["kind"] == "validation"]
+    assert logged == [0, *plan.validations(experiment.trainer), plan.num_steps]
 
 
 def test_samples_come_at_the_epochs_that_the_recipe_asks_for(finished: Path) -> None:

@@ -101,6 +101,7 @@ def test_figures_are_means_over_scored_tokens_without_smoothing(layout: FrameLay
             right = int(log_p.argmax()) == int(targets[b, t, k])
             sums[layout.codebooks[k]] += torch.tensor([-float(log_p[targets[b, t, k]]), right, 1], dtype=torch.float64)
     values = figures.result()
+    assert set(values) == set(figures.names())
     for k, (nats, right, tokens) in enumerate(sums.tolist()):
         assert values[f"codebook_{k}/cross_entropy"] == pytest.approx(nats / tokens, rel=1e-9)
         assert values[f"codebook_{k}/perplexity"] == pytest.approx(math.exp(nats / tokens), rel=1e-9)

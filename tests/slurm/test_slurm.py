@@ -223,6 +223,33 @@ def test_a_search_submits_its_trials_in_batches(places: list[str], tmp_path: Pat
     assert arrays[0] == arrays[1] != arrays[2]
 
 
+def test_a_search_prunes_its_trials(places: list[str], tmp_path: Path) -> None:
+    space = "lr.phases.warmup.groups.head_48k=1e-4,1.0"
+    chosen = [
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.num_trials=2",
+        "hydra.sweeper.seed=1",
+        "hydra.sweeper.min_trials=1",
+    ]
+    done = train(
+        "-m",
+        *recipe(2),
+        "trainer.validate_every_epochs=1",
+        *places,
+        space,
+        *chosen,
+        "hydra.sweeper.pruner=asha",
+        *LAUNCHER,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    sweep = only_sweep(tmp_path)
+    rows = ledger(sweep)
+    assert [row["state"] for row in rows] == states(sweep) == ["finished", "pruned"]
+    assert [slurm_state(row["slurm_id"]) for row in rows] == ["COMPLETED", "COMPLETED"]
+    assert rows[1]["error"].startswith("at step 3: val/objective")
+    assert steps_of(sweep / rows[1]["run_dir"]) == [1, 2, 3]
+
+
 def test_verbs_run_in_shares_as_arrays(corpus_dir: Path, tmp_path: Path) -> None:
     prepared, codes = corpus_dir / "prepared", tmp_path / "codes"
     shared = ["shard.count=2", f"output_dir={tmp_path}", *LAUNCHER]

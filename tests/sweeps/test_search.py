@@ -186,8 +186,8 @@ def test_numbers_that_do_not_go_together_are_a_failed_trial(start: Start, monkey
 
 @pytest.mark.slow
 def test_a_metric_that_nobody_logs_ends_the_search(start: Start) -> None:
-    with pytest.raises(ConfigError, match="no run has logged val/typo"):
-        start(SPACE, "hydra.sweeper.num_trials=9", "sweep.metric=val/typo")
+    with pytest.raises(ConfigError, match="no run has logged val/head_24k/l1"):
+        start(SPACE, "hydra.sweeper.num_trials=9", "sweep.metric=val/head_24k/l1")
 
 
 @pytest.mark.slow
@@ -208,6 +208,14 @@ def test_a_recipe_that_always_fails_ends_the_search(start: Start) -> None:
         ([SPACE, "sweep.goal=sideways"], "sweep.goal='sideways' is not possible"),
         ([SPACE, "sweep.metrik=x"], "unknown key 'sweep.metrik'; did you mean 'metric'"),
         ([SPACE, "hydra/sweeper=grid"], "a grid needs a list; interval"),
+        (
+            [SPACE, "sweep.metric=head_48k/lsd_high_db"],
+            "not measured at the validations .*; there is: val/objective, val/",
+        ),
+        ([SPACE, "hydra.sweeper.pruner=best"], "hydra.sweeper.pruner='best' is not possible; there is: asha, median"),
+        ([SPACE, "hydra.sweeper.min_trials=0"], "hydra.sweeper.min_trials=0 must be at least 1"),
+        ([SPACE, "hydra.sweeper.pruner=asha", "hydra.sweeper.warmup_steps=4"], "last validation .* is at step 3"),
+        ([SPACE, "hydra.sweeper.pruners=asha"], "pruners"),
     ],
 )
 def test_the_space_is_proved_before_anything_is_submitted(

@@ -44,6 +44,8 @@ def status(state: str, owner: Owner = HERE, age: float = 0.0, error: str | None 
         (status("failed", DEAD), None, "failed"),
         (status("failed", DEAD), "PENDING", "queued"),
         (status("finished", DEAD), "CANCELLED", "finished"),
+        (status("pruned", DEAD), None, "pruned"),
+        (status("pruned", ELSEWHERE), "PENDING", "pruned"),
     ],
 )
 def test_state(said: dict[str, Any] | None, queue: str | None, state: str) -> None:
@@ -54,6 +56,8 @@ def test_state(said: dict[str, Any] | None, queue: str | None, state: str) -> No
 
 def test_the_reason_is_told() -> None:
     assert run_state(status("failed", error="Traceback\n  File …\nValueError: why\n"), None).error == "ValueError: why"
+    pruned = status("pruned") | {"pruned": {"step": 7, "reason": "val/x was worse"}}
+    assert run_state(pruned, "COMPLETED").error == "at step 7: val/x was worse"
     lost = run_state(status("running", ELSEWHERE), "OUT_OF_MEMORY").error
     assert lost is not None
     assert lost.endswith("on another ended without reporting its state; the queue says OUT_OF_MEMORY")

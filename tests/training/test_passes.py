@@ -109,6 +109,9 @@ def test_the_most_steps_end_a_run_in_epochs_and_its_schedule() -> None:
     assert plan.num_steps == 100
     assert [part.num_steps for part in plan.epochs] == [25, 25, 50]
     assert plan.learning_rates(plan.epochs[-1], 49)["trunk"] == pytest.approx(5e-5 / 25 / 1e4)
+    assert plan.validations(replace(experiment.trainer, validate_every_epochs=1)) == [25, 50]
+    assert plan.validations(replace(experiment.trainer, validate_every_steps=40)) == [40, 80]
+    assert plan.validations(replace(experiment.trainer, validate_every_steps=100)) == []
 
 
 @cache

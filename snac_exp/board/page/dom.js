@@ -47,7 +47,7 @@ export const ago = (seconds) => {
   return "";
 };
 
-const MARKS = { finished: "✓", failed: "✕", lost: "✕", cancelled: "✕", unreadable: "!", running: "●", preempted: "❙❙" };
+const MARKS = { finished: "✓", failed: "✕", lost: "✕", cancelled: "✕", unreadable: "!", running: "●", preempted: "❙❙", pruned: "✂" };
 
 export const badge = (state) => {
   const mark = make("span", { ariaHidden: "true", textContent: MARKS[state] ?? "○" });

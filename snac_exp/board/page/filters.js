@@ -2,7 +2,7 @@
 import { $, badge, fill, make, whole } from "./dom.js";
 import { change, MOST_COLUMNS, state } from "./state.js";
 
-const ORDER = ["running", "queued", "finished", "preempted", "failed", "lost", "cancelled", "unreadable"];
+const ORDER = ["running", "queued", "finished", "pruned", "preempted", "failed", "lost", "cancelled", "unreadable"];
 const words = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
 const holds = (text, wanted) => { const low = text.toLowerCase(); return wanted.every((word) => low.includes(word)); };
 

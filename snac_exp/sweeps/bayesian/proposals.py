@@ -5,12 +5,13 @@ function of the trial's number. So nothing but the ledger has to survive, and a 
 with the very trials it would have made.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from snac_exp.config.seeding import derive_seed
 from snac_exp.errors import ConfigError
+from snac_exp.sweeps.bayesian.pruning import Curve, Pruning
 from snac_exp.sweeps.bayesian.space import Dimension, size, values_of
 from snac_exp.sweeps.jobs import Job, JobChecker
 from snac_exp.sweeps.ledger import Row
@@ -18,6 +19,7 @@ from snac_exp.sweeps.settings import Goal
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.trial import TrialState
 
 ATTEMPTS = 200  # draws for one trial before the space counts as exhausted; all but the first are random
 
@@ -32,6 +34,7 @@ class Search:
     parallel: int
     startup_trials: int
     seed: int
+    pruning: Pruning | None = None
 
     def __post_init__(self) -> None:
         for name in ("num_trials", "parallel", "startup_trials"):
@@ -48,9 +51,19 @@ class Refused:
     reason: str
 
 
-def propose(search: Search, goal: Goal, rows: Sequence[Row], count: int, checker: JobChecker) -> list[Job | Refused]:
-    """The next trials, composed and checked, each unlike all before; fewer than `count` where there are no more."""
-    study = study_of_rows(search, goal, rows)
+def propose(
+    search: Search,
+    goal: Goal,
+    rows: Sequence[Row],
+    count: int,
+    checker: JobChecker,
+    curves: Mapping[str, Curve] | None = None,
+) -> list[Job | Refused]:
+    """The next trials, composed and checked, each unlike all before; fewer than `count` where there are no more.
+
+    curves: what trials have measured, by the hashes of their jobs; those of pruned ones stand for their results.
+    """
+    study = study_of_rows(search, goal, rows, curves or {})
     hashes, seen = {row.hash for row in rows}, {tuple(row.overrides) for row in rows}
     proposals: list[Job | Refused] = []
     for index in range(len(rows), len(rows) + count):
@@ -69,25 +82,36 @@ def propose(search: Search, goal: Goal, rows: Sequence[Row], count: int, checker
     return proposals
 
 
-def study_of_rows(search: Search, goal: Goal, rows: Sequence[Row]) -> "Study":
-    """The ledger as Optuna's study: finished jobs have values, those that run are expected, all others failed."""
+def study_of_rows(search: Search, goal: Goal, rows: Sequence[Row], curves: Mapping[str, Curve]) -> "Study":
+    """The ledger as Optuna's study: finished jobs have values, pruned ones those of their curves, those that run are
+    expected, all others failed."""
     import optuna
-    from optuna.trial import TrialState, create_trial
+    from optuna.trial import create_trial
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction=goal)
     distributions = {dimension.key: dimension.distribution() for dimension in search.space}
     for row in rows:
-        finished, active = row.state == "finished" and row.best is not None, row.state in ("running", "queued")
+        state = _state(row)
         trial = create_trial(
-            state=TrialState.COMPLETE if finished else TrialState.RUNNING if active else TrialState.FAIL,
-            value=row.best if finished else None,
+            state=state,
+            value=row.best if row.state == "finished" else None,
+            intermediate_values=dict(curves.get(row.hash, {})),
             params=values_of(search.space, row.overrides),
             distributions=distributions,
             user_attrs={"job": row.job, "run_dir": row.run_dir},
         )
         study.add_trial(trial)
     return study
+
+
+def _state(row: Row) -> "TrialState":
+    from optuna.trial import TrialState
+
+    if row.state == "finished" and row.best is None:
+        return TrialState.FAIL
+    known = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+    return known.get(row.state, TrialState.RUNNING if row.state in ("running", "queued") else TrialState.FAIL)
 
 
 def _ask(study: "Study", search: Search, index: int, attempt: int) -> list[str]:

@@ -5,15 +5,16 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import Override
 
 from snac_exp.config.structure import structure
 from snac_exp.errors import ConfigError, guarded
 from snac_exp.sweeps.bayesian.proposals import Refused, Search, propose, study_of_rows
+from snac_exp.sweeps.bayesian.pruning import Curve, Pruning, Trials, refuse_unmeasured
 from snac_exp.sweeps.bayesian.space import Dimension, corners
 from snac_exp.sweeps.driver import run_driver
 from snac_exp.sweeps.jobs import Job, JobChecker, job_table
@@ -28,19 +29,22 @@ from snac_exp.system.terminal import console
 if TYPE_CHECKING:
     from optuna import Study
 
+PRUNING = tuple(item.name for item in fields(Pruning))
 MOST_FAILED = 3  # so many trials failed and none finished: the recipe is at fault, not its numbers
 
 
-def begin(launcher: SweepLauncher, overrides: Sequence[Override], settings: dict[str, int]) -> None:
+def begin(launcher: SweepLauncher, overrides: Sequence[Override], settings: dict[str, Any]) -> None:
     """Prove that every choice and both ends of every interval make a job; then make the sweep, without jobs yet.
 
     Raises:
-        ConfigError: Optuna is not installed, nothing varies, or a corner of the space could not start.
+        ConfigError: Optuna is not installed, nothing varies, a corner of the space could not start or does not measure
+            the metric, or a key about pruning is not possible.
     """
     _require_optuna()
     command, sweep_settings = session.get(), launcher.sweep_settings()
     # Opened only to be refused now, not when the first trials are submitted.
     open_backend(launcher.backend_spec)
+    pruning = structure(Pruning, {name: settings.pop(name) for name in PRUNING if name in settings}, "hydra.sweeper")
     last = {override.get_key_element(): override for override in overrides}
     space = [Dimension.of(override) for override in last.values() if override.is_sweep_override()]
     if not space:
@@ -48,14 +52,19 @@ def begin(launcher: SweepLauncher, overrides: Sequence[Override], settings: dict
     same = [f"{key}={item.get_value_element_as_str()}" for key, item in last.items() if not item.is_sweep_override()]
     # What holds at both ends of every interval is taken to hold in between.
     jobs = command.checked([[*same, *corner] for corner in corners(space)], 0)
+    refuse_unmeasured(sweep_settings.metric, jobs)
+    settled = pruning.for_trials(jobs)
     varying = {dimension.key for dimension in space}
     fixed = [item for item in jobs[0].overrides if item.partition("=")[0] not in varying]
-    search = structure(Search, settings | {"space": [asdict(item) for item in space], "fixed": fixed}, "hydra.sweeper")
+    described = {"space": [asdict(item) for item in space], "fixed": fixed}
+    # Only where there is one: a search that does not prune is the same search as before pruning was there.
+    described |= {} if settled is None else {"pruning": asdict(settled)}
+    search = structure(Search, settings | described, "hydra.sweeper")
     if command.dry_run:
         _show_first(search, sweep_settings.goal, command.checker)
         return
     command.sweep = Sweep.create(
-        jobs, sweep_settings, launcher.backend_spec, command.overrides, again=command.again, search=asdict(search)
+        jobs, sweep_settings, launcher.backend_spec, command.overrides, again=command.again, search=settings | described
     )
     print(f"sweep: {command.sweep.path}", flush=True)
 
@@ -82,7 +91,8 @@ def drive(sweep: Sweep) -> None:
         # First what an interruption left over: its results belong to what the next trials are proposed from.
         backend.submit(sweep, sweep.to_run(), wait=True)
         while (missing := search.num_trials - _num_trials(sweep)) > 0:
-            proposed = propose(search, sweep.settings.goal, sweep.rows(), min(missing, search.parallel), checker)
+            count, curves = min(missing, search.parallel), curves_of(sweep)
+            proposed = propose(search, sweep.settings.goal, sweep.rows(), count, checker, curves)
             if not proposed:
                 print(f"the space holds no other trial than the {len(sweep.rows())} there are")
                 # Stored, so that a sweep that holds all there is counts as done.
@@ -99,7 +109,12 @@ def drive(sweep: Sweep) -> None:
 
 def study_of(sweep: Sweep) -> "Study":
     """The trials of a search so far, as an Optuna study in memory."""
-    return study_of_rows(_search(sweep), sweep.settings.goal, sweep.refresh())
+    return study_of_rows(_search(sweep), sweep.settings.goal, sweep.refresh(), curves_of(sweep))
+
+
+def curves_of(sweep: Sweep) -> dict[str, Curve]:
+    """What the trials have measured at their validations, by the hashes of their jobs."""
+    return {trial.row.hash: trial.curve for trial in Trials(sweep).look()}
 
 
 def _num_trials(sweep: Sweep) -> int:

@@ -113,6 +113,10 @@ class AutoencoderTask(DecoderTask):
         finally:
             self.usage = None
 
+    def measured_codes(self) -> tuple[list[str], list[str]]:
+        """Names of the terms of the quantizer, and of what is counted of its codebooks."""
+        return [COMMITMENT, CODEBOOK, UNEVENNESS], CodebookUsage.of(self.model.quantizer).names()
+
     def _encode(self, source: Tensor) -> Tensor:
         """Audio (B, 1, N), padded to whole steps as upstream does -> latent (B, C, frames)."""
         geometry = self.model.geometry

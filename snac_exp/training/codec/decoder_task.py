@@ -80,6 +80,10 @@ class DecoderTask(Task):
         """How codebooks are used within it, where codes are made in the step by what trains; here nothing."""
         yield lambda total: {}
 
+    def measured_codes(self) -> tuple[list[str], list[str]]:
+        """Names of the terms of the quantizer, and of what `counting_codes` counts; here none."""
+        return [], []
+
     def compile_model(self) -> None:
         """Compile trunk and heads, whose shapes change with the curriculum's segments only."""
         self.model.trunk.compile(dynamic=False)

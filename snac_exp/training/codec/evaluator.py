@@ -16,6 +16,7 @@ from snac_exp.config.schema import Experiment
 from snac_exp.data.slices.splits import Splits
 from snac_exp.evaluation.summary import summarize, summary_table, write_summary
 from snac_exp.evaluation.utterance_rows import write_utterances
+from snac_exp.metrics.waveform.level import LEVEL
 from snac_exp.release.blueprint import Blueprint
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.tracking.run_folder import RunFolder
@@ -24,7 +25,7 @@ from snac_exp.training.codec.preflight.all_rows import check_all_rows
 from snac_exp.training.codec.preflight.proofs import left_out
 from snac_exp.training.codec.preflight.run import Preflight
 from snac_exp.training.codec.samples import write_samples
-from snac_exp.training.codec.validation import validate
+from snac_exp.training.codec.validation import SOURCE, validate
 from snac_exp.training.task import Evaluator, Note
 
 
@@ -68,6 +69,17 @@ class CodecEvaluator(Evaluator):
     def validate(self, fabric: Fabric) -> dict[str, float]:
         """Means of every term over the fixed validation slices."""
         return validate(self.task, self.splits, self.experiment, fabric)
+
+    def measured(self) -> list[str]:
+        """Terms, objective and level of every head, the objective of all, and what is known of the codebooks; of a
+        mixture also of every source."""
+        terms, usage = self.task.measured_codes()
+        values = ["objective", *terms]
+        for head in self.task.model.rates:
+            own = (*self.task.objective.weights(head), "objective", LEVEL.name)
+            values += [f"{head}/{name}" for name in own]
+        of_sources = [f"{SOURCE}{source}/{name}" for source in self.splits.sources for name in values]
+        return [*values, *usage, *of_sources]
 
     def write_samples(self, fabric: Fabric, directory: Path) -> None:
         """Audio and pictures of the first fixed clips."""

@@ -74,6 +74,12 @@ class TokenEvaluator(Evaluator):
             values |= {f"source/{name}/{key}": value for key, value in own.items()}
         return values
 
+    def measured(self) -> list[str]:
+        """The objective, and cross-entropy, perplexity, accuracy and bits over all codebooks and of each; of a mixture
+        also of every source."""
+        values = ["objective", *TokenMetrics(self.splits.layout).names()]
+        return [*values, *(f"source/{source}/{name}" for source in self.splits.sources for name in values)]
+
     def write_samples(self, fabric: Fabric, directory: Path) -> None:
         """What the model writes from nothing and after real prompts; on rank 0 alone."""
         if not fabric.is_global_zero:

@@ -28,6 +28,7 @@ from snac_exp.config.compose import compose_config, compose_experiment, config_d
 from snac_exp.errors import ConfigError, guarded
 from snac_exp.runs.allocator import prefer_growing_segments
 from snac_exp.runs.background import start_detached
+from snac_exp.sweeps.bayesian.pruning import judge_of
 from snac_exp.tracking.alerts.alerts import require_address
 from snac_exp.tracking.mirrors.packages import require_trackers
 from snac_exp.tracking.run_folder import RunFolder
@@ -134,7 +135,7 @@ def resume_run(run_dir: Path) -> int:
     prefer_growing_segments()
     from snac_exp.runs.run import resume
 
-    return resume(experiment, folder)
+    return resume(experiment, folder, judge_of(folder))
 
 
 def _print_config(arguments: list[str]) -> int:
