@@ -189,7 +189,7 @@ def test_a_pruned_training_has_saved_and_goes_on_by_hand_alone(start: Start, tmp
     sweep = only_sweep(tmp_path)
     good, bad = sweep.rows()
     assert [(row.overrides[0].rpartition("=")[2], row.state) for row in (good, bad)] == [
-        ("1e-4", "finished"), ("1.0", "pruned"),
+        ("0.0001", "finished"), ("1.0", "pruned"),
     ]  # fmt: skip
     folder = sweep.run_dir(bad)
     status = read_json(folder / "status.json")
