@@ -21,7 +21,7 @@ from snac_exp.metrics.table import METRICS
 BUDGET = [
     *("codec=demo", "curriculum=demo", "lr=demo", "trainer=demo", "trainer.max_steps_per_epoch=25", "tracker=none"),
     *("trainer.num_sample_clips=0", "trainer.validate_every_epochs=4", "data.validation_slices=8"),
-    *("trainer.preflight=[start]", "trainer.summary_utterances=24", "trainer.summary_quality=[dnsmos,f0]"),
+    *("trainer.preflight=[start]", "trainer.summary_utterances=24", "trainer.summary_quality=[f0]"),
 ]
 ARMS = {  # 92 steps of about 8 s of audio
     "waveform": ["+experiment=phase12_dual_head"],

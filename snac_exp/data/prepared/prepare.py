@@ -49,11 +49,12 @@ class PrepareSummary:
     def lines(self) -> list[str]:
         """The summary for people."""
         splits = [
-            f"{split}: {num} files, {self.seconds[split] / 60:.1f} minutes, {self.num_speakers[split]} speakers"
+            f"{split}: {num} utterances, {self.seconds[split] / 60:.1f} minutes, speakers: {self.num_speakers[split]}"
             for split, num in self.num_rows.items()
         ]
         read = (
-            f"{self.num_files} files found, {self.num_files - self.num_known} read, {self.num_known} known from before"
+            f"{self.num_files} utterances found, {self.num_files - self.num_known} read, "
+            f"{self.num_known} known from before"
         )
         return [read, *splits, counts_line(self.rejected, self.output_dir / REJECTED_NAME)]
 
