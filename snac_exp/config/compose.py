@@ -52,7 +52,8 @@ def verb_values(verb: str, arguments: Sequence[str], path_keys: Sequence[str] = 
     argument for a choice of that group; so it is set here.
     """
     keys = OmegaConf.load(config_dir() / f"{verb}.yaml")
-    own = {str(key) for key in keys if (config_dir() / str(key)).is_dir() and isinstance(keys, DictConfig)}
+    assert isinstance(keys, DictConfig)
+    own = {str(key) for key in keys if (config_dir() / str(key)).is_dir()}
     given = dict(item.split("=", 1) for item in arguments if item.split("=", 1)[0] in own)
     others = [item for item in arguments if item.split("=", 1)[0] not in own]
     config = compose_config(verb, hydra_overrides(others, path_keys))
