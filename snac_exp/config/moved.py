@@ -47,7 +47,7 @@ ADDED_GROUPS: dict[str, dict[str, Any]] = {
     "alerts": {
         "form": "json",
         "url_variable": None,
-        "on": ["failed", "diverged", "preempted", "sweep_finished"],
+        "on": ["failed", "diverged", "preempted", "sweep_finished", "silent_head"],
         "attempts": 5,
         "timeout_seconds": 10.0,
         "limit_seconds": 60.0,

@@ -1,4 +1,4 @@
-"""What a webhook is told of how a run ended."""
+"""What a webhook is told of a run: that a head has fallen silent, and how it ended."""
 
 from snac_exp.config.schema import Experiment
 from snac_exp.config.schema.alerts import Event
@@ -29,3 +29,12 @@ def tell_ending(experiment: Experiment, folder: RunFolder, failure: BaseExceptio
         text = f"stopped by {status.get('stopped_by')}; go on with: python train.py resume={folder.path}"
         alerts.send("preempted", experiment.name, text, folder.path)
     alerts.close()
+
+
+def tell_silent_head(experiment: Experiment, folder: RunFolder, alerts: Alerts, head: str, text: str) -> None:
+    """Alert that a head has fallen silent, where the recipe asks for it; once in a run, over its resumes too."""
+    known = list((folder.status() or {}).get("silent_heads", ()))
+    if isinstance(folder, SilentRunFolder) or not alerts.asked_for("silent_head") or head in known:
+        return
+    folder.set_status("running", silent_heads=[*known, head])
+    alerts.send("silent_head", experiment.name, text, folder.path)

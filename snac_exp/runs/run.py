@@ -17,13 +17,14 @@ from snac_exp.errors import SnacExpError
 from snac_exp.lineage.meaning import note_meaning
 from snac_exp.report.run.page import write_report
 from snac_exp.runs import ranks
-from snac_exp.runs.ending import tell_ending
+from snac_exp.runs.ending import tell_ending, tell_silent_head
 from snac_exp.runs.numerics import set_numerics
 from snac_exp.runs.rendezvous import RanksMissingError, launched_fabric, leave
 from snac_exp.system.code_version import code_version
 from snac_exp.system.environment import environment
 from snac_exp.system.files import write_signed_json
 from snac_exp.system.stop_request import EXIT_PREEMPTED, Stopped, StopRequest
+from snac_exp.tracking.alerts.alerts import Alerts
 from snac_exp.tracking.console import Console
 from snac_exp.tracking.run_folder import RunFolder, SilentRunFolder
 from snac_exp.tracking.silent import SilentConsole, SilentTracker
@@ -119,6 +120,7 @@ def _train(
         num_steps=plan.num_steps,
         quiet=experiment.trainer.quiet,
     )
+    alerts = Alerts(experiment.alerts, partial(console.note, source="alerts", level="warning"))
     try:
         with _tracker(experiment, folder, saved, console, resuming=resuming) as tracker:
             trainer = Trainer(
@@ -134,6 +136,7 @@ def _train(
                 console,
                 store,
                 setup.provenance,
+                partial(tell_silent_head, experiment, folder, alerts),
                 stop=stop,
                 judge=judge if fabric.is_global_zero else None,
             )
@@ -148,6 +151,7 @@ def _train(
                 _conclude(trainer, setup)
         return finished
     finally:
+        alerts.close()
         console.end()
 
 

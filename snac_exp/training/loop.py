@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,8 +39,8 @@ from snac_exp.training.task import BatchLike, DataModule, Evaluator, Judge, Task
 class Trainer:
     """Trains one task over one plan; built by `snac_exp.runs.run`, which owns the parts.
 
-    provenance: the codec or the tokens that the weights belong to; its `fingerprint` must stay the same. judge: of a
-    search that prunes.
+    provenance: the codec or the tokens that the weights belong to; its `fingerprint` must stay the same. alert: is told
+    of heads that fall silent. judge: of a search that prunes.
     """
 
     experiment: Experiment
@@ -55,6 +55,7 @@ class Trainer:
     console: Console
     store: CheckpointStore
     provenance: dict[str, Any]
+    alert: Callable[[str, str], None]
     state: TrainState = field(default_factory=TrainState)
     stop: StopRequest = field(default_factory=StopRequest)
     judge: Judge | None = None
@@ -64,8 +65,7 @@ class Trainer:
         self.optimizers = Optimizers(self.experiment, self.groups, self.task, self.fabric)
         self.average = None if settings.ema_decay is None else WeightAverage(self.task.model, settings.ema_decay)
         self.outliers, self.rollbacks = OutlierGuard.of(settings.guards), RollbackPolicy.of(settings.guards)
-        self.levels = LevelGuard(settings.guards.silence_db)
-        self.rows_seen = RowsSeen()
+        self.levels, self.rows_seen = LevelGuard(settings.guards.silence_db, self.alert), RowsSeen()
         self.saver = self._saver()
         self.gradients = StepGradients(self.experiment, self.plan, self.task, self.fabric, self.optimizers)
         self.stage: str | None = None  # the one under way

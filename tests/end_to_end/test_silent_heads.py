@@ -12,6 +12,7 @@ from snac_exp.data.slices.batch import Batch
 from snac_exp.report.run.notes import read_notes
 from snac_exp.training.codec.decoder_task import DecoderTask
 from snac_exp.verbs.training.train import main
+from tests.helpers.webhook import VARIABLE, Webhook
 
 SHORT = ["trainer.max_steps_per_epoch=1"]
 
@@ -53,15 +54,23 @@ def test_nothing_is_told_of_heads_at_their_level(
 
 @pytest.mark.slow
 def test_a_silent_head_is_told_everywhere_and_ends_a_guarded_run(
-    corpus_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    corpus_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    webhook: Webhook,
 ) -> None:
     scale(monkeypatch, head_48k=1e-3)
     unproven = [*SHORT, "trainer.preflight=[]"]
-    assert main([*recipe(corpus_dir, tmp_path / "told"), *unproven]) == 0
+    alerts = ["alerts=json", f"alerts.url_variable={VARIABLE}"]
+    assert main([*recipe(corpus_dir, tmp_path / "told"), *unproven, *alerts]) == 0
     console, folder = capsys.readouterr().out, run_dir(tmp_path / "told")
     for place, text in {"console": console, **looks(folder, capsys)}.items():
         assert "head_48k is " in text, place
         assert " dB below its target" in text, place
+    # Each once in four validations; the demo's codec is quiet by itself, which is told at the end.
+    told = sorted((item["event"], item["text"].split()[0]) for item in webhook.got)
+    assert told == [("silent_head", "head_24k"), ("silent_head", "head_48k")]
     guarded = [*recipe(corpus_dir, tmp_path / "ended"), *unproven, "trainer.guards.silence_db=20"]
     assert main(guarded) == 2
     status = json.loads((run_dir(tmp_path / "ended") / "status.json").read_text())

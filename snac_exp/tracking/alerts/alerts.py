@@ -1,4 +1,4 @@
-"""Telling a webhook how a run or a sweep ended; nothing here ends anything."""
+"""Telling a webhook what became of a run or a sweep; nothing here ends anything."""
 
 import os
 import socket
@@ -47,10 +47,14 @@ class Alerts:
         self._threads: list[threading.Thread] = []
         self._failures: list[str] = []
 
+    def asked_for(self, event: Event) -> bool:
+        """Whether the settings ask for an event."""
+        return self._settings.url_variable is not None and event in self._settings.on
+
     def send(self, event: Event, name: str, text: str, folder: Path) -> None:
         """Tell of an event of the run or sweep `name`, where the settings ask for it."""
         variable = self._settings.url_variable
-        if variable is None or event not in self._settings.on:
+        if variable is None or not self.asked_for(event):
             return
         body = body_of(self._settings.form, event, name, text, folder)
         thread = threading.Thread(target=self._deliver, args=(os.environ.get(variable, ""), body), daemon=True)

@@ -9,21 +9,26 @@ _MOVED_DB = 3.0  # a head that rose by this is on its way; one that fell by this
 _FAR_DB = 12.0  # a head further down than this is told where it did not rise, others where they fell
 
 
+def _no_alert(head: str, text: str) -> None:
+    """Nobody is told but the console."""
+
+
 class LevelGuard:
     """Tells of heads more than 6 dB below their targets: where one has fallen from its start, or is far below and did
     not rise; again when it gets worse; and at the last validation of the run.
 
     silence_db: a head further below than this ends the run; None = none does. What was told is kept by no checkpoint: a
-    resumed run tells again.
+    resumed run tells again. alert: called with each head that is told, and the text.
 
     Raises:
         ConfigError: `silence_db` is not above 0.
     """
 
-    def __init__(self, silence_db: float | None) -> None:
+    def __init__(self, silence_db: float | None, alert: Callable[[str, str], None] = _no_alert) -> None:
         if silence_db is not None and not silence_db > 0:
             raise ConfigError(f"trainer.guards.silence_db={silence_db:g} must be above 0 dB, or null")
         self.silence_db = silence_db
+        self._alert = alert
         self._began: dict[str, float] = {}
         self._told: dict[str, float] = {}
 
@@ -44,7 +49,9 @@ class LevelGuard:
             if is_last or (is_worse and (fell or (level < -_FAR_DB and not rose))):
                 self._told[head] = level
                 began = f", and was {-self._began[head]:.1f} dB before the first step" if head in self._began else ""
-                warn(f"{head} is {-level:.1f} dB below its target{began}. {CAUSE}")
+                text = f"{head} is {-level:.1f} dB below its target{began}. {CAUSE}"
+                warn(text)
+                self._alert(head, text)
         if self.silence_db is None:
             return
         for head, level in heads_below(values, self.silence_db).items():

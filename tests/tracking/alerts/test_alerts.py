@@ -1,9 +1,6 @@
 """A webhook on this machine: what it is told, and what becomes of a run when it does not listen."""
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,60 +12,12 @@ from snac_exp.config.compose import compose_experiment
 from snac_exp.config.schema import Experiment
 from snac_exp.config.schema.alerts import Alerts as Settings
 from snac_exp.errors import DivergenceError
-from snac_exp.runs.ending import tell_ending
-from snac_exp.tracking.alerts import delivery
+from snac_exp.runs.ending import tell_ending, tell_silent_head
 from snac_exp.tracking.alerts.alerts import MAX_CHARACTERS, Alerts
 from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.training.optimization.levels import LevelGuard
 from tests.helpers.commands import python_process, verb
-
-VARIABLE = "MY_WEBHOOK"
-
-
-class Webhook(ThreadingHTTPServer):
-    """Answers with the `answers` one after the other, then with 200: a status, headers; None: never."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.answers: list[tuple[int, dict[str, str]] | None] = []
-        self.got: list[dict[str, Any]] = []
-        self.asleep = threading.Event()
-        self.url = f"http://127.0.0.1:{self.server_port}/secret-path"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Webhook
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        answer = self.server.answers.pop(0) if self.server.answers else (200, {})
-        if answer is None:
-            self.server.asleep.wait(20)
-            return
-        if answer[0] == 200:
-            self.server.got.append(json.loads(body))
-        self.send_response(answer[0])
-        for name, value in answer[1].items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
-    monkeypatch.setattr(delivery, "FIRST_PAUSE_SECONDS", 0.01)
-    server = Webhook()
-    monkeypatch.setenv(VARIABLE, server.url)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server
-    server.asleep.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+from tests.helpers.webhook import VARIABLE, Webhook
 
 
 def settings(**options: Any) -> Settings:
@@ -147,7 +96,7 @@ def test_an_event_that_is_not_asked_for_is_not_told(webhook: Webhook) -> None:
 
 
 def recipe(*arguments: str) -> tuple[Experiment, dict[str, Any]]:
-    events = "[failed,diverged,preempted,finished]"
+    events = "[failed,diverged,preempted,finished,silent_head]"
     return compose_experiment([*arguments, "alerts=json", f"alerts.url_variable={VARIABLE}", f"alerts.on={events}"])
 
 
@@ -171,6 +120,23 @@ def test_how_a_run_ended_is_told(
     tell_ending(experiment, folder, failure)
     assert [item["event"] for item in webhook.got] == ([] if event is None else [event])
     assert all(webhook.url not in path.read_text() for path in folder.path.rglob("*") if path.is_file())
+
+
+@pytest.mark.slow
+def test_a_silent_head_is_told_once_in_a_run(webhook: Webhook, tmp_path: Path) -> None:
+    """Not when it gets worse, not at the end, not after a resume."""
+    experiment, values = recipe("+experiment=demo")
+    folder = RunFolder.create(values, [], tmp_path / "run")
+    for path in (folder.path, folder.path):
+        alerts = Alerts(experiment.alerts)
+        guard = LevelGuard(None, partial(tell_silent_head, experiment, RunFolder(path), alerts))
+        for step in (1, 2):
+            values = {"head_24k/level_db": -3.0, "head_48k/level_db": -10.0 * step}
+            guard.look(values, step, lambda _: None, is_last=step == 2)
+        alerts.close()
+    (told,) = webhook.got
+    assert (told["event"], told["name"], told["folder"]) == ("silent_head", "demo", str(folder.path))
+    assert told["text"].startswith("head_48k is 10.0 dB below its target")
 
 
 @pytest.mark.slow
