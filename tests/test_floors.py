@@ -11,7 +11,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "snac_exp"
 FLOORS = (
     "errors", "system", "config", "codec", "lm", "losses", "metrics", "data", "tracking", "checkpoints", "lineage",
-    "release", "evaluation", "training", "report", "runs", "sweeps", "status", "board", "doctor", "verbs", "cli",
+    "release", "evaluation", "training", "report", "runs", "sweeps", "status", "cleaning", "board", "doctor", "verbs",
+    "cli",
 )  # fmt: skip
 MOST_FILES = 14
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from snac_exp.status.overview import NOT_RUNS
+from snac_exp.status.folders import NOT_RUNS
 from snac_exp.system.files import is_half_written
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.sweep_folder import SweepFolder

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ from typing import Any
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
 from snac_exp.metrics.levels import heads_below, levels_of
+from snac_exp.status.folders import runs_and_sweeps
 from snac_exp.sweeps.job_state import best_of
 from snac_exp.sweeps.ledger import Row
 from snac_exp.sweeps.settings import SweepSettings
 from snac_exp.sweeps.sweep import Sweep
-from snac_exp.system.files import is_half_written
 from snac_exp.tracking.json_files import read_plan
 from snac_exp.tracking.labels.shown import labels_or_damage
 from snac_exp.tracking.labels.stored import Note
@@ -24,8 +24,6 @@ from snac_exp.tracking.run_state import RunState, queue_states, run_state, slurm
 from snac_exp.tracking.sweep_folder import SweepFolder
 
 TAIL_BYTES = 1 << 16  # of metrics.jsonl: the last training lines
-# Folders that hold no runs, and some of them very many files: they are not walked through.
-NOT_RUNS = frozenset({"code", "checkpoints", "samples", "wandb", "slurm"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +75,7 @@ def overview(folder: Path) -> list[Line]:
 
     A run or a sweep with a damaged file has the state `unreadable`, and does not hide the others.
     """
-    found = [item for path in _folders(folder) for item in _runs_in(path)]
+    found = [item for path in runs_and_sweeps(folder) for item in _runs_in(path)]
     # One question to SLURM for all runs, since every call takes long and loads the cluster.
     queue = queue_states({item.job: item.cluster for item in found if item.job is not None})
     return [_line(folder, item, queue) for item in found]
@@ -94,16 +92,6 @@ def with_tags(lines: Sequence[Line], tags: Sequence[str]) -> list[Line]:
         if tag not in known:
             raise ConfigError(f"no run has the tag '{tag}'{nearest(tag, known)}")
     return [line for line in lines if set(tags) <= set(line.tags)]
-
-
-def _folders(folder: Path) -> Iterator[Path]:
-    """The folders of sweeps and of runs that are in no sweep, unless it is the folder itself."""
-    for name, folders, _ in os.walk(folder):
-        if SweepFolder(Path(name)).exists or RunFolder(Path(name)).exists:
-            yield Path(name)
-            folders.clear()  # in place: os.walk goes no deeper
-        else:
-            folders[:] = sorted(item for item in folders if item not in NOT_RUNS and not is_half_written(item))
 
 
 def _runs_in(path: Path) -> list[RunEntry]:

@@ -36,7 +36,7 @@ FIRST = "Your own speech"
 PER_SPEAKER = 2  # files of speech
 # What a page finds in its folder, beside `speech`, train.py and a pipe's input: prepared speech, a run.
 PREPARED = ("training", "sweeps", "evaluation", "release", "token_models", "speech_llm")
-WITH_RUN = ("training", "evaluation", "release")
+WITH_RUN = ("training", "evaluation", "release", "cleaning")
 TESTED = [page for page in PAGES if page not in ("README", "extending") and commands(text_of(page))]  # these: elsewhere
 QUOTING = ("training", "release")  # pages that quote what their own commands print
 NEEDS_A_PROCESS = re.compile(r"[<>|]| -m |background=|snac-exp sweep")

@@ -1,0 +1,1 @@
+"""What an outputs folder holds, what of it may go, and the trash from which all can be put back."""

@@ -1,0 +1,291 @@
+"""Attempts to have the wrong thing moved, put back or deleted: all are refused, and the reason is told."""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from snac_exp.cleaning import usage
+from snac_exp.cleaning.plan import moves_of
+from snac_exp.cleaning.survey import survey
+from snac_exp.cleaning.trash import Trash
+from snac_exp.errors import ConfigError
+from snac_exp.system.files import read_json, write_signed_json
+from snac_exp.system.folder_lock import locked
+from snac_exp.system.owner import Owner
+from snac_exp.tracking.run_folder import RunFolder
+from tests.cleaning.outputs import (
+    ELSEWHERE,
+    NO_RULE,
+    aged,
+    clean,
+    files_of,
+    make_outputs,
+    make_run,
+    make_sweep,
+    refused,
+    said,
+    why,
+)
+from tests.helpers.commands import verb
+
+pytestmark = pytest.mark.slow
+IN_SLURM = replace(ELSEWHERE, slurm_job_id="7")
+
+
+@pytest.fixture(autouse=True)
+def _no_queue(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue_says(tmp_path_factory.mktemp("slurm") / "bin", "", monkeypatch)
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    make_outputs(tmp_path / "outputs", 2)
+    return tmp_path / "outputs"
+
+
+@pytest.fixture
+def run(outputs: Path) -> Path:
+    return sorted((outputs / "toy").iterdir())[0]
+
+
+def queue_says(folder: Path, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SLURM that knows job 7, or none where it says nothing."""
+    folder.mkdir()
+    (folder / "squeue").write_text(f'#!/bin/sh\n[ -n "{state}" ] && echo "7|{state}"\n')  # status 1: out of reach
+    (folder / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_a_run_that_is_held_stays(outputs: Path, run: Path) -> None:
+    with RunFolder(run).locked():
+        assert "held by process" in why(outputs, run)
+    assert why(outputs, run) == ""
+
+
+UNENDED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "runs here": (lambda run: said(run, Owner.me(), state="running"), "it is running"),
+    "runs elsewhere": (lambda run: said(run, ELSEWHERE, state="running"), "it is running"),
+    "saved": (lambda run: said(run, state="preempted"), "can be resumed"),
+    "waits": (lambda run: said(run, state="queued", heartbeat=2e9), "it is queued"),
+    "never begun": (lambda run: said(run, state="queued"), "never begun"),
+    "failed in a job that nobody knows": (lambda run: said(run, IN_SLURM, state="failed"), "nobody knows what became"),
+    "no status": (lambda run: (run / "status.json").unlink(), "nobody knows who runs it"),
+    "damaged status": (lambda run: (run / "status.json").write_text("{"), "status.json is damaged"),
+    "damaged lock": (lambda run: (run / ".lock").write_text("{"), "is damaged and does not say who"),
+    "another name": (lambda run: run.rename(run.parent / "my best"), "not called, as a run does by itself"),
+}
+
+
+@pytest.mark.parametrize("kind", UNENDED)
+def test_a_run_that_may_go_on_or_cannot_be_judged_stays(kind: str, outputs: Path, run: Path) -> None:
+    change, reason = UNENDED[kind]
+    change(run)
+    there = next(path for path in (outputs / "toy").iterdir() if not path.name.endswith("2"))
+    assert reason in why(outputs, there)
+    assert len(clean(outputs, *NO_RULE, "apply=true")["moves"]) == 1
+    assert there.exists()
+
+
+def test_a_holder_on_another_machine_keeps_a_run_that_says_it_is_finished(outputs: Path, run: Path) -> None:
+    (run / ".lock").write_text(str(ELSEWHERE.as_dict()).replace("'", '"').replace("None", "null"))
+    assert "held by process" in why(outputs, run)
+
+
+@pytest.mark.parametrize(
+    ("state", "queue", "reason"),
+    [
+        ("failed", "RUNNING", "job 7 is RUNNING"),
+        ("finished", "COMPLETING", "job 7 is COMPLETING"),
+        ("running", "REQUEUED", "job 7 is REQUEUED"),
+        ("running", "", "nobody knows what became of job 7"),
+        ("running", "CANCELLED", ""),
+        ("failed", "FAILED", ""),
+    ],
+)
+def test_the_queue_decides_of_runs_on_other_machines(
+    state: str, queue: str, reason: str, outputs: Path, run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said(run, IN_SLURM, state=state)
+    queue_says(tmp_path / "bin", queue, monkeypatch)
+    found = why(outputs, run)
+    assert reason in found
+    assert bool(reason) == bool(found)
+
+
+def test_runs_that_others_refer_to_stay(outputs: Path, run: Path) -> None:
+    name = run.relative_to(outputs)
+
+    def names(path: Path, text: str) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    written = (
+        names(outputs / "comparisons" / "a" / "comparison.md", f"- toy: `{run}`\n"),
+        names(
+            outputs / "evaluations" / "b" / "summary.json", f'{{"source": "/moved/{name}/checkpoints/best_model.pt"}}'
+        ),
+        names(outputs / "toy" / "list.txt", run.name),
+    )
+    for path in written:
+        assert f"{path.relative_to(outputs)} refers to it" in why(outputs, run)
+        path.unlink()
+    assert why(outputs, run) == ""
+    notebook = names(outputs.parent / "notebook" / "README.md", f"from {name}, and others")
+    assert why(outputs, run) == ""
+    assert "README.md refers to it" in why(outputs, run, notebook.parent)
+    moves = clean(outputs, *NO_RULE, f"referrers=['{notebook.parent}']")["moves"]
+    assert [move[-1] for move in moves] == ["2"]
+    (outputs / "best").symlink_to(run / "checkpoints")
+    assert "best refers to it" in why(outputs, run)
+    (outputs / "best").unlink()
+    (outputs.parent / "named").symlink_to(run)
+    there = outputs.parent / "named" / "checkpoints" / "best_model.pt"
+    make_run(outputs / "toy" / "2026-01-09_10-00-00-000009", 9, values={"init_from": str(there)})
+    assert "config.yaml refers to it" in why(outputs, run)
+
+
+def test_a_job_of_a_sweep_that_others_refer_to_stays_and_its_own_sweep_does_not_count(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path / "sweeps" / "rates" / "2026-01-01_10-00-00-abcdef")
+    (sweep / "driver.txt").write_text(f"{sweep}/bbbbbb\n")
+    assert len(clean(tmp_path, *NO_RULE)["moves"]) == 1
+    (tmp_path / "note.md").write_text(f"sweeps/rates/{sweep.name}/bbbbbb is good")
+    moves = clean(tmp_path, *NO_RULE)["moves"]
+    assert {move.split("/")[3] for move in moves} == {"aaaaaa", "cccccc"}
+    (sweep / "cccccc" / "made_from.json").write_text(f'"{sweep}/aaaaaa"')
+    assert {move.split("/")[3] for move in clean(tmp_path, *NO_RULE)["moves"]} == {"cccccc"}
+
+
+def test_a_sweep_with_a_driver_or_a_strange_ledger_stays(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path / "sweeps" / "rates" / "2026-01-01_10-00-00-abcdef")
+    with locked(sweep):
+        assert clean(tmp_path, *NO_RULE)["moves"] != [str(sweep.relative_to(tmp_path))]
+    make_run(sweep / "eeeeee", 1)
+    assert all(len(Path(move).parts) == 5 for move in clean(tmp_path, *NO_RULE)["moves"])
+    text = (sweep / "ledger.jsonl").read_text()
+    (sweep / "ledger.jsonl").write_text(text.replace('"run_dir": "aaaaaa"', '"run_dir": "../x"'))
+    assert clean(tmp_path, *NO_RULE)["moves"] == []
+
+
+def test_links_are_not_followed_and_what_they_lead_to_is_untouched(outputs: Path, run: Path, tmp_path: Path) -> None:
+    outside = make_run(tmp_path / "elsewhere" / "toy" / "2026-01-01_10-00-00-00000a", 1)
+    (run / "samples" / "link").symlink_to(outside)
+    assert "samples/link in it leads out of it" in why(outputs, run)
+    (run / "samples" / "link").unlink()
+    (run / "wandb" / "logs").mkdir(parents=True)
+    (run / "wandb" / "logs" / "debug-core.log").symlink_to(outside / "status.json")  # as W&B does
+    (outputs / "toy" / "2026-01-05_10-00-00-00000b").symlink_to(outside)
+    (outputs / "linked").symlink_to(outside.parent)
+    before = files_of(outside)
+    assert len(clean(outputs, *NO_RULE, "apply=true")["moves"]) == 2
+    verb("clean", str(outputs), "empty=true").succeeded()
+    assert files_of(outside) == before
+
+
+def test_what_lies_on_another_file_system_stays(outputs: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walk = usage._walk
+
+    def mounted(*given: object) -> Iterator[tuple[Path, os.stat_result]]:
+        for path, known in walk(*given):  # type: ignore[arg-type]
+            is_there = path.name == "checkpoints" and path.parent == run
+            yield path, os.stat_result((*known[:2], known.st_dev + 1, *known[3:])) if is_there else known
+
+    monkeypatch.setattr(usage, "_walk", mounted)
+    assert "checkpoints in it leads out of it" in why(outputs, run)
+
+
+def test_only_an_outputs_folder_is_cleaned(outputs: Path, run: Path, tmp_path: Path) -> None:
+    sweep = make_sweep(outputs / "sweeps" / "rates" / "2026-01-01_10-00-00-abcdef")
+    for folder in (run, run / "samples", sweep, sweep / "aaaaaa"):
+        assert "give the outputs folder" in refused("clean", folder, "apply=true")
+    for folder in (tmp_path, outputs / "toy", Path("/")):
+        assert "no outputs folder" in refused("clean", folder, "apply=true")
+    clean(outputs, *NO_RULE, "apply=true")
+    assert "give the outputs folder" in refused("clean", outputs / ".trash", "empty=true")
+
+
+def test_a_trash_that_is_a_link_is_refused(outputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (outputs / ".trash").symlink_to(tmp_path / "precious")
+    for options in ([*NO_RULE, "apply=true"], ["empty=true"], ["undo=last"]):
+        assert "no folder of its own" in refused("clean", outputs, *options)
+
+
+def test_a_run_that_was_begun_after_the_look_stays(outputs: Path, run: Path) -> None:
+    found = survey(outputs, [])
+    with RunFolder(run).locked():
+        said(run, Owner.me(), state="running")
+        ident, left = Trash(found.outputs).take(moves_of(found))
+    assert [run.name in line for line in left] == [True]
+    said(run, state="preempted")
+    assert run.exists()
+    assert len(Trash(found.outputs).undo(ident)) == 1
+    assert Trash(found.outputs).ids() == []
+
+
+def test_an_undo_overwrites_nothing_and_moves_all_or_nothing(outputs: Path, run: Path) -> None:
+    ident = clean(outputs, *NO_RULE, "apply=true")["trash"]
+    run.mkdir()
+    assert "is there again" in refused("clean", outputs, f"undo={ident}")
+    assert not any(run.iterdir())
+    assert [path.name for path in run.parent.iterdir()] == [run.name]
+    run.rmdir()
+    run.parent.rmdir()
+    run.parent.symlink_to(outputs.parent)
+    assert "is a link" in refused("clean", outputs, f"undo={ident}")
+    run.parent.unlink()
+    verb("clean", str(outputs), f"undo={ident}").succeeded()
+    assert run.exists()
+
+
+def test_a_changed_manifest_moves_and_deletes_nothing(outputs: Path, tmp_path: Path) -> None:
+    ident = clean(outputs, *NO_RULE, "apply=true")["trash"]
+    manifest = outputs / ".trash" / ident / "manifest.json"
+    whole, before = manifest.read_text(), files_of(outputs / ".trash" / ident / "files")
+    manifest.write_text(whole.replace("toy/", "../y"))
+    for options in (f"undo={ident}", "empty=true"):
+        assert "manifest.json is damaged" in refused("clean", outputs, options)
+    manifest.write_text(whole)
+    known = read_json(manifest)
+    for path in ("../precious", "/etc", ".trash/x"):
+        write_signed_json(manifest, known | {"moves": [known["moves"][0] | {"path": path}]})
+        with pytest.raises(ConfigError, match="leads out of the folder"):
+            Trash(outputs.resolve()).undo(ident)
+    assert files_of(outputs / ".trash" / ident / "files") == before
+    for other in ("../toy", ident[:-1], "."):
+        with pytest.raises(ConfigError, match=f"undo={re.escape(other)}: "):
+            Trash(outputs.resolve()).undo(other)
+
+
+def test_a_run_that_was_begun_in_the_trash_is_not_deleted(outputs: Path, run: Path) -> None:
+    ident = clean(outputs, *NO_RULE, "apply=true")["trash"]
+    there = Trash(outputs.resolve()).place(ident, run.relative_to(outputs))
+    with RunFolder(there).locked():
+        assert "nothing was deleted" in refused("clean", outputs, "empty=true")
+    verb("clean", str(outputs), "empty=true").succeeded()
+
+
+def test_two_cleans_at_once_are_one(outputs: Path) -> None:
+    (outputs / ".trash").mkdir()
+    with locked(outputs / ".trash"):
+        assert "is being written by" in refused("clean", outputs, *NO_RULE, "apply=true")
+    assert len(clean(outputs, *NO_RULE)["moves"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["keep_younger=7"], "is no duration"),
+        (["keep_last=-1"], "must be 0 or more"),
+        (["keep_bets=1"], "did you mean 'keep_best'"),
+        (["metric=val/level"], "choose one"),
+        (["apply=true", "empty=true"], "go alone"),
+        (["referrers=[nowhere]"], "no such folder"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options: list[str], reason: str, outputs: Path) -> None:
+    assert reason in refused("clean", aged(outputs), *options)
