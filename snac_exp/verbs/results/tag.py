@@ -31,8 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     if add or remove:
         _try(runs, add, remove)
         for run in runs:
-            of_config = config_tags(run)
-            update_labels(run, lambda labels, of=of_config: labels.tagged(of, add, remove))
+            _change(run, add, remove)
     for run in runs:
         print(f"{run.path}: {' '.join(labels_of(run).tags) or 'no tag'}")
     return 0
@@ -52,3 +51,8 @@ def _try(runs: Sequence[RunFolder], add: Sequence[str], remove: Sequence[str]) -
     for tag in remove:
         if tag not in known:
             raise ConfigError(f"remove={tag}: no run given here has this tag{nearest(tag, known)}")
+
+
+def _change(run: RunFolder, add: Sequence[str], remove: Sequence[str]) -> None:
+    of_config = config_tags(run)
+    update_labels(run, lambda labels: labels.tagged(of_config, add, remove))

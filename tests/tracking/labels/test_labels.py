@@ -202,7 +202,11 @@ def test_no_change_of_several_at_once_is_lost(run: Path) -> None:
 
 def _tag_often(folder: RunFolder, number: int) -> None:
     for count in range(5):
-        update_labels(folder, lambda labels, tag=f"t{number}-{count}": labels.tagged([], [tag], []))  # type: ignore[misc]
+        _tag(folder, f"t{number}-{count}")
+
+
+def _tag(folder: RunFolder, tag: str) -> None:
+    update_labels(folder, lambda labels: labels.tagged([], [tag], []))
 
 
 def test_notes_have_a_bound(run: Path) -> None:
