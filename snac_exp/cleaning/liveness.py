@@ -11,9 +11,9 @@ from snac_exp.system.folder_lock import LOCK_FILE, holder_of
 from snac_exp.system.locks import try_lock
 from snac_exp.system.owner import Owner
 from snac_exp.system.slurm_queue import ACTIVE, GONE
-from snac_exp.tracking.run_state import run_state, slurm_job, status_of
+from snac_exp.tracking.run_state import DONE, FINAL, run_state, slurm_job, status_of
 
-ENDED = frozenset({"finished", "failed", "cancelled", "lost"})
+ENDED = FINAL - {"preempted"}
 """States of runs that may go; one that was stopped and has saved waits for its resume."""
 
 
@@ -63,14 +63,14 @@ def unended(run_dir: Path, row: Row | None, queue: Mapping[str, str]) -> tuple[s
     if status is None:
         return "unknown", "it has no status, so nobody knows who runs it"
     jobs = {job for job in (slurm_job(status), None if row is None else row.slurm_id) if job is not None}
-    finished, owner = status["state"] == "finished", Owner.from_dict(status)
+    done, owner = status["state"] in DONE, Owner.from_dict(status)
     for job in sorted(jobs):
         known = queue.get(job)
         if known in ACTIVE:
             return "queued", f"job {job} is {known} in the queue"
         # Another cluster's queue would say GONE of a job of this number, too.
         is_unknown = known is None or (known == GONE and not owner.is_here)
-        if is_unknown and not finished:
+        if is_unknown and not done:
             return str(status["state"]), f"nobody knows what became of job {job}: its queue does not answer"
     job_asked = slurm_job(status) if row is None or row.slurm_id is None else row.slurm_id
     in_queue = queue.get(job_asked or "")

@@ -9,6 +9,7 @@ from snac_exp.cleaning.survey import Candidate, Survey
 from snac_exp.cleaning.usage import Usage, usage_of
 from snac_exp.sweeps.ledger import Row
 from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.tracking.run_state import DONE
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def stays(job: Candidate) -> str | None:
     """Why a job of a sweep that stays keeps its parts."""
     if job.reasons:
         return "; ".join(job.reasons)
-    return None if job.state == "finished" else "snac-exp sweep resume= goes on with it"
+    return None if job.state in DONE else "snac-exp sweep resume= goes on with it"
 
 
 def parts_of(job: Candidate) -> list[Path]:

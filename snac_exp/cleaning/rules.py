@@ -13,6 +13,7 @@ from snac_exp.sweeps.job_state import best_of
 from snac_exp.sweeps.settings import SweepSettings
 from snac_exp.tracking.labels.shown import labels_of
 from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.tracking.run_state import DONE
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -92,7 +93,7 @@ def _keep_best(group: Sequence[Candidate], settings: SweepSettings, number: int,
             continue
         if value is not None:
             ranked.append((settings.sign * value, item))
-        elif item.state == "finished":
+        elif item.state in DONE:
             item.reasons.append(f"it has no {settings.metric}, so nobody knows how good it is")
     ranked.sort(key=lambda pair: (pair[0], pair[1].path.name))
     for place, (value, item) in enumerate(ranked[:number], start=1):

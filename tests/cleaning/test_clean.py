@@ -20,6 +20,7 @@ from tests.cleaning.outputs import (
     make_run,
     make_sweep,
     refused,
+    said,
 )
 from tests.helpers.commands import verb
 from tests.helpers.killed import killed_at
@@ -96,8 +97,7 @@ def test_what_was_cleaned_is_put_back_exactly(outputs: Path) -> None:
     told = clean(outputs, *NO_RULE, "keep_best=1", "apply=true")
     assert {path.name[-1] for path in (outputs / "toy").iterdir()} == {"1"}
     assert told["left"] == []
-    said = verb("clean", str(outputs), f"undo={told['trash']}").succeeded().out
-    assert "3 put back" in said
+    assert "3 put back" in verb("clean", str(outputs), f"undo={told['trash']}").succeeded().out
     assert files_of(outputs) == before
     assert Trash(outputs).ids() == []
     assert "has nothing" in refused("clean", outputs, "undo=last")
@@ -121,6 +121,7 @@ def test_the_trash_is_deleted_for_good_and_no_run_of_it_is_found(outputs: Path) 
 def test_of_a_sweep_the_winners_stay_and_the_others_lose_their_large_parts(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path / "sweeps" / "rates" / "2026-01-01_10-00-00-abcdef")
     make_run(sweep / "dddddd", 9, "failed")
+    said(sweep / "bbbbbb", state="pruned")
     row = {"job": 3, "hash": "dddddd", "overrides": ["seed=9"], "run_dir": "dddddd", "state": "failed", "num_jobs": 4}
     text = (sweep / "ledger.jsonl").read_text().replace('"num_jobs": 3', '"num_jobs": 4')
     rows = [json.loads(line) | {"sha256": None} for line in text.splitlines()]
@@ -134,7 +135,7 @@ def test_of_a_sweep_the_winners_stay_and_the_others_lose_their_large_parts(tmp_p
     assert told["would_free"] == 2 * (CHECKPOINT + SAMPLE)
     assert (sweep / "aaaaaa" / "checkpoints" / "best_model.pt").exists()
     assert [item.hash for item in Sweep.open(sweep).to_run()] == ["dddddd"]  # no more than before
-    assert {row.hash: row.state for row in Sweep.open(sweep).look()}["bbbbbb"] == "finished"
+    assert {row.hash: row.state for row in Sweep.open(sweep).look()}["bbbbbb"] == "pruned"
     verb("clean", str(tmp_path), "undo=last").succeeded()
     changed = {name for name, known in files_of(tmp_path).items() if before.get(name) != known}
     assert changed <= {f"{base}/ledger.jsonl", f"{base}/.ledger.lock"}  # which were looked at
