@@ -54,11 +54,11 @@ class _Index:
         for sweep in sweeps:
             self._named[sweep.name, ""].append(sweep)
         for run in runs:
-            sweep = self._sweep_of.get(run)
-            key = (run.name, "") if sweep is None else (sweep.name, run.name)
+            holder = self._sweep_of.get(run)
+            key = (run.name, "") if holder is None else (holder.name, run.name)
             self._named.setdefault(key, []).append(run)
-            if sweep is not None:  # a mention of the sweep is one of all its jobs
-                self._named.setdefault((sweep.name, ""), []).append(run)
+            if holder is not None:  # a mention of the sweep is one of all its jobs
+                self._named.setdefault((holder.name, ""), []).append(run)
 
     def named(self, name: str, job: str) -> list[Path]:
         """The runs that a mention means."""
