@@ -10,13 +10,13 @@ from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.sweep_folder import SweepFolder
 
 _RUN, _SWEEP = RunFolder(Path()), SweepFolder(Path())
-TRACKERS, OTHER = "trackers", "other"
+TRACKERS, LOGS, OTHER = "trackers", "logs", "other"
 _KINDS: Mapping[str, tuple[Path, ...]] = {
     "checkpoints": (_RUN.checkpoints,),
     "samples": (_RUN.samples,),
     TRACKERS: (_RUN.wandb, _RUN.wandb_id, _RUN.tensorboard),
     "code": (_SWEEP.code,),
-    "logs": (_RUN.log, _RUN.job_log, _SWEEP.driver_log, _SWEEP.slurm, _RUN.trace),
+    LOGS: (_RUN.log, _RUN.job_log, _SWEEP.driver_log, _SWEEP.slurm, _RUN.trace),
     "metrics": (_RUN.metrics, _RUN.notes, _RUN.utterances, _RUN.summary, _RUN.report),
 }
 _CACHES = ("codes_", "targets_")  # how folders of codes and of targets begin
@@ -72,8 +72,8 @@ def usage_of(folder: Path, without: frozenset[Path] = frozenset()) -> Usage:
         if stat.S_ISLNK(known.st_mode):
             target = Path(os.path.realpath(path))
             found.links.append((path, target))
-            # W&B links its log in the user's cache; that link goes with the run, what it leads to stays.
-            if not target.is_relative_to(root) and _kind(path.relative_to(folder)) != TRACKERS:
+            # W&B links its log in the user's cache, submitit its script by the whole path: these go with the run.
+            if not target.is_relative_to(root) and _kind(path.relative_to(folder)) not in (TRACKERS, LOGS):
                 found.leaving = found.leaving or path
         elif stat.S_ISREG(known.st_mode):
             found.num_bytes[_kind(path.relative_to(folder))] += known.st_size
