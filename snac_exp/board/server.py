@@ -44,6 +44,7 @@ def server_of(watch: Watch, settings: BoardSettings, key: str | None) -> Command
         lifespan="off",
         log_level="error",  # no line for every request that is no HTTP
         loop="asyncio",  # see READ_BYTES
+        http="h11",  # whatever else is installed
         access_log=False,
         server_header=False,
         proxy_headers=False,

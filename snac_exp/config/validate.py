@@ -5,6 +5,7 @@ import re
 from snac_exp.config.cadence.periodic import check_periodic
 from snac_exp.config.cadence.ranges import timetable
 from snac_exp.config.limits.alerts import check_alerts
+from snac_exp.config.limits.trackio import check_trackio
 from snac_exp.config.limits.wandb import check_wandb
 from snac_exp.config.schema import Experiment, Trainer
 from snac_exp.config.structure import nearest
@@ -33,6 +34,7 @@ def validate(experiment: Experiment) -> None:
     _check_groups(experiment)
     _check_phases(experiment)
     check_wandb(experiment)
+    check_trackio(experiment.tracker)
     check_alerts(experiment.alerts)
     # Last: what a task checks builds on ranges and groups that fit together.
     door_of(experiment.task.name, "checks").check(experiment)

@@ -66,6 +66,7 @@ class RunFolder:
         self.wandb = path / "wandb"
         self.wandb_id = path / "wandb_id"
         self.tensorboard = path / "tensorboard"
+        self.trackio_id = path / "trackio_id"
         self._beat = 0.0  # time.monotonic() of the last status, which a changed clock cannot move
         self._values: dict[str, Any] | None = None
 
@@ -153,7 +154,9 @@ class RunFolder:
     def has_nothing(self) -> bool:
         """Whether the run has not come so far as to have a plan, or to start a tracker, whose refusal `status` shows:
         then nothing is known but what its command said."""
-        return not any(path.exists() for path in (self.plan, self.wandb_id, self.wandb, self.tensorboard))
+        return not any(
+            path.exists() for path in (self.plan, self.wandb_id, self.wandb, self.tensorboard, self.trackio_id)
+        )
 
     def remove(self) -> None:
         """Leave nothing of a run that has nothing."""

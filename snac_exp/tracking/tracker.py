@@ -18,6 +18,7 @@ from snac_exp.system.paths.writing import write_whole
 from snac_exp.tracking.metrics_file import read_metrics, rewind
 from snac_exp.tracking.mirrors.all_mirrors import AllMirrors
 from snac_exp.tracking.mirrors.tensorboard import TensorBoardMirror
+from snac_exp.tracking.mirrors.trackio import TrackioMirror
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.wandb.key import require_key
 from snac_exp.tracking.wandb.mirror import WandbMirror
@@ -75,6 +76,7 @@ class Tracker:
             config=about.config,
             artifacts=settings.artifacts,
             tensorboard=settings.tensorboard,
+            trackio=settings.trackio,
             resume_at=resume_at,
             tell=tell,
         )
@@ -94,6 +96,7 @@ class Tracker:
         config: Mapping[str, Any] | None = None,
         artifacts: str = "none",
         tensorboard: bool = False,
+        trackio: bool = False,
         resume_at: int | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> "Tracker":
@@ -116,10 +119,12 @@ class Tracker:
         run_dir.mkdir(parents=True, exist_ok=True)
         num_lines = rewind(RunFolder(run_dir).metrics, resume_at)
         mirrors = AllMirrors(tell or (lambda text: print(text, file=sys.stderr)))
+        labels = RunLabels(run_name, group, job_type, list(tags), dict(config or {}))
         if tensorboard:
             mirrors.add(TensorBoardMirror(run_dir, config or {}, num_lines))
+        if trackio:
+            mirrors.add(TrackioMirror(run_dir, project, labels, num_lines))
         if mode != "off":
-            labels = RunLabels(run_name, group, job_type, list(tags), dict(config or {}))
             mirrors.add(
                 WandbMirror.open(
                     run_dir,

@@ -107,8 +107,8 @@ class Tracker:
     """Where metrics are logged beside metrics.jsonl.
 
     mode, entity, artifacts: of W&B; artifacts: which checkpoints it gets a copy of. tensorboard: whether TensorBoard's
-    event file is written. profile_steps: first and last of the steps that torch's profiler records, null = none; the
-    first is at least 2.
+    event file is written. trackio: whether rows go to trackio's database on this machine. profile_steps: first and last
+    of the steps that torch's profiler records, null = none; the first is at least 2.
     """
 
     mode: Literal["off", "offline", "online"]
@@ -117,4 +117,5 @@ class Tracker:
     tags: list[str]
     artifacts: Literal["none", "best"] = "none"
     tensorboard: bool = False
+    trackio: bool = False
     profile_steps: tuple[int, int] | None = None

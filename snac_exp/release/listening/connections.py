@@ -4,7 +4,10 @@ uvicorn waits for the first line and the headers of a request for ever. Here a c
 where there are too many, the oldest of those that have not asked yet gives way.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 MOST_HEADER_BYTES = 65_536
@@ -57,6 +60,20 @@ class Connections:
     def _close(self, connection: Any) -> None:
         self.closed(connection)
         connection.transport.abort()  # what it has not read of an answer is not waited for either
+
+
+@contextmanager
+def plain_servers() -> Iterator[None]:
+    """Within it a server of uvicorn that is made without a word about them has asyncio's loop and h11, whatever else is
+    installed: of another loop READ_BYTES would not hold."""
+    import uvicorn
+
+    made = uvicorn.Config
+    uvicorn.Config = partial(made, loop="asyncio", http="h11")  # type: ignore[assignment, misc]
+    try:
+        yield
+    finally:
+        uvicorn.Config = made  # type: ignore[misc]
 
 
 def bound(config: Any, connections: Connections) -> None:

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.listening.address import require_free
-from snac_exp.release.listening.connections import Connections, bound
+from snac_exp.release.listening.connections import Connections, bound, plain_servers
 from snac_exp.release.listening.guard import FORM_BYTES, BodyBounds, Guard, hosts_of
 from snac_exp.release.listening.reconstruct import Player, Reconstructions, listen, players_of
 from snac_exp.system.markup.markdown import plain
@@ -75,22 +75,23 @@ def opened_page(
         guard = {"hosts": hosts_of(settings.host), "body": body}
         # More at a time would only wait for the listener's lock.
         blocks.queue(default_concurrency_limit=1, max_size=16)
-        blocks.launch(
-            server_name=settings.host,
-            server_port=settings.port,
-            share=False,
-            quiet=True,
-            prevent_thread_lock=True,
-            # In kilobytes, since gradio takes whole numbers only.
-            max_file_size=f"{max(1, int(settings.max_megabytes * 1000))}kb",
-            allowed_paths=[],
-            app_kwargs={"middleware": [importlib.import_module("starlette.middleware").Middleware(Guard, **guard)]},
-            run_history=False,  # it would keep uploads
-            footer_links=[],
-            # Plain names of fonts, so that the page loads none from a server elsewhere.
-            theme=gradio.themes.Default(font=["sans-serif"], font_mono=["monospace"]),
-            css="#table table {width: 100%} #table td + td, #table th + th {text-align: right}",
-        )
+        with plain_servers():
+            blocks.launch(
+                server_name=settings.host,
+                server_port=settings.port,
+                share=False,
+                quiet=True,
+                prevent_thread_lock=True,
+                # In kilobytes, since gradio takes whole numbers only.
+                max_file_size=f"{max(1, int(settings.max_megabytes * 1000))}kb",
+                allowed_paths=[],
+                app_kwargs={"middleware": [importlib.import_module("starlette.middleware").Middleware(Guard, **guard)]},
+                run_history=False,  # it would keep uploads
+                footer_links=[],
+                # Plain names of fonts, so that the page loads none from a server elsewhere.
+                theme=gradio.themes.Default(font=["sans-serif"], font_mono=["monospace"]),
+                css="#table table {width: 100%} #table td + td, #table th + th {text-align: right}",
+            )
         bound(blocks.server.config, Connections(settings.max_connections, settings.header_seconds))
         try:
             yield blocks, Path(folder)

@@ -70,6 +70,7 @@ def server_of(service: Service, address: Address) -> Server:
         ws_per_message_deflate=False,  # a small message would become a large one
         log_level="error",  # no line for every request that is no HTTP
         loop="asyncio",  # see READ_BYTES
+        http="h11",  # whatever else is installed
         access_log=False,
         server_header=False,
         proxy_headers=False,

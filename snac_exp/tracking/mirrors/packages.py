@@ -6,7 +6,7 @@ from snac_exp.config.schema import Tracker
 from snac_exp.errors import ConfigError
 from snac_exp.tracking.wandb.key import require_key
 
-EXTRAS = ("tensorboard",)
+EXTRAS = ("tensorboard", "trackio")
 """Trackers that are extras; each has the name of its package and of its key."""
 
 
