@@ -103,6 +103,13 @@ def test_proposals_are_a_function_of_seed_and_ledger_and_follow_the_results() ->
     assert sum(abs(float(text.partition("=")[2]) - 7) < 1.5 for text in failed) < 12  # no results to follow
 
 
+def test_numbers_go_on_behind_a_job_that_was_left_out() -> None:
+    wanted = Search([dimension("x=interval(0,10)")], [], num_trials=9, parallel=1, startup_trials=5, seed=0)
+    left = [row for row in ledger([1.0, 2.0, 3.0]) if row.job != 1]
+    found = propose(wanted, "minimize", left, 2, AnyTrial())  # type: ignore[arg-type]
+    assert [item.index for item in found] == [3, 4]
+
+
 def test_trials_of_one_batch_differ_and_a_space_can_be_empty() -> None:
     batch = trials("x=interval(0,10)", [], 8)
     assert len({item[0] for item in batch}) == 8

@@ -66,7 +66,9 @@ def propose(
     study = study_of_rows(search, goal, rows, curves or {})
     hashes, seen = {row.hash for row in rows}, {tuple(row.overrides) for row in rows}
     proposals: list[Job | Refused] = []
-    for index in range(len(rows), len(rows) + count):
+    # Behind the last number, not their count: a job may have been left out of the ledger.
+    first = max((row.job for row in rows), default=-1) + 1
+    for index in range(first, first + count):
         # A space that is used up is not searched once more.
         for attempt in range(ATTEMPTS if len(seen) < size(search.space) else 0):
             varied = _ask(study, search, index, attempt)
