@@ -48,11 +48,7 @@ def spectrogram_panel(path: Path, signals: Signals, title: str) -> None:
     the codec's own band ends. All share one scale, dB below the peak of the first signal, so equal colour means equal
     level. Grey is not silence but no data: above half the rate of a signal, or after its end.
     """
-    figure = Figure(figsize=(10, 0.9 + 2.1 * len(signals)), dpi=_DPI, layout="constrained")
-    # Not pyplot, which keeps every figure and may ask for a display.
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=12)
-    axes = figure.subplots(len(signals), 1, sharex=True, squeeze=False)[:, 0]
+    figure, axes, scale = _figure(len(signals), title)
     levels = {label: _level_db(*signal) for label, signal in signals.items()}
     # One peak for all panels: a quiet estimate must look quiet.
     peak_db = max(float(next(iter(levels.values())).max()), _SILENT_DB)
@@ -63,10 +59,26 @@ def spectrogram_panel(path: Path, signals: Signals, title: str) -> None:
         _decorate(axis, label, min(nyquists), max(nyquists))
     axes[-1].set_xlabel("time (s)")
     axes[-1].set_xlim(0, max(waveform.numel() / rate for waveform, rate in signals.values()))
-    bar = figure.colorbar(image, ax=list(axes), pad=0.01, aspect=40)
+    bar = figure.colorbar(image, cax=scale)
     bar.set_label(f"level (dB below the peak of {_readable(next(iter(signals)))})")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
+
+
+def _figure(num: int, title: str) -> tuple[Figure, list[Axes], Axes]:
+    """A figure with so many axes below one another, and those of the scale beside them."""
+    height = 0.9 + 2.1 * num
+    # Fixed, in inches: a layout that finds its margins draws all of it twice, a second of a processor.
+    above, below, between = 0.447, 0.477, 0.321
+    each = (height - above - below - between * (num - 1)) / num
+    top, bottom = 1 - above / height, below / height
+    figure = Figure(figsize=(10, height), dpi=_DPI)
+    # Not pyplot, which keeps every figure and may ask for a display.
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=12, y=1 - 0.03 / height, va="top")
+    places = {"left": 0.052, "right": 0.896, "top": top, "bottom": bottom, "hspace": between / each}
+    axes = figure.subplots(num, 1, sharex=True, squeeze=False, gridspec_kw=places)[:, 0]
+    return figure, list(axes), figure.add_axes((0.915, bottom, 0.0205, top - bottom))
 
 
 def _draw(axis: Axes, level_db: NDArray[np.float32], seconds: float, nyquist_khz: float) -> AxesImage:
