@@ -77,7 +77,7 @@ def load_directory(name: str, directory: Path) -> LoadedCodec:
     """
     config = config_of_directory(directory)
     # On the device `meta`, which allocates nothing: a config that claims terabytes is refused by its shapes.
-    with _WithoutNorms():
+    with WithoutNorms():
         model, geometry = _build(config, directory / CONFIG_FILE, "meta")
     file = weights_file(directory)
     weights = read_weights(file)
@@ -136,7 +136,7 @@ def _build(config: dict[str, Any], path: Path, device: str) -> tuple[SNAC, Geome
             raise CodecError(f"{path} does not describe a SNAC model: {brief(error)}") from None
 
 
-class _WithoutNorms(TorchFunctionMode):
+class WithoutNorms(TorchFunctionMode):
     """Shapes of weight normalisation alone: the norms of nothing, on the device `meta`, take half of the building."""
 
     def __torch_function__(

@@ -11,7 +11,7 @@ import torch
 from snac import SNAC
 from torch import Tensor
 
-from snac_exp.codec.checkpoint import LoadedCodec
+from snac_exp.codec.checkpoint import LoadedCodec, WithoutNorms
 from snac_exp.codec.files.weights import unknown_prefix
 from snac_exp.codec.geometry import Geometry
 from snac_exp.codec.heads import Head
@@ -90,7 +90,7 @@ def restore(blueprint: Blueprint, weights: Mapping[str, Tensor], source: str, *,
         CheckpointError: weights are missing, left over, of another shape, or not finite; names `source`.
     """
     # On the meta device tensors have shapes but no memory, so a description of a huge model costs nothing.
-    with torch.device("meta"):
+    with torch.device("meta"), WithoutNorms():
         expected = _build(blueprint, source, folded).state_dict()
     _check_weights(expected, weights, source)
     with torch.random.fork_rng(devices=[]):  # building draws random weights, which must not move the caller's draws
