@@ -18,6 +18,7 @@ from tests.helpers.tiny_runs import one_thread, tiny  # noqa: F401 (fixtures)
 
 pytestmark = pytest.mark.slow  # the server's start
 
+SHORT = ("trainer.max_steps_per_epoch=1", "trainer.validate_every_epochs=2")
 READER = """
 import hashlib, sys
 import torch
@@ -91,7 +92,7 @@ def test_codes_in_a_store_train_plan_check_and_leave_as_those_here(
     verb("check", *remote).succeeded()
     losses = []
     for name, arguments in (("here", tiny), ("there", remote)):
-        train(*arguments, "trainer.max_steps_per_epoch=1", f"output_dir={tmp_path / name}").succeeded()
+        train(*arguments, *SHORT, f"output_dir={tmp_path / name}").succeeded()
         (run,) = (tmp_path / name / "tiny").iterdir()
         losses.append(first_loss(run))
     assert losses[0] == losses[1]
@@ -174,7 +175,7 @@ def test_packed_audio_in_a_store_trains_evaluates_and_is_cached_as_that_here(
         ("codes_here", tiny),
         ("codes_there", [*tiny, f"data.audio_root={there}"]),
     ):
-        train(*arguments, "trainer.max_steps_per_epoch=1", f"output_dir={tmp_path / name}").succeeded()
+        train(*arguments, *SHORT, f"output_dir={tmp_path / name}").succeeded()
         (run,) = (tmp_path / name / "tiny").iterdir()
         losses.append(first_loss(run))
     assert losses[0] == losses[1]

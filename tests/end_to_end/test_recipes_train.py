@@ -10,6 +10,7 @@ import pytest
 from snac_exp.config.arguments import quoted
 from snac_exp.config.cadence.ranges import Range, Timetable
 from snac_exp.config.compose import compose_experiment, config_dir
+from snac_exp.evaluation import summary
 from snac_exp.runs import run
 from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.training.plan import Plan, unroll
@@ -50,6 +51,7 @@ def in_runs(names: list[str]) -> list[tuple[str, list[int]]]:
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in SAME] + thorough(*sorted(SAME)))
 def test_a_recipe_trains(name: str, corpus_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "unroll", first_and_last)
+    monkeypatch.setattr(summary, "NOISE_FIT_UTTERANCES", 1)
     experiment, _ = compose_experiment([f"+experiment={name}"], complete=False)
     prepared = corpus_dir / "prepared"
     data = {
