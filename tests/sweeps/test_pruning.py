@@ -53,6 +53,7 @@ def trial(*values: float, finished: bool = True) -> Trial:
         (ASHA, "minimize", [9, 5], [trial(9, 4, finished=False)], "5 is not among the best 1/2 of 2 trials that came"),
         (ASHA, "minimize", [9, 3], [trial(9, 4, finished=False)], None),
         (ASHA, "minimize", [9, 5], [trial(9, finished=False)], None),  # nobody came as far
+        (Pruning("asha", 1, 2, 2), "minimize", [9, 5], [trial(9, 4)], None),  # too few came as far
         (ASHA, "minimize", [9, 3, 5, 2], [trial(9, 4), trial(9, 2, 1, 1)], None),  # between rungs
         (ASHA, "minimize", [9, 1, 5], [trial(9, 4), trial(9, 2, 1, 1)], "5 is not among the best 1/2 of 2"),
         (ASHA, "maximize", [0, 3], [trial(0, 4)], "3 is not among the best"),
