@@ -14,7 +14,7 @@ TRACKERS, LOGS, OTHER = "trackers", "logs", "other"
 _KINDS: Mapping[str, tuple[Path, ...]] = {
     "checkpoints": (_RUN.checkpoints,),
     "samples": (_RUN.samples,),
-    TRACKERS: (_RUN.wandb, _RUN.wandb_id, _RUN.tensorboard),
+    TRACKERS: (_RUN.wandb, _RUN.wandb_id, _RUN.tensorboard, _RUN.trackio_id),
     "code": (_SWEEP.code,),
     LOGS: (_RUN.log, _RUN.job_log, _SWEEP.driver_log, _SWEEP.slurm, _RUN.trace),
     "metrics": (_RUN.metrics, _RUN.notes, _RUN.utterances, _RUN.summary, _RUN.report),
