@@ -30,10 +30,15 @@ ARMS = {  # 92 steps of about 8 s of audio
 }
 SEEDS = (0, 1, 2)
 REFERENCE = "spectral"  # what the others are compared with
-BASELINES = {  # candidates of every run that no training makes
-    "interpolated": "baseline", "interpolated, with noise": "baseline_noise", "codec, 24 kHz": "initial/head_24k",
-    "recordings": "reference",
-}  # fmt: skip
+BASELINES = {  # candidates of the reference's first run that are not trained
+    "its 24 kHz output interpolated": "baseline",
+    "the same with noise": "baseline_noise",
+    "the codec, 24 kHz": "initial/head_24k",
+}
+SHOWN = (
+    *("level_db", "level_high_db", "lsd_high_db", "lsd_low_db", "mel_distance", "stft_complex", "stoi"),
+    *("f0_rmse_cents", "voicing_error"),
+)  # metrics of the tables
 
 
 def main() -> None:
@@ -70,8 +75,9 @@ def scores_of(output: Path, name: str) -> Scores:
 
 def table(head: str, scores: Mapping[str, list[Scores]]) -> str:
     """Markdown: a row per arm and baseline, a column per metric."""
-    first = next(runs[0] for runs in scores.values() if runs)
-    shown = [metric for metric in METRICS if f"{head}/{metric.name}" in first]
+    first = scores[REFERENCE][0] if scores.get(REFERENCE) else next(runs[0] for runs in scores.values() if runs)
+    by_name = {metric.name: metric for metric in METRICS if f"{head}/{metric.name}" in first}
+    shown = [by_name[name] for name in SHOWN if name in by_name]
     lines = [f"| {head} | {' | '.join(metric.full_title for metric in shown)} |", f"|{'---|' * (len(shown) + 1)}"]
     for arm, runs in scores.items():
         cells = [cell([run.get(f"{head}/{it.name}", {}) for run in runs], it.text) for it in shown]

@@ -76,7 +76,7 @@ def unended(run_dir: Path, row: Row | None, queue: Mapping[str, str]) -> tuple[s
     in_queue = queue.get(job_asked or "")
     state = (run_state(status, in_queue) if row is None else state_of_job(row, status, in_queue)).state
     if state not in ENDED:
-        return state, "it was stopped and saved, and can be resumed" if state == "preempted" else f"it is {state}"
+        return state, "it was stopped, and can be resumed" if state == "preempted" else f"it is {state}"
     if status["state"] == "queued":
         return state, "it was never begun, and nobody knows whether it will be"
     return state, None

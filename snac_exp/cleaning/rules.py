@@ -3,9 +3,11 @@
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from snac_exp.cleaning.survey import Candidate, Survey
+from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
 from snac_exp.metrics.sides import goal_of
 from snac_exp.metrics.table import metric_of
@@ -35,6 +37,8 @@ class Rules:
         for key in ("best", "last", "winners"):
             if getattr(self, key) < 0:
                 raise ConfigError(f"keep_{key}={getattr(self, key)} must be 0 or more")
+        if self.tagged == []:
+            raise ConfigError("keep_tagged=[] names no tag; true keeps runs with any, false keeps none for their tags")
 
     @property
     def settings(self) -> SweepSettings:
@@ -62,7 +66,12 @@ def seconds_of(duration: str) -> float:
 
 
 def keep(found: Survey, rules: Rules) -> None:
-    """Add to the candidates why the rules keep them."""
+    """Add to the candidates why the rules keep them.
+
+    Raises:
+        ConfigError: no run has a tag that is to be kept: misspelt, it would protect nothing.
+    """
+    _require_tags(found, rules.tagged)
     groups: dict[object, list[Candidate]] = {}
     for candidate in found.candidates:
         groups.setdefault((candidate.path.parent, candidate.is_sweep), []).append(candidate)
@@ -106,8 +115,19 @@ def _keep_young(item: Candidate, seconds: float) -> None:
         item.reasons.append("it is younger than keep_younger")
 
 
+def _require_tags(found: Survey, tagged: bool | list[str]) -> None:
+    runs = [run for item in found.candidates for run in (item.jobs if item.is_sweep else [item])]
+    known: set[str] = set()
+    for run in runs:
+        with suppress(ConfigError):  # `_keep_tagged` keeps a run whose tags cannot be read
+            known |= {*labels_of(RunFolder(run.path)).tags}
+    for tag in [] if isinstance(tagged, bool) else tagged:
+        if tag not in known:
+            raise ConfigError(f"keep_tagged: no run has the tag '{tag}'{nearest(tag, known)}")
+
+
 def _keep_tagged(item: Candidate, tagged: bool | list[str]) -> None:
-    if tagged is False or tagged == []:
+    if tagged is False:
         return
     try:
         tags = labels_of(RunFolder(item.path)).tags

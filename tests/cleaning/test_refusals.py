@@ -290,3 +290,13 @@ def test_two_cleans_at_once_are_one(outputs: Path) -> None:
 )
 def test_options_that_mean_nothing_are_refused(options: list[str], reason: str, outputs: Path) -> None:
     assert reason in refused("clean", aged(outputs), *options)
+
+
+def test_a_tag_that_no_run_has_protects_nothing_in_silence(outputs: Path, run: Path) -> None:
+    verb("tag", str(run), "kept").succeeded()
+    before = files_of(outputs)
+    for value, text in (("[keept]", "no run has the tag 'keept'; did you mean 'kept'"), ("[]", "names no tag")):
+        done = verb("clean", str(outputs), *NO_RULE, f"keep_tagged={value}", "apply=true")
+        assert done.status == 2
+        assert text in done.err
+    assert files_of(outputs) == before

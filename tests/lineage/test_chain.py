@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from snac_exp.config.stored import stored_yaml
+from snac_exp.errors import ConfigError
 from snac_exp.lineage.chain import Link, chain
 from snac_exp.lineage.drawing import tree, without_places
 from snac_exp.lineage.meaning import meaning_of, note_meaning
 from snac_exp.system.files import write_text
 from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.verbs.results.lineage import main as verb_of_lineage
 from tests.helpers.commands import verb
 from tests.helpers.old_runs import FIXTURE
 
@@ -134,3 +136,10 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     ):
         done = verb("lineage", *arguments)
         assert (done.status, message in done.err) == (2, True), done
+
+
+def test_what_has_no_lineage_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "junk.pt").write_text("no checkpoint")
+    for place in (tmp_path / "junk.pt", tmp_path):
+        with pytest.raises(ConfigError, match=r"is a (file|folder), and no run, checkpoint, exported folder"):
+            verb_of_lineage([str(place)])

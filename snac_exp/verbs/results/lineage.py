@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from snac_exp.config.arguments import is_path, unquoted
 from snac_exp.errors import ConfigError
 
+UNKNOWN = ("file", "folder")  # kinds that are in a chain, but begin none
 FORMATS = ("tree", "json", "mermaid")
 
 
@@ -30,6 +31,11 @@ def main(arguments: Sequence[str]) -> int:
     from snac_exp.lineage.drawing import mermaid, tree
 
     found = chain(unquoted(places[0]))
+    if found.parent.kind in UNKNOWN and not found.parents:
+        raise ConfigError(
+            f"{places[0]} is a {found.parent.kind}, and no run, checkpoint, exported folder, code cache, targets or "
+            "prepared folder; nothing says what it was made from"
+        )
     drawn = {"tree": tree, "mermaid": mermaid}
     lines = [json.dumps(found.to_json(), indent=2)] if style == "json" else drawn[style](found)
     print("\n".join(lines))

@@ -8,6 +8,7 @@ A run that goes on may get notes. They lie in labels.json of the run folder. tex
 folder.
 """
 
+import re
 import time
 from collections.abc import Sequence
 
@@ -23,6 +24,11 @@ def main(arguments: Sequence[str]) -> int:
     """Add or remove a note, in all runs or in none, and print the notes."""
     folders, texts, options = folders_and_words(arguments, ("text", "remove"))
     runs = labelled_runs("note", folders)
+    if texts and re.fullmatch(r"\w+=\S*", texts[0]):
+        key = texts[0].partition("=")[0]
+        raise ConfigError(
+            f"there is no key '{key}'; there is text, remove. A note that looks like one: text='{texts[0]}'"
+        )
     texts += [options["text"]] if "text" in options else []
     if len(texts) > 1:
         raise ConfigError(f"one note at a time, in quotes, behind the folders; there is no folder '{texts[0]}'")

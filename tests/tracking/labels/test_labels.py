@@ -104,6 +104,10 @@ def test_notes_are_written_shown_and_taken_away(run: Path) -> None:
         (["tag", "good"], "there is no folder good"),
         (["tag"], "which run?"),
         (["tag", "PARENT", "good"], "is no run folder"),
+        (
+            ["note", "RUN", "remov=2"],
+            "there is no key 'remov'; there is text, remove. A note that looks like one: text=",
+        ),
         (["note", "RUN", "one", "two"], "there is no folder 'one'"),
         (["note", "RUN", ""], "has 0 characters"),
         (["note", "RUN", "x" * 2001], "has 2001 characters"),
