@@ -101,7 +101,7 @@ def tokens(setting: Setting, report: Report) -> None:
     arguments = [
         "+experiment=rvq_toy", "name=tokens", "tracker.mode=off", f"output_dir={setting.scratch / 'runs'}",
         f"data.cache_dir={_cache(setting)}", f"trainer.accelerator={setting.device.type}", "trainer.num_sample_clips=0",
-        "trainer.precision=bf16-mixed", f"lr.phases.main.epochs=[1,{1 if setting.small else 4}]", *size,
+        "trainer.precision=bf16-mixed", f"lr.phases.main.epochs=[1,{1 if setting.small else 4}]", *size, "again=true",
     ]  # fmt: skip
     _demand(train(arguments), "python train.py")
     folder = _run_folder(setting, "tokens")
@@ -132,6 +132,7 @@ def _recipe(setting: Setting, name: str, *more: str) -> list[str]:
         *(f"~curriculum.stages.{stage}" for stage in ("cd" if not setting.small else "bcd")),
         "lr.phases.main.epochs=[2,2]", "checkpoint.every_steps=2", f"data.cache_dir={_cache(setting)}",
         f"output_dir={setting.scratch / 'runs'}", *more,
+        "again=true",  # what is resumed means the same as what was left alone
     ]  # fmt: skip
 
 
