@@ -232,7 +232,9 @@ def test_a_new_run_begins_with_an_old_one(old: Path) -> None:
     (first, *_), (*_, last) = (
         [line for line in figures(folder) if line["kind"] == "validation"] for folder in (run, source)
     )
-    assert first["val/objective"] == pytest.approx(last["val/objective"], rel=1e-4)
+    # Not the objective, which today's recipe weighs otherwise.
+    for name in ("val/head_24k/l1", "val/head_24k/stft_complex", "val/head_48k/stft_magnitude"):
+        assert first[name] == pytest.approx(last[name], rel=1e-4)
 
 
 def test_an_old_token_model_goes_on_speaking(old: Path) -> None:

@@ -41,8 +41,14 @@ def resume_here(run_dir: Path) -> int:
 
     Returns the exit status; whatever the run raises is raised here.
     """
+    before = os.environ.get(TRIAL)
     os.environ[TRIAL] = "1"
-    status: int = importlib.import_module(ENTRY).resume_run(run_dir)
+    try:
+        status: int = importlib.import_module(ENTRY).resume_run(run_dir)
+    finally:
+        # What this process starts or runs afterwards is no job of that sweep.
+        del os.environ[TRIAL]
+        os.environ |= {} if before is None else {TRIAL: before}
     return status
 
 

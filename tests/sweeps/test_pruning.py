@@ -19,13 +19,15 @@ from optuna.trial import TrialState
 from snac_exp import cli
 from snac_exp.errors import ConfigError
 from snac_exp.sweeps.bayesian import search
-from snac_exp.sweeps.bayesian.pruning import Pruning, Trial, refuse_unmeasured, verdict
+from snac_exp.sweeps.bayesian.pruning import Pruning, Trial, judge_of, refuse_unmeasured, verdict
 from snac_exp.sweeps.ledger import Row
 from snac_exp.sweeps.multirun import multirun
 from snac_exp.sweeps.settings import Goal
 from snac_exp.sweeps.sweep import Sweep
 from snac_exp.system.files import read_json
+from snac_exp.system.process import ENTRY, TRIAL, resume_here
 from snac_exp.tracking.metrics_file import read_metrics
+from snac_exp.tracking.run_folder import RunFolder
 from tests.helpers.commands import ROOT, train
 from tests.helpers.killed import kill
 from tests.helpers.waiting import until
@@ -202,3 +204,14 @@ def test_a_pruned_training_has_saved_and_goes_on_by_hand_alone(start: Start, tmp
     train(f"resume={folder}").succeeded()
     assert [line["step"] for line in read_metrics(folder) if line["kind"] == "train"] == list(range(1, 7))
     assert [row.state for row in sweep.refresh()] == ["finished"] * 2
+
+
+def test_a_run_that_a_trial_starts_elsewhere_is_no_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{ENTRY}.resume_run", lambda run_dir: int(os.environ[TRIAL]))
+    monkeypatch.delenv(TRIAL, raising=False)
+    assert resume_here(tmp_path) == 1
+    assert TRIAL not in os.environ
+    monkeypatch.setenv(TRIAL, "1")
+    folder = RunFolder(tmp_path / "runs" / "elsewhere")
+    folder.path.mkdir(parents=True)
+    assert judge_of(folder) is None

@@ -28,6 +28,7 @@ from snac_exp.system.stop_request import Pruned
 from snac_exp.tracking.metrics_file import lines_of_kind
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.run_state import status_of
+from snac_exp.tracking.sweep_folder import SweepFolder
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -188,6 +189,9 @@ def judge_of(folder: RunFolder) -> TrialJudge | None:
         ConfigError: the sweep's file is damaged.
     """
     if os.environ.get(TRIAL) != "1" or "pruned" in (folder.status() or {}):
+        return None
+    # A run that a trial's own process has started elsewhere inherits its environment, and is no trial.
+    if not SweepFolder(folder.path.resolve().parent).exists:
         return None
     sweep = Sweep.open(folder.path.resolve().parent)
     pruning = (sweep.search or {}).get("pruning")
