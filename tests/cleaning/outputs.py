@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from benchmarks.simulated_runs import config, write_run
 from snac_exp.cleaning.plan import moves_of
 from snac_exp.cleaning.survey import survey
@@ -100,3 +102,11 @@ def files_of(folder: Path) -> dict[str, tuple[int, int]]:
             known = path.lstat()
             found[str(path.relative_to(folder))] = known.st_size, known.st_mtime_ns
     return found
+
+
+def queue_says(folder: Path, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SLURM that knows job 7, or none where it says nothing."""
+    folder.mkdir()
+    (folder / "squeue").write_text(f'#!/bin/sh\n[ -n "{state}" ] && echo "7|{state}"\n')  # status 1: out of reach
+    (folder / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")

@@ -1,7 +1,6 @@
 """Attempts to have the wrong thing moved, put back or deleted: all are refused, and the reason is told."""
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +11,6 @@ from snac_exp.cleaning import usage
 from snac_exp.cleaning.plan import moves_of
 from snac_exp.cleaning.survey import survey
 from snac_exp.cleaning.trash import Trash
-from snac_exp.errors import ConfigError
-from snac_exp.system.files import read_json, write_signed_json
 from snac_exp.system.folder_lock import locked
 from snac_exp.system.owner import Owner
 from snac_exp.tracking.run_folder import RunFolder
@@ -23,9 +20,9 @@ from tests.cleaning.outputs import (
     aged,
     clean,
     files_of,
-    make_outputs,
     make_run,
     make_sweep,
+    queue_says,
     refused,
     said,
     why,
@@ -34,30 +31,6 @@ from tests.helpers.commands import verb
 
 pytestmark = pytest.mark.slow
 IN_SLURM = replace(ELSEWHERE, slurm_job_id="7")
-
-
-@pytest.fixture(autouse=True)
-def _no_queue(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    queue_says(tmp_path_factory.mktemp("slurm") / "bin", "", monkeypatch)
-
-
-@pytest.fixture
-def outputs(tmp_path: Path) -> Path:
-    make_outputs(tmp_path / "outputs", 2)
-    return tmp_path / "outputs"
-
-
-@pytest.fixture
-def run(outputs: Path) -> Path:
-    return sorted((outputs / "toy").iterdir())[0]
-
-
-def queue_says(folder: Path, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A SLURM that knows job 7, or none where it says nothing."""
-    folder.mkdir()
-    (folder / "squeue").write_text(f'#!/bin/sh\n[ -n "{state}" ] && echo "7|{state}"\n')  # status 1: out of reach
-    (folder / "squeue").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 def test_a_run_that_is_held_stays(outputs: Path, run: Path) -> None:
@@ -208,13 +181,6 @@ def test_only_an_outputs_folder_is_cleaned(outputs: Path, run: Path, tmp_path: P
     assert "give the outputs folder" in refused("clean", outputs / ".trash", "empty=true")
 
 
-def test_a_trash_that_is_a_link_is_refused(outputs: Path, tmp_path: Path) -> None:
-    (tmp_path / "precious").mkdir()
-    (outputs / ".trash").symlink_to(tmp_path / "precious")
-    for options in ([*NO_RULE, "apply=true"], ["empty=true"], ["undo=last"]):
-        assert "no folder of its own" in refused("clean", outputs, *options)
-
-
 def test_a_run_that_was_begun_after_the_look_stays(outputs: Path, run: Path) -> None:
     other = make_run(outputs / "toy" / "2026-01-03_10-00-00-000003", 3)
     found = survey(outputs, [])
@@ -226,55 +192,6 @@ def test_a_run_that_was_begun_after_the_look_stays(outputs: Path, run: Path) -> 
     assert other.exists()
     assert [path.name[-1] for path in Trash(found.outputs).undo(ident)] == ["2"]
     assert Trash(found.outputs).ids() == []
-
-
-def test_an_undo_overwrites_nothing_and_moves_all_or_nothing(outputs: Path, run: Path) -> None:
-    ident = clean(outputs, *NO_RULE, "apply=true")["trash"]
-    run.mkdir()
-    assert "is there again" in refused("clean", outputs, f"undo={ident}")
-    assert not any(run.iterdir())
-    assert [path.name for path in run.parent.iterdir()] == [run.name]
-    run.rmdir()
-    run.parent.rmdir()
-    run.parent.symlink_to(outputs.parent)
-    assert "is a link" in refused("clean", outputs, f"undo={ident}")
-    run.parent.unlink()
-    verb("clean", str(outputs), f"undo={ident}").succeeded()
-    assert run.exists()
-
-
-def test_a_changed_manifest_moves_and_deletes_nothing(outputs: Path, tmp_path: Path) -> None:
-    ident = clean(outputs, *NO_RULE, "apply=true")["trash"]
-    manifest = outputs / ".trash" / ident / "manifest.json"
-    whole, before = manifest.read_text(), files_of(outputs / ".trash" / ident / "files")
-    manifest.write_text(whole.replace("toy/", "../y"))
-    for options in (f"undo={ident}", "empty=true"):
-        assert "manifest.json is damaged" in refused("clean", outputs, options)
-    manifest.write_text(whole)
-    known = read_json(manifest)
-    for path in ("../precious", "/etc", ".trash/x"):
-        write_signed_json(manifest, known | {"moves": [known["moves"][0] | {"path": path}]})
-        with pytest.raises(ConfigError, match="leads out of the folder"):
-            Trash(outputs.resolve()).undo(ident)
-    assert files_of(outputs / ".trash" / ident / "files") == before
-    for other in ("../toy", ident[:-1], "."):
-        with pytest.raises(ConfigError, match=f"undo={re.escape(other)}: "):
-            Trash(outputs.resolve()).undo(other)
-
-
-def test_a_run_that_was_begun_in_the_trash_is_not_deleted(outputs: Path, run: Path) -> None:
-    ident = clean(outputs, *NO_RULE, "apply=true")["trash"]
-    there = Trash(outputs.resolve()).place(ident, run.relative_to(outputs))
-    with RunFolder(there).locked():
-        assert "nothing was deleted" in refused("clean", outputs, "empty=true")
-    verb("clean", str(outputs), "empty=true").succeeded()
-
-
-def test_two_cleans_at_once_are_one(outputs: Path) -> None:
-    (outputs / ".trash").mkdir()
-    with locked(outputs / ".trash"):
-        assert "is being written by" in refused("clean", outputs, *NO_RULE, "apply=true")
-    assert len(clean(outputs, *NO_RULE)["moves"]) == 2
 
 
 @pytest.mark.parametrize(
