@@ -7,7 +7,6 @@ OUTPUTS/.trash/ID/
 Everything is renamed within one file system: it is here or there, never in part.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -50,10 +49,11 @@ class Trash:
         self.outputs, self.path = outputs, outputs / TRASH
 
     def ids(self) -> list[str]:
-        """What was cleaned, the oldest first."""
+        """What was cleaned, the oldest first: by number, since a second is long and a clock may go back."""
         if not self.path.is_dir():
             return []
-        return sorted(path.name for path in self.path.iterdir() if re.fullmatch(RUN_NAME, path.name) and path.is_dir())
+        found = [path.name for path in self.path.iterdir() if re.fullmatch(RUN_NAME, path.name) and path.is_dir()]
+        return sorted(found, key=lambda ident: (_number(ident), ident))
 
     def contents(self, ident: str) -> list[Stored]:
         """What a manifest says, moved or not.
@@ -107,8 +107,8 @@ class Trash:
         Raises:
             ConfigError: something is in the way, or missing; then nothing is moved.
         """
-        ident = self.ids()[-1] if ident == LAST and self.ids() else ident
         with self._locked():
+            ident = self.ids()[-1] if ident == LAST and self.ids() else ident
             moves = self.contents(ident)
             back = [move for move in moves if self._is_in_trash(ident, move)]
             for move in back:
@@ -166,12 +166,12 @@ class Trash:
             {"path": str(move.path), "num_bytes": move.num_bytes, "part_of": move.part_of and str(move.part_of)}
             for move in moves
         ]
-        digest = hashlib.sha256("\n".join(str(move.path) for move in moves).encode()).hexdigest()[:6]
+        number = 1 + max(map(_number, self.ids()), default=0)
 
         def fill(path: Path) -> None:
             write_signed_json(path / _MANIFEST, {"created": time.time(), "moves": stored})
 
-        return exclusive_folder(self.path, digest, fill).name
+        return exclusive_folder(self.path, f"{number:06x}", fill).name
 
     def _move(self, source: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -209,6 +209,11 @@ class Trash:
         for folder in (path, *(inner for inner in path.iterdir() if inner.is_dir() and not inner.is_symlink())):
             if (why := holding(folder)) is not None:
                 raise ConfigError(f"{folder}: {why}; nothing was deleted")
+
+
+def _number(ident: str) -> int:
+    """The number in a name of TIME-NUMBER: so many cleans were before it."""
+    return int(ident.split("-")[5], 16)
 
 
 def _queue_of(moves: Sequence[Move]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A trash gives back what it was given, or nothing, and deletes no run that somebody begins."""
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,17 @@ def test_two_cleans_at_once_are_one(outputs: Path) -> None:
     with locked(outputs / ".trash"):
         assert "is being written by" in refused("clean", outputs, *NO_RULE, "apply=true")
     assert len(clean(outputs, *NO_RULE)["moves"]) == 2
+
+
+@pytest.mark.parametrize("clock", [["02", "02"], ["02", "01"]], ids=["in one second", "while the clock goes back"])
+def test_the_last_clean_is_undone_first(clock: list[str], outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trash, runs = Trash(outputs.resolve()), sorted((outputs / "toy").iterdir())
+    for second, keep in zip(clock, ("1", "0"), strict=True):
+        monkeypatch.setattr(time, "strftime", lambda form, second=second: f"2026-01-01_00-00-{second}")
+        clean(outputs, *NO_RULE, f"keep_last={keep}", "apply=true")
+    assert [ident[-6:] for ident in trash.ids()] == ["000001", "000002"]
+    later = {move.path for move in trash.contents(trash.ids()[1])}
+    assert set(trash.undo("last")) == later
+    assert trash.ids()[0].endswith("-000001")
+    trash.undo("last")
+    assert sorted((outputs / "toy").iterdir()) == runs
