@@ -1,44 +1,15 @@
 """The offline W&B file and metrics.jsonl agree on every step of a real run, over a SIGKILL and a resume."""
 
 import json
-import signal
 from pathlib import Path
 
 import pytest
-from recipe import CLIP, recipe, run_dir
+from recipe import recipe, run_dir
 
 from snac_exp.system.code_version import code_version
-from tests.helpers.commands import Done, python_process, verb
+from tests.helpers.commands import python_process, verb
+from tests.tracking.conftest import SECRETS, SHORT
 from tests.tracking.test_wandb_mirror import assert_agree, files_of, messages, rows_of
-
-ROOT = Path(__file__).parents[2]
-DRIVER = ROOT / "tests" / "end_to_end" / "driver.py"
-SHORT = [
-    *CLIP,
-    "trainer.max_steps_per_epoch=2",
-    "tracker.mode=offline",
-    "tracker.artifacts=best",
-    "tracker.tags=[pilot]",
-]
-SECRETS = {"WANDB_API_KEY": 5 * "0a1b2c3d", "HF_TOKEN": "hf_" + 4 * "Pl4nt3d"}
-
-
-def train(*arguments: str) -> Done:
-    """Training as a child of a process that has a W&B service of its own, which is none of the child's business."""
-    return python_process(*arguments, environment={"WANDB_SERVICE": "3-1-unix-/nowhere", **SECRETS})
-
-
-@pytest.fixture(scope="module")
-def killed_and_resumed(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two steps in each of four epochs, checkpoints at steps 2, 3, 4, 6 and 8; killed after step 5."""
-    output = tmp_path_factory.mktemp("wandb")
-    killed = train(str(DRIVER), "step=5", *recipe(corpus_dir, output), *SHORT)
-    assert killed.status == -signal.SIGKILL, killed.err
-    folder = run_dir(output)
-    assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()][-1] == 5
-    resumed = train("train.py", f"resume={folder}")
-    assert resumed.status == 0, resumed.err
-    return folder
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import pytest
 from snac_exp.config.limits import trackio as limits
 from snac_exp.tracking.metrics_file import read_metrics
 from tests.helpers.commands import python_process, verb
+from tests.tracking.conftest import TRACKIO
 
 if find_spec("trackio") is None:
     pytest.skip("needs pip install 'snac_exp[trackio]'", allow_module_level=True)
@@ -34,8 +35,8 @@ READ = """
 import json, sys
 import trackio
 from trackio.sqlite_storage import SQLiteStorage
-(run,) = trackio.Api().runs("tests")
-print(json.dumps([run.name, run.config, SQLiteStorage.get_logs("tests", run.name, run_id=run.id)]))
+(run,) = trackio.Api().runs(sys.argv[1])
+print(json.dumps([run.name, run.config, SQLiteStorage.get_logs(sys.argv[1], run.name, run_id=run.id)]))
 """
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
@@ -46,12 +47,27 @@ def run(code: str, folder: Path, **environment: str) -> Any:
     )
 
 
-def read(folder: Path) -> tuple[str, dict[str, Any], list[dict[str, Any]]]:
-    environment = {"TRACKIO_DIR": str(folder / "db"), **OFFLINE}
-    name, config, rows = json.loads(
-        python_process("-c", READ, environment=environment).succeeded().out.splitlines()[-1]
-    )
+def read(database: Path, project: str = "tests") -> tuple[str, dict[str, Any], list[dict[str, Any]]]:
+    environment = {"TRACKIO_DIR": str(database), **OFFLINE}
+    done = python_process("-c", READ, project, environment=environment).succeeded()
+    name, config, rows = json.loads(done.out.splitlines()[-1])
     return name, config, rows
+
+
+def test_a_killed_and_resumed_training_has_every_line_once(killed_and_resumed: Path) -> None:
+    _, config, rows = read(killed_and_resumed.parents[1] / TRACKIO, "snac-exp")
+    assert (config["trainer"]["max_steps_per_epoch"], config["tracker"]["tags"]) == (2, ["pilot"])
+    assert [row["step"] for row in rows if "train/loss" in row] == [1, 2, 3, 4, 5, 6, 7, 8]
+    written = read_metrics(killed_and_resumed)
+    assert [row["step"] for row in rows] == [line["step"] for line in written]
+    for row, line in zip(rows, written, strict=True):
+        for name in [name for name, value in line.items() if "/" in name and isinstance(value, int | float)]:
+            assert row[name] == line[name], (line["step"], name)
+    heard = [row["samples/clip0_48k"]["file_path"] for row in rows if "samples/clip0_48k" in row]
+    kept = [killed_and_resumed.parents[1] / TRACKIO / "media" / path for path in heard]
+    wavs = sorted((killed_and_resumed / "samples").glob("*/clip0_48k.wav"))
+    assert [path.read_bytes() for path in kept] == [path.read_bytes() for path in wavs]
+    assert len(kept) == 5
 
 
 def test_a_killed_and_resumed_run_has_every_line_once_and_what_was_taken_back_is_replaced(tmp_path: Path) -> None:
@@ -75,13 +91,13 @@ os.kill(os.getpid(), 9)
 """
     killed = run(first, tmp_path)
     assert killed.status == -9, killed.err
-    _, _, rows = read(tmp_path)
+    _, _, rows = read(tmp_path / "db")
     assert [row["step"] for row in rows] == [1, 2, 2, 3]  # the last one had waited for others
     position = int(killed.out.split()[-1])
     run(
         f"tracker = opened(resume_at={position})\nlog(tracker, 3, 4, factor=7.0)\ntracker.close()", tmp_path
     ).succeeded()
-    name, config, rows = read(tmp_path)
+    name, config, rows = read(tmp_path / "db")
     assert (name, config["seed"], config["lr"], config["_Group"]) == ("a/b", 3, {"trunk": 1e-3}, "g")
     losses = [(row["step"], row["train/loss"]) for row in rows if "train/loss" in row]
     assert losses == [(1, 1.0), (2, 2.0), (3, 21.0), (4, 28.0)]
@@ -97,7 +113,7 @@ os.kill(os.getpid(), 9)
     assert copy.read_bytes() == (tmp_path / "samples" / "epoch001" / "clip0_48k.wav").read_bytes()
     again = f"tracker = opened(resume_at={(tmp_path / 'metrics.jsonl').stat().st_size})\ntracker.rewind({position})\n"
     run(f"{again}log(tracker, 3, factor=9.0)\ntracker.close()", tmp_path).succeeded()
-    assert [row["train/loss"] for row in read(tmp_path)[2] if "train/loss" in row] == [1.0, 2.0, 27.0]
+    assert [row["train/loss"] for row in read(tmp_path / "db")[2] if "train/loss" in row] == [1.0, 2.0, 27.0]
 
 
 def test_what_cannot_be_written_is_one_line_at_the_start(tmp_path: Path) -> None:
