@@ -69,9 +69,10 @@ class _Board:
 
     async def runs(self, request: Request) -> Response:
         """What changed since ?since=, with the values of every ?metric=."""
+        query, is_behind = request.query_params, self._watch.is_behind  # as it was when somebody asked
         self._watch.asked()
-        metrics = request.query_params.getlist("metric")[:MOST_METRICS]
-        return await _json(lambda: self._index.changes(request.query_params.get("since", ""), metrics))
+        metrics = query.getlist("metric")[:MOST_METRICS]
+        return await _json(lambda: self._index.changes(query.get("since", ""), metrics, is_behind))
 
     async def curves(self, request: Request) -> Response:
         """A chart of every ?metric= over every ?run=."""

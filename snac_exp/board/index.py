@@ -110,14 +110,14 @@ class Index:
         self._read_metrics(goes_on)
         self.num_refreshes += 1
 
-    def changes(self, since: str, metrics: Sequence[str]) -> dict[str, Any]:
+    def changes(self, since: str, metrics: Sequence[str], is_behind: bool = False) -> dict[str, Any]:
         """What a reader with the token `since` does not know yet, as JSON takes it; everything to a new one.
 
-        metrics: names whose values stand in the rows.
+        metrics: names whose values stand in the rows. is_behind: what is known is of long ago, and is read anew.
         """
         with self._lock:
             rows, gone, revision, names = self._rows, self._gone, self._revision, self._names
-            named, reading = self._named, self._reading
+            named, reading = self._named, (0, len(rows)) if is_behind else self._reading
         start, _, number = since.partition("-")
         known = int(number) if start == self._start and number.isascii() and number.isdigit() else -1
         if gone and known < gone[0][0] and len(gone) >= _MOST_GONE:
@@ -127,7 +127,7 @@ class Index:
             "is_full": known < 0,
             "folder": str(self.folder),
             "now": time.time(),
-            "reading": None if reading[0] >= reading[1] and self.num_refreshes else reading,
+            "reading": None if reading[0] >= reading[1] and self.num_refreshes and not is_behind else reading,
             "problem": None if self.folder.is_dir() else f"there is no folder {self.folder} any more",
             "rows": [
                 {**shown.values, "values": shown.entry.values(metrics)}

@@ -15,7 +15,7 @@ class Watch:
     def __init__(self, index: Index, every_seconds: float) -> None:
         self.index, self._every = index, every_seconds
         self._closing, self._asked = threading.Event(), threading.Event()
-        self._last_asked = 0.0
+        self._last_asked, self._is_behind = 0.0, False
         # A daemon: a question to SLURM that hangs holds up no end.
         self._thread = threading.Thread(target=self._run, name="board", daemon=True)
 
@@ -28,6 +28,11 @@ class Watch:
         self._last_asked = time.monotonic()
         self._asked.set()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether nothing was read for want of readers, and the look that makes up for it has not ended."""
+        return self._is_behind
+
     def close(self) -> None:
         """End; a look under way ends with the file at hand."""
         self._closing.set()
@@ -37,9 +42,10 @@ class Watch:
         while not self._closing.is_set():
             began = time.monotonic()
             self.index.refresh(lambda: not self._closing.is_set())
-            took = time.monotonic() - began
+            took, self._is_behind = time.monotonic() - began, False
             if self._closing.wait(max(self._every, _LEAST_SHARE * took if self.index.num_refreshes > 1 else 0)):
                 return
+            self._asked.clear()  # before the time is looked at, or who asks in between would wait for the next to ask
             if time.monotonic() - self._last_asked > LOOKED_SECONDS:
-                self._asked.clear()
+                self._is_behind = True
                 self._asked.wait()

@@ -193,3 +193,15 @@ def test_a_signal_ends_the_command_at_once(folder: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=GUARD_SECONDS)
     assert (process.returncode, errors) == (0, "")
+
+
+def test_what_is_told_after_a_pause_is_not_called_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_run(tmp_path / "one", seed=0, config={})
+    monkeypatch.setattr("snac_exp.board.watch.LOOKED_SECONDS", 0.0)  # a pause behind every look
+    with shown(tmp_path) as board:
+        until(lambda: board.watch.is_behind, "nobody looks")
+        make_run(tmp_path / "two", seed=1, config={})
+        assert board.told("/runs")["reading"] == [0, 1]
+        monkeypatch.setattr("snac_exp.board.watch.LOOKED_SECONDS", GUARD_SECONDS)
+        until(lambda: board.told("/runs")["reading"] is None, "all has been read")
+        assert {row["path"] for row in board.told("/runs")["rows"]} == {"one", "two"}

@@ -23,8 +23,13 @@ from tests.helpers.waiting import GUARD_SECONDS, until
 class Board:
     """A board that runs."""
 
-    index: Index
+    watch: Watch
     port: int
+
+    @property
+    def index(self) -> Index:
+        """What is known."""
+        return self.watch.index
 
     @property
     def address(self) -> str:
@@ -65,7 +70,7 @@ def shown(folder: Path, key: str | None = None, every_seconds: float = 0.05) -> 
     watch.start()
     try:
         until(lambda: server.started, "the board is there")
-        yield Board(watch.index, settings.port)
+        yield Board(watch, settings.port)
     finally:
         watch.close()
         server.should_exit = True
