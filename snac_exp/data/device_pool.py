@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from snac_exp.data.worker import end_with_parent
 from snac_exp.errors import DataError
 from snac_exp.system.progress import Advance, progress_display
 
@@ -71,6 +72,7 @@ def _start(reports: Any) -> None:
     global _reports
     _reports = reports
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    end_with_parent()
 
 
 def _show(reports: Any, advance: Advance) -> None:

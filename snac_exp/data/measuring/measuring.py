@@ -15,6 +15,7 @@ from snac_exp.data.files.scan import FileMeasurement, measure
 from snac_exp.data.measuring.journal import JOURNAL_NAME, journal, recall
 from snac_exp.data.measuring.measurements import Measurements
 from snac_exp.data.measuring.segments import measure_rows
+from snac_exp.data.worker import end_with_parent
 from snac_exp.system.progress import progress_display
 
 FILES_PER_TASK = 16  # so that measuring outweighs sending it to a worker
@@ -60,7 +61,7 @@ def _measure_in_parallel(
         return
     # Fresh processes: a fork of a process with threads (progress bar, torch) may hang.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_ignore_interrupt)
+    pool = ProcessPoolExecutor(num_workers, mp_context=context, initializer=_begin_worker)
     waiting: deque[tuple[list[list[int]], Future[list[list[FileMeasurement]]]]] = deque()
     try:
         while tasks := list(islice(files, FILES_PER_TASK)):
@@ -86,6 +87,7 @@ def _measure_file(root: Path, rows: list[Listed]) -> list[FileMeasurement]:
     return [measure(root, rows[0].path)] if len(rows) == 1 and rows[0].is_plain else measure_rows(root, rows)
 
 
-def _ignore_interrupt() -> None:
+def _begin_worker() -> None:
     # Ctrl-C reaches every process of the terminal: the parent ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()

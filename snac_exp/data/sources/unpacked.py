@@ -16,7 +16,7 @@ from snac_exp.data.files.recording import Bytes
 from snac_exp.data.files.scan import AUDIO_SUFFIXES, stamp
 from snac_exp.data.sources.tars import members
 from snac_exp.errors import DataError
-from snac_exp.system.files import atomic_path
+from snac_exp.system.files import atomic_path, left_beside, remove_left
 from snac_exp.system.progress import progress_display
 
 UNPACKED_DIR = "audio"
@@ -33,6 +33,7 @@ def unpack(table: Path, column: str, tar: Path) -> dict[int, Bytes]:
     of = " ".join(map(str, (table.name, column, *stamp(table))))
     if not _is_of(tar, of):
         tar.parent.mkdir(parents=True, exist_ok=True)
+        remove_left(left_beside(tar))
         with atomic_path(tar) as temporary:
             _write(table, column, temporary, of)
     numbered = ((PurePosixPath(name).stem, place) for name, place in members(tar) if name != _OF)
