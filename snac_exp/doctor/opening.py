@@ -90,7 +90,10 @@ def file_of(path: Path) -> Path:
     if run_of(path) is not None:
         entries = entries_of(path)
         if not entries:
-            raise CheckpointError(f"{path} lists no checkpoint in checkpoints/latest.json; give a file")
+            raise CheckpointError(
+                f"{path} lists no checkpoint in checkpoints/latest.json: none was saved, or snac-exp clean moved them "
+                f"to the trash; snac-exp status {path} says how the run went"
+            )
         return RunFolder(path).checkpoints / entries[0].file
     described = (path / DESCRIPTION_FILE).is_file()  # of an exported folder, whose weights are safetensors
     for name in (SAFETENSORS_FILE, WEIGHTS_FILE) if described else (WEIGHTS_FILE, SAFETENSORS_FILE):

@@ -1,5 +1,6 @@
 """Attempts to have the wrong thing moved, put back or deleted: all are refused, and the reason is told."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,6 +12,9 @@ from snac_exp.cleaning import usage
 from snac_exp.cleaning.plan import moves_of
 from snac_exp.cleaning.survey import survey
 from snac_exp.cleaning.trash import Trash
+from snac_exp.lineage.chain import LINEAGE_FILE, Link
+from snac_exp.lineage.drawing import without_places
+from snac_exp.lineage.parents import Parent
 from snac_exp.system.folder_lock import locked
 from snac_exp.system.owner import Owner
 from snac_exp.tracking.run_folder import RunFolder
@@ -97,11 +101,13 @@ def test_runs_that_others_refer_to_stay(outputs: Path, run: Path) -> None:
         path.write_text(text)
         return path
 
+    exported = json.dumps(without_places(Link("", Parent("run", str(run.resolve())))).to_json())
     written = (
         names(outputs / "comparisons" / "a" / "comparison.md", f"- toy: `{run}`\n"),
         names(
             outputs / "evaluations" / "b" / "summary.json", f'{{"source": "/moved/{name}/checkpoints/best_model.pt"}}'
         ),
+        names(outputs / "models" / "mine" / LINEAGE_FILE, exported),
         names(outputs / "toy" / "list.txt", run.name),
     )
     for path in written:

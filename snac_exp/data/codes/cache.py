@@ -67,7 +67,7 @@ class CacheSummary:
         speed = self.audio_seconds / max(self.wall_seconds, 1e-9)
         return [
             f"{self.num_shards} shards, {self.num_shards_kept} of them there already",
-            f"{self.num_cached} files encoded, {self.audio_seconds / 60:.1f} minutes at {speed:.0f} audio-seconds/s",
+            f"{self.num_cached} files encoded, {self.audio_seconds / 60:.1f} minutes at {speed:.1f} audio-seconds/s",
             f"{self.num_rejected} rejected ({self.output_dir / CACHE_REJECTED_NAME})",
         ]
 

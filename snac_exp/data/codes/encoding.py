@@ -57,7 +57,7 @@ def encode_all(
         codes = iter(_encode(model, readable, batch.num_coarse * codec.geometry.coarse_hop))
         yield batch, [samples if isinstance(samples, Rejection) else next(codes) for samples in audio]
         seconds += sum(row.seconds for row in batch.rows)
-        advance(len(batch.rows), f"{seconds / (time.monotonic() - started):.0f} audio-seconds/s")
+        advance(len(batch.rows), f"{seconds / (time.monotonic() - started):.1f} audio-seconds/s")
 
 
 def _read_ahead(

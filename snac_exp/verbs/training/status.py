@@ -22,13 +22,15 @@ from snac_exp.verbs.arguments import folder_and_options, listed, seconds_of
 
 def main(arguments: Sequence[str]) -> int:
     """Print one table, or keep one up to date."""
-    defaults = {"watch": "false", "every_seconds": "5", "format": "table", "tag": ""}
+    defaults = {"watch": "false", "every_seconds": "5", "format": "table", "tag": "[]"}
     folder, options = folder_and_options("status", arguments, defaults, Path("outputs"))
     for key, allowed in (("watch", ("true", "false")), ("format", ("table", "json"))):
         if options[key] not in allowed:
             raise ConfigError(f"{key}={options[key]} is not possible; there is: {', '.join(allowed)}")
 
     tags = listed(options["tag"])
+    if not tags and options["tag"] != "[]":
+        raise ConfigError("tag= names no tag; leave it out to see all runs")
     if options["format"] == "json":
         print(as_json(with_tags(overview(folder), tags)))
         return 0

@@ -74,6 +74,7 @@ def test_status_shows_only_runs_with_all_tags(tmp_path: Path) -> None:
     assert all(word in printed for word in (first.name[:12], "kept", "thin"))
     assert str(third.relative_to(tmp_path)) not in printed
     assert "did you mean 'kept'" in refused("status", tmp_path, "tag=kep")
+    assert "tag= names no tag" in refused("status", tmp_path, "tag=")
 
 
 def test_notes_are_written_shown_and_taken_away(run: Path) -> None:
