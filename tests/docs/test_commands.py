@@ -218,7 +218,7 @@ def test_the_commands_of_a_page_run_in_order(
 
 def use_the_python(code: str, run: str) -> None:
     """Run the lines for a program on a second of noise, with tokens that come one coarse step at a time."""
-    code = code.replace("outputs/phase12_dual_head/RUN", run)
+    code = code.replace("outputs/phase12_spectral/RUN", run)
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, 44_100)
     played: list[torch.Tensor] = []
 

@@ -24,7 +24,7 @@ SHORTER = {
     "num_train_epochs=1": "max_steps=2, use_cpu=True, disable_tqdm=True",
     "gradient_accumulation_steps=4": "gradient_accumulation_steps=1",
     "max_new_tokens=1400": "max_new_tokens=35",
-    "outputs/phase12_dual_head/RUN": str(bundled_directory("demo_codec")),
+    "outputs/phase12_spectral/RUN": str(bundled_directory("demo_codec")),
 }
 
 
