@@ -1,4 +1,4 @@
-"""The Hugging Face hub: files of a repository into its local cache, and an exported folder up to it."""
+"""The Hugging Face hub: files of a repository into its local cache, data sets, and an exported folder up to it."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
-from snac_exp.errors import CheckpointError, ConfigError, SnacExpError
+from snac_exp.errors import CheckpointError, ConfigError, DataError, SnacExpError
 
 METADATA_TIMEOUT_SECONDS = 10.0
 
@@ -74,6 +74,29 @@ def hub_access(repo_id: str, what: str, *, mend: str, error: type[SnacExpError])
             f"and HF_HOME, or run 'hf download {repo_id} --local-dir DIR' where there is a network, copy DIR here "
             f"and {mend}"
         ) from None
+
+
+@contextmanager
+def dataset_access(name: str) -> Iterator[None]:
+    """Around whatever `datasets` gets of a data set; DataError in place of what it and its client raised."""
+    from datasets.exceptions import DatasetsError  # type: ignore[import-not-found, import-untyped, unused-ignore]
+
+    try:
+        yield
+    # ValueError too: it has no such configuration or split.
+    except (DatasetsError, *_hub_errors()) as error:
+        raise DataError(
+            f"cannot get the data set '{name}' from the hub ({_first_line(error)}): check the name, "
+            "hub.config, hub.split, the network and HF_HOME, or run 'hf download --repo-type dataset "
+            f"{name} --local-dir DIR' where there is a network, copy DIR here and set input=DIR"
+        ) from error
+
+
+def dataset_commit(name: str, revision: str | None) -> str:
+    """The commit that a branch or tag of a data set is at now, null: its newest; what the client raises if unknown."""
+    from huggingface_hub import HfApi
+
+    return str(HfApi().dataset_info(name, revision=revision, timeout=METADATA_TIMEOUT_SECONDS).sha)
 
 
 def upload(directory: Path, files: Sequence[str], repo_id: str, *, private: bool, message: str) -> str:

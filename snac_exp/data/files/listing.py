@@ -84,13 +84,14 @@ class Listing:
     """All rows of a source, by their paths.
 
     root: folder below which their files lie. input: what the user named. more: null for a folder of files, whose rows
-    have no further columns; else the types of those.
+    have no further columns; else the types of those. commit: of a data set of the hub that was streamed.
     """
 
     root: Path
     input: str
     rows: RowsListed
     more: pa.Schema | None = None
+    commit: str | None = None
 
 
 def listing_of(root: Path, source: str, rows: Iterable[Listed]) -> Listing:

@@ -32,6 +32,8 @@ from snac_exp.errors import DataError
 from snac_exp.system.files import remove_left
 from snac_exp.system.folder_lock import locked
 
+_COMMIT = "hub.commit"  # among the settings of a manifest
+
 
 @dataclass(frozen=True)
 class PrepareSummary:
@@ -106,7 +108,7 @@ def prepare(
         usable, rejected = _usable(measurements, settings, listing)
         parts = split_rows(usable.indexes, usable.seconds, settings, listing)
         # As ever for a folder of files, whose input is the folder below which they lie.
-        origin = {} if listing.more is None else {"input": name, **options.to_json()}
+        origin = {} if listing.more is None else {"input": name, **options.to_json(), **_commit(listing)}
         # The manifest last: where there is one, the list of rejected files is there too.
         write_rejections(output_dir / REJECTED_NAME, rejected)
         more = pa.schema([]) if listing.more is None else pa.schema([*PLACE_SCHEMA, *listing.more])
@@ -122,11 +124,16 @@ def _refuse_other_output(output_dir: Path, name: str, settings: PrepareSettings,
     now = {"input": name, **settings.to_json(), **options.to_json()}
     # A setting that is younger than the manifest was what it is by default.
     then = {"input": header["input_dir"], **PrepareSettings().to_json(), **header["settings"]}
+    then.pop(_COMMIT, None)  # found, not asked for
     changed = [f"{key} was {then.get(key)}, is {now.get(key)}" for key in now | then if then.get(key) != now.get(key)]
     if changed:
         raise DataError(
             f"{output_dir}: holds a manifest made otherwise ({'; '.join(changed)}); choose another output folder"
         )
+
+
+def _commit(listing: Listing) -> dict[str, str]:
+    return {} if listing.commit is None else {_COMMIT: listing.commit}
 
 
 def _usable(measurements: Measurements, settings: PrepareSettings, listing: Listing) -> tuple[Usable, list[Rejection]]:

@@ -62,7 +62,9 @@ def open_source(source: str, options: SourceOptions, output_dir: Path) -> Listin
         _refuse(options, "a data set of the hub", audio_root=True)
         return read_hub(source, options.hub, options.columns, output_dir)
     if options.hub != HubOptions():
-        raise ConfigError("hub.config, hub.split and hub.revision belong to input=hf://OWNER/NAME; leave them out")
+        raise ConfigError(
+            "hub.config, hub.split, hub.revision and hub.stream belong to input=hf://OWNER/NAME; leave them out"
+        )
     path = Path(source)
     return _of_folder(path, options, output_dir) if path.is_dir() else _of_file(path, options, output_dir)
 

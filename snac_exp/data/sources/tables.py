@@ -60,7 +60,7 @@ def read_tables(
     for table in tables:
         try:
             schema = _schema_of(table)
-            audio = _audio_column(table, schema, columns)
+            audio = audio_column(table, schema, columns)
             there |= dict.fromkeys(schema.names)
             found += _rows(table, table.relative_to(root).as_posix(), audio, schema, output_dir)
         except NOT_READABLE as error:
@@ -81,8 +81,12 @@ def _schema_of(table: Path) -> pa.Schema:
     return pq.read_schema(table) if table.suffix == ".parquet" else open_arrow(table).schema
 
 
-def _audio_column(table: Path, schema: pa.Schema, columns: Mapping[str, str]) -> str:
-    """As named, else a column of struct<bytes, path>, or of bytes or paths that is called so."""
+def audio_column(table: Path, schema: pa.Schema, columns: Mapping[str, str]) -> str:
+    """As named, else a column of struct<bytes, path>, or of bytes or paths that is called so.
+
+    Raises:
+        DataError: there is none; names the columns.
+    """
     if columns.get("audio") in schema.names:
         return columns["audio"]
     structs = [field.name for field in schema if _is_audio(field.type)]

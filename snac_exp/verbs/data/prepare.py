@@ -3,7 +3,7 @@
 usage: snac-exp prepare input=FOLDER output=FOLDER [key=value …]
        snac-exp prepare input=LIST.jsonl output=FOLDER 'columns={audio: clip}'   files or segments: .jsonl, .csv, .tsv
        snac-exp prepare input=SHARDS output=FOLDER             tar shards, or a data set of Parquet or Arrow files
-       snac-exp prepare input=hf://OWNER/NAME output=FOLDER [hub.split=train]    a data set of the hub
+       snac-exp prepare input=hf://OWNER/NAME output=FOLDER [hub.split=train] [hub.stream=true]    one of the hub
 
 Any path works: spaces, commas, quotes, non-Latin letters. Run it again after adding files: known ones are not read
 twice.
@@ -26,6 +26,7 @@ class Hub:
     config: str | None
     split: str | None
     revision: str | None
+    stream: bool
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ def test_other_lists_and_options_are_refused_by_name(rows: list[Utterance], tmp_
         prepared(path, tmp_path / "out", SourceOptions(audio_root=str(tmp_path / "none")))
     with pytest.raises(ConfigError, match="columns means nothing for a folder of audio files"):
         prepared(rows[0].file.parent, tmp_path / "out", SourceOptions({"audio": "clip"}))
-    with pytest.raises(ConfigError, match=r"hub\.split and hub\.revision belong to input=hf://"):
+    with pytest.raises(ConfigError, match=r"hub\.revision and hub\.stream belong to input=hf://"):
         prepared(path, tmp_path / "out", SourceOptions(hub=HubOptions(split="train")))
 
 

@@ -1,11 +1,14 @@
 """Tables, shards and data sets of the hub: read once, read anew when they change, refused by name when damaged."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import soundfile
+from datasets import IterableDataset  # type: ignore[import-untyped]
 
 from snac_exp.data.files.reading import read_channels
 from snac_exp.data.prepared.manifest import REJECTED_NAME, Manifest
@@ -13,6 +16,7 @@ from snac_exp.data.prepared.prepare import prepare
 from snac_exp.data.rejection import read_rejections
 from snac_exp.data.sources.hub import HubOptions
 from snac_exp.data.sources.opening import SourceOptions
+from snac_exp.data.sources.streamed import Asked, stream_files
 from snac_exp.errors import ConfigError, DataError
 from tests.data.sources.kinds import (
     Utterance,
@@ -81,11 +85,13 @@ class StandInHub:
     def __init__(self, folder: Path, cache: Path) -> None:
         self.folder, self.cache, self.asked = folder, cache, list[tuple[object, ...]]()
 
-    def load_dataset(self, name: str, config: str | None, *, split: str | None, revision: str | None) -> object:
+    def load_dataset(
+        self, name: str, config: str | None, *, split: str | None, revision: str | None, streaming: bool = False
+    ) -> object:
         self.asked.append((name, config, split, revision))
         if config == "none":
             raise ValueError("BuilderConfig 'none' not found. Available: ['default']")
-        return self.load(str(self.folder), split=split, cache_dir=str(self.cache))
+        return self.load(str(self.folder), split=split, cache_dir=str(self.cache), streaming=streaming)
 
     def installed(self, monkeypatch: pytest.MonkeyPatch) -> "StandInHub":
         import datasets  # type: ignore[import-untyped]
@@ -118,6 +124,78 @@ def test_a_data_set_of_the_hub(rows: list[Utterance], tmp_path: Path, monkeypatc
         prepared("hf://me/speech", tmp_path / "out3", SourceOptions(hub=HubOptions(split="train[:10]")))
     with pytest.raises(ConfigError, match="is no data set of the hub; write input=hf://OWNER/NAME"):
         prepared("hf://speech", tmp_path / "out3")
+
+
+class StreamingHub(StandInHub):
+    """Its newest commit is 1 and may change; the network fails at the end of the file behind the first `num_files`."""
+
+    commit, read, num_files = "1", 0, 99
+
+    def dataset_info(self, name: str, *, revision: str | None, timeout: float) -> SimpleNamespace:
+        return SimpleNamespace(sha=f"commit {self.commit if revision is None else revision}")
+
+    def installed(self, monkeypatch: pytest.MonkeyPatch) -> "StreamingHub":
+        super().installed(monkeypatch)
+        monkeypatch.setattr("huggingface_hub.HfApi", lambda: self)
+        read = IterableDataset.iter
+
+        def read_or_fail(part: IterableDataset, batch_size: int) -> Iterator[pa.Table]:
+            yield from read(part, batch_size)
+            self.read += 1
+            if self.read > self.num_files:
+                raise ConnectionError("no route to host")
+
+        monkeypatch.setattr(IterableDataset, "iter", read_or_fail)
+        return self
+
+
+@pytest.mark.slow
+def test_a_data_set_streams_and_goes_on_at_the_file_where_it_was(
+    rows: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    hub = StreamingHub(parquet(tmp_path / "in", rows), tmp_path / "cache").installed(monkeypatch)
+    hub.num_files = 1
+    options, output = SourceOptions(hub=HubOptions(split="train", stream=True)), tmp_path / "out"
+    with pytest.raises(DataError, match=r"cannot get the data set 'me/speech' from the hub \(no route to host\)"):
+        prepared("hf://me/speech", output, options)
+    assert sorted(path.name for path in (output / "audio").iterdir()) == ["stream.json", "train-00000-of-00002.arrow"]
+    first = (output / "audio" / "train-00000-of-00002.arrow").stat()
+    (output / "audio" / ".train-00001-of-00002.arrow.abcdefgh.tmp").write_bytes(b"half")  # as kill -9 leaves it
+    hub.commit, hub.num_files = "2", 99
+    prepared("hf://me/speech", output, options)
+    assert {item[-1] for item in hub.asked} == {"commit 1"}
+    assert (output / "audio" / "train-00000-of-00002.arrow").stat() == first
+    assert list((output / "audio").glob(".*")) == []
+    manifest, by_text = Manifest.read(output), {row.text: row for row in rows}
+    assert {row.columns["text"]: row.speaker for row in manifest.rows} == {row.text: row.speaker for row in rows}
+    assert (manifest.settings["hub.commit"], manifest.settings["hub.stream"]) == ("commit 1", True)
+    for row in manifest.rows:
+        own = soundfile.read(by_text[row.columns["text"]].file, dtype="float32")[0]
+        assert np.array_equal(read_channels(manifest.recording(row))[0][:, 0], own)
+    assert list((tmp_path / "cache").rglob("*.arrow")) == []
+    num_asked = len(hub.asked)
+    assert prepared("hf://me/speech", output, options).num_known == len(rows)
+    assert len(hub.asked) == num_asked  # what is here needs no hub
+    with pytest.raises(DataError, match="holds the stream of name=me/speech, split=train; choose another output"):
+        stream_files(Asked("me/other", None, "train", None), {}, output / "audio")
+
+
+@pytest.mark.slow
+def test_a_stream_with_other_rows_than_its_card_counts_or_without_audio_is_refused(
+    rows: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    parquet(tmp_path / "in", rows)
+    card = "dataset_info:\n  splits:\n  - name: train\n    num_examples: 5\n    num_bytes: 1\n"
+    (tmp_path / "in" / "README.md").write_text(f"---\n{card}---\n")
+    StreamingHub(tmp_path / "in", tmp_path / "cache").installed(monkeypatch)
+    with pytest.raises(DataError, match="4 rows of split train came, and the data set's card counts 5"):
+        prepared("hf://me/speech", tmp_path / "out", SourceOptions(hub=HubOptions(stream=True)))
+    asked = Asked("me/speech", None, None, None)
+    with pytest.raises(DataError, match=r"without an audio column 'clip': columns are audio, sentence"):
+        stream_files(asked, {"audio": "clip"}, tmp_path / "other")
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["stream.json"]
 
 
 def test_members_whose_names_lead_out_of_the_shard_are_rejected(rows: list[Utterance], tmp_path: Path) -> None:
