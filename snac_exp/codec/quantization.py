@@ -19,8 +19,13 @@ Codes are chosen by direction alone, so once z_i is dominated by a constant, one
 So codebook vectors learn from `codebook` alone and nothing else learns from it. `commitment`, `unevenness` and
 whatever is computed from the latent train the encoder and the projections, never codebook vectors; as the residual is
 not detached, they also reach the projections of the levels before.
+
+Two options of training. With `unit` z_i is scaled to the length sqrt(D), which changes no code: then neither
+projections nor codebook vectors can grow away from each other. With `noise` there are no codebooks: z_i + noise * rms *
+n stands for e_i, n standard normal and rms that of all z_i, so that an autoencoder learns to bear rounding.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,13 +40,15 @@ from torch import Tensor
 class Quantized:
     """A quantized batch.
 
-    latent (B, C, T), with the straight-through graph. codes[i] (B, T / stride_i) int64. commitment, codebook (B,):
+    latent (B, C, T), with the straight-through graph. codes[i] (B, T / stride_i) int64, none where noise stands for
+    codebooks. projected[i] (B, D, T / stride_i): what chose them. commitment, codebook (B,):
     means over the item's valid tokens of a level, summed over the levels that its latent is made of. num_codebooks
     (B,): how many levels these are. unevenness (): of the whole batch, summed over all levels.
     """
 
     latent: Tensor
     codes: list[Tensor]
+    projected: list[Tensor]
     commitment: Tensor
     codebook: Tensor
     num_codebooks: Tensor
@@ -54,6 +61,9 @@ def quantize(
     dropout: float = 0.0,
     generator: torch.Generator | None = None,
     valid_frames: Tensor | None = None,
+    *,
+    unit: bool = False,
+    noise: float | None = None,
 ) -> Quantized:
     """Quantize a latent (B, C, T), T a multiple of all strides; in float32 at least, whatever the autocast.
 
@@ -64,6 +74,7 @@ def quantize(
             equally likely (Zeghidour et al. 2021, arXiv:2107.03312); the levels left out give it no loss.
         generator: on the CPU, of these draws; None = torch's global one.
         valid_frames: (B,) leading frames that are real; None = all. Only tokens of real frames carry loss.
+        unit: scale projections to the length sqrt(D). noise: instead of codebooks, of this relative deviation.
     """
     # Nearest entries are chosen by distances that half precision would round to ties.
     with torch.autocast(latent.device.type, enabled=False):
@@ -73,20 +84,30 @@ def quantize(
         summed = torch.zeros_like(residual)
         commitment = codebook = residual.new_zeros(len(latent))
         unevenness = residual.new_zeros(())
-        codes = []
+        codes, projected = [], []
         for i, level in enumerate(quantizer.quantizers):
-            step = _quantize_level(level, residual)
+            seen = project(level, residual, unit)
+            step = _quantize_level(level, seen) if noise is None else _noisy_level(level, seen, noise, generator)
             kept = num_codebooks > i
-            valid = token_mask(step.codes, level.stride, valid_frames)
+            valid = token_mask(seen[:, 0], level.stride, valid_frames)
             mask = valid & kept[:, None]
             commitment = commitment + _token_mean(step.projected - step.entries.detach(), mask)
             codebook = codebook + _token_mean(step.projected.detach() - step.entries, mask)
-            unevenness = unevenness + _unevenness(step.projected, valid)
+            unevenness = unevenness + _unevenness(seen, valid)
             summed = summed + (step.latent if dropout == 0 else step.latent * kept[:, None, None])
             # Not detached: the levels below also train the projections of those above.
             residual = residual - step.latent
-            codes.append(step.codes)
-    return Quantized(summed, codes, commitment, codebook, num_codebooks, unevenness)
+            projected.append(seen)
+            codes += [] if step.codes is None else [step.codes]
+    return Quantized(summed, codes, projected, commitment, codebook, num_codebooks, unevenness)
+
+
+def project(level: Any, residual: Tensor, unit: bool = False) -> Tensor:
+    """What a level looks up for a residual (B, C, T): (B, D, T_i), with `unit` of the length sqrt(D)."""
+    assert isinstance(level, VectorQuantize)
+    pooled = F.avg_pool1d(residual, level.stride, level.stride) if level.stride > 1 else residual
+    projected: Tensor = level.in_proj(pooled)
+    return F.normalize(projected, dim=1) * math.sqrt(projected.shape[1]) if unit else projected
 
 
 def token_mask(codes: Tensor, stride: int, valid_frames: Tensor | None) -> Tensor:
@@ -152,21 +173,28 @@ class _Step:
     latent: Tensor
     projected: Tensor
     entries: Tensor
-    codes: Tensor
+    codes: Tensor | None
 
 
-def _quantize_level(level: Any, residual: Tensor) -> _Step:
-    """The operations of `VectorQuantize.forward` on residual (B, C, T), keeping what the losses compare."""
-    assert isinstance(level, VectorQuantize)
-    pooled = F.avg_pool1d(residual, level.stride, level.stride) if level.stride > 1 else residual
-    projected = level.in_proj(pooled)
+def _quantize_level(level: Any, projected: Tensor) -> _Step:
+    """The operations of `VectorQuantize.forward` on projections (B, D, T_i), keeping what the losses compare."""
     with torch.no_grad():  # a choice has no gradient, and its distances to all entries need not be kept
         codes = level.decode_latents(projected)[1]
     entries = level.decode_code(codes)
-    latent = level.out_proj(projected + (entries - projected).detach())
-    if level.stride > 1:
-        latent = latent.repeat_interleave(level.stride, dim=-1)
-    return _Step(latent, projected, entries, codes)
+    return _Step(_back(level, projected + (entries - projected).detach()), projected, entries, codes)
+
+
+def _noisy_level(level: Any, projected: Tensor, noise: float, generator: torch.Generator | None) -> _Step:
+    """The same of projections (B, D, T_i) with noise in place of rounding; both losses are 0."""
+    scale = noise * projected.detach().square().mean().sqrt()
+    drawn = torch.randn(projected.shape, generator=generator).to(projected)
+    return _Step(_back(level, projected + scale * drawn), projected, projected, None)
+
+
+def _back(level: Any, rounded: Tensor) -> Tensor:
+    """From codebook space (B, D, T_i) to the latent's (B, C, T)."""
+    latent: Tensor = level.out_proj(rounded)
+    return latent.repeat_interleave(level.stride, dim=-1) if level.stride > 1 else latent
 
 
 def _draw_num_codebooks(

@@ -52,8 +52,11 @@ ADDED_GROUPS: dict[str, dict[str, Any]] = {
         "timeout_seconds": 10.0,
         "limit_seconds": 60.0,
     },
+    "start": {"standardise_batches": 0, "autoencoder_steps": 0, "autoencoder_noise": 0.3, "kmeans_batches": 0},
+    "quantizer": {"codebooks": "gradient", "decay": 0.98, "restart_below": 0.0, "unit_projections": False},
 }
-"""Groups that came later, none of which counts for the hash of a recipe."""
+"""Groups that came later, at the value that does what was done before: then they do not count for the hash of a recipe,
+and those of alerts never do."""
 
 _FIRST = {today: first for first, today in MOVED.items()}
 
@@ -80,7 +83,9 @@ def modern(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def as_first_published(values: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved config in the form it would first have been stored in, which hashes are taken over."""
-    return {group: _without_added(group, value) for group, value in _renamed(values, first_name).items()}
+    first = _renamed(values, first_name)
+    there = {group: value for group, value in first.items() if value != ADDED_GROUPS.get(group, ...)}
+    return {group: _without_added(group, value) for group, value in there.items()}
 
 
 def _without_added(group: str, value: Any) -> Any:

@@ -25,6 +25,13 @@ class Collectives:
         summed: Any = self._fabric.all_reduce(values.to(self._fabric.device), reduce_op="sum")
         return torch.as_tensor(summed).cpu()
 
+    def in_turn(self, rows: Tensor) -> Tensor:
+        """Rows (N, …) of all ranks, of which each gives every `world_size`-th: row i is that of rank i % world_size."""
+        if self._fabric.world_size == 1:
+            return rows
+        own = torch.arange(len(rows), device=rows.device) % self._fabric.world_size == self._fabric.global_rank
+        return self.total(torch.where(own[:, None], rows, torch.zeros_like(rows)))
+
     def any(self, flag: bool) -> bool:
         """Whether a flag is up on any rank."""
         return self.sum(float(flag)) > 0

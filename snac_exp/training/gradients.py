@@ -55,7 +55,8 @@ class StepGradients:
         """
         task, fabric, timer = self._task, self._fabric, self._task.timer
         weights = self._plan.loss_weights(epoch, step)  # 0: measured, not trained
-        if task.train_adversary(joined):
+        changed = task.begin_step(step)
+        if task.train_adversary(joined) or changed:
             self.wrap()
         # By position, not by history: a resumed run draws the same noise.
         task.seed_noise(self._experiment.seed, "train", step, fabric.global_rank)

@@ -63,7 +63,7 @@ class Trainer:
     def __post_init__(self) -> None:
         settings = self.experiment.trainer
         self.optimizers = Optimizers(self.experiment, self.groups, self.task, self.fabric)
-        self.average = None if settings.ema_decay is None else WeightAverage(self.task.model, settings.ema_decay)
+        self.average = WeightAverage.of(self.task, settings.ema_decay)
         self.outliers, self.rollbacks = OutlierGuard.of(settings.guards), RollbackPolicy.of(settings.guards)
         self.levels, self.rows_seen = LevelGuard(settings.guards.silence_db, self.alert), RowsSeen()
         self.saver = self._saver()
@@ -82,6 +82,7 @@ class Trainer:
             "optimizers": self.optimizers,
             "average": self.average,
             "adversary": self.task.adversary,
+            "codebooks": self.task.upkeep,
             "precision": self.fabric.strategy.precision,  # the float16 loss scaler
             "outliers": self.outliers,
             "rollbacks": self.rollbacks,
@@ -158,8 +159,7 @@ class Trainer:
 
     def _step(self, epoch: EpochPlan, batch: BatchLike, coming: BatchLike | None) -> dict[str, float] | None:
         """One optimiser step; the metrics of it, all finite, or None after a rollback."""
-        rates = self._learning_rates(epoch)
-        self.optimizers.set_rates(rates)
+        self.optimizers.set_rates(rates := self._learning_rates(epoch))
         # Means over all ranks and flags of any, so all decide alike.
         joined = self._adversary_joined(epoch)
         values, self._flags = self.gradients.compute(epoch, batch, coming, self.state.step, joined, self._own_flags)
@@ -211,6 +211,7 @@ class Trainer:
     def _update(self) -> None:
         with self.timer.lap("optimizer"):
             self.optimizers.step()
+            self.task.end_step(self.gradients.collectives, self.state.step)
             if self.average is not None:
                 self.average.update(self.task.model)  # after the step, or it lags one behind
 
@@ -282,8 +283,7 @@ class Trainer:
             self._save(epoch=epoch.epoch, finished_epoch=True)
 
     def _save_if_due(self, epoch: EpochPlan) -> None:
-        by_time = self._flags["save"]
-        if by_time or self.state.step % self.experiment.checkpoint.every_steps == 0:
+        if (by_time := self._flags["save"]) or self.state.step % self.experiment.checkpoint.every_steps == 0:
             self._save(epoch=epoch.epoch, finished_epoch=False, by_time=by_time)
 
     def _pause(self, epoch: EpochPlan, stop: StopRequest) -> bool:

@@ -65,7 +65,8 @@ class Plan:
     """All epochs in order, divided where a phase begins within one, with the shape of the schedules.
 
     Drawn without data, a plan in steps has an epoch per stage, and one in epochs has no steps; see `counted`.
-    adversary_start: the step from which an adversary joins, None = there is none.
+    adversary_start: the step from which an adversary joins, None = there is none. autoencoder_steps: steps before
+    codebooks come into use.
     """
 
     epochs: tuple[EpochPlan, ...]
@@ -75,13 +76,14 @@ class Plan:
     max_steps_per_epoch: int | None
     world_size: int = 1
     adversary_start: int | None = None
+    autoencoder_steps: int = 0
     is_counted: bool = False
 
     def counted(self, num_items: NumItems) -> "Plan":
         """The plan for data of so many items.
 
         Raises:
-            ConfigError: an epoch has fewer items than there are ranks.
+            ConfigError: an epoch has fewer items than there are ranks, or the run ends before its codebooks are in use.
         """
         kinds = {(item.stage, item.phase): item for item in self.epochs}
         batches: dict[str, int] = {}
@@ -90,7 +92,13 @@ class Plan:
                 batches[item.stage] = self._num_batches(item, num_items)
         parts = parts_of(self.timetable, self.max_steps, batches.__getitem__)
         epochs = tuple(_placed(kinds[part.stage, part.phase], part) for part in parts)
-        return replace(self, epochs=epochs, is_counted=True)
+        counted = replace(self, epochs=epochs, is_counted=True)
+        if counted.num_steps <= self.autoencoder_steps:
+            raise ConfigError(
+                f"start.autoencoder_steps={self.autoencoder_steps}: the run has {counted.num_steps} steps, so its "
+                "codebooks would never come into use; give it a fifth of them or so"
+            )
+        return counted
 
     def _num_batches(self, epoch: EpochPlan, num_items: NumItems) -> int:
         """Optimiser steps of a whole epoch; the last batch may be smaller, no item is left out."""
@@ -176,7 +184,8 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values, one entry per epoch."""
-        return {"epochs": [asdict(epoch) | {"trainable": sorted(epoch.trainable)} for epoch in self.epochs]}
+        first = {"autoencoder_steps": self.autoencoder_steps} if self.autoencoder_steps else {}
+        return {"epochs": [asdict(epoch) | {"trainable": sorted(epoch.trainable)} for epoch in self.epochs], **first}
 
 
 def unroll(experiment: Experiment, geometry: Geometry | None, world_size: int | None = None) -> Plan:
@@ -197,7 +206,7 @@ def unroll(experiment: Experiment, geometry: Geometry | None, world_size: int | 
     adversary = experiment.adversary
     start = None if adversary.kind == "none" else adversary.start_step
     limits = (trainer.max_steps, trainer.max_steps_per_epoch)
-    return Plan(epochs, experiment.lr, table, *limits, world_size, start)
+    return Plan(epochs, experiment.lr, table, *limits, world_size, start, experiment.start.autoencoder_steps)
 
 
 def _placed(epoch: EpochPlan, part: Part) -> EpochPlan:

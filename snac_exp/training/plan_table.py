@@ -124,6 +124,25 @@ def preflight_line(experiment: Experiment) -> str | None:
     return f"the preflight leaves out: {'; '.join(f'{name} ({PROOFS[name]})' for name in missing)}" if missing else None
 
 
+def start_line(experiment: Experiment) -> str | None:
+    """How a codec that is trained whole begins and how its codebooks learn; None where nothing is made of data."""
+    start, quantizer, parts = experiment.start, experiment.quantizer, list[str]()
+    if start.standardise_batches:
+        parts.append(f"every layer gets its scale on {start.standardise_batches} batches")
+    if start.autoencoder_steps:
+        parts.append(
+            f"{start.autoencoder_steps} steps without codebooks (noise of {start.autoencoder_noise:g} stands for "
+            "rounding; validations use the codebooks as they are)"
+        )
+    if start.kmeans_batches:
+        parts.append(f"codebooks begin at step {start.autoencoder_steps} by k-means of {start.kmeans_batches} batches")
+    if quantizer.codebooks == "average":
+        parts.append(f"codebooks are moving averages of what chose them (decay {quantizer.decay:g})")
+    if quantizer.restart_below:
+        parts.append(f"entries chosen less than {quantizer.restart_below:g} of the mean begin anew")
+    return f"start: {'; '.join(parts)}" if parts else None
+
+
 def silence_line(experiment: Experiment) -> str | None:
     """That heads train on terms alone that teach silence; None where no head does, or an adversary trains too."""
     loss = experiment.loss
@@ -167,6 +186,9 @@ def group_table(experiment: Experiment, groups: "ParameterGroups | None" = None)
         )
     if groups is not None and groups.frozen:
         table.add_row("(frozen)", "by task", *_counts(groups.frozen), *("frozen" for _ in experiment.lr.phases))
+    if groups is not None and groups.averages:
+        averages = ("average" for _ in experiment.lr.phases)
+        table.add_row("(codebooks)", "by quantizer.codebooks", *_counts(groups.averages), *averages)
     return table
 
 

@@ -17,6 +17,7 @@ from snac_exp.errors import ConfigError
 from snac_exp.system.stop_request import Pruned
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.tracking.speed import StepTimer
+from snac_exp.training.collectives import Collectives
 from snac_exp.training.plan import EpochPlan
 
 Note = Callable[[str], None]
@@ -48,15 +49,20 @@ class Task(nn.Module, ABC):
 
     model: what is grouped, trained, averaged and checkpointed. adversary: a network trained against the model, with an
     optimizer of its own, or None; its loss is part of `total` and reaches its parameters only. timer: what the trainer
-    times the step with; a task marks its losses, `timer.inner("loss")`.
+    times the step with; a task marks its losses, `timer.inner("loss")`. upkeep: state of parameters that move otherwise
+    than by gradients, or None; see `end_step`. unaveraged: names of the model's parameters of which an average of the
+    weights has the newest.
     """
 
     model: nn.Module
     adversary: nn.Module | None
     timer: StepTimer
+    upkeep: nn.Module | None
+    unaveraged: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         super().__init__()
+        self.upkeep = None
         self.timer = StepTimer()
         self.adversary = None  # not at the class, where it would hide the module that an instance is given
 
@@ -84,6 +90,14 @@ class Task(nn.Module, ABC):
             changed |= parameter.requires_grad != trainable
             parameter.requires_grad_(trainable)
         return changed
+
+    def begin_step(self, step: int) -> bool:
+        """Do what happens before a step (counted from 0) and is no part of it; whether other parameters train now, or
+        some were set. A function of the weights and of `step`, so that a resumed run does the same."""
+        return False
+
+    def end_step(self, collectives: Collectives, step: int) -> None:
+        """Move what moves otherwise than by gradients, after a step (counted from 0) that was made."""
 
     def seed_noise(self, seed: int, purpose: str, *position: int) -> None:
         """Make every random draw of the next call a function of (seed, purpose, position)."""

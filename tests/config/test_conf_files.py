@@ -18,7 +18,7 @@ from tests.helpers.warm import COLD
 FILES = sorted(config_dir().rglob("*.yaml"))
 GROUPS = (
     *("codec", "heads", "init", "curriculum", "lr", "loss", "data", "task", "trainer", "checkpoint", "tracker"),
-    *("augment", "lm", "adversary", "alerts"),
+    *("augment", "lm", "adversary", "alerts", "start", "quantizer"),
 )
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
 CHOICES = [(group, path.stem) for group in GROUPS for path in sorted((config_dir() / group).glob("*.yaml"))]
@@ -35,6 +35,8 @@ RECIPE_OF = {  # choices that fit only another recipe than phase 12, or need com
     "gain": ["phase12_dual_head", "data=audio_folder"],
     "dual_residual": ["phase12_dual_head", "init=residual"],
     "scratch_demo": ["snac_from_scratch"],
+    "on_data": ["snac_from_scratch"],
+    "average": ["snac_from_scratch"],
     "mixture_tokens": ["rvq_toy"],
     "phase12_large": ["phase12_dual_head", "curriculum=phase12_large", "lr=phase12_large"],
 }

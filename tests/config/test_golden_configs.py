@@ -22,13 +22,15 @@ GOLDEN = Path(__file__).parents[1] / "fixtures" / "golden_configs"
 EXPERIMENTS = sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml"))
 GROUPS = (
     *("codec", "heads", "init", "curriculum", "lr", "loss", "data", "augment", "adversary", "lm", "task", "trainer"),
-    *("checkpoint", "tracker", "alerts"),
+    *("checkpoint", "tracker", "alerts", "start", "quantizer"),
 )
 PARTNERS = {  # choices that fit only another recipe than phase 12, or need company
     "init=residual": ["+experiment=phase12_dual_head", "heads=dual_residual"],
     "heads=dual_residual": ["+experiment=phase12_dual_head", "init=residual"],
     "augment=gain": ["+experiment=phase12_dual_head", "data=audio_folder", "data.path=/data/prepared"],
     "codec=scratch_demo": ["+experiment=snac_from_scratch"],
+    "start=on_data": ["+experiment=snac_from_scratch"],
+    "quantizer=average": ["+experiment=snac_from_scratch"],
     "data=mixture_tokens": ["+experiment=rvq_toy"],
     "curriculum=phase12_large": ["+experiment=phase12_dual_head", "lr=phase12_large"],
     "lr=phase12_large": ["+experiment=phase12_dual_head", "curriculum=phase12_large"],

@@ -14,6 +14,7 @@ from snac_exp.config.schema.experiment import Experiment
 from snac_exp.config.schema.language_model import Depth, LanguageModel
 from snac_exp.config.schema.layout import Specials, TokenLayout
 from snac_exp.config.schema.objective import CodebookLoss, Loss, LossTerm, TokenLoss
+from snac_exp.config.schema.quantizer import Quantizer, Start
 from snac_exp.config.schema.schedule import Curriculum, Lr, LrPhase, OneCycle, Stage, WarmupCosine
 from snac_exp.config.schema.training import Augment, Checkpoint, Guards, Task, Tracker, Trainer
 
@@ -39,8 +40,10 @@ __all__ = [
     "Lr",
     "LrPhase",
     "OneCycle",
+    "Quantizer",
     "Specials",
     "Stage",
+    "Start",
     "Task",
     "TokenLayout",
     "TokenLoss",

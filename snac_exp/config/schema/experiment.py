@@ -8,6 +8,7 @@ from snac_exp.config.schema.codec import Codec, Init
 from snac_exp.config.schema.component import Component
 from snac_exp.config.schema.language_model import LanguageModel
 from snac_exp.config.schema.objective import Loss
+from snac_exp.config.schema.quantizer import Quantizer, Start
 from snac_exp.config.schema.schedule import Curriculum, Lr
 from snac_exp.config.schema.training import Augment, Checkpoint, Task, Tracker, Trainer
 
@@ -30,6 +31,8 @@ class Experiment:
     tracker: Tracker
     heads: dict[str, Component] = field(default_factory=dict)
     init: Init | None = None
+    start: Start = field(default_factory=Start)
+    quantizer: Quantizer = field(default_factory=Quantizer)
     augment: Augment = field(default_factory=Augment)
     lm: LanguageModel | None = None
     init_from: str | None = None

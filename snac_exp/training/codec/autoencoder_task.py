@@ -1,5 +1,6 @@
 """The autoencoder task: raw audio through the whole codec, of which more than the decoder is trained."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -9,9 +10,11 @@ from torch.nn import functional as F
 
 from snac_exp.codec.fast.depthwise import use_fast_depthwise
 from snac_exp.codec.fast.snake import use_fast_snake
+from snac_exp.codec.from_data.kmeans import start_codebooks
+from snac_exp.codec.from_data.upkeep import CodebookUpkeep
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.codec.quantization import CodebookUsage, Quantized, quantize
-from snac_exp.config.schema import Loss
+from snac_exp.config.schema import Loss, Quantizer, Start
 from snac_exp.config.schema import Task as Settings
 from snac_exp.config.seeding import derive_seed
 from snac_exp.data.codes.encoding import exact_float32
@@ -19,8 +22,11 @@ from snac_exp.data.slices.batch import Batch
 from snac_exp.errors import ConfigError
 from snac_exp.training.codec.adversary import Adversary
 from snac_exp.training.codec.decoder_task import CodeMetrics, DecoderTask
+from snac_exp.training.collectives import Collectives
 
 COMMITMENT, CODEBOOK, UNEVENNESS = (f"codebook/{name}" for name in ("commitment", "codebook", "unevenness"))
+
+_PLAIN_START, _BY_GRADIENT = Start(), Quantizer()
 
 
 class AutoencoderTask(DecoderTask):
@@ -37,7 +43,12 @@ class AutoencoderTask(DecoderTask):
     `unevenness` trains what `commitment` does, where its weight in `loss.codebook` is above 0; it is the one term that
     is not the mean of its micro-batches. The parameter groups do the freezing itself. With both frozen there is nothing
     to do that DecoderTask does not.
+
+    start, quantizer: of the recipe; without codebooks, only the heads' terms and `unevenness` train, and as averages
+    codebooks learn from no term.
     """
+
+    upkeep: CodebookUpkeep | None
 
     def __init__(
         self,
@@ -46,11 +57,23 @@ class AutoencoderTask(DecoderTask):
         settings: Settings,
         adversary: Adversary | None = None,
         seed: int = 0,
+        start: Start = _PLAIN_START,
+        quantizer: Quantizer = _BY_GRADIENT,
     ) -> None:
         super().__init__(model, loss, adversary, seed)
         if settings.freeze_encoder and settings.freeze_vq:
             raise ValueError("encoder and VQ are both frozen: that is the DecoderTask")
         self.settings = settings
+        self.start, self.quantizer, self.seed = start, quantizer, seed
+        self.without_codebooks = False  # in the step under way
+        self._codebooks = {
+            f"quantizer.quantizers.{i}.codebook.weight": level.codebook.weight
+            for i, level in enumerate(model.quantizer.quantizers)
+        }
+        if quantizer.codebooks == "average" or quantizer.restart_below > 0:
+            self.upkeep = CodebookUpkeep(model.quantizer, quantizer)
+        if quantizer.codebooks == "average" or start.kmeans_batches > 0:
+            self.unaveraged = frozenset(self._codebooks)
         self.usage: CodebookUsage | None = None
         self._draws: torch.Generator | None = None
         # The model has done so for trunk and heads; only in this task the encoder may train.
@@ -59,6 +82,8 @@ class AutoencoderTask(DecoderTask):
     def forward(self, batch: Batch, weights: Mapping[str, float]) -> dict[str, Tensor]:
         """Terms of a batch, a scalar each: `head/term`, and `codebook/commitment`, `.../codebook`, `.../unevenness`."""
         quantized = self.quantize(batch)
+        if self.upkeep is not None and torch.is_grad_enabled() and not self.without_codebooks:
+            self.upkeep.take_in(quantized, self._valid_frames(batch))
         measured = self.measure(self.decode_latent(self._masked(quantized, batch), batch, weights), batch, weights)
         if self.usage is not None:
             self.usage.update(quantized.codes, self._valid_frames(batch))
@@ -74,7 +99,8 @@ class AutoencoderTask(DecoderTask):
         """The decoder task's loss (), and the quantizer's scalar terms by `loss.codebook`."""
         own = self.loss.codebook
         # It has a gradient to the codebook vectors alone, which do not train then.
-        of_codebook = 0.0 if self.settings.freeze_vq else own.codebook
+        moved_by_gradient = not self.settings.freeze_vq and not self.averages() and not self.without_codebooks
+        of_codebook = own.codebook if moved_by_gradient else 0.0
         weighted = {COMMITMENT: own.commitment, CODEBOOK: of_codebook, UNEVENNESS: own.unevenness}
         weighted_terms = [weight * terms[name] for name, weight in weighted.items() if weight > 0]
         return torch.stack([super().total(terms, weights), *weighted_terms]).sum()
@@ -94,10 +120,36 @@ class AutoencoderTask(DecoderTask):
                 "task.freeze_encoder=false and task.freeze_vq=false train on raw audio, and this data holds codes; "
                 "choose data=audio_folder"
             )
-        # Without a graph it is validation, which measures all codebooks.
-        dropout = self.settings.quantizer_dropout if self.training and torch.is_grad_enabled() else 0.0
-        latent = self._encode(batch.source)
-        return quantize(self.model.quantizer, latent, dropout, self._draws, self._valid_frames(batch))
+        # Without a graph it is validation, which measures all codebooks, as the codec would be used.
+        in_step = torch.is_grad_enabled()
+        dropout = self.settings.quantizer_dropout if self.training and in_step else 0.0
+        noise = self.start.autoencoder_noise if self.without_codebooks and in_step else None
+        latent, unit = self._encode(batch.source), self.quantizer.unit_projections
+        valid = self._valid_frames(batch)
+        return quantize(self.model.quantizer, latent, dropout, self._draws, valid, unit=unit, noise=noise)
+
+    def averages(self) -> frozenset[str]:
+        """The codebooks, where they are averages."""
+        return frozenset(self._codebooks if self.quantizer.codebooks == "average" else ())
+
+    def begin_step(self, step: int) -> bool:
+        """Without codebooks up to `start.autoencoder_steps`; at that step they begin, by k-means if asked for."""
+        self.without_codebooks = step < self.start.autoencoder_steps
+        if self.upkeep is not None:
+            self.upkeep.begin_step()
+            if step == 0:
+                self.upkeep.take_up()  # weights of init_from, which came after it was made
+        starts = step == self.start.autoencoder_steps and self.start.kmeans_batches > 0
+        if starts:
+            self._start_codebooks()
+        return self._train_codebooks() or starts  # what was set must be the same on all ranks
+
+    def end_step(self, collectives: Collectives, step: int) -> None:
+        """Let the codebooks follow what chose them."""
+        if self.upkeep is None or self.without_codebooks:
+            return
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "codebooks/restart", step))
+        self.upkeep.end_step(collectives.total, collectives.in_turn, generator)
 
     def seed_noise(self, seed: int, purpose: str, *position: int) -> None:
         """Make every draw of the next call, quantizer dropout included, a function of (seed, purpose, position)."""
@@ -116,6 +168,34 @@ class AutoencoderTask(DecoderTask):
     def measured_codes(self) -> tuple[list[str], list[str]]:
         """Names of the terms of the quantizer, and of what is counted of its codebooks."""
         return [COMMITMENT, CODEBOOK, UNEVENNESS], CodebookUsage.of(self.model.quantizer).names()
+
+    def _train_codebooks(self) -> bool:
+        """Let codebooks that learn by gradient require one as soon as they are in use; whether that changed."""
+        if self.settings.freeze_vq or self.averages() or self.start.autoencoder_steps == 0:
+            return False  # as the groups have it
+        changed = False
+        for weight in self._codebooks.values():
+            changed |= weight.requires_grad == self.without_codebooks
+            weight.requires_grad_(not self.without_codebooks)
+        return changed
+
+    @torch.no_grad()
+    def _start_codebooks(self) -> None:
+        """K-means of what the encoder makes of training batches now."""
+        device = next(self.model.parameters()).device
+        latents, valid, num_batches = [], [], self.start.kmeans_batches
+        for batch in self.draw("kmeans", num_batches):
+            assert batch.source is not None  # checked with the recipe
+            with exact_float32():
+                latents.append(self._encode(batch.source.to(device)).cpu())
+            valid.append(batch.window_tokens_valid * self.model.geometry.vq_strides[0])
+        quantizer = copy.deepcopy(self.model.quantizer).cpu()  # where sums are in one order
+        unit = self.quantizer.unit_projections
+        counts = start_codebooks(quantizer, torch.cat(latents), torch.cat(valid), self.seed, unit=unit)
+        for weight, level in zip(self._codebooks.values(), quantizer.quantizers, strict=True):
+            weight.copy_(level.codebook.weight)
+        if self.upkeep is not None:
+            self.upkeep.begin_at([chosen / num_batches for chosen in counts])
 
     def _encode(self, source: Tensor) -> Tensor:
         """Audio (B, 1, N), padded to whole steps as upstream does -> latent (B, C, frames)."""

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from functools import partial
 
+import torch
+
 from snac_exp.codec.checkpoint import LoadedCodec
+from snac_exp.codec.from_data.standardise import standardise
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.codec.opening import open_codec
 from snac_exp.codec.start import initialise
@@ -16,6 +19,7 @@ from snac_exp.training.codec.data_module import CodecDataModule
 from snac_exp.training.codec.decoder_task import DecoderTask
 from snac_exp.training.codec.evaluator import CodecEvaluator
 from snac_exp.training.optimization.groups import group_parameters
+from snac_exp.training.plan import unroll
 from snac_exp.training.setup import TrainingSetup, loaded_from
 
 
@@ -26,14 +30,19 @@ def build(experiment: Experiment) -> TrainingSetup:
     task = _task(experiment, model)
     # By prefix and ahead of the patterns: what is frozen here needs no group and gets no rate.
     frozen = {"encoder.": experiment.task.freeze_encoder, "quantizer.": experiment.task.freeze_vq}
-    groups = group_parameters(model, experiment.lr.groups, tuple(prefix for prefix, value in frozen.items() if value))
+    prefixes = tuple(prefix for prefix, value in frozen.items() if value)
+    groups = group_parameters(model, experiment.lr.groups, prefixes, task.averages())
     warm_start = loaded_from(experiment, task, groups)
     splits: Splits = instantiate(experiment.data, "data").open(codec, model.rates, experiment.seed)
+    data_module = CodecDataModule(experiment, splits, codec.geometry)
+    task.draw = partial(data_module.drawn, unroll(experiment, codec.geometry).epochs[0])
+    if experiment.start.standardise_batches:
+        _standardise(experiment, codec, task)
     return TrainingSetup(
         codec=codec,
         splits=splits,
         task=task,
-        data_module=CodecDataModule(experiment, splits, codec.geometry),
+        data_module=data_module,
         evaluator=CodecEvaluator(experiment, codec, splits, task, partial(build_model, experiment, codec)),
         groups=groups,
         provenance={"name": codec.name, "fingerprint": codec.fingerprint, "config": codec.config},
@@ -50,12 +59,21 @@ def build_model(experiment: Experiment, codec: LoadedCodec) -> MultiRateSnac:
     return model
 
 
+def _standardise(experiment: Experiment, codec: LoadedCodec, task: DecoderTask) -> None:
+    """Let codec and model start on data; the codec first, since heads are copied from it and compared with it."""
+    batches = task.draw("standardise", experiment.start.standardise_batches)
+    audio = torch.cat([batch.source for batch in batches if batch.source is not None])
+    standardise(codec.model, audio, experiment.seed)
+    task.model.load_state_dict(build_model(experiment, codec).state_dict())
+
+
 def _task(experiment: Experiment, model: MultiRateSnac) -> DecoderTask:
     """The decoder's task, or that of the whole codec where more than the decoder trains; with its adversary."""
     settings = experiment.task
     if settings.freeze_encoder and settings.freeze_vq:
         return DecoderTask(model, experiment.loss, _adversary(experiment, model), experiment.seed)
-    return AutoencoderTask(model, experiment.loss, settings, _adversary(experiment, model), experiment.seed)
+    own = (experiment.start, experiment.quantizer)
+    return AutoencoderTask(model, experiment.loss, settings, _adversary(experiment, model), experiment.seed, *own)
 
 
 def _adversary(experiment: Experiment, model: MultiRateSnac) -> Adversary | None:

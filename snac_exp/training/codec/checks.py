@@ -11,6 +11,7 @@ from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
 from snac_exp.metrics.table import require_groups
 from snac_exp.training.codec.adversary_checks import check_adversary
+from snac_exp.training.codec.start_checks import check_start
 
 
 def check(experiment: Experiment) -> None:
@@ -33,6 +34,7 @@ def check(experiment: Experiment) -> None:
     require_groups(experiment.trainer.summary_quality, "trainer.summary_quality")
     _check_data(experiment)
     _check_quantizer(experiment)
+    check_start(experiment)
     _check_phases(experiment)
 
 

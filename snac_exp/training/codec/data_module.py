@@ -1,12 +1,14 @@
 """Aligned slices of codes and audio, as the plan wants them."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain, count, islice
 
 from snac_exp.codec.geometry import Geometry
 from snac_exp.config.schema import Experiment
+from snac_exp.config.seeding import derive_seed
 from snac_exp.data.loader import make_loader
-from snac_exp.data.slices.batch import Batch
+from snac_exp.data.slices.batch import Batch, collate
 from snac_exp.data.slices.dataset import SliceDataset
 from snac_exp.data.slices.sampling import SliceSampler
 from snac_exp.data.slices.splits import Splits
@@ -40,12 +42,22 @@ class CodecDataModule(DataModule):
         settings = self.experiment.trainer
         return make_loader(self.splits.train, sampler, settings.num_workers, pin, settings.prefetch)
 
-    def _sampler(self, epoch: EpochPlan, start_batch: int, rank: int, world_size: int) -> SliceSampler:
+    def drawn(self, epoch: EpochPlan, purpose: str, num_batches: int) -> Iterator[Batch]:
+        """Batches of whole slices as of an epoch, on the CPU, drawn by (seed, purpose) alone: the same on all ranks and
+        whenever they are asked for."""
+        seed = derive_seed(self.experiment.seed, purpose)
+        passes = (self._sampler(replace(epoch, epoch=i), 0, 0, 1, seed) for i in count(1))
+        for specs in islice(chain.from_iterable(passes), num_batches):
+            yield collate(self.splits.train.__getitems__(specs))
+
+    def _sampler(
+        self, epoch: EpochPlan, start_batch: int, rank: int, world_size: int, seed: int | None = None
+    ) -> SliceSampler:
         streams = self.splits.streams
         return SliceSampler(
             self.splits.train.coarse_lengths,
             self.geometry,
-            seed=self.experiment.seed,
+            seed=self.experiment.seed if seed is None else seed,
             batch_size=epoch.batch_size,
             num_tokens=epoch.num_tokens,
             context_tokens=self.splits.context_tokens,

@@ -29,11 +29,12 @@ class DecoderTask(Task):
     """Phase 12 and its kin: the frozen quantizer turns codes into a latent, trunk and heads turn it into audio.
 
     objective: terms and their frozen feature models, if any; beside the model, so that no checkpoint, parameter group
-    or average holds them. seed: of what these draw.
+    or average holds them. seed: of what these draw. draw: gives so many training batches for a purpose; set by `build`.
     """
 
     model: MultiRateSnac
     adversary: Adversary | None
+    draw: Callable[[str, int], Iterator[Batch]]
 
     def __init__(self, model: MultiRateSnac, loss: Loss, adversary: Adversary | None = None, seed: int = 0) -> None:
         super().__init__()
@@ -83,6 +84,10 @@ class DecoderTask(Task):
     def measured_codes(self) -> tuple[list[str], list[str]]:
         """Names of the terms of the quantizer, and of what `counting_codes` counts; here none."""
         return [], []
+
+    def averages(self) -> frozenset[str]:
+        """Names of the model's parameters that move as averages and not by gradients; here none."""
+        return frozenset()
 
     def compile_model(self) -> None:
         """Compile trunk and heads, whose shapes change with the curriculum's segments only."""

@@ -1,7 +1,7 @@
 """What a recipe that trains a token model must keep, checked before torch is imported."""
 
 from snac_exp.config.provides import provided_by
-from snac_exp.config.schema import Experiment
+from snac_exp.config.schema import Experiment, Quantizer, Start
 from snac_exp.errors import ConfigError
 
 
@@ -19,6 +19,9 @@ def check(experiment: Experiment) -> None:
         raise ConfigError("a token model has no heads and no reconstruction terms; choose heads=none, loss=tokens")
     if experiment.adversary.kind != "none":
         raise ConfigError(f"adversary={experiment.adversary.kind} scores audio, not tokens; choose adversary=none")
+    for key, value, plain in (("start", experiment.start, Start()), ("quantizer", experiment.quantizer, Quantizer())):
+        if value != plain:
+            raise ConfigError(f"{key} is for codecs that are trained whole; choose start=none and quantizer=gradient")
     if experiment.init is not None:
         raise ConfigError(f"init={experiment.init.name} is for wide-band heads; choose init=none")
     if experiment.trainer.summary_quality:

@@ -27,6 +27,7 @@ from snac_exp.training.plan_table import (
     hardware_line,
     preflight_line,
     silence_line,
+    start_line,
 )
 from snac_exp.verbs.repeated import place_and_result, run_of_same_meaning
 
@@ -64,10 +65,9 @@ def main(arguments: Sequence[str]) -> int:
     console.print(hardware_line(experiment))
     if experiment.lm is None:
         console.print(f"kernels: {KERNELS[experiment.trainer.kernels]}")
-    if (line := preflight_line(experiment)) is not None:
-        console.print(line)
-    if (line := silence_line(experiment)) is not None:
-        console.print(line)
+    for line in (start_line(experiment), preflight_line(experiment), silence_line(experiment)):
+        if line is not None:
+            console.print(line)
     for name, value in meaning.items():
         console.print(f"{name}: {value}")
     return 0
