@@ -89,6 +89,9 @@ TABLES = {
 }
 FULL = dict.fromkeys(("encoder", "quantizer", "trunk", "head_24k"), 15e-6)
 TABLES["phase10_full_model"] = replace(TABLES["phase10_decoder_only"], rates=[(10, "cosine", FULL)])
+TABLES["finetune_decoder"] = replace(
+    TABLES["phase10_decoder_only"], trained_terms={"stft_magnitude", "log_mel"}, data="CachedCodes"
+)
 TAUGHT_ELSEWHERE = {"demo", "snac_from_scratch"}  # below, and in tests/end_to_end
 
 
