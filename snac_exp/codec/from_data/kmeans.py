@@ -1,7 +1,5 @@
 """Codebooks that begin at the centres of what they quantize, level by level."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from snac.vq import ResidualVectorQuantize
@@ -68,5 +66,5 @@ def spherical_kmeans(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
 def _nearest(directions: Tensor, centres: Tensor) -> Tensor:
     """Index of the centre (K, D) of the nearest direction for each of (N, D), (N,)."""
     targets = F.normalize(centres, dim=1).T
-    parts: Sequence[Tensor] = directions.split(_CHUNK)
-    return torch.cat([(part @ targets).argmax(1) for part in parts])
+    starts = range(0, len(directions), _CHUNK)
+    return torch.cat([(directions[start : start + _CHUNK] @ targets).argmax(1) for start in starts])
