@@ -1,13 +1,27 @@
 """What a source lists before anything is measured: rows, where their audio should lie, and what is known of them."""
 
-import json
+import os
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from snac_exp.data.files.listed_table import (
+    FIXED,
+    Columns,
+    Found,
+    bytes_of,
+    each_once,
+    mapped,
+    number_of,
+    rows_by_file,
+    text_of,
+)
 from snac_exp.data.files.recording import Bytes, Recording
 from snac_exp.errors import DataError
 
@@ -60,7 +74,13 @@ class RowsListed(Protocol):
 
     def __getitem__(self, index: int, /) -> Listed: ...
 
-    def __iter__(self) -> Iterator[Listed]: ...
+    def number_of(self, path: str) -> int | None:
+        """Number of the row of a path; None where there is none."""
+        ...
+
+    def by_file(self, indexes: Sequence[int]) -> Iterator[list[int]]:
+        """Some of the rows, those of one audio file together: it is decoded once for all of them."""
+        ...
 
 
 class WholeFiles:
@@ -75,8 +95,51 @@ class WholeFiles:
     def __getitem__(self, index: int, /) -> Listed:
         return Listed(self._paths[index], self._paths[index])
 
-    def __iter__(self) -> Iterator[Listed]:
-        return (Listed(path, path) for path in self._paths)
+    def number_of(self, path: str) -> int | None:
+        """By halves."""
+        number = bisect_left(self._paths, path)
+        return number if number < len(self._paths) and self._paths[number] == path else None
+
+    def by_file(self, indexes: Sequence[int]) -> Iterator[list[int]]:
+        """Each by itself."""
+        return ([index] for index in indexes)
+
+
+class TableRows:
+    """Rows out of columns in the order of their paths: each is made when it is asked for."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._fixed = [columns.fixed[name] for name in FIXED.names]
+
+    def __len__(self) -> int:
+        return len(self._fixed[0])
+
+    def __getitem__(self, index: int, /) -> Listed:
+        values = [column[index].as_py() for column in self._fixed]
+        path, file, first, size, offset, duration, channel, *texts = values
+        speaker, split, fault = map(text_of, texts)
+        name, below = text_of(path) or "", text_of(file) or ""
+        return Listed(
+            path=name,
+            file=below,
+            within=None if first is None else Bytes(first, size, name.removeprefix(f"{below}/")),
+            offset=offset,
+            duration=duration,
+            channel=channel,
+            speaker=speaker,
+            columns={column: array[index].as_py() for column, array in self._columns.further.items()},
+            split=split,
+            fault=fault,
+        )
+
+    def number_of(self, path: str) -> int | None:
+        """By halves."""
+        return number_of(self._fixed[0], path)
+
+    def by_file(self, indexes: Sequence[int]) -> Iterator[list[int]]:
+        """In the order in which the files first come."""
+        return rows_by_file(self._columns, indexes)
 
 
 @dataclass(frozen=True)
@@ -94,57 +157,54 @@ class Listing:
     commit: str | None = None
 
 
-def listing_of(root: Path, source: str, rows: Iterable[Listed]) -> Listing:
-    """The listing of a source that is no folder of files: its rows by path, each path once, columns of one type."""
-    found = _each_once(rows)
-    if not found:
+def listing_of(base: Path, source: str, rows: Iterable[Found]) -> Listing:
+    """The listing of a source that is no folder of files: its rows by path, each path once, columns of one type.
+
+    base: the root where all files lie below it, else the innermost folder that holds them.
+    """
+    columns = Columns.of(source, rows)
+    if not len(columns.fixed["path"]):
         raise DataError(f"{source}: lists no audio")
-    types = _column_types([row.columns for row in found])
-    typed = [replace(row, columns=_typed(row.columns, types)) for row in found]
-    return Listing(root, source, sorted(typed, key=lambda row: row.path), types)
+    root = _common_root(base, columns.fixed["file"])
+    before = len(bytes_of(os.path.join(root, "")) or b"")
+    columns.fixed["file"] = mapped(lambda file: None if file is None else file[before:], columns.fixed["file"])
+    # Equal audio is rejected later as a duplicate.
+    paths = each_once(_named(columns.fixed))
+    types = {name: array.type for name, array in columns.further.items()}
+    # Text as manifests have it: in parts, which need no 64-bit offsets.
+    more = pa.schema([(name, pa.string() if kind == pa.large_string() else kind) for name, kind in types.items()])
+    return Listing(root, source, TableRows(columns.sorted_by(paths)), more)
 
 
-def _each_once(rows: Iterable[Listed]) -> list[Listed]:
-    """The rows, those whose path came before under another one; equal audio is rejected later as a duplicate."""
-    found: dict[str, Listed] = {}
-    for row in rows:
-        path, number = row.path, 1
-        while path in found:
-            number += 1
-            path = f"{row.path}~{number}"
-        found[path] = replace(row, path=path)
-    return list(found.values())
+def segment_path(file: str, offset: float, duration: float | None) -> str:
+    """Name of a row that is a part of a file: the file's and the milliseconds from and to."""
+    if offset == 0 and duration is None:
+        return file
+    end = "end" if duration is None else f"{round(1000 * (offset + duration)):08d}"
+    return f"{file}/{round(1000 * offset):08d}-{end}"
 
 
-def _column_types(columns: Sequence[Mapping[str, Any]]) -> pa.Schema:
-    """One type for each column, in the order in which they first come: numbers and truth values where all are, else
-    text."""
-    kinds: dict[str, set[type]] = {}
-    for row in columns:
-        for name, value in row.items():
-            kinds.setdefault(name, set())
-            if value is not None:
-                kinds[name].add(type(value))
-    return pa.schema([(name, _type_of(found)) for name, found in kinds.items()])
+def _common_root(base: Path, files: Any) -> Path:
+    """`base` where all files lie below it, else the innermost folder that holds them and it not necessarily."""
+    # What the first and the last by their text have in common, all between them have.
+    ends = pc.min_max(files)
+    both = [Path(text) for text in map(text_of, (ends["min"].as_py(), ends["max"].as_py())) if text is not None]
+    if all(file.is_relative_to(base) for file in both):
+        return base
+    return Path(os.path.commonpath([file.parent for file in both]))
 
 
-def _type_of(kinds: set[type]) -> pa.DataType:
-    if kinds == {bool}:
-        return pa.bool_()
-    if kinds == {int}:
-        return pa.int64()
-    return pa.float64() if kinds and kinds <= {int, float} else pa.string()
+def _named(fixed: Mapping[str, Any]) -> Any:
+    """The paths of rows; those without one are named after their file, and their place if another one is of it too."""
+    paths, files = fixed["path"], fixed["file"]
+    if not paths.null_count:
+        return paths
+    codes = pc.dictionary_encode(files, null_encoding="encode").indices.to_numpy()
+    once = pa.array(np.bincount(codes)[codes] == 1)
 
+    def name(path: bytes | None, file: bytes, once: bool, offset: float, duration: float | None) -> bytes | None:
+        if path is not None or (once and not offset):
+            return path or file
+        return bytes_of(segment_path(text_of(file) or "", offset, duration))
 
-def _typed(row: Mapping[str, Any], types: pa.Schema) -> dict[str, Any]:
-    return {
-        name: _as_text(row.get(name)) if types.field(name).type == pa.string() else row.get(name)
-        for name in types.names
-    }
-
-
-def _as_text(value: Any) -> str | None:
-    """Text as it is, lists and objects as JSON."""
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return mapped(name, paths, files, once, fixed["offset"], fixed["duration"])

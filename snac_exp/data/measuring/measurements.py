@@ -3,7 +3,6 @@
 This module imports no torch: the worker processes of `prepare` start in a fraction of a second.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterator
 
 import numpy as np
@@ -78,8 +77,7 @@ class Measurements:
 
     def index(self, path: str) -> int | None:
         """Number of the row of a path; None where the listing has none."""
-        number = bisect_left(self._rows, path, key=lambda row: row.path)
-        return number if number < len(self._rows) and self._rows[number].path == path else None
+        return self._rows.number_of(path)
 
     def note(self, index: int, measured: FileMeasurement) -> None:
         """Remember what was measured of a row."""

@@ -4,13 +4,12 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
 from pathlib import Path
 
 from snac_exp.data.files.listing import Listed, Listing
-from snac_exp.data.files.recording import Bytes
 from snac_exp.data.files.scan import FileMeasurement, measure
 from snac_exp.data.measuring.journal import JOURNAL_NAME, journal, recall
 from snac_exp.data.measuring.measurements import Measurements
@@ -37,23 +36,11 @@ def measure_all(listing: Listing, output_dir: Path, num_workers: int | None) -> 
     return measurements, len(listing.rows) - len(unknown)
 
 
-def _by_file(listing: Listing, indexes: Iterable[int]) -> Iterator[list[int]]:
-    """Rows of one audio file together: it is decoded once for all of them."""
-    if listing.more is None:  # a folder of files
-        yield from ([index] for index in indexes)
-        return
-    found: dict[tuple[str, Bytes | None], list[int]] = {}
-    for index in indexes:
-        row = listing.rows[index]
-        found.setdefault((row.file, row.within), []).append(index)
-    yield from found.values()
-
-
 def _measure_in_parallel(
     listing: Listing, indexes: list[int], num_workers: int | None
 ) -> Iterator[tuple[list[int], list[FileMeasurement]]]:
     """Numbers of the rows of a file, and their measurements."""
-    files = _by_file(listing, indexes)
+    files = listing.rows.by_file(indexes)
     num_workers = min(num_workers or os.cpu_count() or 1, len(indexes) // FILES_PER_TASK)
     if num_workers < 2:
         for numbers in files:

@@ -1,22 +1,24 @@
 """Lhotse's cuts (.jsonl, .jsonl.gz): through lhotse where it is installed, else the plain MonoCut, which is JSON."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from snac_exp.data.files.listing import Listed, Listing, listing_of
+from snac_exp.data.files.listed_table import Found
+from snac_exp.data.files.listing import Listing, listing_of
 from snac_exp.data.prepared.places import free_name
-from snac_exp.data.sources.lists import Rows, read_lines
-from snac_exp.data.sources.paths import common_root, placed_path
+from snac_exp.data.sources.lists import Rows, list_suffix, read_lines
+from snac_exp.data.sources.paths import placed_path
 from snac_exp.errors import DataError
 
 _OF_SUPERVISION = ("text", "language", "gender")  # columns, beside the speaker
 
 
 def are_cuts(rows: Rows) -> bool:
-    """Whether the lines of a list are cuts."""
-    return bool(rows) and ("recording" in rows[0][1] or "supervisions" in rows[0][1] or "tracks" in rows[0][1])
+    """Whether the lines of a list are cuts, by the first of them."""
+    _, first = next(rows, ("", {}))
+    return any(key in first for key in ("recording", "supervisions", "tracks"))
 
 
 def read_cuts(path: Path, base: Path) -> Listing:
@@ -25,17 +27,19 @@ def read_cuts(path: Path, base: Path) -> Listing:
     Raises:
         DataError: a cut that is not one stretch of one file, as a mixture, or with several supervisions; names it.
     """
-    cuts = _through_lhotse(path) if find_spec("lhotse") is not None else [row for _, row in read_lines(path)]
-    found = [(cut, placed_path(_source(cut, path), base)) for cut in cuts]
-    root = common_root(base, [file for _, file in found])
-    return listing_of(root, str(path), [_row(cut, file.relative_to(root).as_posix(), path) for cut, file in found])
+    cuts = _through_lhotse(path) if find_spec("lhotse") is not None else (row for _, row in read_lines(path))
+    return listing_of(base, str(path), (_row(cut, placed_path(_source(cut, path), base), path) for cut in cuts))
 
 
-def _through_lhotse(path: Path) -> Iterable[Mapping[str, Any]]:
+def _through_lhotse(path: Path) -> Iterator[Mapping[str, Any]]:
     from lhotse import CutSet  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     try:
-        return [cut.to_dict() for cut in CutSet.from_file(path)]
+        # One after the other where they have a line each; other files are read whole by lhotse.
+        read = CutSet.from_jsonl_lazy if list_suffix(path) == ".jsonl" else CutSet.from_file
+        cuts = iter(read(path))
+        while (cut := next(cuts, None)) is not None:
+            yield cut.to_dict()
     # Whatever lhotse raises of a damaged line: its readers have no error of their own.
     except Exception as error:
         raise DataError(f"{path}: lhotse cannot read it as cuts ({type(error).__name__}: {error})") from error
@@ -55,7 +59,7 @@ def _source(cut: Mapping[str, Any], path: Path) -> str:
     return str(sources[0]["source"])
 
 
-def _row(cut: Mapping[str, Any], file: str, path: Path) -> Listed:
+def _row(cut: Mapping[str, Any], file: str, path: Path) -> Found:
     name, supervisions = str(cut["id"]), cut.get("supervisions") or []
     if len(supervisions) > 1:
         raise DataError(
@@ -69,7 +73,7 @@ def _row(cut: Mapping[str, Any], file: str, path: Path) -> Listed:
         offset, duration = float(cut["start"]), float(cut["duration"])
     except (KeyError, TypeError, ValueError):
         raise DataError(f"{path}: {name} has no start and duration in seconds") from None
-    return Listed(
+    return Found(
         path=name,
         file=file,
         offset=offset,

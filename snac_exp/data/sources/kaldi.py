@@ -1,14 +1,49 @@
 """Kaldi's data folders: wav.scp, and beside it segments, utt2spk, utt2lang and text where they are there."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
-from snac_exp.data.files.listing import Listed, Listing, listing_of
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from snac_exp.data.files.listed_table import Found, one_array
+from snac_exp.data.files.listing import Listing, listing_of
 from snac_exp.data.sources.lists import open_text
-from snac_exp.data.sources.paths import common_root, placed_path
+from snac_exp.data.sources.paths import placed_path
 from snac_exp.errors import DataError
 
 WAV_SCP = "wav.scp"
-_COLUMNS = {"text": "text", "language": "utt2lang"}
+_BESIDE = {"speaker": "utt2spk", "text": "text", "language": "utt2lang"}
+_LINES_AT_ONCE = 2**14  # that are objects
+_SEGMENTS = pa.schema([("recording", pa.large_string()), ("start", pa.float64()), ("end", pa.float64())])
+
+
+@dataclass(frozen=True)
+class _Table:
+    """First words of the lines of a file, and the rest of each."""
+
+    path: Path
+    keys: Any
+    values: Any
+
+    def of(self, keys: Any) -> "_Looked":
+        """The values of keys, null where there is none."""
+        return _Looked(self.values, pc.index_in(keys, value_set=self.keys))
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """Values that rows have by number; together they would be as large as the table that they are of once more."""
+
+    values: Any
+    numbers: Any
+
+    def slice(self, start: int, num: int) -> Any:
+        """Of some rows."""
+        return self.values.take(self.numbers.slice(start, num))
 
 
 def read_kaldi(folder: Path, base: Path) -> Listing:
@@ -17,66 +52,95 @@ def read_kaldi(folder: Path, base: Path) -> Listing:
     Raises:
         DataError: a command in place of a file, an utterance of a recording that is not listed; names file and line.
     """
-    files = {name: _file(folder, name, value, base) for name, value in _table(folder / WAV_SCP).items()}
-    root = common_root(base, list(files.values()))
-    speakers = _optional(folder / "utt2spk")
-    columns = {name: _optional(folder / file) for name, file in _COLUMNS.items()}
-    segments = folder / "segments"
-    cuts = _segments(segments) if segments.exists() else {name: (name, 0.0, None) for name in files}
-    rows = []
-    for name, (recording, start, end) in cuts.items():
-        if recording not in files:
-            raise DataError(f"{segments}: {name} is of {recording}, which {WAV_SCP} does not list")
-        rows.append(
-            Listed(
-                path=name,
-                file=files[recording].relative_to(root).as_posix(),
+    wavs = _table(folder / WAV_SCP)
+    _refuse_commands(wavs)
+    columns = {"path": wavs.keys, "audio": wavs.values}
+    if (folder / "segments").exists():
+        columns = _segments(_table(folder / "segments"), wavs)
+    for name, file in _BESIDE.items():
+        if (folder / file).exists():
+            columns[name] = _table(folder / file).of(columns["path"])
+    return listing_of(base, str(folder), _rows(columns, base))
+
+
+def _rows(columns: dict[str, Any], base: Path) -> Iterator[Found]:
+    for first in range(0, len(columns["path"]), _LINES_AT_ONCE):
+        some = {name: values.slice(first, _LINES_AT_ONCE) for name, values in columns.items()}
+        for row in pa.table(some).to_pylist():
+            path, file, speaker = row.pop("path"), row.pop("audio"), row.pop("speaker", None)
+            start, end = row.pop("start", 0.0), row.pop("end", None)
+            yield Found(
+                path=path,
+                file=placed_path(file, base),
                 offset=start,
                 duration=None if end is None else end - start,
-                speaker=speakers.get(name),
-                columns={column: values.get(name) for column, values in columns.items() if values},
+                speaker=speaker,
+                columns=row,
             )
-        )
-    return listing_of(root, str(folder), rows)
 
 
-def _file(folder: Path, name: str, value: str, base: Path) -> Path:
-    if value.rstrip().endswith("|") or not value:
+def _refuse_commands(wavs: _Table) -> None:
+    """DataError for the first recording that is no file."""
+    commands = pc.match_substring_regex(wavs.values, r"\|$|^$")
+    if pc.any(commands).as_py():
+        number = pc.index(commands, True).as_py()
+        what = "a command" if wavs.values[number].as_py() else "nothing"
         raise DataError(
-            f"{folder / WAV_SCP}: {name} is {'a command' if value else 'nothing'}, not a file; write its audio to a "
-            "file and name that"
+            f"{wavs.path}: {wavs.keys[number]} is {what}, not a file; write its audio to a file and name that"
         )
-    return placed_path(value, base)
 
 
-def _segments(path: Path) -> dict[str, tuple[str, float, float | None]]:
-    found: dict[str, tuple[str, float, float | None]] = {}
-    for name, value in _table(path).items():
-        try:
-            recording, start, end = value.split()[:3]
-            # An end of -1 means that of the recording.
-            found[name] = (recording, float(start), None if float(end) < 0 else float(end))
-        except ValueError:
-            raise DataError(f"{path}: {name} has {value!r}, not a recording, a start and an end in seconds") from None
-    return found
+def _segments(cuts: _Table, wavs: _Table) -> dict[str, Any]:
+    """Name, audio, start and end of each segment, in seconds; an end that is null, or -1 there, is the recording's."""
+    parts = [_SEGMENTS.empty_table()]
+    lines = pa.table({"name": cuts.keys, "value": cuts.values})
+    for batch in lines.to_batches(_LINES_AT_ONCE):
+        found = [_segment(cuts.path, row["name"], row["value"]) for row in batch.to_pylist()]
+        parts.append(pa.table(list(zip(*found, strict=True)), schema=_SEGMENTS))
+    table = pa.concat_tables(parts)
+    recordings, start, end = (one_array(table[name]) for name in _SEGMENTS.names)
+    audio = wavs.of(recordings)
+    if audio.numbers.null_count:
+        number = pc.index(pc.is_null(audio.numbers), True).as_py()
+        raise DataError(f"{cuts.path}: {cuts.keys[number]} is of {recordings[number]}, which {WAV_SCP} does not list")
+    return {"path": cuts.keys, "audio": audio, "start": start, "end": end}
 
 
-def _optional(path: Path) -> dict[str, str]:
-    return _table(path) if path.exists() else {}
+def _segment(path: Path, name: str, value: str) -> tuple[str, float, float | None]:
+    try:
+        recording, start, end = value.split()[:3]
+        return recording, float(start), None if float(end) < 0 else float(end)
+    except ValueError:
+        raise DataError(f"{path}: {name} has {value!r}, not a recording, a start and an end in seconds") from None
 
 
-def _table(path: Path) -> dict[str, str]:
-    """First word of each line -> the rest of it."""
-    found: dict[str, str] = {}
+def _table(path: Path) -> _Table:
+    """A file's lines but empty ones; DataError where a name comes twice, or it is no text."""
+    parts = list[pa.Table]()
     try:
         with open_text(path) as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                name, value = [*line.split(maxsplit=1), ""][:2]
-                if name in found:
-                    raise DataError(f"{path}, line {number}: {name} comes twice; remove one of the two")
-                found[name] = value.strip()
+            lines = ([*line.split(maxsplit=1), ""][:2] for line in file if line.strip())
+            while some := list(islice(lines, _LINES_AT_ONCE)):
+                keys, values = zip(*some, strict=True)
+                parts.append(
+                    pa.table([pa.array(keys), pa.array([value.strip() for value in values])], ["key", "value"])
+                )
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not readable ({error}); Kaldi's tables are text in UTF-8") from error
-    return found
+    empty = pa.schema([("key", pa.string()), ("value", pa.string())]).empty_table()
+    table = pa.concat_tables([empty, *parts])
+    keys, values = one_array(table["key"]), one_array(table["value"])
+    if pc.count_distinct(keys).as_py() < len(keys):
+        _refuse_repeated(path)
+    return _Table(path, keys, values)
+
+
+def _refuse_repeated(path: Path) -> None:
+    """DataError for the first line whose name came before."""
+    seen = set[str]()
+    with open_text(path) as file:
+        for number, line in enumerate(file, 1):
+            name = next(iter(line.split(maxsplit=1)), None)
+            if name in seen:
+                raise DataError(f"{path}, line {number}: {name} comes twice; remove one of the two")
+            seen |= {name} if name else set()

@@ -3,19 +3,19 @@
 import csv
 import gzip
 import json
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from snac_exp.data.files.listing import Listed, Listing, listing_of
+from snac_exp.data.files.listed_table import Found
+from snac_exp.data.files.listing import Listing, listing_of
 from snac_exp.data.sources.names import Names, columns_line
-from snac_exp.data.sources.paths import common_root, placed_path
+from snac_exp.data.sources.paths import placed_path
 from snac_exp.errors import DataError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".json", ".ndjson")
-Rows = list[tuple[str, Mapping[str, Any]]]  # with the place of each, for messages
+Rows = Iterator[tuple[str, Mapping[str, Any]]]  # with the place of each, for messages
 
 
 def list_suffix(path: Path) -> str:
@@ -29,45 +29,25 @@ def read_list(path: Path, columns: Mapping[str, str], base: Path) -> Listing:
     Raises:
         DataError: a line that is not readable, or none that names audio; names file and line.
     """
-    rows = read_lines(path)
-    there = list(dict.fromkeys(name for _, row in rows for name in row))
+    # Read twice: a column may come with the last line, and no two lines are in memory at once.
+    there = list(dict.fromkeys(name for _, row in read_lines(path) for name in row))
     names = Names.chosen(there, columns, str(path))
     if "audio" not in names.of:
         raise DataError(
             f"{path}: a list without a column of audio files: {columns_line(there)}; name it with "
             "columns={audio: NAME}"
         )
-    return listed(path, rows, names, base)
+    return listing_of(base, str(path), (_row(row, names, place, base) for place, row in read_lines(path)))
 
 
-def listed(path: Path, rows: Iterable[tuple[str, Mapping[str, Any]]], names: Names, base: Path) -> Listing:
-    """Rows that name files, with offset and duration perhaps, as a listing."""
-    found = [(place, row, placed_path(_audio_of(row, names, place), base)) for place, row in rows]
-    root = common_root(base, [file for _, _, file in found])
-    times = Counter(file for _, _, file in found)
-    return listing_of(
-        root, str(path), [_row(row, names, place, file, root, times[file] == 1) for place, row, file in found]
-    )
-
-
-def segment_path(file: str, offset: float, duration: float | None) -> str:
-    """Name of a row that is a part of a file: the file's and the milliseconds from and to."""
-    if offset == 0 and duration is None:
-        return file
-    end = "end" if duration is None else f"{round(1000 * (offset + duration)):08d}"
-    return f"{file}/{round(1000 * offset):08d}-{end}"
-
-
-def _row(row: Mapping[str, Any], names: Names, place: str, file: Path, root: Path, once: bool) -> Listed:
-    """once: no other row is of this file."""
+def _row(row: Mapping[str, Any], names: Names, place: str, base: Path) -> Found:
+    file = placed_path(_audio_of(row, names, place), base)
     offset = names.number(row, "offset", place) or 0.0
     duration, end = names.number(row, "duration", place), names.number(row, "end", place)
     if duration is None and end is not None:
         duration = end - offset
-    relative = file.relative_to(root).as_posix()
-    return Listed(
-        path=relative if once and not offset else segment_path(relative, offset, duration),
-        file=relative,
+    return Found(
+        file=file,
         offset=offset,
         duration=duration,
         speaker=names.speaker(row),
@@ -84,13 +64,14 @@ def _audio_of(row: Mapping[str, Any], names: Names, place: str) -> str:
 
 
 def read_lines(path: Path) -> Rows:
-    """The lines of a list as dictionaries, with the place of each."""
+    """The lines of a list as dictionaries, one by one, with the place of each."""
     suffix = list_suffix(path)
     try:
         with open_text(path) as file:
             if suffix in DELIMITERS:
-                return list(_delimited(file, path, DELIMITERS[suffix]))
-            return list(_json_lines(file, path))
+                yield from _delimited(file, path, DELIMITERS[suffix])
+            else:
+                yield from _json_lines(file, path)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not a readable list ({error}); write it as text in UTF-8") from error
 

@@ -6,7 +6,7 @@ Bytes in Arrow files are read where they lie, those of Parquet in a tar that is 
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snac_exp.data.checked_parquet import NOT_READABLE
-from snac_exp.data.files.listing import UNKNOWN_SPEAKER, Listed, Listing, listing_of
+from snac_exp.data.files.listed_table import Found
+from snac_exp.data.files.listing import UNKNOWN_SPEAKER, Listing, listing_of
 from snac_exp.data.files.recording import Bytes
 from snac_exp.data.sources.arrow_bytes import open_arrow
 from snac_exp.data.sources.names import Names, columns_line
-from snac_exp.data.sources.paths import common_root, placed_path
+from snac_exp.data.sources.paths import placed_path
 from snac_exp.data.sources.unpacked import UNPACKED_DIR, unpack
 from snac_exp.errors import DataError
 
@@ -36,16 +37,6 @@ _MEANINGS = (
 _SPLIT = re.compile(r"(?:^|[-_./])(train|training|validation|valid|val|dev|eval|test)(?=[-_./]|$)")
 
 
-@dataclass(frozen=True)
-class _Found:
-    """One row of a table: the file that holds its audio and where in it, null where it has none; its columns."""
-
-    path: str
-    file: Path | None
-    within: Bytes | None
-    columns: Mapping[str, Any]
-
-
 def read_tables(
     root: Path, source: str, tables: Sequence[Path], columns: Mapping[str, str], output_dir: Path
 ) -> Listing:
@@ -54,27 +45,31 @@ def read_tables(
     Raises:
         DataError: a table without a column of audio (names the columns), or one that is damaged.
     """
-    found: list[_Found] = []
-    there: dict[str, None] = {}
-    audio = ""
+    audio, there = {}, dict[str, None]()
     for table in tables:
-        try:
+        with _named(table):
             schema = _schema_of(table)
-            audio = audio_column(table, schema, columns)
-            there |= dict.fromkeys(schema.names)
-            found += _rows(table, table.relative_to(root).as_posix(), audio, schema, output_dir)
-        except NOT_READABLE as error:
-            raise DataError(
-                f"{table}: damaged, or no {table.suffix[1:]} ({str(error).splitlines()[0]}); replace it"
-            ) from error
-    names = Names.chosen(there, {"audio": audio, **columns}, source)
+        audio[table] = audio_column(table, schema, columns)
+        there |= dict.fromkeys(schema.names)
+    names = Names.chosen(there, {"audio": audio[tables[-1]], **columns}, source)
     names = Names({meaning: name for meaning, name in names.of.items() if meaning in _MEANINGS})
-    files_root = common_root(root, [row.file for row in found if row.file is not None])
-    return listing_of(files_root, source, [_listed(row, names, files_root) for row in found])
+
+    def rows() -> Iterator[Found]:
+        for table in tables:
+            with _named(table):
+                yield from _rows(table, table.relative_to(root).as_posix(), audio[table], names, output_dir)
+
+    return listing_of(root, source, rows())
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+@contextmanager
+def _named(table: Path) -> Iterator[None]:
+    try:
+        yield
+    except NOT_READABLE as error:
+        raise DataError(
+            f"{table}: damaged, or no {table.suffix[1:]} ({str(error).splitlines()[0]}); replace it"
+        ) from error
 
 
 def _schema_of(table: Path) -> pa.Schema:
@@ -116,8 +111,9 @@ def _is_binary(kind: Any) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _rows(table: Path, relative: str, audio: str, schema: pa.Schema, output_dir: Path) -> Iterator[_Found]:
+def _rows(table: Path, relative: str, audio: str, names: Names, output_dir: Path) -> Iterator[Found]:
     """The rows of one table."""
+    schema = _schema_of(table)
     further = [field.name for field in schema if field.name != audio and not _is_audio(field.type)]
     further = [name for name in further if not _is_binary(schema.field(name).type)]
     labels, unpacked = _labels(schema), output_dir / UNPACKED_DIR / f"{relative}.tar"
@@ -126,15 +122,25 @@ def _rows(table: Path, relative: str, audio: str, schema: pa.Schema, output_dir:
         if table.suffix == ".parquet"
         else _of_arrow(table, audio, further)
     )
-    for number, (file, within, path, columns) in enumerate(read):
+    split = _split_of(relative)
+    for number, (within, path, columns) in enumerate(read):
+        file = str(unpacked if table.suffix == ".parquet" else table)
         if within is None:
-            file = None if not path else placed_path(path, table.parent)
+            file = placed_path(path, table.parent) if path else None
         named = {name: _label(value, labels.get(name)) for name, value in columns.items()}
-        yield _Found(f"{relative}/{number:08d}", file, within, named)
+        yield Found(
+            file=file,
+            path=f"{relative}/{number:08d}",
+            within=within,
+            speaker=names.speaker(named) or UNKNOWN_SPEAKER,
+            split=names.split(named) or split,
+            columns=names.further(named),
+            fault="has neither bytes nor a path" if file is None else None,
+        )
 
 
-_Row = tuple[Path | None, Bytes | None, str | None, Mapping[str, Any]]
-"""The file and the place in it of a row's bytes, its path where it has none of these, its columns."""
+_Row = tuple[Bytes | None, str | None, Mapping[str, Any]]
+"""The place of a row's bytes, its path where it has none of these, its columns."""
 
 
 def _of_parquet(table: Path, audio: str, schema: pa.Schema, further: list[str], unpacked: Path) -> Iterator[_Row]:
@@ -149,7 +155,7 @@ def _of_parquet(table: Path, audio: str, schema: pa.Schema, further: list[str], 
             for row in batch.to_pylist():
                 value = row.pop(audio, None)
                 path = value.get("path") if isinstance(value, dict) else value if isinstance(value, str) else None
-                yield unpacked, places.get(number), path, row
+                yield places.get(number), path, row
                 number += 1
 
 
@@ -161,8 +167,7 @@ def _of_arrow(table: Path, audio: str, further: list[str]) -> Iterator[_Row]:
         values = batch.column(audio)
         paths = values if _is_plain(kind) else values.field("path") if kind.get_field_index("path") >= 0 else None
         texts = paths.to_pylist() if paths is not None and not _is_binary(kind) else [None] * len(batch)
-        for place, path, row in zip(places, texts, batch.select(further).to_pylist(), strict=True):
-            yield table, place, path, row
+        yield from zip(places, texts, batch.select(further).to_pylist(), strict=True)
 
 
 def _labels(schema: pa.Schema) -> dict[str, list[str]]:
@@ -180,17 +185,5 @@ def _label(value: Any, names: Sequence[str] | None) -> Any:
 
 def _split_of(path: str) -> str | None:
     """The split that a file of a data set is named after."""
-    found = _SPLIT.findall(path.rpartition("/")[0])
+    found = _SPLIT.findall(path)
     return found[-1] if found else None
-
-
-def _listed(row: _Found, names: Names, root: Path) -> Listed:
-    return Listed(
-        path=row.path,
-        file="" if row.file is None else row.file.relative_to(root).as_posix(),
-        within=row.within,
-        speaker=names.speaker(row.columns) or UNKNOWN_SPEAKER,
-        split=names.split(row.columns) or _split_of(row.path),
-        columns=names.further(row.columns),
-        fault="has neither bytes nor a path" if row.file is None else None,
-    )

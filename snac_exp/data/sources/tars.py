@@ -4,13 +4,15 @@ A key is a member's path up to the first dot of its name. Beside the audio its .
 """
 
 import json
+import os
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from snac_exp.data.files.listing import UNKNOWN_SPEAKER, Listed, Listing, listing_of
+from snac_exp.data.files.listed_table import Found
+from snac_exp.data.files.listing import UNKNOWN_SPEAKER, Listing, listing_of
 from snac_exp.data.files.recording import Bytes
 from snac_exp.data.files.scan import AUDIO_SUFFIXES
 from snac_exp.data.sources.names import Names
@@ -29,20 +31,19 @@ class _Sample:
     columns: dict[str, Any] = field(default_factory=dict)
 
 
-def read_tars(root: Path, source: str, tars: Iterable[Path], columns: Mapping[str, str]) -> Listing:
+def read_tars(root: Path, source: str, tars: Sequence[Path], columns: Mapping[str, str]) -> Listing:
     """The rows of tar files below `root`.
 
     Raises:
         DataError: a tar that is damaged, compressed, or without audio; a .json that is no object.
     """
-    samples = [sample for tar in tars for sample in _with_audio(tar, root)]
-    there = list(dict.fromkeys(name for sample in samples for name in sample.columns))
+    # Read twice: a column may come with the last tar, and the samples of one tar alone are in memory.
+    there = list(dict.fromkeys(name for tar in tars for sample in _with_audio(tar, root) for name in sample.columns))
     # What lies in a tar is audio by its ending: a column that names a file is a column like others.
     names = Names.chosen(there, columns, source)
-    names = Names(
-        {meaning: name for meaning, name in names.of.items() if meaning in ("speaker", "text", "language", "split")}
-    )
-    return listing_of(root, source, [_row(sample, names) for sample in samples])
+    names = Names({meaning: name for meaning, name in names.of.items() if meaning in _MEANINGS})
+    rows = (_row(sample, names, root) for tar in tars for sample in _with_audio(tar, root))
+    return listing_of(root, source, rows)
 
 
 def members(tar: Path) -> Iterator[tuple[str, Bytes]]:
@@ -106,12 +107,12 @@ def _content(tar: Path, place: Bytes) -> bytes:
         return file.read(place.size)
 
 
-def _row(sample: _Sample, names: Names) -> Listed:
+def _row(sample: _Sample, names: Names, root: Path) -> Found:
     assert sample.audio is not None
     name, place = sample.audio
-    return Listed(
+    return Found(
         path=f"{sample.file}/{name.removeprefix('./')}",
-        file=sample.file,
+        file=os.path.join(root, sample.file),
         within=place,
         speaker=names.speaker(sample.columns) or UNKNOWN_SPEAKER,
         split=names.split(sample.columns),
