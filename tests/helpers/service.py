@@ -27,6 +27,7 @@ BOUNDS = Bounds(
     max_tokens=2000,
     max_seconds=20.0,
     max_streams=4,
+    max_streams_per_client=None,
     max_queue=2,
     queue_seconds=GUARD_SECONDS,
     max_unsent_seconds=10.0,
@@ -61,9 +62,11 @@ class Served:
     server: Server
     port: int
 
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
-        """One request."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=GUARD_SECONDS)
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, *, source: str = "127.0.0.1", **headers: str
+    ) -> Answer:
+        """One request. source: the address it comes from, any that begins with 127."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, GUARD_SECONDS, source_address=(source, 0))
         try:
             connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
             found = connection.getresponse()

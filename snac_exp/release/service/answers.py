@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from snac_exp.release.service.key import client_of
 from snac_exp.release.service.messages import Utterance
 from snac_exp.release.service.refusal import Kind, Refusal
 from snac_exp.release.service.shared import Service
@@ -40,7 +41,7 @@ class AudioResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         try:
-            async with self._service.place():
+            async with self._service.place(client_of(scope)):
                 stream = ClientStream(self._service, self._utterance)
                 try:
                     await self._decoded(stream, receive, send)

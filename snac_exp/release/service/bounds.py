@@ -10,11 +10,12 @@ class Bounds:
     """The keys of `service` in conf/serve.yaml.
 
     max_body_megabytes, body_seconds: of a request's body and of a message, and for the body to come. max_tokens,
-    max_seconds: of a stream, text included, and of its audio. max_streams: decoded at a time. max_queue, queue_seconds:
-    that wait for a place, and how long. max_unsent_seconds: of audio that a client has not taken; then its decoding
-    pauses. stall_seconds: until a client that takes nothing is left. idle_seconds: until one that sends nothing is.
-    open_seconds: for a stream from its begin to its end. drain_seconds: for open streams to end, once the service is
-    told to. tick_tokens: coarse tokens of one stream that are decoded before the others' turn.
+    max_seconds: of a stream, text included, and of its audio. max_streams: decoded at a time. max_streams_per_client:
+    of one address, open or waiting; None = as many as of all. max_queue, queue_seconds: that wait for a place, and how
+    long. max_unsent_seconds: of audio that a client has not taken; then its decoding pauses. stall_seconds: until a
+    client that takes nothing is left. idle_seconds: until one that sends nothing is. open_seconds: for a stream from
+    its begin to its end. drain_seconds: for open streams to end, once the service is told to. tick_tokens: coarse
+    tokens of one stream that are decoded before the others' turn.
     """
 
     max_body_megabytes: float
@@ -22,6 +23,7 @@ class Bounds:
     max_tokens: int
     max_seconds: float
     max_streams: int
+    max_streams_per_client: int | None
     max_queue: int
     queue_seconds: float
     max_unsent_seconds: float
@@ -35,6 +37,8 @@ class Bounds:
         for item in fields(self):
             least = 0 if item.name in ("max_queue", "drain_seconds") else None
             value = getattr(self, item.name)
+            if value is None and item.name == "max_streams_per_client":
+                continue
             # NaN is above nothing.
             if not (value >= 0 if least == 0 else value > 0):
                 wanted = "at least 0" if least == 0 else "greater than 0"

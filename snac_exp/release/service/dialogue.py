@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from snac_exp.release.service.answers import refused
+from snac_exp.release.service.key import client_of
 from snac_exp.release.service.messages import Output, Piece, parsed
 from snac_exp.release.service.refusal import Kind, Refusal
 from snac_exp.release.service.shared import TELL_SECONDS, Service
@@ -27,7 +28,7 @@ T = TypeVar("T")
 async def talk(socket: WebSocket, service: Service) -> None:
     """One client, from its request to its end."""
     try:
-        async with service.place():
+        async with service.place(client_of(socket.scope)):
             await socket.accept()
             await _accepted(socket, service)
     except Refusal as refusal:

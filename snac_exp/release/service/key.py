@@ -1,8 +1,9 @@
-"""Who may ask: those who send the key, where there is one."""
+"""Who asks, and who may: those who send the key, where there is one."""
 
 import base64
 import binascii
 import hmac
+import ipaddress
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
@@ -41,6 +42,18 @@ class KeyCheck:
         sent = headers.get("authorization", "").encode("latin-1")
         # In a time that does not tell how much of it was right.
         return hmac.compare_digest(_as_bearer(sent) if self._browsers else sent, self._wanted)
+
+
+def client_of(scope: Scope) -> str:
+    """Who asks: an IPv4 address, or the network of 64 bits of an IPv6 address, all of which one client has."""
+    host = (scope.get("client") or ("",))[0]
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return str(host)
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
+    return str(ipaddress.ip_network((address, 64 if address.version == 6 else 32), strict=False))
 
 
 def _as_bearer(sent: bytes) -> bytes:

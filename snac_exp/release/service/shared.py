@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from snac_exp.lm.layouts.layout import Layout
@@ -33,6 +34,7 @@ class Service:
         self._places = asyncio.Semaphore(bounds.max_streams)
         self._waiting = 0
         self._open = 0
+        self._of_client = Counter[str]()
         self._emptied = asyncio.Event()
         self._told = asyncio.Event()
 
@@ -58,23 +60,24 @@ class Service:
             await asyncio.to_thread(self._thread.join)
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
+    async def place(self, client: str) -> AsyncIterator[None]:
         """One of the places for streams, as long as it is held; a few may wait for one.
 
         Raises:
-            Refusal: too many wait, none came free in time, or the service is closing.
+            Refusal: too many wait or are of this client, none came free in time, or the service is closing.
         """
-        await self._enter()
-        self._open += 1
-        self.metrics.open.set(self._open)
-        try:
-            yield
-        finally:
-            self._open -= 1
+        with self._counted(client):
+            await self._enter()
+            self._open += 1
             self.metrics.open.set(self._open)
-            self._places.release()
-            if not self._open:
-                self._emptied.set()
+            try:
+                yield
+            finally:
+                self._open -= 1
+                self.metrics.open.set(self._open)
+                self._places.release()
+                if not self._open:
+                    self._emptied.set()
 
     async def drain(self) -> None:
         """Take nothing new, let the open streams end, and tell those that have not in time."""
@@ -109,6 +112,22 @@ class Service:
         if not finished:
             raise Refusal(Kind.SLOW, f"open for more than service.open_seconds={self.bounds.open_seconds:g}")
         finished[0].result()
+
+    @contextmanager
+    def _counted(self, client: str) -> Iterator[None]:
+        """A stream of this client, open or waiting."""
+        most = self.bounds.max_streams_per_client
+        if most is not None and self._of_client[client] >= most:
+            raise Refusal(
+                Kind.CROWDED, f"service.max_streams_per_client={most} of your address are open or wait; end one first"
+            )
+        self._of_client[client] += 1
+        try:
+            yield
+        finally:
+            self._of_client[client] -= 1
+            if not self._of_client[client]:
+                del self._of_client[client]  # of each that ever asked, there would be one for ever
 
     async def _until_empty(self, seconds: float, *sooner: asyncio.Event) -> None:
         """Wait for all streams to end, or so long, or for another event."""

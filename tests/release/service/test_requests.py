@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import soundfile
+from websockets.exceptions import InvalidStatus
 
 from snac_exp.errors import ConfigError
 from snac_exp.lm.layouts.ids import ids_of_codes
@@ -16,6 +17,7 @@ from snac_exp.lm.layouts.sequence import spoken_ids
 from snac_exp.lm.layouts.text import text_of_ids
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.listening.address import VARIABLE, key_of_environment
+from snac_exp.release.service.key import client_of
 from tests.helpers.service import BOUNDS, Served, assert_sounds, codes_of, expected, served
 from tests.helpers.waiting import GUARD_SECONDS, until
 
@@ -133,6 +135,39 @@ def test_places_are_counted_and_a_few_may_wait(codec: ReleasedCodec) -> None:
         holder.recv()
         late = service.decode(codes=codes_of(codec, 1, 1))
         assert (late.status, late.text) == (503, "no place within service.queue_seconds=0.05")
+
+
+def test_one_client_leaves_places_for_others(codec: ReleasedCodec) -> None:
+    body = json.dumps({"codes": codes_of(codec, 1, 1)}).encode()
+    with served(codec, max_streams=3, max_streams_per_client=2) as service, service.socket() as first:
+        with service.socket() as second:
+            for holder in (first, second):
+                holder.send("{}")
+                holder.recv()
+            refused = service.ask("POST", "/decode", body)
+            assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+            assert "service.max_streams_per_client=2 of your address" in refused.text
+            assert service.metric('snac_exp_refused_total{status="429"}') == 1
+            with pytest.raises(InvalidStatus) as caught:
+                service.socket()
+            assert caught.value.response.status_code == 429
+            assert service.ask("POST", "/decode", body, source="127.0.0.2").status == 200
+        until(lambda: service.metric("snac_exp_streams_open") == 1, "the second has gone")
+        assert service.ask("POST", "/decode", body).status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "client"),
+    [
+        ("192.0.2.7", "192.0.2.7/32"),
+        ("2001:db8:0:1:2:3:4:5", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7/32"),
+        ("", ""),
+    ],
+)
+def test_a_client_is_an_address_or_a_network_of_64_bits(host: str, client: str) -> None:
+    assert client_of({"type": "http", "client": (host, 1)}) == client
 
 
 def test_what_is_counted(codec: ReleasedCodec) -> None:
