@@ -21,7 +21,7 @@ from snac_exp.report.run.plan_table import plan_table
 from snac_exp.report.run.record import read_record
 from snac_exp.report.run.speed import step_split
 from snac_exp.report.settings import differences, differs_from_defaults, text_of
-from tests.report.folders import LOG, TRACEBACK, make_run, metric_lines, plan, summary
+from tests.report.folders import LOG, TRACEBACK, make_run, metric_lines, plan, summary, validation
 from tests.report.parsed import Page
 
 
@@ -44,6 +44,21 @@ def test_the_figures_of_a_run_stand_on_its_page(run_dir: Path) -> None:
     assert len(page.named("audio")) == 2 * (1 + 3 + 3)  # references once, two heads at three epochs
     assert len(page.named("figure")) == 6
     assert "Objective (, " not in words
+
+
+def test_a_mixture_has_a_table_of_its_sources(tmp_path: Path) -> None:
+    train = {"epoch": 1, "kind": "train"}
+    lines = [
+        {"step": 1, "time": 1.0, "data/rows_seen/de": 6.0, "data/rows_seen/en <b>": 2.0} | train,
+        validation(1, 1, 0) | {"val/source/de/objective": 3.0},
+        {"step": 2, "time": 3.0, "data/rows_seen/de": 1200.0, "data/rows_seen/en <b>": 4.0} | train,
+        validation(2, 2, 0) | {"val/source/de/objective": 2.5, "val/source/en <b>/objective": 1.5},
+        validation(2, 2, 0) | {"val/source/en <b>/l1": None},
+    ]
+    words = Page(write_report(make_run(tmp_path / "run", lines=lines, clips=0))).words()
+    assert "Sources: rows seen, and the last validation figure de en <b> all rows seen 1,200 4 1,204" in words
+    assert "objective 2.500 1.500 2.000 l1 \u2013 \u2013 \u2013" in words
+    assert "Sources:" not in Page(write_report(make_run(tmp_path / "plain", clips=0))).words()
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from snac_exp.report.run.evaluation import evaluation
 from snac_exp.report.run.notes import read_notes
 from snac_exp.report.run.plan_table import plan_table
 from snac_exp.report.run.record import Record, read_record
+from snac_exp.report.run.sources import source_table
 from snac_exp.report.run.speed import step_split
 from snac_exp.report.settings import ABSENT, differs_from_defaults
 from snac_exp.system.files import left_beside, remove_left, write_text
@@ -72,6 +73,7 @@ def report_page(run: Record, most_megabytes: float = MOST_MEGABYTES) -> str:
             "problems": _problems(run),
             "written_notes": written_notes(run.labels),
             "summary_values": _summary_values(run),
+            "sources": source_table(metrics),
             "evaluation": evaluation(run.summary),
             "grids": grids,
             "listening_notes": listening_notes,
