@@ -169,6 +169,23 @@ def test_what_contradicts_itself_is_refused(cache: Path, texts: Path, tmp_path: 
         assert not (tmp_path / "rows").exists()
 
 
+@pytest.mark.slow
+def test_a_folder_without_a_tokenizer_is_named_as_such(cache: Path, texts: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    damaged = write_tokenizer(tmp_path / "damaged")
+    (damaged / "tokenizer.json").write_text("{")
+    for name, why in [
+        ("empty", "the folder holds no tokenizer that transformers opens"),
+        ("damaged", "the folder holds no tokenizer that transformers opens"),
+        ("missing", "there is no such folder, and it is no hub id OWNER/NAME"),
+    ]:
+        done = export(cache, tmp_path / "rows", f"texts={texts}", f"tokenizer={tmp_path / name}", *LAYOUT)
+        assert done.status == 2
+        assert f"tokenizer={tmp_path / name}: {why}" in done.err
+        assert "hf download" not in done.err
+        assert not (tmp_path / "rows").exists()
+
+
 def test_a_special_token_in_a_text_is_refused(cache: Path, texts: Path, tmp_path: Path) -> None:
     texts.write_text(texts.read_text().replace(r"s\u00f6", "<end>", 1))
     tokenizer = write_tokenizer(tmp_path / "model")

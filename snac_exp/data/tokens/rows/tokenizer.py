@@ -9,7 +9,7 @@ from snac_exp.errors import ConfigError, DataError
 from snac_exp.lm.layouts.ids import Ids
 from snac_exp.lm.layouts.kinds import as_ids
 from snac_exp.lm.layouts.layout import Layout
-from snac_exp.system.hub import hub_access
+from snac_exp.system.hub import hub_access, is_repo_id
 
 
 class TextTokenizer:
@@ -59,8 +59,25 @@ def _opened(name: str) -> Any:
             f"tokenizer={name} needs the transformers library: pip install 'snac_exp[llm]', or leave the tokenizer out"
         ) from error
     folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _in_folder(transformers, folder, name)
+    if "/" in name and not is_repo_id(name):
+        raise ConfigError(f"tokenizer={name}: there is no such folder, and it is no hub id OWNER/NAME")
     with hub_access(name, "a tokenizer", mend="set tokenizer=DIR", error=ConfigError):
-        return transformers.AutoTokenizer.from_pretrained(str(folder) if folder.is_dir() else name)
+        return transformers.AutoTokenizer.from_pretrained(name)
+
+
+def _in_folder(transformers: Any, folder: Path, name: str) -> Any:
+    """The tokenizer of a folder; no hub is asked."""
+    try:
+        return transformers.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    # A damaged tokenizer.json is a bare Exception of the tokenizers library.
+    except Exception as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(": ")
+        raise ConfigError(
+            f"tokenizer={name}: the folder holds no tokenizer that transformers opens ({why}); save that of the text "
+            "model there (tokenizer.json, tokenizer_config.json)"
+        ) from error
 
 
 def _check(tokenizer: Any, name: str, layout: Layout) -> None:
