@@ -4,7 +4,6 @@ python experiments/demo_codec/measure_demo_codec.py snac_exp/assets/demo_codec
 """
 
 import json
-import math
 import sys
 from pathlib import Path
 
@@ -42,24 +41,17 @@ def figures(model: SNAC, folder: Path) -> dict[str, object]:
     }
 
 
-def speech_24khz(seed: int, voice_index: int, utterance: int, seconds: float, validation: bool) -> Tensor:
-    """One synthetic utterance at 24 kHz, (N,)."""
-    speakers = voices(NUM_TRAIN_VOICES, 4, 0)
-    voice = speakers[NUM_TRAIN_VOICES + voice_index] if validation else speakers[voice_index]
+def speech_24khz(seed: int, voice_index: int, utterance: int, seconds: float) -> Tensor:
+    """One synthetic utterance at 24 kHz of a voice that is not in training, (N,)."""
+    voice = voices(NUM_TRAIN_VOICES, 4, 0)[NUM_TRAIN_VOICES + voice_index]
     audio = synthesize_utterance(voice, derive_seed(seed, "codec_speech", utterance), seconds)
     resampled: Tensor = F_audio.resample(torch.from_numpy(audio), SAMPLE_RATE, RATE)
     return resampled
 
 
-def training_speech(minutes: float, seed: int) -> Tensor:
-    """All training speech in one row, (N,): 10 s utterances of every voice in turn."""
-    num_utterances = math.ceil(minutes * 6)
-    return torch.cat([speech_24khz(seed, i % NUM_TRAIN_VOICES, i, 10.0, False) for i in range(num_utterances)])
-
-
 def validation_speech(num_voices: int, per_voice: int, seconds: float) -> list[Tensor]:
     """Utterances of voices that are not in training, each (N,)."""
-    return [speech_24khz(1, v, u, seconds, True) for v in range(num_voices) for u in range(per_voice)]
+    return [speech_24khz(1, v, u, seconds) for v in range(num_voices) for u in range(per_voice)]
 
 
 def mean_stoi(estimates: list[Tensor], references: list[Tensor]) -> float:

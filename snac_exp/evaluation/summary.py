@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,11 +51,15 @@ Scores = dict[str, list[float | None]]
 
 @dataclass(frozen=True)
 class _Utterance:
-    """codes[i] (1, T_i) and references (N,) on the CPU by rate in Hz, at most 30 s of a file."""
+    """codes[i] (1, T_i) and references (N,) on the CPU by rate in Hz, at most 30 s of a file.
+
+    source (N,): what every codec makes codes of its own from; None where all decode the same ones.
+    """
 
     path: str
     seed: int
     codes: list[Tensor]
+    source: Tensor | None
     references: dict[int, Tensor]
     native_high_band: bool
 
@@ -71,6 +76,7 @@ def summarize(
     *,
     num_utterances: int | None = None,
     quality: Sequence[str] = (),
+    encode: bool = False,
     keep: Callable[[list[tuple[str, float]], Scores], object] | None = None,
 ) -> dict[str, float]:
     """Measure the heads of `codec` on validation utterances: all, or `num_utterances` spread evenly over them.
@@ -87,6 +93,7 @@ def summarize(
         `count/undefined_METRIC`: utterances that a mean leaves out, since the metric is undefined.
         `seconds/audio`, `seconds/evaluation`.
 
+    encode: every codec decodes codes of its own, as where encoder or codebooks trained; else all decode the data's.
     `keep` gets the same utterance by utterance: their paths and seconds, and the scores of every candidate.
 
     A run without a native head is compared with its own wide output below the codec's band limit. There is no noise
@@ -102,7 +109,7 @@ def summarize(
     utterances: list[tuple[str, float]] = []
     num_native = 0
     for row in rows:
-        utterance = _read(splits.validation, row)
+        utterance = _read(splits.validation, row, encode)
         for name, output in _candidates(codec, initial, utterance, noises):
             reference = utterance.references[output.rate]
             native = utterance.native_high_band
@@ -175,16 +182,22 @@ def _cell(metric: Metric, value: float | None) -> str:
     return "" if value is None else metric.text(value)
 
 
-def _read(dataset: AlignedDataset, row: int) -> _Utterance:
-    """The beginning of an utterance, as long as it is measured."""
-    codes, audio = dataset.whole(row)
+def _read(dataset: AlignedDataset, row: int, encode: bool) -> _Utterance:
+    """The beginning of an utterance, as long as it is measured; without codes where each codec makes its own."""
+    codes, audio = ([], dataset.whole_audio(row, dataset.heads)) if encode else dataset.whole(row)
+    source = dataset.whole_source(row)[: round(MAX_SECONDS * dataset.geometry.sampling_rate)] if encode else None
     references = {dataset.heads[head]: reference[0, 0] for head, reference in audio.items()}
     # Over the whole recording, as `snac-exp evaluate` measures it: its first 30 s may be quieter.
     native = WIDE_RATE in references and _is_native(references[WIDE_RATE], WIDE_RATE)
     limited = {rate: reference[: round(MAX_SECONDS * rate)] for rate, reference in references.items()}
-    if any(limited[rate].numel() < references[rate].numel() for rate in references):
+    if codes and any(limited[rate].numel() < references[rate].numel() for rate in references):
         codes = _first_codes(codes, dataset.geometry)
-    return _Utterance(dataset.path(row), utterance_seed(SEED, dataset.sha1(row)), codes, limited, native)
+    return _Utterance(dataset.path(row), utterance_seed(SEED, dataset.sha1(row)), codes, source, limited, native)
+
+
+def _codes(codec: Decoder, utterance: _Utterance) -> Any:
+    """What a codec decodes of an utterance: the data's codes, or its own."""
+    return utterance.codes if utterance.source is None else codec.encode(utterance.source, codec.sampling_rate)
 
 
 def _first_codes(codes: Sequence[Tensor], geometry: Geometry) -> list[Tensor]:
@@ -212,10 +225,10 @@ def _candidates(
     codec: Decoder, initial: Decoder, utterance: _Utterance, noises: Mapping[int, MeanSpectrumNoise | None]
 ) -> Iterator[tuple[str, Output]]:
     """Name in the summary and output of everything that is measured of one utterance."""
-    own = decoded(codec, utterance.codes, utterance.seed)
+    own = decoded(codec, _codes(codec, utterance), utterance.seed)
     for prefix, heads, waveforms in (
         ("", codec.heads, own),
-        ("initial/", initial.heads, decoded(initial, utterance.codes, utterance.seed)),
+        ("initial/", initial.heads, decoded(initial, _codes(initial, utterance), utterance.seed)),
     ):
         for head, waveform in waveforms.items():
             yield f"{prefix}{head}", Output(waveform, heads[head], head)

@@ -41,12 +41,16 @@ class Produced:
 
 
 class Decoder(Protocol):
-    """What decodes tokens at its heads: a `ReleasedCodec`. `heads`: name -> rate in Hz."""
+    """What decodes tokens at its heads, and makes them: a `ReleasedCodec`. `heads`: name -> rate in Hz."""
 
     @property
     def heads(self) -> Mapping[str, int]: ...
     @property
     def sampling_rate(self) -> int: ...
+
+    def encode(self, audio: Any, sample_rate: int) -> Any:
+        """Audio (N,) -> codes of one utterance."""
+        ...
 
     def decode_chunks(
         self, codes: Any, heads: Sequence[str], *, seed: int, noise: bool = True

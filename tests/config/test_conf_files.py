@@ -34,9 +34,6 @@ RECIPE_OF = {  # choices that fit only another recipe than phase 12, or need com
     "residual": ["phase12_dual_head", "heads=dual_residual"],
     "gain": ["phase12_dual_head", "data=audio_folder"],
     "dual_residual": ["phase12_dual_head", "init=residual"],
-    "scratch_demo": ["snac_from_scratch"],
-    "on_data": ["snac_from_scratch"],
-    "average": ["snac_from_scratch"],
     "mixture_tokens": ["rvq_toy"],
     "phase12_large": ["phase12_dual_head", "curriculum=phase12_large", "lr=phase12_large"],
 }

@@ -28,9 +28,6 @@ PARTNERS = {  # choices that fit only another recipe than phase 12, or need comp
     "init=residual": ["+experiment=phase12_dual_head", "heads=dual_residual"],
     "heads=dual_residual": ["+experiment=phase12_dual_head", "init=residual"],
     "augment=gain": ["+experiment=phase12_dual_head", "data=audio_folder", "data.path=/data/prepared"],
-    "codec=scratch_demo": ["+experiment=snac_from_scratch"],
-    "start=on_data": ["+experiment=snac_from_scratch"],
-    "quantizer=average": ["+experiment=snac_from_scratch"],
     "data=mixture_tokens": ["+experiment=rvq_toy"],
     "curriculum=phase12_large": ["+experiment=phase12_dual_head", "lr=phase12_large"],
     "lr=phase12_large": ["+experiment=phase12_dual_head", "curriculum=phase12_large"],
@@ -48,7 +45,7 @@ VARIANTS = {  # what people change most, beside the choices that no experiment m
     "scratch_init": ["+experiment=phase12_dual_head", "init=random", "init_from=/data/run"],
 }
 # A path of the machine is in a resolved config where a recipe has a relative one: here it has none.
-PLACES = {"data=demo_speech": "data.directory=/data/demo", "demo": "data.directory=/data/demo"}
+PLACES = {name: "data.directory=/data/demo" for name in ("data=demo_speech", "demo", "demo_codec")}
 
 
 def cases() -> dict[str, list[str]]:

@@ -31,6 +31,10 @@ JUDGED = [
 ]
 SAME = {"phase11_random_slicing", "phase11_standard", "phase11_warmup"}  # as phase11_fast, but for lengths and rates
 OWN = {"phase12_adversarial": JUDGED, "snac_from_scratch": ["codec=scratch_demo", *JUDGED]}  # made small
+START = [
+    *("codec=scratch_demo", "codec.scratch.codebook_size=8", "start.standardise_batches=1"),
+    *("start.autoencoder_steps=1", "start.kmeans_batches=3"),
+]
 
 
 def first_and_last(*arguments: object) -> Plan:
@@ -57,10 +61,16 @@ def test_a_recipe_trains(name: str, corpus_dir: Path, tmp_path: Path, monkeypatc
     data = {
         "CachedCodes": f"data.cache_dir={quoted(str(prepared / 'codes_demo'))}",
         "AudioFolder": f"data.path={quoted(str(prepared))}",
-        "DemoSpeech": f"data.directory={quoted(str(tmp_path / 'speech'))}",
+        **dict.fromkeys(("DemoSpeech", "DemoSpeechAudio"), f"data.directory={quoted(str(tmp_path / 'speech'))}"),
     }[experiment.data.target.rpartition(".")[2]]
     minutes = ["data.num_minutes=0.2", "data.num_train_voices=1", "data.num_validation_voices=1"]
-    arguments = [f"+experiment={name}", *SMALL, data, *OWN.get(name, []), *(minutes if "directory" in data else [])]
+    arguments = [
+        f"+experiment={name}",
+        *SMALL,
+        data,
+        *OWN.get(name, START if name == "demo_codec" else []),
+        *(minutes if "directory" in data else []),
+    ]
     assert main([*arguments, f"output_dir={tmp_path / 'out'}"]) == 0
     (folder,) = (tmp_path / "out" / name).iterdir()
     lines = [line for line in read_metrics(folder) if line["kind"] == "train"]

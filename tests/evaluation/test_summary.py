@@ -2,6 +2,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,37 @@ def test_every_candidate_is_measured_against_its_own_reference() -> None:
     assert summary["count/utterances"] == 3
     assert summary["seconds/audio"] == pytest.approx(3 * NUM_SAMPLES / 24_000)
     assert "head_24k/lsd_high_db" not in summary
+
+
+class Encoder(Codec):
+    """Codes of its own, of the row that the source is of, with which alone it decodes."""
+
+    def encode(self, audio: Tensor, sample_rate: int) -> list[Tensor]:
+        assert sample_rate == self.sampling_rate
+        return [torch.full((1, 12), float(audio[0])) + self.gain * 1000]
+
+    def decode_chunks(self, codes: list[Tensor], *arguments: Any, **options: Any) -> Iterator[dict[str, Tensor]]:
+        return super().decode_chunks([codes[0] - self.gain * 1000], *arguments, **options)
+
+
+class Sources(Utterances):
+    """Whose source begins with the row's number; codes of the data are of another codec."""
+
+    geometry = SimpleNamespace(sampling_rate=24_000)
+
+    def whole_source(self, row: int) -> Tensor:
+        return torch.full((NUM_SAMPLES,), float(row))
+
+    def whole(self, row: int) -> tuple[list[Tensor], dict[str, Tensor]]:
+        raise AssertionError("codes of the codec that the run began with")
+
+
+def test_a_codec_whose_encoder_trained_decodes_its_own_codes() -> None:
+    heads = {"head_24k": 24_000}
+    splits: Any = Splits(Recordings(2, heads), Sources(3, heads))
+    summary = summarize(Encoder(1.0, heads), Encoder(0.5, heads), splits, encode=True)
+    assert summary["head_24k/l1"] == 0
+    assert summary["initial/head_24k/mel_distance"] == pytest.approx(np.log10(2), abs=1e-3)
 
 
 @pytest.mark.slow

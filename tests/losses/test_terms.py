@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from snac_exp.losses.pair import SignalPair
+from snac_exp.losses.terms.envelope_correlation import envelope_correlation
 from snac_exp.losses.terms.l1 import l1
 from snac_exp.losses.terms.log_mel import log_mel
+from snac_exp.losses.terms.mel_convergence import mel_convergence
 from snac_exp.losses.terms.stft_complex import stft_complex
 from snac_exp.losses.terms.stft_magnitude import stft_magnitude
 from snac_exp.system.torchaudio import transforms
@@ -82,9 +84,9 @@ def test_log_mel_of_a_doubled_signal(signals):
 @pytest.mark.parametrize("rate", [16000, 24000, 48000, 88200])
 def test_no_mel_band_is_empty(rate):
     """White noise excites every band, so none may be at the floor, where a constant 0 would dilute the mean."""
-    from snac_exp.losses.terms.log_mel import _SCALES, _mel_bank
+    from snac_exp.losses.terms.log_mel import SCALES, _mel_bank
 
-    for n_fft, num_mels in _SCALES:
+    for n_fft, num_mels in SCALES:
         assert (_mel_bank(rate, n_fft, num_mels, torch.device("cpu")).amax(dim=0) > 0).all(), (rate, n_fft)
 
 
@@ -124,3 +126,26 @@ def _band(seed: int, low_hz: float, high_hz: float) -> torch.Tensor:
     spectrum = torch.fft.rfft(_noise(1, 1, 48000, seed=seed))
     frequencies = torch.fft.rfftfreq(48000, 1 / 48000)
     return torch.fft.irfft(spectrum * ((frequencies >= low_hz) & (frequencies < high_hz)))
+
+
+def test_mel_convergence_is_a_relative_distance_that_padding_does_not_change(signals):
+    prediction, target = signals
+    assert mel_convergence(_whole(target, target)).item() == 0.0
+    assert mel_convergence(_whole(1.5 * target, target)).item() == pytest.approx(0.5, rel=1e-4)
+    valid = torch.full((3,), 9000)
+    spoiled = prediction.clone()
+    spoiled[..., 9000:] = 7.0
+    values = [mel_convergence(SignalPair(p, target, valid, 24000, N_FFTS)).item() for p in (prediction, spoiled)]
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("rate", [24_000, 48_000])
+def test_envelope_correlation_ignores_level_and_hears_other_envelopes(rate):
+    steady = _noise(2, 1, rate)
+    pulsed = steady * (1 + 0.9 * torch.sin(torch.arange(rate) * (2 * torch.pi * 6 / rate)))
+    assert envelope_correlation(_whole(0.5 * pulsed, pulsed, rate)).item() < 0.02
+    other = _noise(2, 1, rate, seed=5).requires_grad_()
+    distance = envelope_correlation(_whole(other, pulsed, rate))
+    assert 0.8 < distance.item() < 1.2
+    assert torch.autograd.grad(distance, other)[0].isfinite().all()
+    assert envelope_correlation(_whole(steady[..., :4096], steady[..., :4096], rate)).item() == 1.0

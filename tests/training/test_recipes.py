@@ -92,7 +92,7 @@ TABLES["phase10_full_model"] = replace(TABLES["phase10_decoder_only"], rates=[(1
 TABLES["finetune_decoder"] = replace(
     TABLES["phase10_decoder_only"], trained_terms={"stft_magnitude", "log_mel"}, data="CachedCodes"
 )
-TAUGHT_ELSEWHERE = {"demo", "snac_from_scratch"}  # below, and in tests/end_to_end
+TAUGHT_ELSEWHERE = {"demo", "demo_codec", "snac_from_scratch"}  # below, and in tests/end_to_end
 
 
 def planned(name: str) -> tuple[Experiment, Plan]:

@@ -44,9 +44,9 @@ class DemoSpeech:
     def open(self, codec: "LoadedCodec", heads: dict[str, int], seed: int) -> Splits:
         """Make what is missing, then open it as CachedCodes does. Processes that start at once wait for the first."""
         folder = self.folder()
+        manifest = self.manifest()
+        cache_dir = folder / f"codes-{codec.fingerprint[:12]}"
         with one_at_a_time(folder / ".lock"):
-            manifest = self._manifest(folder)
-            cache_dir = folder / f"codes-{codec.fingerprint[:12]}"
             cache_codes(manifest, codec, cache_dir, device=next(codec.model.parameters()).device)
         source = CachedCodes(
             cache_dir=str(cache_dir),
@@ -67,8 +67,18 @@ class DemoSpeech:
             key.update(source.read_bytes())
         return Path(self.directory).expanduser() / f"speech-{key.hexdigest()[:12]}"
 
+    @property
+    def prepared(self) -> Path:
+        """The prepared folder of this speech."""
+        return self.folder() / "prepared"
+
+    def manifest(self) -> Manifest:
+        """The rows of the speech, made where it is missing; processes that start at once wait for the first."""
+        with one_at_a_time(self.folder() / ".lock"):
+            return self._manifest(self.folder())
+
     def _manifest(self, folder: Path) -> Manifest:
-        audio, prepared = folder / "audio", folder / "prepared"
+        audio, prepared = folder / "audio", self.prepared
         if not audio.exists():
             partial = folder / "audio.partial"
             write_demo_speech(partial, self.num_minutes, self.seed, self.num_train_voices, self.num_validation_voices)

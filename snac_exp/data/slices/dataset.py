@@ -168,6 +168,11 @@ class AlignedDataset(Dataset[Sample], ABC):
         """What the source of a row is read from."""
         return PlacedRows(self.folders_of(row).source, self.place, check=self._check_length)
 
+    def whole_source(self, row: int) -> Tensor:
+        """Audio (N,) of a whole utterance at the codec's rate, from which its codes are made."""
+        num, rate = int(self.num_samples[row]), self.geometry.sampling_rate
+        return torch.from_numpy(self.source_rows(row).read(row, rate, 0, num).samples)
+
     def whole(self, row: int) -> tuple[list[Tensor], dict[str, Tensor]]:
         """A whole utterance: codes[i] (1, T_i) int64 and audio[head] (1, 1, N_head), N_head its true length."""
         return [tokens[None] for tokens in self.whole_codes(row)], self.whole_audio(row, self.heads)

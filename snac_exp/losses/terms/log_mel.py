@@ -8,7 +8,7 @@ from torch import Tensor
 from snac_exp.losses.pair import SignalPair
 from snac_exp.system.torchaudio import functional as F_audio
 
-_SCALES = ((512, 40), (1024, 80), (2048, 160))  # samples per frame, mel bands
+SCALES = ((512, 40), (1024, 80), (2048, 160))  # samples per frame, mel bands
 _FLOOR = 1e-5  # -100 dB of a full-scale sine
 
 
@@ -20,11 +20,17 @@ def log_mel(pair: SignalPair) -> Tensor:
     prediction below it still has a gradient. Weighs quiet bands as much as loud ones, which no linear distance does.
     """
     distances = []
-    for n_fft, num_mels in _SCALES:
-        bank = _mel_bank(pair.sample_rate, n_fft, num_mels, pair.prediction.device)
-        prediction, target = ((spectrum.abs() @ bank + _FLOOR).log10() for spectrum in pair.hann_stft(n_fft))
+    for n_fft, num_mels in SCALES:
+        prediction, target = ((mel + _FLOOR).log10() for mel in mel_magnitudes(pair, n_fft, num_mels))
         distances.append(pair.frame_mean((prediction - target).abs(), n_fft))
     return torch.stack(distances).mean()
+
+
+def mel_magnitudes(pair: SignalPair, n_fft: int, num_mels: int) -> tuple[Tensor, Tensor]:
+    """Mel magnitudes (B, frames, num_mels) of prediction and target, of a full-scale sine 1."""
+    bank = _mel_bank(pair.sample_rate, n_fft, num_mels, pair.prediction.device)
+    prediction, target = (spectrum.abs() @ bank for spectrum in pair.hann_stft(n_fft))
+    return prediction, target
 
 
 @lru_cache

@@ -20,6 +20,7 @@ from snac_exp.metrics.waveform.level import LEVEL
 from snac_exp.release.blueprint import Blueprint
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.tracking.run_folder import RunFolder
+from snac_exp.training.codec.autoencoder_task import AutoencoderTask
 from snac_exp.training.codec.decoder_task import DecoderTask
 from snac_exp.training.codec.preflight.all_rows import check_all_rows
 from snac_exp.training.codec.preflight.proofs import left_out
@@ -94,6 +95,7 @@ class CodecEvaluator(Evaluator):
             self.splits,
             num_utterances=self.experiment.trainer.summary_utterances,
             quality=self.experiment.trainer.summary_quality,
+            encode=isinstance(self.task, AutoencoderTask),  # the data's codes are those of the codec it began with
             keep=lambda utterances, scores: write_utterances(folder.path, utterances, scores),
         )
         # Beside the metrics, where whoever compares runs finds it.
