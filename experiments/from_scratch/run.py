@@ -17,6 +17,10 @@ import pyarrow.parquet as pq
 
 from snac_exp.evaluation.bootstrap import estimate
 
+SPEECH = [
+    "data=audio_folder",
+    *(f"~data.{key}" for key in ("num_minutes", "num_train_voices", "num_validation_voices")),
+]
 BUDGET = [  # 300 steps of 8 segments of half a second
     *("trainer.max_steps=300", "start.autoencoder_steps=60", "trainer.validate_every_epochs=12", "tracker=none"),
     *("trainer.num_sample_clips=0", "trainer.preflight=[]", "trainer.summary_utterances=0"),
@@ -58,7 +62,7 @@ def measured(data: Path, output: Path, arm: str, seed: int) -> Scores:
     name = f"{arm}_{seed}"
     folders = sorted((output / name).glob("*")) if (output / name).exists() else []
     if not folders:
-        given = ["+experiment=demo_codec", "data=audio_folder", f"data.path={data}", *BUDGET, *ARMS[arm]]
+        given = ["+experiment=demo_codec", *SPEECH, f"data.path={data}", *BUDGET, *ARMS[arm]]
         run("train.py", *given, f"seed={seed}", f"name={name}", f"output_dir={output}")
         folders = sorted((output / name).glob("*"))
     evaluation = output / f"evaluation_{name}"
