@@ -124,7 +124,7 @@ def _rows(table: Path, relative: str, audio: str, names: Names, output_dir: Path
     )
     split = _split_of(relative)
     for number, (within, path, columns) in enumerate(read):
-        file = str(unpacked if table.suffix == ".parquet" else table)
+        file: str | None = str(unpacked if table.suffix == ".parquet" else table)
         if within is None:
             file = placed_path(path, table.parent) if path else None
         named = {name: _label(value, labels.get(name)) for name, value in columns.items()}

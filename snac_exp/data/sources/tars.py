@@ -53,7 +53,7 @@ def members(tar: Path) -> Iterator[tuple[str, Bytes]]:
             for member in archive:
                 if member.isfile():
                     yield member.name, Bytes(member.offset_data, member.size, member.name)
-                archive.members.clear()  # it would keep all of them, a kilobyte each
+                archive.members.clear()  # type: ignore[attr-defined] # it would keep all of them, a kilobyte each
             end = archive.offset
         # A tar that was cut off within a member ends the loop like one that is whole.
         if end > tar.stat().st_size:

@@ -32,7 +32,8 @@ def envelope_correlation(pair: SignalPair) -> Tensor:
     correlation = (centred[0] * centred[1]).sum(-1)  # (B, frames - _SPAN + 1, bands)
     ends = (torch.arange(correlation.shape[1], device=correlation.device) + _SPAN - 1) * (n_fft // 4)
     mask = ends <= pair.valid_samples[:, None]
-    return 1 - (correlation.mean(-1) * mask).sum() / mask.sum().clamp_min(1)
+    mean: Tensor = (correlation.mean(-1) * mask).sum() / mask.sum().clamp_min(1)
+    return 1 - mean
 
 
 @lru_cache
