@@ -58,7 +58,9 @@ def test_an_array_of_four_with_one_that_fails(places: list[str], tmp_path: Path)
     sweep = only_sweep(tmp_path)
     rows = ledger(sweep)
     assert [row["state"] for row in rows] == ["finished", "finished", "failed", "finished"]
-    assert [slurm_state(row["slurm_id"]) for row in rows] == ["COMPLETED", "COMPLETED", "FAILED", "COMPLETED"]
+    # A job says that it has finished before its process has ended and SLURM knows of it.
+    ends = ["COMPLETED", "COMPLETED", "FAILED", "COMPLETED"]
+    wait_for(lambda: [slurm_state(row["slurm_id"]) for row in rows] == ends)
     assert "DivergenceError" in rows[2]["error"]
     (stderr,) = (sweep / "slurm" / rows[2]["slurm_id"]).glob("*_0_log.err")
     assert "Traceback" in stderr.read_text()
@@ -245,7 +247,7 @@ def test_a_search_prunes_its_trials(places: list[str], tmp_path: Path) -> None:
     sweep = only_sweep(tmp_path)
     rows = ledger(sweep)
     assert [row["state"] for row in rows] == states(sweep) == ["finished", "pruned"]
-    assert [slurm_state(row["slurm_id"]) for row in rows] == ["COMPLETED", "COMPLETED"]
+    wait_for(lambda: [slurm_state(row["slurm_id"]) for row in rows] == ["COMPLETED", "COMPLETED"])
     assert rows[1]["error"].startswith("at step 3: val/objective")
     assert steps_of(sweep / rows[1]["run_dir"]) == [1, 2, 3]
 
