@@ -201,7 +201,8 @@ def test_what_is_told_after_a_pause_is_not_called_live(tmp_path: Path, monkeypat
     with shown(tmp_path) as board:
         until(lambda: board.watch.is_behind, "nobody looks")
         make_run(tmp_path / "two", seed=1, config={})
-        assert board.told("/runs")["reading"] == [0, 1]
+        # The look that the question wakes may find the second run before the answer is written.
+        assert board.told("/runs")["reading"] in ([0, 1], [0, 2])
         monkeypatch.setattr("snac_exp.board.watch.LOOKED_SECONDS", GUARD_SECONDS)
         until(lambda: board.told("/runs")["reading"] is None, "all has been read")
         assert {row["path"] for row in board.told("/runs")["rows"]} == {"one", "two"}
