@@ -79,7 +79,7 @@ def make(folder: Path) -> tuple[Trainer, TrainingSetup]:
     store = CheckpointStore(run.checkpoints, 1, 1)
     made = Trainer(
         experiment, plan, setup.task, setup.groups, setup.data_module, setup.evaluator, fabric, run, tracker, console,
-        store, setup.provenance,
+        store, setup.provenance, lambda _title, _text: None,
     )  # fmt: skip
     return made, setup
 
