@@ -48,7 +48,7 @@ lint: $(INSTALLED)  ## ruff: rules and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(INSTALLED)  ## mypy, strict, on the package
+types: $(INSTALLED)  ## mypy, strict, on the package and the benchmarks
 	$(BIN)/mypy
 
 format: $(INSTALLED)  ## let ruff mend what it can

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +136,8 @@ def workers_pss(folder: Path, num_workers: int) -> int:
     ready, go, results = context.Barrier(num_workers), context.Barrier(num_workers), context.Queue()
 
     def work() -> None:
-        for array in (*table.values, *table.offsets, table.num_samples):
+        arrays: list[np.ndarray] = [*table.values, *table.offsets, table.num_samples]
+        for array in arrays:
             array.max()
         ready.wait()
         results.put(mapping_pss(folder / MAPPED_NAME))
@@ -175,7 +177,7 @@ def read_pages(path: Path) -> None:
             pass
 
 
-def timed(function: object) -> float:
+def timed(function: Callable[[], object]) -> float:
     """Seconds a call takes."""
     started = time.perf_counter()
     function()

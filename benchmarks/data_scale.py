@@ -110,7 +110,7 @@ def prepare_all(folder: Path, num_rows: int, kill_at: int | None = None) -> dict
         length = SAMPLES[0] + int.from_bytes(sha1.digest()[:4], "little") % (SAMPLES[1] - SAMPLES[0])
         return [scan.FileMeasurement(path, 1, 1, None, RATE, 1, length, sha1.hexdigest(), levels)]
 
-    opening.find_audio = lambda folder, skip: names(num_rows)  # type: ignore[attr-defined]
+    opening.find_audio = lambda input_dir, skip: names(num_rows)  # type: ignore[attr-defined]
     measuring._measure_file = measured
     journal.stamp = lambda path: (1, 1)  # type: ignore[attr-defined]
     source = folder / "source"
@@ -125,18 +125,19 @@ def cache_all(folder: Path, num_rows: int) -> dict[str, Any]:
     from snac_exp.codec.opening import open_codec
     from snac_exp.config.compose import compose_experiment
     from snac_exp.data.codes import cache
+    from snac_exp.data.codes.encoding import Work
     from snac_exp.data.prepared.manifest import Manifest
 
     experiment, _ = compose_experiment(["+experiment=phase12_dual_head", "codec=demo"], complete=False)
     codec = open_codec(experiment.codec, 0)
 
-    def encoded(work: list[cache.Work], *others: Any) -> Iterator[tuple[cache.Work, list[Any]]]:
+    def encoded(work: list[Work], *others: Any) -> Iterator[tuple[Work, list[Any]]]:
         for batch in work:
             lengths = (codec.geometry.codebook_length(i, batch.num_coarse) for i in range(codec.geometry.num_codebooks))
             codes = [np.zeros(length, np.uint16) for length in lengths]
             yield batch, [codes] * len(batch.rows)
 
-    cache.encode_all = encoded  # type: ignore[assignment]
+    cache.encode_all = encoded  # type: ignore[assignment, attr-defined]
     started = time.process_time()
     summary = cache.cache_codes(Manifest.read(folder / "prepared"), codec, folder / "codes")
     assert summary.num_cached == num_rows

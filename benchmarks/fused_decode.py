@@ -12,6 +12,7 @@ import copy
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -57,10 +58,7 @@ def main() -> None:
         with torch.no_grad():
             equal = torch.equal(decode(trained, latent), decode(fused, latent))
             pairs = [
-                (
-                    timed(lambda x=latent: decode(trained, x), options.device),
-                    timed(lambda x=latent: decode(fused, x), options.device),
-                )
+                tuple(timed(partial(decode, codec, latent), options.device) for codec in (trained, fused))
                 for _ in range(options.repeats)
             ]
         before, after = (statistics.median(times) for times in zip(*pairs, strict=True))

@@ -7,7 +7,7 @@ its curriculum and at 16 x 4 s. Memory is that of signals and gradients; weights
 """
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +95,7 @@ def _pointwise_gradients(grad: Tensor, middle: Tensor, *_: Any, out_val: Any) ->
     return 4 * middle.numel() * middle.shape[1]
 
 
-FLOPS = {
+FLOPS: Mapping[Any, Callable[..., int]] = {
     torch.ops.snac_exp.cuda_snake_pointwise: _pointwise,
     torch.ops.snac_exp.cuda_snake_pointwise_gradients: _pointwise_gradients,
     torch.ops.snac_exp.cuda_snake_depthwise: _depthwise,

@@ -8,6 +8,7 @@ Same blocks, same weights, same batch; forward, backward and AdamW. Medians of a
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +44,7 @@ class PlainModel(nn.Module):
             weight * F.cross_entropy(head(hidden).flatten(0, 1), frames[:, :, k].flatten(), label_smoothing=SMOOTHING)
             for k, (head, weight) in enumerate(zip(self.heads, self.weights, strict=True))
         ]
-        return sum(losses) / sum(self.weights)
+        return torch.stack(losses).sum() / sum(self.weights)
 
 
 class OurModel(nn.Module):
@@ -64,11 +65,12 @@ class OurModel(nn.Module):
     def take(self, plain: PlainModel) -> None:
         """Take over the weights of the plain form, so that both do the same sum."""
         with torch.no_grad():
-            table = torch.cat([item.weight for item in plain.embeddings] + [plain.beginnings])
+            table = torch.cat([*_each(plain.embeddings, "weight"), plain.beginnings])
+            assert self.model.position is not None
             self.model.embedding.weight.copy_(table)
             self.model.position.weight.copy_(plain.position.weight)
-            self.model.head.weight.copy_(torch.cat([item.weight for item in plain.heads]))
-            self.model.head.bias.copy_(torch.cat([item.bias for item in plain.heads]))
+            self.model.head.weight.copy_(torch.cat(_each(plain.heads, "weight")))
+            self.model.head.bias.copy_(torch.cat(_each(plain.heads, "bias")))
         self.model.stack.load_state_dict(plain.stack.state_dict())
 
 
@@ -104,7 +106,11 @@ def main() -> None:
     )
 
 
-def stepper(model: nn.Module, frames: Tensor):
+def _each(modules: nn.ModuleList, name: str) -> list[Tensor]:
+    return [module.get_parameter(name) for module in modules]
+
+
+def stepper(model: nn.Module, frames: Tensor) -> Callable[[], float]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 
     def step() -> float:

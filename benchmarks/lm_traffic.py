@@ -82,6 +82,7 @@ def _flash() -> Iterator[None]:
 def main() -> None:
     """Count and print a table."""
     experiment, _ = compose_experiment(["+experiment=rvq_run3_fast", "data.directory=none"])
+    assert experiment.lm is not None
     print("micro-batches  GB moved  of it the loss  were it fused  GB peak  TFLOP")
     for number in MICRO_BATCHES:
         found = count(experiment.lm, WINDOWS, number)

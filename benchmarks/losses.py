@@ -47,7 +47,7 @@ def main() -> None:
         backward([theirs[head](*pair) for head, pair in signals.items()])
 
     def plain() -> None:
-        backward([stft_loss(*pair, N_FFTS[head]) for head, pair in signals.items()])
+        backward([stft_loss(pair[0], pair[1], N_FFTS[head]) for head, pair in signals.items()])
 
     record(
         {

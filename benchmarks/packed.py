@@ -48,7 +48,7 @@ def main() -> None:
     settings = options(__doc__)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        figures = {}
+        figures: dict[str, Figure] = {}
         for form in ("flac", "wav"):
             figures |= slices(folder / form, form, settings.pairs)
         write_rows(folder)

@@ -106,7 +106,13 @@ def _place(folder: Path, recipe: str, index: int) -> Path:
 def _write_sweep(path: Path) -> None:
     jobs = sorted(item for item in path.iterdir() if item.is_dir())
     question = {"name": "rates", "metric": "val/objective", "goal": "minimize", "question": "Which learning rate?"}
-    stored = {"question": question, "backend": {}, "directory": str(path), "command": [], "search": None}
+    stored: dict[str, Any] = {
+        "question": question,
+        "backend": {},
+        "directory": str(path),
+        "command": [],
+        "search": None,
+    }
     (path / "sweep.json").write_text(json.dumps(signed(stored)))
     rows = [_row(number, job, len(jobs)) for number, job in enumerate(jobs)]
     (path / "ledger.jsonl").write_text("".join(f"{json.dumps(signed(row))}\n" for row in rows))

@@ -51,7 +51,8 @@ def parity(pair: DualHead) -> Figure:
     for outputs in (expected, actual):
         torch.autograd.backward([outputs[head] for head in waves], [wave.grad for wave in waves.values()])
     pairs = [(expected[head], actual[head]) for head in expected]
-    pairs += [(p.grad, q.grad) for p, q in same_parameters(quiet) if p.grad is not None]
+    gradients = [(p.grad, q.grad) for p, q in same_parameters(quiet)]
+    pairs += [(p, q) for p, q in gradients if p is not None and q is not None]
     worst = max(float((p - q).abs().max() / p.abs().max()) for p, q in pairs)
     title = "outputs and gradients against upstream's modules, largest relative error"
     return Figure(title, float(f"{worst:.2g}"), "", "at_most", 1e-5, {"tensors": len(pairs)})

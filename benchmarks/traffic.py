@@ -5,7 +5,7 @@ of what a library moves, and what our kernels do.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -38,12 +38,12 @@ class Traffic(TorchDispatchMode):
     flops: of operations that are not the library's, from their arguments and result.
     """
 
-    def __init__(self, flops: dict[Any, Callable[..., int]] | None = None) -> None:
+    def __init__(self, flops: Mapping[Any, Callable[..., int]] | None = None) -> None:
         super().__init__()
         self.moved: Counter[str] = Counter()
         self.flops = 0
         self.held = self.peak = 0
-        self._formulas = _FLOPS | (flops or {})
+        self._formulas = _FLOPS | dict(flops or {})
         self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
 
     @property

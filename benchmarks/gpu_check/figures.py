@@ -36,7 +36,8 @@ class Row:
 
     def figure(self, parts: Parts | None) -> Figure:
         """With the value that the parts give; empty, with the reason, where they give none or None was run."""
-        value, reason = None, NOT_RUN
+        value: float | None = None
+        reason: str | None = NOT_RUN
         if parts is not None:
             try:
                 value, reason = round(self.value(parts), 3), None

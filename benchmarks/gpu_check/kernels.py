@@ -4,6 +4,7 @@ import itertools
 import statistics
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -111,12 +112,12 @@ def _depthwise_gradients(given: _Given, dilation: int) -> tuple[Tensor, ...]:
     return operations.cuda_snake_depthwise_gradients(given.grad, given.x, None, given.alpha, given.taps, dilation)
 
 
-def _pointwise(given: _Given) -> Tensor:
-    return products.cuda_snake_pointwise(given.x, given.x, given.alpha, given.point, given.bias)
+def _pointwise(given: _Given) -> list[Tensor]:
+    return [products.cuda_snake_pointwise(given.x, given.x, given.alpha, given.point, given.bias)]
 
 
-def _pointwise_gradients(given: _Given) -> tuple[Tensor, ...]:
-    return products.cuda_snake_pointwise_gradients(given.grad, given.x, given.alpha, given.point)
+def _pointwise_gradients(given: _Given) -> list[Tensor]:
+    return list(products.cuda_snake_pointwise_gradients(given.grad, given.x, given.alpha, given.point))
 
 
 def sweep_stretches(setting: Setting, report: Report) -> None:
@@ -146,9 +147,7 @@ def sweep_products(setting: Setting, report: Report) -> None:
             for chunk, tile, warps in itertools.product(chunks, tiles, (4, 8))
             if chunk <= channels
         ]
-        _sweep(
-            setting, report, f"forward {channels}", cuts, products.FORWARD[channels], lambda g=given: [_pointwise(g)]
-        )
+        _sweep(setting, report, f"forward {channels}", cuts, products.FORWARD[channels], partial(_pointwise, given))
 
 
 def sweep_gradients(setting: Setting, report: Report) -> None:
@@ -158,7 +157,7 @@ def sweep_gradients(setting: Setting, report: Report) -> None:
         given = _signal(setting, channels)
         cuts = [{"TILE": tile, "num_warps": warps} for tile, warps in itertools.product(tiles, (4, 8))]
         name, table = f"backward {channels}", products.BACKWARD[channels]
-        _sweep(setting, report, name, cuts, table, lambda g=given: list(_pointwise_gradients(g)))
+        _sweep(setting, report, name, cuts, table, partial(_pointwise_gradients, given))
     signals = [_signal(setting, channels) for channels in _widths(setting, products.BACKWARD)]
     cuts = [{"most": number} for number in (132, 264, 528, 1056)]
 

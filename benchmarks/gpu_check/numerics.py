@@ -110,8 +110,8 @@ class _ExactStep:
 
 def _trained(model: nn.Module) -> Iterator[nn.Parameter]:
     """In the order of `same_parameters`."""
-    for part in (model.trunk, model.head_24k, model.head_48k):
-        yield from (parameter for parameter in part.parameters() if parameter.requires_grad)
+    for name in ("trunk", "head_24k", "head_48k"):
+        yield from (parameter for parameter in model.get_submodule(name).parameters() if parameter.requires_grad)
 
 
 def _distance(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
@@ -141,7 +141,7 @@ def _repeat(setting: Setting, report: Report, *, deterministic: bool) -> None:
             terms = pair.task(pair.batch, plain.MAIN)
             total = pair.task.total(terms, plain.MAIN)
         total.backward()
-        return [total.detach(), *(q.grad for _, q in same_parameters(pair))]
+        return [total.detach(), *(q.grad for _, q in same_parameters(pair) if q.grad is not None)]
 
     runs = [gradients() for _ in range(3)]
     differ = max(sum(not torch.equal(a, b) for a, b in zip(runs[0], run, strict=True)) for run in runs[1:])

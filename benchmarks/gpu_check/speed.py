@@ -132,6 +132,7 @@ def _token_step(setting: Setting, report: Report, *, compile_it: bool) -> None:
     small = ["lm.d_model=32", "lm.num_layers=1", "lm.num_heads=2", "lm.ctx_frames=16"] if setting.small else []
     experiment, _ = compose_experiment(["+experiment=rvq_run3_fast", "data.directory=none", *small])
     settings, windows = experiment.lm, experiment.trainer.batch_size // experiment.trainer.accumulation
+    assert settings is not None
     model = OurModel(settings, NUM_CODEBOOKS).to(setting.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     frames = torch.randint(CODEBOOK_SIZE, (windows, settings.ctx_frames, NUM_CODEBOOKS), device=setting.device)
