@@ -145,7 +145,9 @@ def explain(error: HydraException) -> str:
     if absent is not None and (config_dir() / absent[1]).is_dir():
         if absent[1] in ADDED_GROUPS:
             return f"{absent[1]} is added to the recipe, not replaced: write +{absent[1]}=NAME"
-        mend = "give checkpoint=CODEC, its folder or hub id" if absent[1] == "codec" else "its --help lists the keys"
+        mend = "its --help lists the keys"
+        if absent[1] == "codec":
+            mend = "where it takes a codec, that is checkpoint=: its folder, its hub id or its name, as checkpoint=demo"
         return f"unknown key '{absent[1]}' of this command; {mend}"
     wanted = re.search(r"Could not find '([^']+)'", text)
     if wanted is None:

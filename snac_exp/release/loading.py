@@ -19,6 +19,7 @@ from snac_exp.codec.files.weights import SAFETENSORS_FILE, WEIGHTS_FILE
 from snac_exp.codec.geometry import CONFIG_FILE
 from snac_exp.codec.heads import NativeHead
 from snac_exp.codec.multirate import MultiRateSnac, head_name
+from snac_exp.codec.opening import named_codec, open_codec
 from snac_exp.errors import CheckpointError
 from snac_exp.release.adversary import ADVERSARY_FILE, SavedAdversary, of_checkpoint
 from snac_exp.release.blueprint import Blueprint, check_finite, restore
@@ -66,8 +67,8 @@ def load_codec(
 
     Args:
         source: a run folder (its checkpoints/best_model.pt), a checkpoint file, a folder that `snac-exp export` wrote,
-            a folder in upstream's layout (config.json, with pytorch_model.bin or model.safetensors), or the hub id of
-            one of the last two.
+            a folder in upstream's layout (config.json, with pytorch_model.bin or model.safetensors), the hub id of
+            one of the last two, or a name of conf/codec, as `demo`.
         dtype: of the decoder; the encoder always computes in float32.
         allow_heads: import paths of head classes outside of this package that the file may name. A file runs no other
             code.
@@ -86,16 +87,14 @@ def open_model(source: str | Path, allow_heads: Collection[str] = ()) -> Opened:
     if source == "":  # which would be the folder where one stands
         raise CheckpointError("an empty path is no codec; give a run folder, a checkpoint file or an exported folder")
     path = Path(source).expanduser()
-    # What lies here wins over a hub id of the same form.
+    # What lies here wins over a hub id or a name of the same form.
     if os.path.isfile(path):  # false where Path.is_file raises, as for a name that is too long
         return _open_checkpoint(path, allow_heads)
     if os.path.isdir(path):
         return _open_directory(path, allow_heads)
     if isinstance(source, str) and is_repo_id(source):
         return _open_hub(source, allow_heads)
-    raise CheckpointError(
-        f"there is no {source}: give a run folder, a checkpoint file, an exported folder or a hub id like OWNER/NAME"
-    )
+    return _open_named(str(source))
 
 
 def describe_folder(
@@ -258,6 +257,18 @@ def _open_hub(hub_id: str, allow_heads: Collection[str]) -> Opened:
     if (folder / DESCRIPTION_FILE).is_file():
         return _open_exported(folder, allow_heads)
     return from_upstream(load_directory(hub_id.split("/")[1], folder), hub_id)
+
+
+def _open_named(name: str) -> Opened:
+    codec = named_codec(name)
+    if codec is None:
+        raise CheckpointError(
+            f"there is no {name}: give a run folder, a checkpoint file, an exported folder, a hub id like OWNER/NAME, "
+            "or a codec of conf/codec, like demo"
+        )
+    if codec.kind != "snac" or codec.scratch is not None:
+        raise CheckpointError(f"conf/codec/{name}.yaml names no weights of a SNAC; give another codec")
+    return from_upstream(open_codec(codec), name)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

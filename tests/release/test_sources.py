@@ -13,8 +13,8 @@ from snac import SNAC
 
 import snac_exp
 from snac_exp import cli
+from snac_exp.codec.checkpoint import bundled_directory, load_directory, save_snac
 from snac_exp.codec.checkpoint import load_codec as load_snac
-from snac_exp.codec.checkpoint import load_directory, save_snac
 from snac_exp.errors import CheckpointError
 from snac_exp.release import loading as sources
 from snac_exp.release.codec import ReleasedCodec
@@ -50,6 +50,20 @@ def test_run_checkpoint_and_exported_folders_are_one_codec(
     for source in (run_dir, checkpoint, str(exported_folder), exported_folder / "fused"):
         assert same(load_codec(source), codec)
     assert load_codec(exported_folder / "fused").fingerprint == codec.fingerprint
+
+
+def test_the_name_of_a_codec_opens_it_unless_a_folder_has_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    demo = load_codec("demo")
+    assert (demo.name, demo.fingerprint) == ("demo", load_codec(bundled_directory("demo_codec")).fingerprint)
+    for name in ("scratch_demo", "dac_44khz"):
+        with pytest.raises(CheckpointError, match=f"conf/codec/{name}.yaml names no weights of a SNAC"):
+            load_codec(name)
+    (tmp_path / "demo").mkdir()
+    with pytest.raises(CheckpointError, match="demo holds no codec"):
+        load_codec("demo")
 
 
 @pytest.mark.slow

@@ -57,7 +57,7 @@ def test_verbs_about_folders_name_what_is_wrong(tmp_path: Path) -> None:
         (["status", str(tmp_path), "fromat=json"], "did you mean 'format'"),
         (["status", str(tmp_path), "format=xml"], "there is: table, json"),
         (["stop"], "needs a folder"),
-        (["reconstruct", "input=x", "output=y", "codec=demo"], "unknown key 'codec' of this command"),
+        (["reconstruct", "input=x", "output=y", "codec=demo"], "unknown key 'codec' of .* as checkpoint=demo"),
         (["stop", str(tmp_path)], "there is no run in"),
         (["sweep", f"resume={tmp_path}"], "is no sweep"),
         (["sweep", "cache-codes"], "shard.count=N"),

@@ -73,6 +73,7 @@ def test_the_datasets_library_opens_an_export_whole(format: str, cache: Path, tm
             assert row["attention_mask"] == [1] * len(row["input_ids"])
     card = (output / "README.md").read_text()
     assert f"{len(table)} rows of {len(table)} utterances" in card
+    assert f"{len(table)} usable rows (" in verb("tokens", "check", f"input={output}", "codec=demo").succeeded().out
     verb("tokens", "import", f"input={output}", f"output={tmp_path / 'c.parquet'}", "codec=demo").succeeded()
     back = dict(read_parquet(tmp_path / "c.parquet"))
     for number in range(len(table)):
@@ -201,12 +202,12 @@ def test_long_utterances_are_dropped_or_split_and_listed(cache: Path, tmp_path: 
     assert 0 < len(long) < len(table)
     done = export(cache, tmp_path / "dropped", f"max_tokens={limit}").succeeded()
     seconds = sum(int(table.num_samples[number]) for number in long) / RATE
-    assert f"{len(long)} utterances ({seconds:.1f} s) too long, left out" in done.out
+    assert f"{len(long)} utterances ({seconds:.1f} s) longer than max_tokens={limit} left out: " in done.out
     listed = read_rejections(tmp_path / "dropped" / "rejected.parquet")
     assert sorted(item.path for item in listed) == sorted(map(table.path, long))
     assert {row.path for row in rows_in(tmp_path / "dropped")}.isdisjoint(map(table.path, long))
     done = export(cache, tmp_path / "split", f"max_tokens={limit}", "too_long=split", "format=jsonl").succeeded()
-    assert f"{len(long)} utterances cut into several rows" in done.out
+    assert f"{len(long)} utterances longer than max_tokens={limit} cut into several rows" in done.out
     rows = {str(row.path): row for row in rows_in(tmp_path / "split")}
     assert max(len(row.input_ids) for row in rows.values()) <= limit
     for number in long:

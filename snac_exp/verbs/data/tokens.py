@@ -1,21 +1,21 @@
 """Check token files, convert old ones, encode audio into them; exchange ids with speech language models; count.
 
-usage: snac-exp tokens check input=FOLDER
+usage: snac-exp tokens check input=FOLDER [codec=CODEC layout=orpheus]
        snac-exp tokens convert input=FOLDER output=FOLDER
        snac-exp tokens encode input=AUDIO_FOLDER output=FOLDER codec=CODEC [encoder=dac] [key=value …]
        snac-exp tokens encode cache_dir=CACHE output=FOLDER codec=CODEC
        snac-exp tokens export cache=CACHE output=FOLDER codec=CODEC layout=orpheus [format=jsonl|hf] [texts=FILE.jsonl]
        snac-exp tokens export … shard.index=0 shard.count=4               one of several jobs, then merge=true once
        snac-exp tokens import input=FILE|FOLDER output=FILE.parquet codec=CODEC layout=orpheus [mode=resync]
-       snac-exp tokens stats cache=CACHE codec=CODEC [output=FOLDER]
+       snac-exp tokens stats cache=CACHE|input=ROWS codec=CODEC [layout=orpheus] [output=FOLDER]
 
-check lists every file that cannot be used, with the reason (exit status 2 if there is one), and how much of each
-codebook is in use. convert turns older headers into NPQ1. encode can be stopped and started again: files that are there
-are kept. export writes the codes of a cache as rows of input_ids, which other programs train on; they are read back and
-compared before it says done, and a stopped one goes on. import reads such rows, a list of ids in a .json, or
-<custom_token_N> in the lines of a .txt, into a file of codes for snac-exp decode.
-stats says how the tokens of a cache are used, how they repeat and follow each other, and which utterances are in two
-splits; with an output also as tokens.json and tokens.png.
+check lists every token file that cannot be used, or every row of ids, with the reason (exit status 2 if there is one),
+and how much of each codebook is in use. convert turns older headers into NPQ1. encode can be stopped and started again:
+files that are there are kept. export writes the codes of a cache as rows of input_ids, which other programs train on;
+they are read back and compared before it says done, and a stopped one goes on. import reads such rows, a list of ids in
+a .json, or <custom_token_N> in the lines of a .txt, into a file of codes for snac-exp decode.
+stats says how the tokens of a cache, or of rows of ids, are used, how they repeat and follow each other, and which
+utterances are in two splits; with an output also as tokens.json and tokens.png.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,11 @@ from snac_exp.system.terminal import console
 from snac_exp.verbs.prepared import Shard
 
 if TYPE_CHECKING:
+    from snac_exp.codec.checkpoint import LoadedCodec
+    from snac_exp.data.codes.table import CodeTable
     from snac_exp.data.tokens.encoding import TokenSummary
+    from snac_exp.data.tokens.rows.check import RowsReport
+    from snac_exp.lm.layouts.layout import Layout
 
 ACTIONS = ("check", "convert", "encode", "export", "import", "stats")
 STATS_FILES = ("tokens.json", "tokens.png")
@@ -82,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     overrides = hydra_overrides(rest, path_keys=("dac_model", "texts", "tokenizer", "prompt"))
     options = structure(Options, resolved(compose_config("tokens", overrides)))
     if action == "check":
-        return _check(_folder("input", options.input))
+        return _check(options, _folder("input", options.input))
     if action == "stats":
         return _stats(options)
     output = _folder("output", options.output)
@@ -98,12 +102,20 @@ def main(arguments: Sequence[str]) -> int:
     return _report(_encode(options, output))
 
 
-def _check(path: Path) -> int:
-    from snac_exp.data.tokens.check import check_files
+def _check(options: Options, path: Path) -> int:
+    from snac_exp.data.tokens.check import TokenReport, check_files
+    from snac_exp.data.tokens.rows.files import holds_rows
 
-    report = check_files(path)
+    report: TokenReport | RowsReport = _checked_rows(options, path) if holds_rows(path) else check_files(path)
     print("\n".join(report.lines))
     return EXIT_BAD_FILES if report.rejected else 0
+
+
+def _checked_rows(options: Options, path: Path) -> "RowsReport":
+    from snac_exp.data.tokens.rows.check import check_rows
+
+    _, layout = _opened(options, path)
+    return check_rows(path, layout)
 
 
 def _encode(options: Options, output: Path) -> "TokenSummary":
@@ -166,10 +178,7 @@ def _export(options: Options, output: Path) -> int:
 
 
 def _stats(options: Options) -> int:
-    from snac_exp.codec.opening import open_codec
-    from snac_exp.data.slices.cached_codes import open_table
     from snac_exp.data.tokens.statistics.measure import measure_tokens
-    from snac_exp.lm.layouts.layout import layout_of
     from snac_exp.report.tokens.picture import statistics_picture
     from snac_exp.report.tokens.tables import statistics_tables
 
@@ -179,9 +188,7 @@ def _stats(options: Options) -> int:
     there = [path for path in files if path.exists() and not options.overwrite]
     if there:
         raise ConfigError(f"{there[0]} is there already; name another output, or set overwrite=true")
-    table = open_table(_cache(options), open_codec(options.codec))
-    spec = table.spec
-    layout = layout_of(options.layout, spec.codec_name, spec.geometry, spec.codebook_size)
+    table, layout = _tokens(options)
     found = measure_tokens(table, layout, options.ngram_utterances)
     console().print(statistics_tables(found))
     if files:
@@ -190,9 +197,40 @@ def _stats(options: Options) -> int:
     return 0
 
 
-def _cache(options: Options) -> str:
+def _tokens(options: Options) -> "tuple[CodeTable, Layout]":
+    """What is counted: a cache, or rows of ids."""
+    from snac_exp.codec.opening import open_codec
+    from snac_exp.data.slices.cached_codes import open_table
+    from snac_exp.data.tokens.rows.table import table_of_rows
+    from snac_exp.lm.layouts.layout import layout_of
+
+    if options.input is not None and options.cache_dir is not None:
+        raise ConfigError("cache and input are given to tokens stats; give one of them")
+    if options.input is None:
+        table = open_table(_cache(options, " or input=ROWS"), open_codec(options.codec))
+        spec = table.spec
+        return table, layout_of(options.layout, spec.codec_name, spec.geometry, spec.codebook_size)
+    path = _folder("input", options.input)
+    codec, layout = _opened(options, path)
+    return table_of_rows(path, layout, codec, options.mode), layout
+
+
+def _opened(options: Options, rows: Path) -> "tuple[LoadedCodec, Layout]":
+    """The codec and the layout of rows of ids; refused where they are of others."""
+    from snac_exp.codec.opening import open_codec
+    from snac_exp.data.tokens.rows.spoken import require_same_origin
+    from snac_exp.lm.layouts.layout import layout_of
+
+    codec = open_codec(options.codec)
+    require_same_origin(rows, options.layout, codec)
+    return codec, layout_of(options.layout, codec.name, codec.geometry, int(codec.model.codebook_size))
+
+
+def _cache(options: Options, other: str = "") -> str:
     if options.cache_dir is None:
-        raise ConfigError("cache has no value: set it with cache=FOLDER, the codes that snac-exp cache-codes wrote")
+        raise ConfigError(
+            f"cache has no value: set it with cache=FOLDER, the codes that snac-exp cache-codes wrote{other}"
+        )
     return options.cache_dir
 
 

@@ -62,6 +62,7 @@ class ExportSummary:
     num_made: int
     num_kept: int
     num_ids: int
+    max_tokens: int | None
     counts: Counts
     proofs: tuple[str, ...]
     finished: bool
@@ -77,10 +78,11 @@ class ExportSummary:
             f"{counts.rows} rows, {self.num_ids} ids, {counts.seconds / 60:.1f} minutes; codes are the cache's"
         )
         if counts.split:
-            lines.append(f"{counts.split} utterances cut into several rows, since they are longer than max_tokens")
+            lines.append(f"{counts.split} utterances longer than max_tokens={self.max_tokens} cut into several rows")
         if counts.dropped:
             listed = self.output_dir / REJECTED_FILE
-            lines.append(f"{counts.dropped} utterances ({counts.dropped_seconds:.1f} s) too long, left out: {listed}")
+            left_out = f"{counts.dropped} utterances ({counts.dropped_seconds:.1f} s)"
+            lines.append(f"{left_out} longer than max_tokens={self.max_tokens} left out: {listed}")
         if counts.repeated_frames:
             lines.append(f"{counts.repeated_frames} repeated frames left out, {counts.repeated_seconds:.1f} s of audio")
         return lines
@@ -135,6 +137,7 @@ def export_rows(
         num_made=num_made,
         num_kept=len(num_ids) - num_made,
         num_ids=sum(num_ids.values()),
+        max_tokens=options.max_tokens,
         counts=plan.counts,
         proofs=tuple(proofs),
         finished=share.finishes,

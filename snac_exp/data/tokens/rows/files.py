@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from snac_exp.data.checked_parquet import NOT_READABLE, check_parquet, parquet_writer
-from snac_exp.data.tokens.rows.hf import read_stream, saved_files, write_stream
+from snac_exp.data.tokens.rows.hf import SAVED_FILES, read_stream, saved_files, write_stream
 from snac_exp.errors import DataError
 from snac_exp.lm.layouts.layout import Layout
 from snac_exp.lm.layouts.text import ids_of_text
@@ -92,6 +92,17 @@ def row_files(source: Path) -> list[Path]:
     if not files:
         raise DataError(f"{source}: no file of rows there ({', '.join(READERS)}); give the folder that holds them")
     return files
+
+
+def holds_rows(path: Path) -> bool:
+    """Whether a file is one of rows by its name; or a folder, what an export or the datasets library says of itself, or
+    a file of rows at its top."""
+    if path.is_file():
+        return path.suffix in READERS
+    marks = (EXPORT_FILE, *SAVED_FILES)
+    return path.is_dir() and any(
+        item.name in marks or (item.suffix in READERS and item.name not in NO_ROWS) for item in path.iterdir()
+    )
 
 
 def read_rows(path: Path, layout: Layout | None = None) -> Iterator[TokenRow]:

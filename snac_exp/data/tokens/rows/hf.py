@@ -14,6 +14,7 @@ from snac_exp.errors import ConfigError
 from snac_exp.system.files import atomic_path, read_json, write_json
 
 DICT_FILE, STATE_FILE, INFO_FILE = "dataset_dict.json", "state.json", "dataset_info.json"
+SAVED_FILES = (DICT_FILE, STATE_FILE)  # one of them lies in every folder that `save_to_disk` wrote
 _FILES = "_data_files"  # of a state
 
 
