@@ -36,6 +36,7 @@ BOUNDS = Bounds(
     open_seconds=GUARD_SECONDS,
     drain_seconds=0.0,
     tick_tokens=2,
+    decoders=2,
 )
 SIZE = 64  # of a codebook of the tests' codecs
 

@@ -52,7 +52,7 @@ class Upsampling(Layer):
         joined, windows = state.join(rows, call)
         if in_loops(joined, self._snake.alpha):
             pairs = joined.new_empty(windows.num, 2 * joined.shape[1])
-            snake_pairs(joined.numpy(), windows.array(), *self._snake.arrays(), pairs.numpy())
+            snake_pairs(joined.numpy(), windows.array, *self._snake.arrays(), pairs.numpy())
         else:
             active = self._snake(joined)
             pairs = windows.of(torch.cat((active[:-1], active[1:]), dim=1))
@@ -146,7 +146,7 @@ class ResidualUnitLayer(_WithConvolution):
         """(N, C) -> (M, C)."""
         joined, windows = state.join(rows, call)
         if self._taps is not None and in_loops(joined, self._taps):
-            return Rows(self._in_loops(joined, self._taps, windows.array()), windows.lengths)
+            return Rows(self._in_loops(joined, self._taps, windows.array), windows.lengths)
         if not windows.num:
             return Rows(joined[:0], windows.lengths)
         inner = self._out(windows.of(self._convolution.over(self._in(joined))))
@@ -178,7 +178,7 @@ class Output(_WithConvolution):
         if self._taps is not None and self._bias is not None and in_loops(joined, self._taps):
             made = joined.new_empty(windows.num, 1)
             arrays = (*self._snake.arrays(), self._taps.numpy(), self._bias.numpy(), made.numpy())
-            snake_to_one(joined.numpy(), tiled(windows.array(), joined.shape[1]), *arrays)
+            snake_to_one(joined.numpy(), tiled(windows.array, joined.shape[1]), *arrays)
         elif windows.num:
             made = windows.of(self._convolution.over(self._snake(joined)))
         else:

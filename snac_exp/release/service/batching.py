@@ -1,4 +1,4 @@
-"""The one decoder of all streams: a thread that decodes what has come of every one, in one batch, again and again."""
+"""A decoder of many streams: a thread that decodes what has come of every one, in one batch, again and again."""
 
 import logging
 import threading
@@ -51,7 +51,7 @@ class Stream:
 
 
 class BatchDecoder:
-    """Decodes the streams of all clients together; for several threads at once, its `run` in one of its own.
+    """Decodes the streams of many clients together; for several threads at once, its `run` in one of its own.
 
     A pass takes a few steps of every stream that has some, so a long utterance keeps nobody waiting. A stream whose
     client takes nothing waits, and costs what it holds.

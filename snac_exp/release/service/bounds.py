@@ -15,7 +15,8 @@ class Bounds:
     long. max_unsent_seconds: of audio that a client has not taken; then its decoding pauses. stall_seconds: until a
     client that takes nothing is left. idle_seconds: until one that sends nothing is. open_seconds: for a stream from
     its begin to its end. drain_seconds: for open streams to end, once the service is told to. tick_tokens: coarse
-    tokens of one stream that are decoded before the others' turn.
+    tokens of one stream that are decoded before the others' turn. decoders: threads that decode, with a batch each;
+    None = two where there are two cores, and one for a GPU, which a second would not make faster.
     """
 
     max_body_megabytes: float
@@ -32,12 +33,13 @@ class Bounds:
     open_seconds: float
     drain_seconds: float
     tick_tokens: int
+    decoders: int | None
 
     def __post_init__(self) -> None:
         for item in fields(self):
             least = 0 if item.name in ("max_queue", "drain_seconds") else None
             value = getattr(self, item.name)
-            if value is None and item.name == "max_streams_per_client":
+            if value is None and item.name in ("max_streams_per_client", "decoders"):
                 continue
             # NaN is above nothing.
             if not (value >= 0 if least == 0 else value > 0):

@@ -1,12 +1,16 @@
 """What all clients of a service share: codec, layout, decoder, places, counts."""
 
 import asyncio
+import os
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import torch
+
+from snac_exp.errors import ConfigError
 from snac_exp.lm.layouts.layout import Layout
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.service.batching import BatchDecoder
@@ -18,19 +22,27 @@ TELL_SECONDS = 2.0  # for a client to take what it is told last
 
 
 class Service:
-    """One codec for many clients. Its decoder runs while `running` does; everything else is for the event loop."""
+    """One codec for many clients. Its decoders run while `running` does; everything else is for the event loop.
+
+    Attributes:
+        decoders: a thread and a batch each, which share the streams; those of a processor's cores do not wait for each
+            other, as threads within one batch do.
+    """
 
     def __init__(self, codec: ReleasedCodec, layout: Layout, bounds: Bounds) -> None:
         self.codec, self.layout, self.bounds = codec, layout, bounds
         self.metrics = Metrics()
-        self.decoder = BatchDecoder(
-            codec,
-            tick_tokens=bounds.tick_tokens,
-            max_unsent_seconds=bounds.max_unsent_seconds,
-            watcher=self.metrics,
-        )
+        self.decoders = [
+            BatchDecoder(
+                codec,
+                tick_tokens=bounds.tick_tokens,
+                max_unsent_seconds=bounds.max_unsent_seconds,
+                watcher=self.metrics,
+            )
+            for _ in range(_num_decoders(bounds.decoders, codec.device))
+        ]
         self.is_closing = False
-        self._thread = threading.Thread(target=self.decoder.run, name="decoder", daemon=True)
+        self._threads = [threading.Thread(target=each.run, name="decoder", daemon=True) for each in self.decoders]
         self._places = asyncio.Semaphore(bounds.max_streams)
         self._waiting = 0
         self._open = 0
@@ -41,23 +53,36 @@ class Service:
     @property
     def is_well(self) -> bool:
         """Whether it takes streams."""
-        return self._thread.is_alive() and not self.is_closing
+        return all(thread.is_alive() for thread in self._threads) and not self.is_closing
 
     @property
     def num_open(self) -> int:
         """Streams that have a place."""
         return self._open
 
+    @property
+    def num_decoding(self) -> int:
+        """Streams that a decoder holds."""
+        return sum(map(len, self.decoders))
+
+    @property
+    def next_decoder(self) -> BatchDecoder:
+        """The one that holds the fewest streams."""
+        return min(self.decoders, key=len)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The decoder at work."""
-        self.decoder.warm_up()
-        self._thread.start()
+        """The decoders at work."""
+        self.decoders[0].warm_up()
+        for thread in self._threads:
+            thread.start()
         try:
             yield
         finally:
-            self.decoder.stop()
-            await asyncio.to_thread(self._thread.join)
+            for decoder in self.decoders:
+                decoder.stop()
+            for thread in self._threads:
+                await asyncio.to_thread(thread.join)
 
     @asynccontextmanager
     async def place(self, client: str) -> AsyncIterator[None]:
@@ -160,3 +185,13 @@ class Service:
         if self.is_closing:
             self._places.release()
             raise Refusal(Kind.CLOSING, "the service is closing")
+
+
+def _num_decoders(wanted: int | None, device: torch.device) -> int:
+    """How many threads decode."""
+    on_cpu = device.type == "cpu"
+    if wanted is not None and wanted > 1 and not on_cpu:
+        raise ConfigError(
+            f"service.decoders={wanted}: device={device} decodes all streams in one batch; set it to null"
+        )
+    return wanted or (min(2, len(os.sched_getaffinity(0))) if on_cpu else 1)

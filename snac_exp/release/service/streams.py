@@ -38,8 +38,9 @@ class ClientStream:
         self._arrived: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
         self._reader = TokenReader(service.layout, output.mode, service.bounds)
         self._begun: float | None = None
+        self._decoder = service.next_decoder
         try:
-            self._stream = service.decoder.open(
+            self._stream = self._decoder.open(
                 self._deliver, head=output.head, sample_rate=output.sample_rate, seed=output.seed, noise=output.noise
             )
         except CodecError as error:
@@ -72,7 +73,7 @@ class ClientStream:
         before = self._reader.num_frames
         for rows in [self._reader.read(tokens), *([self._reader.finish()] if ends else [])]:
             if any(map(len, rows)):
-                self._service.decoder.push(self._stream, rows)
+                self._decoder.push(self._stream, rows)
         self._service.metrics.taken(self._reader.num_frames - before)
         if ends:
             self._finish()
@@ -89,16 +90,16 @@ class ClientStream:
                 self._service.metrics.first_audio(self._loop.time() - self._begun)
             first = False
             yield samples
-            self._service.decoder.taken(self._stream, len(samples) // 2)
+            self._decoder.taken(self._stream, len(samples) // 2)
             self._service.metrics.given(self.head, len(samples) / 2 / self.sample_rate)
 
     def close(self) -> None:
         """Drop whatever is left."""
-        self._service.decoder.close(self._stream)
+        self._decoder.close(self._stream)
 
     def _finish(self) -> None:
         try:
-            self._service.decoder.finish(self._stream)
+            self._decoder.finish(self._stream)
         except DataError as error:
             raise Refusal(Kind.BAD, str(error)) from None
 

@@ -144,6 +144,7 @@ def test_one_client_leaves_places_for_others(codec: ReleasedCodec) -> None:
             for holder in (first, second):
                 holder.send("{}")
                 holder.recv()
+            assert [len(each) for each in service.service.decoders] == [1, 1]
             refused = service.ask("POST", "/decode", body)
             assert (refused.status, refused.headers["retry-after"]) == (429, "1")
             assert "service.max_streams_per_client=2 of your address" in refused.text
@@ -204,7 +205,7 @@ def test_a_client_that_leaves_in_the_middle_leaves_nothing(codec: ReleasedCodec)
         assert connection.recv(15) == b"HTTP/1.1 200 OK"
         connection.close()
         until(lambda: service.metric("snac_exp_streams_open") == 0, "its place is free")
-        until(lambda: len(service.service.decoder) == 0, "its stream has left")
+        until(lambda: service.service.num_decoding == 0, "its stream has left")
         assert service.metric('snac_exp_streams_ended_total{how="left"}') == 1
         assert service.decode(codes=codes_of(codec, 2, 1)).status == 200
 
@@ -250,7 +251,7 @@ def test_a_key_is_needed_where_others_can_ask(monkeypatch: pytest.MonkeyPatch) -
 def test_the_decoder_that_broke_is_an_error_of_ours(codec: ReleasedCodec, monkeypatch: pytest.MonkeyPatch) -> None:
     with served(codec) as service:
         with monkeypatch.context() as patch:
-            patch.setattr(service.service.decoder._batch, "push", lambda *_: 1 / 0)
+            patch.setattr(service.service.next_decoder._batch, "push", lambda *_: 1 / 0)
             answer = service.decode(codes=codes_of(codec, 2, 1))
             assert (answer.status, answer.text) == (500, "the decoder failed; try again")
         assert service.decode(codes=codes_of(codec, 2, 1)).status == 200
@@ -266,10 +267,10 @@ def test_streams_of_unread_audio_cost_what_their_bounds_say(codec: ReleasedCodec
             each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             each.connect(("127.0.0.1", service.port))
             each.sendall(request)
-        until(lambda: len(service.service.decoder) == 3, "they are open")
+        until(lambda: service.service.num_decoding == 3, "they are open")
         assert service.decode(codes=codes_of(codec, 2, 1)).status == 200
-        for stream in list(service.service.decoder._streams):
+        for stream in (item for each in service.service.decoders for item in list(each._streams)):
             assert stream._unsent <= (0.5 + BOUNDS.tick_tokens * codec.geometry.coarse_hop / 24_000) * 48_000
         for each in deaf:
             each.close()
-        until(lambda: len(service.service.decoder) == 0, "they have left")
+        until(lambda: service.service.num_decoding == 0, "they have left")

@@ -146,7 +146,7 @@ def test_clients_that_vanish_leave_nothing(service: Served, codec: ReleasedCodec
             client.socket.sendall(b"\x81\xfe\x10\x00\x00\x00\x00\x00{")
         client.socket.close()
         until(lambda: service.service.num_open == 0, "its place is free")
-        until(lambda: len(service.service.decoder) == 0, "its stream has left")
+        until(lambda: service.service.num_decoding == 0, "its stream has left")
     with begun(service, seed=1, sample_rate=24_000) as next_one:
         next_one.send(json.dumps({"codes": codes, "end": True}))
         assert_sounds(heard(next_one)[0], expected(codec, codes, 24_000, 1))
@@ -195,10 +195,10 @@ def test_one_that_takes_nothing_is_left_and_its_connection_ends(codec: ReleasedC
         service.socket(sock=deaf, close_timeout=0.1) as client,
     ):
         client.send("{}")
-        until(lambda: len(service.service.decoder) == 1, "its stream is open")
+        until(lambda: service.service.num_decoding == 1, "its stream is open")
         for _ in range(4):
             client.send(json.dumps({"codes": codes_of(codec, 250, 1)}))
-        until(lambda: len(service.service.decoder) == 0, "it is left")
+        until(lambda: service.service.num_decoding == 0, "it is left")
         until(lambda: service.service.num_open == 0, "its place is free")
         # By the service or by the system, whose clocks are set alike.
         ended = (service.metric(f'snac_exp_streams_ended_total{{how="{how}"}}') for how in ("slow", "left"))
