@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from snac_exp.losses.pair import SignalPair
+from snac_exp.losses.terms.band_levels import band_levels
 from snac_exp.losses.terms.envelope_correlation import envelope_correlation
 from snac_exp.losses.terms.l1 import l1
 from snac_exp.losses.terms.log_mel import log_mel
+from snac_exp.losses.terms.low_band_waveform import low_band_waveform
 from snac_exp.losses.terms.mel_convergence import mel_convergence
 from snac_exp.losses.terms.stft_complex import stft_complex
 from snac_exp.losses.terms.stft_magnitude import stft_magnitude
@@ -149,3 +151,43 @@ def test_envelope_correlation_ignores_level_and_hears_other_envelopes(rate):
     assert 0.8 < distance.item() < 1.2
     assert torch.autograd.grad(distance, other)[0].isfinite().all()
     assert envelope_correlation(_whole(steady[..., :4096], steady[..., :4096], rate)).item() == 1.0
+
+
+@pytest.mark.parametrize("rate", [24_000, 48_000])
+def test_low_band_waveform_hears_the_phase_of_a_pitch_and_nothing_above_it(rate):
+    time = torch.arange(rate // 2) / rate
+    voice = 0.2 * torch.sin(2 * torch.pi * 150 * time).expand(2, 1, -1)
+    assert low_band_waveform(_whole(voice, voice, rate)).item() == 0.0
+    assert low_band_waveform(_whole(0 * voice, voice, rate)).item() == pytest.approx(1.0, abs=0.05)
+    assert low_band_waveform(_whole(-voice, voice, rate)).item() == pytest.approx(4.0, abs=0.2)
+    other_pitch = 0.2 * torch.sin(2 * torch.pi * 180 * time).expand(2, 1, -1)
+    assert low_band_waveform(_whole(other_pitch, voice, rate)).item() > 1.5
+    above = voice + 0.2 * torch.sin(2 * torch.pi * 2000 * time)
+    assert low_band_waveform(_whole(above, voice, rate)).item() < 0.01
+
+
+def test_low_band_waveform_and_band_levels_ignore_what_stands_in_the_padding(signals):
+    prediction, target = signals
+    valid = torch.tensor([9000, 12_000, 0])
+    spoiled = prediction.clone()
+    spoiled[0, :, 9000:] = 7.0
+    spoiled[2] = 7.0
+    for term in (low_band_waveform, band_levels):
+        values = [term(SignalPair(p, target, valid, 24000, N_FFTS)).item() for p in (prediction, spoiled)]
+        assert values[0] == values[1] > 0
+
+
+def test_band_levels_are_of_the_whole_signal_and_no_frame(signals):
+    noise = 0.1 * signals[0]
+    assert band_levels(_whole(2 * noise, noise)).item() == pytest.approx(0.301, rel=1e-2)
+    # The same sound at another time has the same levels.
+    assert band_levels(_whole(noise.flip(-1), noise)).item() < 0.02
+    # A decibel too quiet and a decibel too loud are as wrong: nothing draws it towards silence.
+    sides = [band_levels(_whole(noise * 10 ** (decibels / 20), noise)).item() for decibels in (-1, 1)]
+    assert sides[0] == pytest.approx(sides[1], rel=1e-2)
+
+
+def test_the_floor_of_log_mel_says_from_which_level_on_it_counts():
+    quiet = 1e-4 * _noise(1, 1, NUM_SAMPLES)
+    pair = _whole(0 * quiet, quiet)
+    assert log_mel(pair, floor=1e-3).item() < 0.02 < 0.3 < log_mel(pair).item()

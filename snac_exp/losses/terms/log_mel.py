@@ -12,16 +12,17 @@ SCALES = ((512, 40), (1024, 80), (2048, 160))  # samples per frame, mel bands
 _FLOOR = 1e-5  # -100 dB of a full-scale sine
 
 
-def log_mel(pair: SignalPair) -> Tensor:
-    """Mean over scales of: mean |log10(M(p) + 1e-5) - log10(M(y) + 1e-5)|, M the mel magnitudes (B, frames, bands).
+def log_mel(pair: SignalPair, floor: float = _FLOOR) -> Tensor:
+    """Mean over scales of: mean |log10(M(p) + floor) - log10(M(y) + floor)|, M the mel magnitudes (B, frames, bands).
 
     Always with a Hann window, 512 to 2048 samples with 40 to 160 Slaney mel bands up to half the rate, magnitudes
     scaled such that a full-scale sine is 1; a gain of 2 is 0.301. The floor is added, not clamped at, so that a
-    prediction below it still has a gradient. Weighs quiet bands as much as loud ones, which no linear distance does.
+    prediction below it still has a gradient. Weighs quiet bands as much as loud ones, which no linear distance does,
+    down to the floor. Gradients grow as a band falls: with a low floor near silence leads the first steps of a codec.
     """
     distances = []
     for n_fft, num_mels in SCALES:
-        prediction, target = ((mel + _FLOOR).log10() for mel in mel_magnitudes(pair, n_fft, num_mels))
+        prediction, target = ((mel + floor).log10() for mel in mel_magnitudes(pair, n_fft, num_mels))
         distances.append(pair.frame_mean((prediction - target).abs(), n_fft))
     return torch.stack(distances).mean()
 
