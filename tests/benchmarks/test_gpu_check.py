@@ -13,17 +13,19 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.gpu_check import calls, figures, numerics, speed, wheels
+from benchmarks.gpu_check import calls, figures, numerics, recipes, speed, wheels
 from benchmarks.gpu_check.calls import CALLS, SAME_IN_SMALL, Part, run_call
 from benchmarks.gpu_check.isolation import isolated
 from benchmarks.gpu_check.report import FAILED, MISSED, OK, OUT_OF_MEMORY, OUT_OF_TIME, Report
 from benchmarks.gpu_check.setting import Setting
+from snac_exp.config.compose import compose_experiment
 from tests.helpers.commands import python_process
 
 MODULE = ("-m", "benchmarks.gpu_check")
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # a part of every kind below; what recipes ask for beside it
 def test_every_line_of_it_runs_on_a_cpu(tmp_path: Path) -> None:
     environment = {"OMP_NUM_THREADS": "1"}
     arguments = ("--device", "cpu", "--small", "--output", str(tmp_path))
@@ -35,6 +37,22 @@ def test_every_line_of_it_runs_on_a_cpu(tmp_path: Path) -> None:
         assert all(part["values"] for part in found.values())
         assert f"call {call}: {len(found)} of {len(found)} parts are well" in done.out
     assert done.err == ""
+
+
+TRAINING = ("float32", "bfloat16", "float16", "compiled", "tokens")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("small", [True, False])
+def test_its_recipes_are_recipes(small: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(recipes, "train", lambda arguments: asked.append(arguments) or 1)
+    setting = Setting(torch.device("cpu"), small, tmp_path, tmp_path, 1)
+    for name in TRAINING:
+        with pytest.raises(RuntimeError, match=r"train\.py ended with 1"):
+            getattr(recipes, name)(setting, Report(tmp_path / "report.json"))
+    composed = [compose_experiment([item for item in arguments if item != "again=true"])[0] for arguments in asked]
+    assert [it.trainer.precision for it in composed] == ["32-true", *["bf16-mixed"] * 4]
 
 
 class OnCuda(Setting):

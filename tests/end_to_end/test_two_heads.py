@@ -18,6 +18,7 @@ TWO = [
     "+loss.weights.noisy=1.0",
     "+loss.n_ffts.noisy=[256,512]",
     "trainer.max_steps_per_epoch=1",
+    "trainer.validate_every_epochs=4",
 ]
 
 
