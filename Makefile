@@ -7,7 +7,7 @@ STORE := .venv/store
 # Tests start many processes: each would compile all modules anew where bytecode is not kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test check test-slurm campaign bench gpu-check gpu-wheels thorough lint types format clean
+.PHONY: help demo test tests check test-slurm campaign bench gpu-check gpu-wheels thorough lint types format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -15,14 +15,18 @@ help:  ## list the targets
 demo: $(INSTALLED)  ## train phase 12 in small on synthetic speech (about 5 minutes) and say what came out
 	$(BIN)/python train.py +experiment=demo again=true
 
-test: lint types  ## lint, format, types, tests: every promise once (9 minutes on two cores)
-	$(BIN)/python -m pytest
+# Types are looked at on one core, and tests begin on another.
+test: lint  ## lint, format, types, tests: every promise once (9 minutes on two cores)
+	@$(MAKE) --no-print-directory --jobs=2 types tests
+
+tests: $(INSTALLED)
+	$(BIN)/python -m pytest $(only)
 
 thorough: $(INSTALLED)  ## the tests that hold the same promises for more inputs, points and sizes; CI runs both
 	$(BIN)/python -m pytest -m thorough
 
-check: lint types  ## for moments between commits: lint, types and the quickest tests (90 s on two cores)
-	$(BIN)/python -m pytest -m "not slow and not thorough"
+check: lint  ## for moments between commits: lint, types and the quickest tests (90 s on two cores)
+	@$(MAKE) --no-print-directory --jobs=2 types tests only='-m "not slow and not thorough"'
 
 test-slurm: $(INSTALLED)  ## the SLURM scenarios on a real SLURM set up on this machine (Debian, root)
 	tests/slurm/with_slurm.sh env SNAC_EXP_TEST_SLURM=1 $(BIN)/python -m pytest -n0 -m "" --durations=0 -v tests/slurm \
