@@ -5,9 +5,10 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -39,6 +40,16 @@ def pytest_configure(config: pytest.Config) -> None:
         warm.enter_context(warm_python())
         config.add_cleanup(warm.close)
         config.option.tx = [f"popen//python={shlex.quote(sys.executable)}"] * len(config.option.tx)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """What collecting makes stays: to look through it for garbage meanwhile takes a quarter of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:
@@ -117,8 +128,15 @@ def prepare_corpus(folder: Path) -> None:
     assert cli.run(["cache-codes", f"data={prepared}", "codec=demo"]) == 0
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    """A window of headless Chromium; skips where there is none."""
-    with opened_browser(tmp_path / "downloads") as opened:
+@pytest.fixture(scope="session")
+def _window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One Chromium for all tests of a process: to start it costs more than most of them."""
+    with opened_browser(tmp_path_factory.mktemp("downloads")) as opened:
         yield opened
+
+
+@pytest.fixture
+def browser(_window: Browser) -> Browser:
+    """A window of headless Chromium as one that was just opened; skips where there is none."""
+    _window.clear()
+    return _window

@@ -55,6 +55,20 @@ class Browser:
     def open(self, address: str) -> None:
         self.ask("POST", f"/session/{self.session}/url", {"url": address})
 
+    def clear(self) -> None:
+        """A tab that knows nothing of pages before, in place of the one that showed them; nothing is saved yet."""
+        window = f"/session/{self.session}/window"
+        fresh = self.ask("POST", f"{window}/new", {"type": "tab"})["handle"]
+        self.ask("DELETE", window)
+        self.ask("POST", window, {"handle": fresh})
+        self.ask("POST", f"/session/{self.session}/se/log", {"type": "browser"})
+        for path in self.downloads.glob("*"):
+            path.unlink()
+
+    def command(self, name: str, parameters: dict[str, Any]) -> Any:
+        """A command of the Chrome DevTools protocol."""
+        return self.ask("POST", f"/session/{self.session}/goog/cdp/execute", {"cmd": name, "params": parameters})
+
     def upload(self, path: Path) -> None:
         """Choose a file for the input."""
         self.wait("return document.querySelector('input[type=file]') !== null")

@@ -2,7 +2,6 @@
 
 import base64
 from pathlib import Path
-from typing import Any
 
 from tests.helpers.browser import Browser
 
@@ -50,11 +49,13 @@ class Viewer:
     def screen(self, width: int, theme: str = "light", height: int = 844) -> None:
         """The screen on which pages are opened from now on; a narrow one is a phone's."""
         phone = width < 600
-        self._command(
+        self.browser.command(
             "Emulation.setDeviceMetricsOverride",
             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone},
         )
-        self._command("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]})
+        self.browser.command(
+            "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+        )
 
     def sounds(self) -> list[float]:
         """Duration of every audio element in seconds; -1 where it cannot be played."""
@@ -80,13 +81,10 @@ class Viewer:
 
     def screenshot(self, path: Path) -> None:
         """The whole page as a PNG."""
-        size = self._command("Page.getLayoutMetrics", {})["cssContentSize"]
+        size = self.browser.command("Page.getLayoutMetrics", {})["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
-        made = self._command("Page.captureScreenshot", {"format": "png", "captureBeyondViewport": True, "clip": clip})
+        made = self.browser.command(
+            "Page.captureScreenshot", {"format": "png", "captureBeyondViewport": True, "clip": clip}
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(made["data"]))
-
-    def _command(self, name: str, parameters: dict[str, Any]) -> Any:
-        """A command of the Chrome DevTools protocol."""
-        body = {"cmd": name, "params": parameters}
-        return self.browser.ask("POST", f"/session/{self.browser.session}/goog/cdp/execute", body)

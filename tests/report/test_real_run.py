@@ -15,7 +15,7 @@ from tests.report.test_pages import check, screenshots, viewer  # noqa: F401 (fi
 
 ROOT = Path(__file__).parents[2]
 SMALLER = [  # little of the demo's speech, a step an epoch: what the page shows is the same
-    *("data.num_minutes=0.5", "data.num_train_voices=2", "data.num_validation_voices=1", "data.validation_slices=2"),
+    *("data.num_minutes=0.3", "data.num_train_voices=2", "data.num_validation_voices=1", "data.validation_slices=2"),
     *(
         "trainer.max_steps_per_epoch=1",
         "trainer.summary_utterances=1",
