@@ -23,13 +23,14 @@ def codec() -> SNAC:
     return SNAC.from_pretrained(str(FOLDER))
 
 
-def _validation_speech(per_voice: int, seconds: float) -> list[Tensor]:
-    """Utterances of the demo's four validation voices at 24 kHz, each (N,)."""
+@pytest.fixture(scope="module")
+def speech() -> list[Tensor]:
+    """Six utterances of 5 s of each of the demo's four validation voices, at 24 kHz, each (N,)."""
     speakers = voices(0, 4, 0)
     audio = [
-        torch.from_numpy(synthesize_utterance(voice, derive_seed(7, "codec_test", number, index), seconds))
+        torch.from_numpy(synthesize_utterance(voice, derive_seed(7, "codec_test", number, index), 5.0))
         for number, voice in enumerate(speakers)
-        for index in range(per_voice)
+        for index in range(6)
     ]
     return [F_audio.resample(utterance, SAMPLE_RATE, RATE) for utterance in audio]
 
@@ -76,9 +77,9 @@ def test_weights_are_finite_and_the_codes_have_three_rates(codec: SNAC) -> None:
 
 
 @pytest.mark.slow
-def test_validation_voices_are_intelligible(codec: SNAC) -> None:
+def test_validation_voices_are_intelligible(codec: SNAC, speech: list[Tensor]) -> None:
     """STOI at least 0.65 (the README's figure is over more utterances), for no single utterance under 0.55."""
-    references = _validation_speech(4, 4.0)
+    references = speech[::3]  # two of each voice
     torch.manual_seed(0)
     with torch.no_grad():
         decoded = [codec(reference[None, None])[0][0, 0] for reference in references]
@@ -91,9 +92,9 @@ def test_validation_voices_are_intelligible(codec: SNAC) -> None:
 
 
 @pytest.mark.slow
-def test_at_least_half_of_every_codebook_is_in_use(codec: SNAC) -> None:
-    """Over half a minute of the validation voices."""
+def test_at_least_half_of_every_codebook_is_in_use(codec: SNAC, speech: list[Tensor]) -> None:
+    """Over two minutes of the validation voices."""
     with torch.no_grad():
-        codes = [codec.encode(audio[None, None]) for audio in _validation_speech(6, 5.0)]
+        codes = [codec.encode(audio[None, None]) for audio in speech]
     for level in zip(*codes, strict=True):
         assert len({code for part in level for code in part.flatten().tolist()}) >= codec.codebook_size / 2

@@ -16,8 +16,9 @@ from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.codec.quantization import CodebookUsage, quantize
 from snac_exp.codec.scratch import AUDIO_RMS, fresh_codec
 from snac_exp.errors import CodecError
+from tests.helpers.variants import thorough
 
-SHAPE_NAMES = ["small", "stride_4", "plain", "attention"]
+SHAPE_NAMES = ["small", "attention", *thorough("stride_4", "plain")]
 
 
 def audio(num_items: int = 4, seconds: float = 1.4, seed: int = 0) -> Tensor:

@@ -16,20 +16,16 @@ from snac_exp.verbs.training.train import main
 
 
 @pytest.mark.slow
-def test_a_real_run_is_healthy_at_every_checkpoint(
+def test_a_real_run_is_healthy_at_every_kind_of_checkpoint(
     corpus_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*recipe(corpus_dir, tmp_path), "trainer.max_steps_per_epoch=3"]) == 0
+    assert main([*recipe(corpus_dir, tmp_path), "trainer.max_steps_per_epoch=1"]) == 0
     folder = run_dir(tmp_path)
     capsys.readouterr()
     assert cli.run(["doctor", str(folder)]) == 0
     assert "healthy: nothing wrong was found" in capsys.readouterr().out
-    files = sorted((folder / "checkpoints").glob("*.pt"))
-    assert {"checkpoint_epoch0.pt", "checkpoint_epoch4.pt", "best_model.pt", "best_model_48k.pt"} <= {
-        path.name for path in files
-    }
-    for path in files:
-        assert examine(path).findings == [], path.name
+    for name in ("checkpoint_epoch0.pt", "checkpoint_epoch4.pt", "best_model.pt", "best_model_48k.pt"):
+        assert examine(folder / "checkpoints" / name).findings == [], name
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from snac_exp.lm.frames import FrameLayout
 from snac_exp.lm.patterns import NAMES
 from snac_exp.lm.sampling import CachedReader, Sampling, draw_tokens, generate, uniform_draws, window_start
 from snac_exp.lm.transformer import TokenTransformer
+from tests.helpers.variants import thorough
 
 LAYOUT = FrameLayout.plain((12, 12, 7), 50.0)
 TINY = LanguageModel("parallel", 16, 2, 2, 0.0, 8, "learned", Depth(16, 2, 2))
@@ -54,7 +55,7 @@ def generate_without_cache(model: TokenTransformer, num_frames: int, sampling: S
 
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
 @pytest.mark.parametrize("pattern", NAMES)
-@pytest.mark.parametrize("prompt_frames", [0, 3, 11])
+@pytest.mark.parametrize("prompt_frames", [11, *thorough(0, 3)])
 def test_sampling_with_the_cache_equals_full_recomputation_also_beyond_the_context(
     pattern: str, positions: str, prompt_frames: int
 ) -> None:

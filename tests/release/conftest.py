@@ -41,7 +41,7 @@ SHAPES = {
     | {"attn_window_size": 8, "encoder_dim": 16, "encoder_rates": [2, 4, 4], "decoder_dim": 64}
     | {"decoder_rates": [4, 4, 2]},
 }
-SHAPES["shallow"] = SMALL | {"encoder_rates": [2, 4], "decoder_rates": [4, 2], "vq_strides": [2, 1], "encoder_dim": 16}
+SHAPES["shallow"] = SMALL | {"encoder_rates": [4], "decoder_rates": [4], "vq_strides": [2, 1], "encoder_dim": 16}
 # Small hops: many moves of a stream cost little. Odd strides, no depthwise layers, windows of attention.
 TINY = SMALL | {"encoder_rates": [2, 3], "decoder_rates": [3, 2], "vq_strides": [2, 1], "decoder_dim": 8}
 SHAPES |= {
