@@ -40,7 +40,7 @@ WITH_RUN = ("training", "evaluation", "release", "cleaning")
 TESTED = [page for page in PAGES if page not in ("README", "extending") and commands(text_of(page))]  # these: elsewhere
 QUOTING = ("training", "release")  # pages that quote what their own commands print
 NEEDS_A_PROCESS = re.compile(r"[<>|]| -m |background=|snac-exp sweep")
-LITTLE_SPEECH = "data.num_minutes=0.5 data.num_train_voices=2 data.num_validation_voices=1"
+LITTLE_SPEECH = "data.num_minutes=0.3 data.num_train_voices=2 data.num_validation_voices=1"
 SMALLER = (
     "trainer.preflight_rows=2 trainer.max_steps_per_epoch=1 trainer.summary_utterances=1 data.validation_slices=2 "
     "data.validation_seconds=0.5"

@@ -42,9 +42,9 @@ def test_the_uninterrupted_run_did_what_its_plan_says(whole: Path) -> None:
 @pytest.mark.parametrize(
     ("accident", "where"),
     [
-        ("step=8", "inside a stage, two steps after a checkpoint"),
         ("write=8", "in the middle of writing the checkpoint of an epoch"),
-        *thorough(
+        *thorough(  # moments that a seed draws: tests/campaigns/test_kills.py
+            ("step=8", "inside a stage, two steps after a checkpoint"),
             ("step=4", "across the warm-up/main boundary: before the epoch's own checkpoint"),
             ("list=0", "between the first checkpoint and its entry in latest.json"),
         ),

@@ -70,7 +70,7 @@ def _of_recording(score: dict[str, Any]) -> list[Any]:
     return [score[name] for name in ("speaker", "seconds", "output", "cutoff_hz", "hf_energy_ratio", "hf_dynamics_db")]
 
 
-ONE_OF_A_KIND = ("parquet", "tars", "segments")  # bytes within rows, within shards, and samples within files
+ONE_OF_A_KIND = ("parquet", "segments")  # bytes within rows, and samples within files
 
 
 @pytest.mark.parametrize("kind", [*ONE_OF_A_KIND, *thorough(*(kind for kind in MAKE if kind not in ONE_OF_A_KIND))])

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from snac_exp.codec.checkpoint import bundled_directory, load_directory
 from tests.helpers.commands import verb
+from tests.helpers.variants import thorough
 
 DEMO = bundled_directory("demo_codec")
 Tensors = dict[str, Tensor]
@@ -40,6 +41,7 @@ TAKEN = {
         "the weights are its entry 'model.state_dict'; 'module.' is taken off the names of 269 tensors",
     ),
 }
+TELLING = ("both", "a part", "twice")  # of them the others are parts
 REFUSED = {
     "unknown prefix": (prefixed("generator."), "names carry the prefix 'generator.'"),
     "two models": (
@@ -66,7 +68,7 @@ def weights() -> Tensors:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", TAKEN)
+@pytest.mark.parametrize("kind", [*TELLING, *thorough(*(kind for kind in TAKEN if kind not in TELLING))])
 def test_what_wrappers_added_is_taken_off_and_said(
     kind: str, folder: Path, weights: Tensors, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,13 @@ CALLS = [
 ]
 
 
+def first_of_each_verb(calls: list[tuple[str, ...]]) -> list[Any]:
+    """The calls; those of a verb that stood before are for make thorough."""
+    verbs = [call[:2] if call[0] == "tokens" else call[:1] for call in calls]
+    marks = [[pytest.mark.thorough] if it in verbs[:number] else [] for number, it in enumerate(verbs)]
+    return [pytest.param(call, marks=mark, id=" ".join(call)) for call, mark in zip(calls, marks, strict=True)]
+
+
 RECIPE = ["+experiment=phase12_dual_head", "codec=demo", "tracker.mode=off"]
 
 
@@ -81,7 +89,7 @@ def called(call: tuple[str, ...], path: Path, corpus_dir: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [ODDEST, *thorough(ODD)])
-@pytest.mark.parametrize("call", CALLS, ids=" ".join)
+@pytest.mark.parametrize("call", first_of_each_verb(CALLS))
 def test_a_path_that_is_not_there_is_named_as_it_was_given(
     call: tuple[str, ...], name: str, corpus_dir: Path, tmp_path: Path
 ) -> None:
@@ -122,7 +130,7 @@ NOT_TAKEN += [("encode", "input={}", "output={tmp}/o.npz", "checkpoint={demo}")]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("call", NOT_TAKEN, ids=" ".join)
+@pytest.mark.parametrize("call", first_of_each_verb(NOT_TAKEN))
 def test_a_file_that_is_not_taken_is_named_as_what_it_is(
     call: tuple[str, ...], corpus_dir: Path, tmp_path: Path
 ) -> None:
@@ -153,7 +161,7 @@ OUTPUTS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("below", ["", "/below"])
+@pytest.mark.parametrize("below", ["/below", *thorough("")])
 @pytest.mark.parametrize("call", OUTPUTS, ids=" ".join)
 def test_a_file_where_a_folder_is_to_be_made(
     call: tuple[str, ...], below: str, corpus_dir: Path, tmp_path: Path
