@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-NOT_CANDIDATES = ("count", "seconds")  # parts of a summary that measure nobody
+NOT_CANDIDATES = ("count", "seconds", "source")  # parts of a summary that measure nobody
 _INTERVAL_ENDS = ("_low95", "_high95")  # of 95 % bootstrap intervals, beside the mean of the same name
 
 

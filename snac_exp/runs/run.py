@@ -20,6 +20,7 @@ from snac_exp.runs import ranks
 from snac_exp.runs.ending import tell_ending, tell_silent_head
 from snac_exp.runs.numerics import set_numerics
 from snac_exp.runs.rendezvous import RanksMissingError, launched_fabric, leave
+from snac_exp.runs.sources import measured_of_sources
 from snac_exp.system.code_version import code_version
 from snac_exp.system.environment import environment
 from snac_exp.system.files import write_signed_json
@@ -184,7 +185,8 @@ def _conclude(trainer: Trainer, setup: TrainingSetup) -> None:
     """Evaluate the averaged weights, unless the recipe wants no summary, and tell where everything lies."""
     if trainer.experiment.trainer.summary_utterances != 0:
         with trainer.averaged(), trainer.gradients.compiler.eager():
-            setup.evaluator.sum_up(trainer.fabric, trainer.folder, trainer.console.result)
+            sources = measured_of_sources(trainer.folder, trainer.rows_seen.counts)
+            setup.evaluator.sum_up(trainer.fabric, trainer.folder, trainer.console.result, sources)
     for line in _results(trainer):
         trainer.console.result(line)
 

@@ -181,5 +181,8 @@ class Evaluator(ABC):
         """Write what one can hear to a folder; called on all ranks at the validations that the recipe says."""
 
     @abstractmethod
-    def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note) -> None:
-        """Measure the final model beside its baselines, write summary.json, and tell."""
+    def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note, sources: Mapping[str, float]) -> None:
+        """Measure the final model beside its baselines, write summary.json, and tell.
+
+        sources: of a mixture, what summary.json says of each of its sources; see `measured_of_sources`.
+        """

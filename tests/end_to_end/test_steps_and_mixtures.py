@@ -94,6 +94,9 @@ def test_sources_are_counted_and_measured_each_and_together(whole: dict[str, Pat
     assert "rows seen: few 15 (75.0%), all 5 (25.0%)" in log
     assert "an epoch takes 15 of few (75.0%, 5 times its rows), 5 of all" in log
     assert "rows seen/few" in (run / "report.html").read_text()
+    summary = json.loads((run / "summary.json").read_text())
+    assert (summary["source/few/rows_seen"], summary["source/all/rows_seen"]) == seen[-1]
+    assert summary["source/few/objective"] == few, "of the last validation"
 
 
 @pytest.mark.slow
@@ -103,6 +106,9 @@ def test_a_token_model_is_measured_on_every_source(whole: dict[str, Path]) -> No
     assert [line["step"] for line in lines if line["kind"] == "validation"] == [0, 4, 8, 12, 13]
     last = lines[-1]
     assert last["val/source/few/objective"] == last["val/source/all/objective"] == pytest.approx(last["val/objective"])
+    summary = json.loads((whole["tokens"] / "summary.json").read_text())
+    assert summary["source/few/objective"] == last["val/source/few/objective"]
+    assert summary["source/few/rows_seen"] == lines[-2]["data/rows_seen/few"]
 
 
 @pytest.mark.slow

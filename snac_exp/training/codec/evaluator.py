@@ -1,7 +1,7 @@
 """What proves, measures and sums up the training of a codec."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -87,7 +87,7 @@ class CodecEvaluator(Evaluator):
         original = None if self.experiment.codec.scratch is not None else self.codec
         write_samples(self.task, self.splits, self.experiment, fabric, directory, original)
 
-    def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note) -> None:
+    def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note, sources: Mapping[str, float]) -> None:
         """The final model beside interpolation, noise and itself before training, as `snac-exp evaluate` measures."""
         summary = summarize(
             self._released(self.task.model, fabric.device),
@@ -100,7 +100,7 @@ class CodecEvaluator(Evaluator):
         )
         # Beside the metrics, where whoever compares runs finds it.
         summary |= {f"preflight_left_out/{name}": 1.0 for name in left_out(self._proofs())}
-        path = write_summary(folder.path, summary)
+        path = write_summary(folder.path, summary | dict(sources))
         text = StringIO()
         RichConsole(file=text, width=120).print(summary_table(summary))
         note(text.getvalue())

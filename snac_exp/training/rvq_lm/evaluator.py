@@ -1,7 +1,7 @@
 """What measures the training of a token model and lets one hear it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,13 +87,14 @@ class TokenEvaluator(Evaluator):
         codec, num_frames = self.make_codec(), self.experiment.task.sample_frames
         write_token_samples(self.task.model, codec, self._prompts(), num_frames, self._sampling(), directory)
 
-    def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note) -> None:
+    def sum_up(self, fabric: Fabric, folder: RunFolder, note: Note, sources: Mapping[str, float]) -> None:
         """The final metrics beside those of a model that knows how often each token comes, and no more."""
         final = self._measured(fabric, ALL)  # on rank 0 alone
         specs = self._specs()
         baseline = unigram_metrics(self.splits, specs)
         path = folder.summary
-        write_signed_json(path, {"task": "rvq_lm", "validation": final, "unigram": baseline, "num_windows": len(specs)})
+        measured = {"task": "rvq_lm", "validation": final, "unigram": baseline, "num_windows": len(specs)}
+        write_signed_json(path, measured | dict(sources))
         ours, known = final["bits_per_second"], baseline["bits_per_second"]
         gain = f"{abs(1 - ours / known):.0%} {'fewer' if ours <= known else 'more'}"
         note(
