@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,16 +32,21 @@ def mend_of(error: OSError) -> str:
     return "" if mend is None else f"; {mend}"
 
 
-def require_writable(path: Path) -> None:
-    """To be asked before work that takes long, of the file or folder that it is to write in the end.
+def require_writable(folder: Path) -> None:
+    """To be asked before work that takes long, of the folder that it is to write in the end; leaves nothing there.
 
     Raises:
-        OSError: neither it, nor what is to hold it, can be written.
+        OSError: it, or what is to hold it, is no folder, or takes no files.
     """
-    there = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if not os.access(there, os.W_OK):
-        number = errno.EROFS if os.statvfs(there).f_flag & os.ST_RDONLY else errno.EACCES
-        raise OSError(number, os.strerror(number), str(path))
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+    try:
+        # By a file, not by permissions: root has them all, also where nothing can be written.
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno or 0), str(folder)) from error
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from snac_exp.config.schema import Codec, TokenLayout
 from snac_exp.config.structure import nearest, structure
 from snac_exp.errors import ConfigError
 from snac_exp.system.files import remove_left_in, write_json
+from snac_exp.system.paths.writing import require_writable
 from snac_exp.system.terminal import console
 from snac_exp.verbs.prepared import Shard
 
@@ -188,6 +189,8 @@ def _stats(options: Options) -> int:
     there = [path for path in files if path.exists() and not options.overwrite]
     if there:
         raise ConfigError(f"{there[0]} is there already; name another output, or set overwrite=true")
+    if files:
+        require_writable(files[0].parent)
     table, layout = _tokens(options)
     found = measure_tokens(table, layout, options.ngram_utterances)
     console().print(statistics_tables(found))

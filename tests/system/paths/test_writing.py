@@ -17,7 +17,7 @@ from snac_exp.data.checked_parquet import write_parquet
 from snac_exp.errors import DataError
 from snac_exp.system.files import atomic_path, folder_beside, write_text
 from snac_exp.system.folder_lock import locked
-from snac_exp.system.paths.writing import append_line, naming
+from snac_exp.system.paths.writing import append_line, naming, require_writable
 from snac_exp.verbs.files import with_files
 from tests.helpers.full_disk import files_up_to
 
@@ -37,6 +37,18 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "npz": npz,
     "text": lambda path: path.write_text("x" * 200_000, encoding="utf-8"),
 }
+
+
+def test_a_folder_that_takes_no_files_is_told_before_the_work(tmp_path: Path) -> None:
+    require_writable(tmp_path / "new" / "deep")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(NotADirectoryError):
+            require_writable(place)
+    if Path("/proc").is_dir():  # where nobody can make a file, root neither
+        with pytest.raises(OSError, match="/proc/codes"):
+            require_writable(Path("/proc/codes"))
 
 
 @pytest.mark.parametrize("kind", WRITERS)
