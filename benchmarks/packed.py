@@ -23,7 +23,8 @@ from benchmarks.harness import Figure, compare, options, ratio, record
 from snac_exp.data.packed.folder import pack_folder
 from snac_exp.data.packed.plan import PackOptions
 from snac_exp.data.packed.shard_file import shard_name
-from snac_exp.data.prepared.manifest import MANIFEST_NAME, SCHEMA, Manifest, open_manifest_table, write_manifest_table
+from snac_exp.data.prepared.manifest import MANIFEST_NAME, Manifest, open_manifest_table, write_manifest_table
+from snac_exp.data.prepared.manifest_rows import SCHEMA
 from snac_exp.data.prepared.mapped_table import MAPPED_ROWS_NAME
 from snac_exp.data.prepared.places import PLACE_SCHEMA
 from snac_exp.data.prepared.prepare import prepare

@@ -9,7 +9,8 @@ import numpy as np
 
 from snac_exp.config.seeding import derive_seed
 from snac_exp.data.codes.table import CodeTable
-from snac_exp.data.prepared.manifest import Manifest, ManifestRow
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.manifest_rows import ManifestRow
 from snac_exp.data.slices.splits import limited
 from snac_exp.errors import ConfigError
 
@@ -48,7 +49,7 @@ def divided(prepared: Path, held_out: float, minutes: Sequence[float]) -> Manife
             f"minutes={max(minutes):g} is more than {prepared} has: {found:.1f} minutes to train on, beside "
             f"{_minutes(parts['validation']):.1f} of the same speakers held out (held_out={held_out:g}); {mend}"
         )
-    return replace(manifest, rows=[replace(row, split=name) for name, part in parts.items() for row in part])
+    return manifest.with_rows(replace(row, split=name) for name, part in parts.items() for row in part)
 
 
 def subset(cache: Path, minutes: float, seed: int) -> Subset:

@@ -8,7 +8,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from snac_exp.errors import CodecError
 from snac_exp.system.checksums.listed_files import verify_listed
@@ -16,6 +19,7 @@ from snac_exp.system.files import read_json
 from snac_exp.system.paths.kind import refuse_file
 
 CONFIG_FILE = "config.json"
+Lengths = TypeVar("Lengths", int, npt.NDArray[np.int64])
 
 _KERNEL_REACH = 3  # frames to either side that a convolution with 7 taps sees
 _RESIDUAL_REACH = _KERNEL_REACH * (1 + 3 + 9)  # three residual units, dilations 1, 3, 9
@@ -114,7 +118,7 @@ class Geometry:
             )
         return steps * self.coarse_step
 
-    def coarse_tokens_of(self, num_samples: int) -> int:
+    def coarse_tokens_of(self, num_samples: Lengths) -> Lengths:
         """Coarse tokens upstream's encoder makes of `num_samples` at the codec's rate: it pads to whole steps."""
         return -(-num_samples // (self.coarse_hop * self.coarse_step)) * self.coarse_step
 

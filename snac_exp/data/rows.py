@@ -15,7 +15,8 @@ from snac_exp.data.files.decoding import AudioInfo, Float32Array
 from snac_exp.data.files.levels import NO_LIMITS, Limits
 from snac_exp.data.files.reading import Slice, read_slices
 from snac_exp.data.files.recording import Recording
-from snac_exp.data.prepared.manifest import Manifest, ManifestRow
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.manifest_rows import ManifestRow
 from snac_exp.data.prepared.places import Place
 from snac_exp.errors import DataError
 

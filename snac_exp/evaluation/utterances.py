@@ -22,7 +22,8 @@ from snac_exp.data.files.reading import Slice
 from snac_exp.data.files.recording import Recording
 from snac_exp.data.files.resampling import resampled_length
 from snac_exp.data.packed.lookup import PackedPlaces
-from snac_exp.data.prepared.manifest import Manifest, ManifestRow
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.manifest_rows import ManifestRow
 from snac_exp.data.prepared.places import safe_join
 from snac_exp.data.rows import read_delayed
 from snac_exp.data.slices.dataset import TARGET_TOLERANCE_SECONDS, check_target_delay

@@ -124,14 +124,14 @@ def test_impossible_selections_name_the_mend(manifest: Manifest) -> None:
         Selection(num_utterances=0)
     with pytest.raises(DataError, match="only_wide_band=false"):
         select(manifest, Selection(only_wide_band=True, wide_band=WideBand(min_cutoff_hz=30_000.0)))
-    only_train = replace(manifest, rows=[row for row in manifest.rows if row.split == "train"])
+    only_train = manifest.with_rows(row for row in manifest.rows if row.split == "train")
     with pytest.raises(DataError, match="no validation rows"):
         select(only_train, Selection())
 
 
 def test_a_changed_file_is_an_error(prepared: Path, manifest: Manifest) -> None:
     row = replace(manifest.rows[-1], num_samples=10, seconds=10 / manifest.rows[-1].rate)
-    changed = replace(manifest, rows=[row])
+    changed = manifest.with_rows([row])
     (item,) = select(changed, Selection(split=row.split))
     with pytest.raises(DataError, match="the file has changed"):
         item.source(24_000)

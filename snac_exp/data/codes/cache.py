@@ -5,17 +5,18 @@ Finished shards are kept, so an interrupted run continues, and several processes
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
-from snac_exp.codec.geometry import Geometry
 from snac_exp.data.checked_parquet import write_parquet
-from snac_exp.data.codes.encoding import Codes, Work, encode_all, exact_float32, num_coarse_of
+from snac_exp.data.codes.encoding import Codes, encode_all, exact_float32
+from snac_exp.data.codes.shard_plan import ShardPlan
 from snac_exp.data.codes.shards import (
     FILES_VERSION,
     FORMAT_VERSION,
@@ -32,7 +33,8 @@ from snac_exp.data.codes.shards import (
     shard_schema,
 )
 from snac_exp.data.files.resampling import resampled_length
-from snac_exp.data.prepared.manifest import Manifest, ManifestRow
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.manifest_rows import ManifestRow
 from snac_exp.data.rejection import Rejection, write_rejections
 from snac_exp.errors import DataError
 from snac_exp.system.environment import provenance
@@ -67,7 +69,8 @@ class CacheSummary:
         speed = self.audio_seconds / max(self.wall_seconds, 1e-9)
         return [
             f"{self.num_shards} shards, {self.num_shards_kept} of them there already",
-            f"{self.num_cached} files encoded, {self.audio_seconds / 60:.1f} minutes at {speed:.1f} audio-seconds/s",
+            f"{self.num_cached} utterances encoded, "
+            f"{self.audio_seconds / 60:.1f} minutes at {speed:.1f} audio-seconds/s",
             f"{self.num_rejected} rejected ({self.output_dir / CACHE_REJECTED_NAME})",
         ]
 
@@ -96,45 +99,35 @@ def cache_codes(
     folder holds codes of another codec or manifest.
     """
     started, output_dir = time.monotonic(), Path(output_dir)
-    geometry, spec = codec.geometry, cache_spec(manifest, codec)
-    shards = _plan_shards(manifest, geometry, rows_per_shard)
-    mine = _part_of(shards, shard_index, shard_count)
     require_writable(output_dir)
-    refuse_foreign(output_dir, spec, len(shards))  # one folder never holds shards of two codecs
+    geometry, spec = codec.geometry, cache_spec(manifest, codec)
+    plan = ShardPlan.of(manifest.rows, geometry, rows_per_shard)
+    mine = plan.part(shard_index, shard_count)
+    refuse_foreign(output_dir, spec, len(plan))  # one folder never holds shards of two codecs
     remove_left(output_dir.glob(".*.tmp"))
-    todo = {i: rows for i, rows in mine.items() if not _finished(output_dir, i, shards, retry_rejected)}
+    todo = [shard for shard in mine if not _finished(output_dir, shard, plan, retry_rejected)]
     max_seconds = max_batch_seconds or MAX_BATCH_SECONDS.get(torch.device(device).type, 120.0)
-    work = [batch for i, rows in todo.items() for batch in _batches(i, rows, geometry, max_seconds)]
-    rejected: list[Rejection] = []
-    with exact_float32(), display("cache-codes", sum(map(len, todo.values()))) as advance:
+    work = (batch for shard in todo for batch in plan.batches(shard, geometry, max_seconds))
+    num_rows, num_rejected, audio_seconds = sum(map(plan.num_rows, todo)), 0, 0.0
+    with exact_float32(), display("cache-codes", num_rows) as advance:
         done = encode_all(work, manifest, codec, torch.device(device), num_readers, advance)
-        for i, results in itertools.groupby(done, key=lambda result: result[0].shard):  # in order, as `work` is
-            found = dict(_by_path(results))
-            made_on = provenance(device)
-            rejected += write_shard(output_dir, i, len(shards), spec, found, todo[i], made_on, manifest.more)
+        for shard, results in itertools.groupby(done, key=lambda result: result[0].shard):  # in order, as `work` is
+            finished = list(results)
+            rows = [row for batch, _ in finished for row in batch.rows]
+            found = {row.path: one for batch, codes in finished for row, one in zip(batch.rows, codes, strict=True)}
+            rejected = write_shard(output_dir, shard, len(plan), spec, found, rows, provenance(device), manifest.more)
+            num_rejected += len(rejected)
+            audio_seconds += sum(row.seconds for row in rows if not isinstance(found[row.path], Rejection))
     write_rejected(output_dir)  # of all shards: other processes may have finished some meanwhile
-    cached = _without([row for rows in todo.values() for row in rows], rejected)
     return CacheSummary(
         output_dir=output_dir,
         num_shards=len(mine),
         num_shards_kept=len(mine) - len(todo),
-        num_cached=len(cached),
-        num_rejected=len(rejected),
-        audio_seconds=sum(row.seconds for row in cached),
+        num_cached=num_rows - num_rejected,
+        num_rejected=num_rejected,
+        audio_seconds=audio_seconds,
         wall_seconds=time.monotonic() - started,
     )
-
-
-def _part_of(shards: list[list[ManifestRow]], index: int, count: int) -> dict[int, list[ManifestRow]]:
-    """Number of a shard -> its rows, of those that process `index` of `count` makes; short and long ones alike."""
-    if not 0 <= index < count:
-        raise DataError(f"shard.index={index} must lie between 0 and shard.count - 1 = {count - 1}")
-    return {i: rows for i, rows in enumerate(shards) if i % count == index}
-
-
-def _without(rows: list[ManifestRow], rejected: list[Rejection]) -> list[ManifestRow]:
-    paths = {row.path for row in rejected}
-    return [row for row in rows if row.path not in paths]
 
 
 def joined(summaries: Sequence[CacheSummary]) -> CacheSummary:
@@ -158,19 +151,24 @@ def verify_cache(manifest: Manifest, cache_dir: Path | str) -> dict[str, int]:
     shards = list_shards(Path(cache_dir))
     if common_spec(shards).manifest_digest != manifest.digest:
         raise DataError(f"{cache_dir}: made from another manifest; cache this one in another folder")
-    cached = [path for shard in shards for path in read_shard(shard, _paths)]
-    rejected = [row.path for shard in shards for row in read_metadata(shard).rejected]
-    expected = {row.path for row in manifest.rows}
-    wrong = expected.symmetric_difference(cached + rejected)
-    # Sets hide a path that comes twice, numbers do not.
-    if wrong or len(cached) + len(rejected) != len(expected):
+    rejected = pa.array([row.path for shard in shards for row in read_metadata(shard).rejected], pa.large_string())
+    found = pa.chunked_array([*(read_shard(shard, _paths) for shard in shards), rejected])
+    expected = manifest.rows.column("path")
+    if not _sorted(found).equals(_sorted(expected)):
+        # Sets hide a path that comes twice.
+        wrong = {*found.to_pylist()}.symmetric_difference(expected.to_pylist())
         name = min(wrong, default="a path that comes twice")
         raise DataError(f"{cache_dir}: does not account for {name}; delete the folder and run cache-codes again")
-    return {"cached": len(cached), "rejected": len(rejected)}
+    return {"cached": len(found) - len(rejected), "rejected": len(rejected)}
 
 
-def _paths(file: "pq.ParquetFile", metadata: ShardMetadata) -> list[str]:
-    return list(map(str, file.read(["path"], use_threads=False)["path"].to_pylist()))
+def _paths(file: "pq.ParquetFile", metadata: ShardMetadata) -> Any:
+    return file.read(["path"], use_threads=False)["path"].cast(pa.large_string()).combine_chunks()
+
+
+def _sorted(paths: Any) -> Any:
+    ordered = paths.take(pc.sort_indices(paths))
+    return ordered.combine_chunks() if isinstance(ordered, pa.ChunkedArray) else ordered
 
 
 def cache_spec(manifest: Manifest, codec: "LoadedCodec") -> CacheSpec:
@@ -191,23 +189,6 @@ def cache_spec(manifest: Manifest, codec: "LoadedCodec") -> CacheSpec:
     )
 
 
-def _plan_shards(manifest: Manifest, geometry: Geometry, rows_per_shard: int) -> list[list[ManifestRow]]:
-    """All rows in shards, ordered by length so that a shard offers full batches of equal length."""
-    # The path decides between equal lengths: every process and every restart must plan the same shards.
-    rows = sorted(manifest.rows, key=lambda row: (num_coarse_of(row, geometry), row.path))
-    return [rows[first : first + rows_per_shard] for first in range(0, len(rows), rows_per_shard)]
-
-
-def _batches(shard: int, rows: list[ManifestRow], geometry: Geometry, max_seconds: float) -> Iterator[Work]:
-    for num_coarse, equal in itertools.groupby(rows, key=lambda row: num_coarse_of(row, geometry)):
-        seconds = num_coarse * geometry.coarse_hop / geometry.sampling_rate
-        # A file longer than the limit is a batch of its own.
-        per_batch = max(int(max_seconds / seconds), 1)
-        found = list(equal)
-        for first in range(0, len(found), per_batch):
-            yield Work(shard, found[first : first + per_batch], num_coarse)
-
-
 def refuse_foreign(output_dir: Path, spec: CacheSpec, count: int) -> None:
     """Whatever shards lie there must belong to this cache, down to their number."""
     for path in sorted(output_dir.glob("codes-*.parquet")):
@@ -224,21 +205,16 @@ def refuse_foreign(output_dir: Path, spec: CacheSpec, count: int) -> None:
             )
 
 
-def _finished(output_dir: Path, index: int, shards: list[list[ManifestRow]], retry_rejected: bool) -> bool:
-    path = output_dir / shard_name(index, len(shards))
+def _finished(output_dir: Path, index: int, plan: ShardPlan, retry_rejected: bool) -> bool:
+    path = output_dir / shard_name(index, len(plan))
     if not path.exists():
         return False
     metadata = read_metadata(path)
     # From the footer: no codes are read.
     num_rows = num_rows_of(path) + len(metadata.rejected)
-    if num_rows != len(shards[index]):
-        raise DataError(f"{path}: accounts for {num_rows} of {len(shards[index])} rows; delete it and run again")
+    if num_rows != plan.num_rows(index):
+        raise DataError(f"{path}: accounts for {num_rows} of {plan.num_rows(index)} rows; delete it and run again")
     return not (retry_rejected and metadata.rejected)
-
-
-def _by_path(results: Iterable[tuple[Work, list[Codes | Rejection]]]) -> Iterator[tuple[str, Codes | Rejection]]:
-    for batch, codes in results:
-        yield from zip((row.path for row in batch.rows), codes, strict=True)
 
 
 def write_shard(

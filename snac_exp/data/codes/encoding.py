@@ -5,7 +5,7 @@ same padded length: padding to a longer neighbour changes tokens at the end. Eve
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from snac_exp.codec.geometry import Geometry
+from snac_exp.codec.geometry import Geometry, Lengths
 from snac_exp.data.files.decoding import Float32Array
 from snac_exp.data.files.resampling import resampled_length
-from snac_exp.data.prepared.manifest import Manifest, ManifestRow
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.manifest_rows import ManifestRow
 from snac_exp.data.rejection import Rejection
 from snac_exp.data.rows import manifest_rows
 from snac_exp.errors import DataError
@@ -42,7 +43,7 @@ class Work:
 
 
 def encode_all(
-    work: list[Work],
+    work: Iterable[Work],
     manifest: Manifest,
     codec: "LoadedCodec",
     device: torch.device,
@@ -61,7 +62,7 @@ def encode_all(
 
 
 def _read_ahead(
-    work: list[Work], manifest: Manifest, geometry: Geometry, num_readers: int
+    work: Iterable[Work], manifest: Manifest, geometry: Geometry, num_readers: int
 ) -> Iterator[tuple[Work, list[Float32Array | Rejection]]]:
     """Each batch with its audio, signals (num,), the next ones being read meanwhile."""
     with ThreadPoolExecutor(num_readers) as pool:
@@ -121,6 +122,6 @@ def exact_float32() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def num_coarse_of(row: ManifestRow, geometry: Geometry) -> int:
-    """Coarse tokens of a row, from its length at the codec's rate."""
-    return geometry.coarse_tokens_of(resampled_length(row.num_samples, row.rate, geometry.sampling_rate))
+def num_coarse_of(num_samples: Lengths, rate: Lengths, geometry: Geometry) -> Lengths:
+    """Coarse tokens of rows of so many samples at these rates, as they are at the codec's rate."""
+    return geometry.coarse_tokens_of(resampled_length(num_samples, rate, geometry.sampling_rate))

@@ -24,7 +24,8 @@ from snac_exp.data.codes.cache import CACHE_REJECTED_NAME, cache_spec, refuse_fo
 from snac_exp.data.codes.encoding import Codes, exact_float32
 from snac_exp.data.codes.shards import CacheSpec, num_rows_of, read_metadata, shard_name
 from snac_exp.data.files.resampling import resampled_length
-from snac_exp.data.prepared.manifest import Manifest, ManifestRow
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.manifest_rows import ManifestRow
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, write_table
 from snac_exp.data.rows import manifest_rows
 from snac_exp.errors import DataError

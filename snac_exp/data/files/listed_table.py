@@ -5,7 +5,7 @@ This module imports no torch: the worker processes of `prepare` start in a fract
 
 import json
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -36,6 +36,7 @@ FIXED = pa.schema(
         ("fault", pa.large_binary()),
     ]
 )
+_REPEATED = ("file", "speaker", "split", "fault")  # the same in many rows: kept once
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +78,20 @@ class Columns:
         further, several, num = dict[str, _Column](), iter(rows), 0
         while some := list(islice(several, _ROWS_AT_ONCE)):
             for item, values in zip(FIXED, zip(*(row.fixed() for row in some), strict=True), strict=True):
-                parts[item.name].append(pa.array(values, item.type))
+                part = pa.array(values, item.type)
+                parts[item.name].append(part.dictionary_encode() if item.name in _REPEATED else part)
             for name in dict.fromkeys(name for row in some for name in row.columns):
                 further.setdefault(name, _Column(name, source)).add(num, [row.columns.get(name) for row in some])
             num += len(some)
         # Of each column the parts go before those of the next are joined: all twice would be twice as much.
-        fixed = {item.name: one_array(pa.chunked_array(parts.pop(item.name), item.type)) for item in FIXED}
+        fixed = {item.name: _joined(item, parts.pop(item.name)) for item in FIXED}
         return cls(fixed, {name: column.typed(num) for name, column in further.items()})
 
     def sorted_by(self, paths: Any) -> "Columns":
         """In the order of these paths, which become theirs; each is there once."""
         self.fixed["path"] = paths
-        order = pc.sort_indices(paths)
+        del paths  # else they would be there twice
+        order = pc.sort_indices(self.fixed["path"])
         for columns in (self.fixed, self.further):
             for name in columns:
                 columns[name] = columns[name].take(order)
@@ -126,6 +129,15 @@ class _Column:
             return pa.array([_as_text(value) for value in values] if kind == pa.large_string() else list(values), kind)
         except UnicodeEncodeError as error:
             raise DataError(f"{self._source}: column {self._name} holds what is no text ({error}); mend it") from None
+
+
+def _joined(item: pa.Field, parts: list[Any]) -> Any:
+    """A column of FIXED; one without any value takes no room, but for that of files, which is looked into."""
+    kind = pa.dictionary(pa.int32(), item.type) if item.name in _REPEATED else item.type
+    column = pa.chunked_array(parts, kind)
+    if column.null_count == len(column) and item.name != "file":
+        return pa.nulls(len(column))
+    return one_array(column.unify_dictionaries() if item.name in _REPEATED else column)
 
 
 def _values(part: Any, kind: pa.DataType) -> list[Any]:
@@ -205,16 +217,21 @@ def number_of(paths: Any, path: str) -> int | None:
     return number if number < len(paths) and paths[number].as_py() == wanted else None
 
 
-def rows_by_file(columns: Columns, indexes: Sequence[int]) -> Iterator[list[int]]:
+def rows_by_file(columns: Columns, rows: Int64Array) -> Iterator[list[int]]:
     """Numbers of rows, those of one audio file together, in the order in which the files first come."""
-    rows = np.asarray(indexes, np.int64)
     if not len(rows):
         return
-    files = pc.dictionary_encode(columns.fixed["file"], null_encoding="encode").indices.to_numpy()[rows]
-    firsts = pc.fill_null(columns.fixed["first"], -1).to_numpy()[rows]
-    _, first_of, group = np.unique(np.stack([files, firsts]), axis=1, return_index=True, return_inverse=True)
-    place = first_of[group.reshape(-1)]
-    order = np.argsort(place, kind="stable")
-    stops = np.flatnonzero(np.diff(place[order])) + 1
-    for first, stop in zip([0, *stops.tolist()], [*stops.tolist(), len(rows)], strict=True):
-        yield rows[order[first:stop]].tolist()
+    files = codes_of(columns.fixed["file"])[rows]
+    firsts = pc.fill_null(columns.fixed["first"].cast(pa.int64()), -1).to_numpy()[rows]
+    order = np.lexsort((firsts, files))  # which leaves rows of one file in their order
+    is_next = (np.diff(files[order]) != 0) | (np.diff(firsts[order]) != 0)
+    starts = np.concatenate([[0], np.flatnonzero(is_next) + 1])
+    stops = np.append(starts[1:], len(rows))
+    for group in np.argsort(order[starts]):
+        yield rows[order[starts[group] : stops[group]]].tolist()
+
+
+def codes_of(files: Any) -> npt.NDArray[np.int32]:
+    """A number for the file of each row (rows,), another one for rows without; see FIXED."""
+    found: npt.NDArray[np.int32] = pc.fill_null(files.indices, len(files.dictionary)).to_numpy()
+    return found

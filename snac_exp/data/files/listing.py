@@ -15,7 +15,9 @@ from snac_exp.data.files.listed_table import (
     FIXED,
     Columns,
     Found,
+    Int64Array,
     bytes_of,
+    codes_of,
     each_once,
     mapped,
     number_of,
@@ -78,8 +80,12 @@ class RowsListed(Protocol):
         """Number of the row of a path; None where there is none."""
         ...
 
-    def by_file(self, indexes: Sequence[int]) -> Iterator[list[int]]:
+    def by_file(self, indexes: Int64Array) -> Iterator[list[int]]:
         """Some of the rows, those of one audio file together: it is decoded once for all of them."""
+        ...
+
+    def splits(self) -> dict[str, int]:
+        """How many rows are of each split that the source has."""
         ...
 
 
@@ -100,9 +106,13 @@ class WholeFiles:
         number = bisect_left(self._paths, path)
         return number if number < len(self._paths) and self._paths[number] == path else None
 
-    def by_file(self, indexes: Sequence[int]) -> Iterator[list[int]]:
+    def by_file(self, indexes: Int64Array) -> Iterator[list[int]]:
         """Each by itself."""
-        return ([index] for index in indexes)
+        return ([int(index)] for index in indexes)
+
+    def splits(self) -> dict[str, int]:
+        """A folder has none."""
+        return {}
 
 
 class TableRows:
@@ -137,9 +147,15 @@ class TableRows:
         """By halves."""
         return number_of(self._fixed[0], path)
 
-    def by_file(self, indexes: Sequence[int]) -> Iterator[list[int]]:
+    def by_file(self, indexes: Int64Array) -> Iterator[list[int]]:
         """In the order in which the files first come."""
         return rows_by_file(self._columns, indexes)
+
+    def splits(self) -> dict[str, int]:
+        """As the source calls them."""
+        counts = pc.value_counts(self._columns.fixed["split"]).to_pylist()
+        named = {text_of(count["values"]): count["counts"] for count in counts}
+        return {name: num for name, num in sorted(named.items(), key=str) if name is not None}
 
 
 @dataclass(frozen=True)
@@ -147,7 +163,8 @@ class Listing:
     """All rows of a source, by their paths.
 
     root: folder below which their files lie. input: what the user named. more: null for a folder of files, whose rows
-    have no further columns; else the types of those. commit: of a data set of the hub that was streamed.
+    have no further columns; else the types of those. commit: of a data set of the hub that was streamed. told: lines
+    for people about how the source was read.
     """
 
     root: Path
@@ -155,9 +172,10 @@ class Listing:
     rows: RowsListed
     more: pa.Schema | None = None
     commit: str | None = None
+    told: tuple[str, ...] = ()
 
 
-def listing_of(base: Path, source: str, rows: Iterable[Found]) -> Listing:
+def listing_of(base: Path, source: str, rows: Iterable[Found], told: tuple[str, ...] = ()) -> Listing:
     """The listing of a source that is no folder of files: its rows by path, each path once, columns of one type.
 
     base: the root where all files lie below it, else the innermost folder that holds them.
@@ -167,13 +185,15 @@ def listing_of(base: Path, source: str, rows: Iterable[Found]) -> Listing:
         raise DataError(f"{source}: lists no audio")
     root = _common_root(base, columns.fixed["file"])
     before = len(bytes_of(os.path.join(root, "")) or b"")
-    columns.fixed["file"] = mapped(lambda file: None if file is None else file[before:], columns.fixed["file"])
+    files = columns.fixed["file"]
+    below = mapped(lambda file: file[before:], files.dictionary)
+    columns.fixed["file"] = pa.DictionaryArray.from_arrays(files.indices, below)
     # Equal audio is rejected later as a duplicate.
     paths = each_once(_named(columns.fixed))
     types = {name: array.type for name, array in columns.further.items()}
     # Text as manifests have it: in parts, which need no 64-bit offsets.
     more = pa.schema([(name, pa.string() if kind == pa.large_string() else kind) for name, kind in types.items()])
-    return Listing(root, source, TableRows(columns.sorted_by(paths)), more)
+    return Listing(root, source, TableRows(columns.sorted_by(paths)), more, told=told)
 
 
 def segment_path(file: str, offset: float, duration: float | None) -> str:
@@ -187,7 +207,7 @@ def segment_path(file: str, offset: float, duration: float | None) -> str:
 def _common_root(base: Path, files: Any) -> Path:
     """`base` where all files lie below it, else the innermost folder that holds them and it not necessarily."""
     # What the first and the last by their text have in common, all between them have.
-    ends = pc.min_max(files)
+    ends = pc.min_max(files.dictionary)
     both = [Path(text) for text in map(text_of, (ends["min"].as_py(), ends["max"].as_py())) if text is not None]
     if all(file.is_relative_to(base) for file in both):
         return base
@@ -199,7 +219,7 @@ def _named(fixed: Mapping[str, Any]) -> Any:
     paths, files = fixed["path"], fixed["file"]
     if not paths.null_count:
         return paths
-    codes = pc.dictionary_encode(files, null_encoding="encode").indices.to_numpy()
+    codes = codes_of(files)
     once = pa.array(np.bincount(codes)[codes] == 1)
 
     def name(path: bytes | None, file: bytes, once: bool, offset: float, duration: float | None) -> bytes | None:

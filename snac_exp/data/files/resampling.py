@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from snac_exp.codec.geometry import Lengths
 from snac_exp.data.files.decoding import Float32Array
 from snac_exp.system.torchaudio import transforms
 
@@ -57,7 +58,7 @@ def filter_bank(source_rate: int, rate: int) -> FilterBank:
     return FilterBank(taps, firsts.astype(np.int64), int(made.width), source_rate // gcd, rate // gcd)
 
 
-def resampled_length(num_samples: int, source_rate: int, rate: int) -> int:
+def resampled_length(num_samples: Lengths, source_rate: Lengths, rate: int) -> Lengths:
     """Samples at `rate` of a file of `num_samples` at `source_rate`: ceil(num_samples * rate / source_rate).
 
     torchaudio's own count is the same rule rounded in float32, one sample less for some files over two minutes.

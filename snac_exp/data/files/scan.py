@@ -102,6 +102,8 @@ def measure(input_dir: Path, relative: str) -> FileMeasurement:
     path = input_dir / relative
     # Before reading: a file that changes meanwhile is measured again next time.
     size_bytes, mtime_ns = stamp(path)
+    if not path.exists():
+        return FileMeasurement(relative, size_bytes, mtime_ns, error=f"no such file: {path}")
     try:
         with open(path, "rb") as file:
             sha1 = hashlib.file_digest(file, lambda: hashlib.sha1(usedforsecurity=False)).hexdigest()

@@ -103,6 +103,16 @@ class Measurements:
         rates = self._table["rate"]
         return np.where(rates > 0, self._table["num_samples"] / np.maximum(rates, 1), 0.0)
 
+    @property
+    def has_segments(self) -> bool:
+        """Whether some row is a part of its file."""
+        return bool(self._table["is_segment"].any())
+
+    def extents(self, indexes: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """First sample of each of these rows in its file, and the one behind its last: (rows,) both."""
+        some = self._table[indexes]
+        return some["segment"]["start"], np.where(some["is_segment"], some["segment"]["stop"], some["num_samples"])
+
     def first_of_equal(self, indexes: Int64Array) -> Int64Array:
         """Of these rows, each the first among them that has its bytes, itself where it has none before."""
         _, first, group = np.unique(self._table["sha1"][indexes], return_index=True, return_inverse=True)

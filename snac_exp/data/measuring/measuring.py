@@ -12,7 +12,7 @@ from pathlib import Path
 from snac_exp.data.files.listing import Listed, Listing
 from snac_exp.data.files.scan import FileMeasurement, measure
 from snac_exp.data.measuring.journal import JOURNAL_NAME, journal, recall
-from snac_exp.data.measuring.measurements import Measurements
+from snac_exp.data.measuring.measurements import Int64Array, Measurements
 from snac_exp.data.measuring.segments import measure_rows
 from snac_exp.data.worker import end_with_parent
 from snac_exp.system.progress import progress_display
@@ -25,7 +25,7 @@ def measure_all(listing: Listing, output_dir: Path, num_workers: int | None) -> 
     """Measurements of all rows in the order of the listing, and how many were known from before."""
     measurements = Measurements(listing.rows)
     recall(output_dir / JOURNAL_NAME, listing, measurements)
-    unknown = measurements.unknown().tolist()
+    unknown = measurements.unknown()
     writing = journal(output_dir / JOURNAL_NAME, listing.input)
     with writing as write, progress_display("prepare", len(unknown)) as advance:
         for indexes, measured in _measure_in_parallel(listing, unknown, num_workers):
@@ -37,7 +37,7 @@ def measure_all(listing: Listing, output_dir: Path, num_workers: int | None) -> 
 
 
 def _measure_in_parallel(
-    listing: Listing, indexes: list[int], num_workers: int | None
+    listing: Listing, indexes: Int64Array, num_workers: int | None
 ) -> Iterator[tuple[list[int], list[FileMeasurement]]]:
     """Numbers of the rows of a file, and their measurements."""
     files = listing.rows.by_file(indexes)

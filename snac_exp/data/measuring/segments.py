@@ -35,6 +35,9 @@ def measure_rows(root: Path, rows: Sequence[Listed]) -> list[FileMeasurement]:
     # Before reading: a file that changes meanwhile is measured again next time.
     size_bytes, mtime_ns = stamp(recording.path)
     begun = [FileMeasurement(row.path, size_bytes, mtime_ns, asked=row.asked) for row in rows]
+    if not recording.path.exists():
+        # With its path: the name of a row need not be that of its file.
+        return [replace(one, error=f"no such file: {recording.path}") for one in begun]
     try:
         found = _measured(recording, rows)
     except (DataError, OSError) as error:

@@ -16,14 +16,8 @@ from snac_exp.data.files.recording import sha1_of_segment
 from snac_exp.data.packed.packing import Packing, Spans
 from snac_exp.data.packed.plan import PackOptions
 from snac_exp.data.packed.sources import UNLISTED, ManifestFiles
-from snac_exp.data.prepared.manifest import (
-    MANIFEST_NAME,
-    SCHEMA,
-    is_packed,
-    more_of,
-    read_manifest_table,
-    write_manifest_table,
-)
+from snac_exp.data.prepared.manifest import MANIFEST_NAME, is_packed, more_of, read_manifest_table, write_manifest_table
+from snac_exp.data.prepared.manifest_rows import SCHEMA
 from snac_exp.data.prepared.places import PLACE_SCHEMA
 from snac_exp.data.slices.splits import existing_folder
 from snac_exp.errors import ConfigError, DataError

@@ -10,7 +10,8 @@ from snac_exp.data.files.reading import audio_info
 from snac_exp.data.packed.folder import PackSummary, pack_table
 from snac_exp.data.packed.plan import PackOptions
 from snac_exp.data.packed.sources import UNLISTED
-from snac_exp.data.prepared.manifest import SCHEMA, Manifest, ManifestRow
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.manifest_rows import SCHEMA, ManifestRow
 from snac_exp.data.prepared.places import PLACE_SCHEMA, Place
 from snac_exp.data.rows import PlacedRows
 from snac_exp.data.slices.listing import TARGET_SUFFIXES, paths_without_target

@@ -6,7 +6,7 @@ of PLACE_SCHEMA behind those of SCHEMA, and behind these further ones, which sta
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from snac_exp.data.checked_parquet import read_footer, read_parquet, write_parquet
+from snac_exp.data.checked_parquet import NOT_READABLE, read_footer, read_parquet, write_parquet
 from snac_exp.data.files.levels import Limits
 from snac_exp.data.files.recording import Recording
+from snac_exp.data.prepared.manifest_rows import SCHEMA, ManifestRow, ManifestRows
 from snac_exp.data.prepared.mapped_table import read_mapped_table, write_mapped_table
-from snac_exp.data.prepared.places import PLACE_SCHEMA, Place, place_of, refuse_unsafe
+from snac_exp.data.prepared.places import PLACE_SCHEMA, refuse_unsafe
 from snac_exp.data.rejection import ROWS_AT_ONCE, write_table
 from snac_exp.errors import DataError
 from snac_exp.system.paths.kind import kind_of_file, refuse_file
@@ -32,56 +33,6 @@ MANIFEST_NAME = "manifest.parquet"
 REJECTED_NAME = "rejected.parquet"
 _KIND, _MEND = "manifest", "delete it and run snac-exp prepare again"
 
-SCHEMA = pa.schema(
-    [
-        ("path", pa.string()),  # name of the row, with forward slashes; of a file, its path below the input folder
-        ("split", pa.string()),  # train or validation
-        ("speaker", pa.string()),
-        ("seconds", pa.float64()),
-        ("rate", pa.int32()),  # Hz
-        ("channels", pa.int32()),
-        ("num_samples", pa.int64()),  # per channel, at `rate`
-        ("sha1", pa.string()),  # of the file's bytes; of a segment, of these and its place
-        ("peak", pa.float64()),  # largest magnitude of the mono mix, 1.0 = full scale
-    ]
-)
-
-
-_REPEATED = ("split", "speaker", "rate", "channels")
-_NO_COLUMNS: Mapping[str, Any] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class ManifestRow:
-    """One usable recording: the columns of SCHEMA, and further ones.
-
-    placed: where its audio lies; null = in the file of its path.
-    """
-
-    path: str
-    split: str
-    speaker: str
-    seconds: float
-    rate: int
-    channels: int
-    num_samples: int
-    sha1: str
-    peak: float
-    placed: Place | None = None
-    columns: Mapping[str, Any] = field(default_factory=lambda: _NO_COLUMNS, hash=False)
-
-    @property
-    def place(self) -> Place:
-        """Where its audio lies below the folder of audio."""
-        return self.placed or Place(self.path)
-
-    def values(self, schema: pa.Schema) -> dict[str, Any]:
-        """Its values in the columns of a schema: those of SCHEMA, of PLACE_SCHEMA, and further ones."""
-        found = {name: getattr(self, name) for name in SCHEMA.names}
-        if "file" in schema.names:
-            found |= self.place.columns(self.num_samples) | dict(self.columns)
-        return {name: found.get(name) for name in schema.names}
-
 
 @dataclass(frozen=True)
 class Manifest:
@@ -92,7 +43,7 @@ class Manifest:
 
     input_dir: Path
     settings: dict[str, Any]
-    rows: list[ManifestRow]
+    rows: ManifestRows
     more: pa.Schema = field(default_factory=lambda: pa.schema([]))
 
     @classmethod
@@ -122,6 +73,10 @@ class Manifest:
             )
         return manifest
 
+    def with_rows(self, rows: Iterable[ManifestRow]) -> "Manifest":
+        """The same with other rows."""
+        return replace(self, rows=ManifestRows.of(rows, self.more))
+
     def write(self, path: Path) -> None:
         """Write atomically; the same manifest gives the same bytes."""
         write_rows(path, self.rows, self.input_dir, self.settings, self.more)
@@ -131,8 +86,8 @@ class Manifest:
         """SHA-1 over path, split and content of all rows: what a cache made of this manifest belongs to."""
         # NUL is in no path, so no two lists of rows give the same text.
         digest = hashlib.sha1(usedforsecurity=False)
-        for row in self.rows:
-            digest.update(f"{row.path}\0{row.split}\0{row.sha1}\n".encode())
+        for path, split, sha1 in self.rows.tuples("path", "split", "sha1"):
+            digest.update(f"{path}\0{split}\0{sha1}\n".encode())
         return digest.hexdigest()
 
     @property
@@ -180,6 +135,14 @@ def input_dir_of(path: Path | str) -> Path:
     return Path(_read_header(_manifest_file(path))["input_dir"])
 
 
+def is_manifest(path: Path) -> bool:
+    """Whether a file of Parquet is a manifest; one that is damaged is none."""
+    try:
+        return METADATA_KEY in (pq.read_schema(path).metadata or {})
+    except NOT_READABLE:
+        return False
+
+
 def is_packed(folder: Path) -> bool:
     """Whether a folder holds a manifest whose audio lies beside it."""
     return (folder / MANIFEST_NAME).is_file() and input_dir_of(folder) == folder.absolute()
@@ -203,22 +166,6 @@ def more_of(schema: pa.Schema) -> pa.Schema:
     return pa.schema(list(schema)[len(SCHEMA) :])
 
 
-def _rows_of(table: pa.Table, one_of: Callable[[Any, Any], Any]) -> list[ManifestRow]:
-    """The rows as objects; of millions, what is the same in many of them is one object, that of `one_of`."""
-    columns = {name: table[name].to_pylist() for name in table.schema.names}
-    columns |= {name: [one_of(value, value) for value in columns[name]] for name in _REPEATED}
-    further = [name for name in more_of(table.schema).names if name not in PLACE_SCHEMA.names]
-    placed = "file" in columns
-    rows = []
-    for number, values in enumerate(zip(*(columns[name] for name in SCHEMA.names), strict=True)):
-        row = ManifestRow(*values)
-        if placed:
-            place = place_of(row.path, *(columns[name][number] for name in PLACE_SCHEMA.names))
-            row = replace(row, placed=place, columns={name: columns[name][number] for name in further})
-        rows.append(row)
-    return rows
-
-
 def read_manifest_table(path: Path | str) -> tuple[pa.Table, dict[str, Any]]:
     """The rows as a table of SCHEMA, and the header (input_dir, settings); errors as Manifest.read, paths unchecked."""
     path = _manifest_file(path)
@@ -228,12 +175,22 @@ def read_manifest_table(path: Path | str) -> tuple[pa.Table, dict[str, Any]]:
 def _manifest_file(path: Path | str) -> Path:
     """The manifest in a prepared folder, or the file itself; DataError where there is none."""
     path = Path(path)
+    folder = path.parent if path.name == MANIFEST_NAME else path
     path = path / MANIFEST_NAME if path.is_dir() else path
     if path.name != MANIFEST_NAME and kind_of_file(path) != "a file of Parquet":
         refuse_file(path, "a folder that snac-exp prepare wrote", DataError)
     if not path.exists():
-        raise DataError(f"{path}: no manifest there; make one with: snac-exp prepare input=FOLDER output={path.parent}")
+        raise DataError(f"{path}: no manifest there; {_mend_of_absence(folder)}")
     return path
+
+
+def _mend_of_absence(folder: Path) -> str:
+    """What to do where a folder was named that has no manifest, by what is there."""
+    if any(folder.glob("codes-*.parquet")):
+        return f"these are codes; name the prepared folder that they were made of, perhaps {folder.parent}"
+    if folder.is_dir() and any(folder.iterdir()):
+        return f"if it holds audio, prepare it first: snac-exp prepare input={folder} output=PREPARED"
+    return f"make one with: snac-exp prepare input=FOLDER output={folder}"
 
 
 def _header_of(path: Path, metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
@@ -253,17 +210,19 @@ def _table_of(path: Path, file: pq.ParquetFile) -> tuple[pa.Table, dict[str, Any
 
 
 def _manifest_of(path: Path, file: pq.ParquetFile) -> Manifest:
-    """The manifest, its rows made objects some at a time: the whole table beside them would be half as much again."""
     header, schema = _checked_header(path, file)
-    folder, shared = Path(header["input_dir"]), dict[Any, Any]()
-    rows: list[ManifestRow] = []
+    folder = Path(header["input_dir"])
+    rows = ManifestRows.joined(schema, _safe_tables(file, schema, folder))
+    return Manifest(folder, header["settings"], rows, more_of(schema))
+
+
+def _safe_tables(file: pq.ParquetFile, schema: pa.Schema, folder: Path) -> Iterator[pa.Table]:
     for batch in file.iter_batches(ROWS_AT_ONCE, use_threads=False):
         table = _checked_rows(pa.Table.from_batches([batch]), schema)
         # A manifest from elsewhere must not lead to files outside of its folder.
         for name in {"path", "file"} & {*schema.names}:
             refuse_unsafe(folder, table[name])
-        rows += _rows_of(table, shared.setdefault)
-    return Manifest(folder, header["settings"], rows, more_of(schema))
+        yield table
 
 
 def _checked_header(path: Path, file: pq.ParquetFile) -> tuple[dict[str, Any], pa.Schema]:

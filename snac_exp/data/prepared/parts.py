@@ -1,7 +1,6 @@
 """Which of the usable rows train and which validate, and whose they are."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +9,10 @@ import numpy.typing as npt
 from snac_exp.data.files.listing import Listing
 from snac_exp.data.measuring.measurements import Int64Array, Measurements
 from snac_exp.data.prepared.settings import PrepareSettings
-from snac_exp.data.prepared.split import draw_validation, given_split, match_speakers, speaker_of
+from snac_exp.data.prepared.split import draw_files, draw_validation, given_split, match_speakers, speaker_of
 from snac_exp.errors import DataError
+
+Float64Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,9 @@ class Usable:
     measurements: Measurements
 
     @property
-    def seconds(self) -> list[float]:
+    def seconds(self) -> Float64Array:
         """Of each."""
-        found: list[float] = self.measurements.seconds[self.indexes].tolist()
-        return found
+        return self.measurements.seconds[self.indexes]
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,24 @@ class Parts:
 
 def refuse_indivisible(listing: Listing, settings: PrepareSettings) -> None:
     """The errors of `split_rows` that are certain before anything is measured, which may take hours."""
-    numbers = range(len(listing.rows))
+    indexes = np.arange(len(listing.rows))
     if settings.split == "given":
-        indexes = [number for number in numbers if given_split(listing.rows[number].split) is not None]
-    else:
-        indexes = list(numbers)
+        has_split = (given_split(listing.rows[number].split) is not None for number in range(len(indexes)))
+        indexes = indexes[np.fromiter(has_split, bool, len(indexes))]
+        if not listing.rows.splits():
+            raise DataError(
+                f"{listing.input}: split=given, and no row names a split; draw them with split=speaker or split=file, "
+                "or name the column that has them: 'columns={split: NAME}'"
+            )
     if len(indexes) >= 2:  # less is measured at once, and what is wrong with a single file says more
-        split_rows(np.array(indexes), [1.0] * len(indexes), settings, listing)
+        split_rows(indexes, np.ones(len(indexes)), settings, listing)
 
 
-def split_rows(indexes: Int64Array, seconds: Sequence[float], settings: PrepareSettings, listing: Listing) -> Parts:
+def split_rows(indexes: Int64Array, seconds: Float64Array, settings: PrepareSettings, listing: Listing) -> Parts:
     """Rows of these numbers and lengths, by the settings; DataError where they leave none to train or to validate."""
     numbers: dict[str, int] = {}
     speakers = np.empty(len(indexes), np.int32)
-    for place, index in enumerate(indexes.tolist()):
+    for place, index in enumerate(map(int, indexes)):
         row = listing.rows[index]
         speakers[place] = numbers.setdefault(row.speaker or speaker_of(row.file, settings.speaker_level), len(numbers))
     names = list(numbers)
@@ -60,11 +64,12 @@ def split_rows(indexes: Int64Array, seconds: Sequence[float], settings: PrepareS
         return Parts(speakers, names, _given(indexes, listing))
     # Named speakers go to validation whole, whatever `split` says.
     if settings.split == "file" and settings.validation_speakers is None:
-        of_file = dict(zip((listing.rows[index].path for index in indexes.tolist()), seconds, strict=True))
-        chosen = draw_validation(of_file, settings.train_ratio, settings.seed, "file")
-        return Parts(speakers, names, np.array([path in chosen for path in of_file]))
+        paths = (
+            listing.rows[index].path for index in map(int, indexes)
+        )  # by path, as numbers of equal seeds are drawn
+        return Parts(speakers, names, draw_files(paths, seconds, settings.train_ratio, settings.seed))
     of_speaker: Counter[str] = Counter()
-    for number, length in zip(speakers.tolist(), seconds, strict=True):
+    for number, length in zip(speakers.tolist(), seconds.tolist(), strict=True):
         of_speaker[names[number]] += length  # type: ignore[assignment]
     if settings.validation_speakers is not None:
         chosen = match_speakers(list(of_speaker), settings.validation_speakers)
@@ -75,7 +80,8 @@ def split_rows(indexes: Int64Array, seconds: Sequence[float], settings: PrepareS
 
 def _given(indexes: Int64Array, listing: Listing) -> npt.NDArray[np.bool_]:
     """Which rows validate, as the source says."""
-    found = np.array([given_split(listing.rows[index].split) == "validation" for index in indexes.tolist()])
+    validates = (given_split(listing.rows[index].split) == "validation" for index in map(int, indexes))
+    found = np.fromiter(validates, bool, len(indexes))
     if not 0 < found.sum() < len(found):
         missing = "trains" if found.any() else "validates"
         raise DataError(f"split=given: no row of the source {missing}; draw them with split=speaker or split=file")

@@ -2,8 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import compress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,29 +14,30 @@ from snac_exp.data.files.recording import Segment
 from snac_exp.data.files.scan import FileMeasurement
 from snac_exp.data.measuring.measurements import Int64Array, Measurements
 from snac_exp.data.measuring.measuring import measure_all
-from snac_exp.data.prepared.manifest import (
-    MANIFEST_NAME,
-    REJECTED_NAME,
-    ManifestRow,
-    read_manifest_table,
-    write_rows,
-)
+from snac_exp.data.prepared.manifest import MANIFEST_NAME, REJECTED_NAME, read_manifest_table, write_rows
+from snac_exp.data.prepared.manifest_rows import ManifestRow
+from snac_exp.data.prepared.overlaps import overlaps_line
 from snac_exp.data.prepared.parts import Parts, Usable, refuse_indivisible, split_rows
 from snac_exp.data.prepared.places import PLACE_SCHEMA, Place, stays_below
 from snac_exp.data.prepared.settings import PrepareSettings
 from snac_exp.data.prepared.split import given_split
-from snac_exp.data.rejection import Rejection, count_kinds, counts_line, write_rejections
+from snac_exp.data.rejection import Rejection, count_kinds, counts_line, reason_lines, write_rejections
 from snac_exp.data.sources.opening import SourceOptions, open_source, source_name
 from snac_exp.errors import DataError
 from snac_exp.system.files import remove_left
 from snac_exp.system.folder_lock import locked
 
+REASONS_SHOWN = 3  # of rejected files; all of them are listed
+_NOTHING_WRONG = ("split", "duplicate")
 _COMMIT = "hub.commit"  # among the settings of a manifest
 
 
 @dataclass(frozen=True)
 class PrepareSummary:
-    """What came of a source. `rejected` counts files by kind; seconds and speakers are those of each split."""
+    """What came of a source. `rejected` counts files by kind; seconds and speakers are those of each split.
+
+    told: lines about how the source was read, and the first of the rejected files with their reasons.
+    """
 
     output_dir: Path
     num_files: int
@@ -46,6 +46,7 @@ class PrepareSummary:
     seconds: dict[str, float]
     num_speakers: dict[str, int]
     rejected: dict[str, int]
+    told: tuple[list[str], list[str]] = field(default_factory=lambda: ([], []))
 
     @property
     def lines(self) -> list[str]:
@@ -58,7 +59,8 @@ class PrepareSummary:
             f"{self.num_files} utterances found, {self.num_files - self.num_known} read, "
             f"{self.num_known} known from before"
         )
-        return [read, *splits, counts_line(self.rejected, self.output_dir / REJECTED_NAME)]
+        before, behind = self.told
+        return [*before, read, *splits, counts_line(self.rejected, self.output_dir / REJECTED_NAME), *behind]
 
 
 def prepare(
@@ -114,7 +116,14 @@ def prepare(
         more = pa.schema([]) if listing.more is None else pa.schema([*PLACE_SCHEMA, *listing.more])
         rows = _rows(usable, parts, listing)
         write_rows(output_dir / MANIFEST_NAME, rows, listing.root, {**settings.to_json(), **origin}, more)
-        return _summary(output_dir, len(measurements), num_known, usable, parts, rejected)
+        told = (
+            [*listing.told, *_splits_left(listing, settings)],
+            [
+                *_first_reasons(rejected),
+                *overlaps_line(usable, parts, listing),
+            ],
+        )
+        return replace(_summary(output_dir, len(measurements), num_known, usable, parts, rejected), told=told)
 
 
 def _refuse_other_output(output_dir: Path, name: str, settings: PrepareSettings, options: SourceOptions) -> None:
@@ -127,8 +136,13 @@ def _refuse_other_output(output_dir: Path, name: str, settings: PrepareSettings,
     then.pop(_COMMIT, None)  # found, not asked for
     changed = [f"{key} was {then.get(key)}, is {now.get(key)}" for key in now | then if then.get(key) != now.get(key)]
     if changed:
+        known = (
+            ""
+            if now["input"] != then["input"]
+            else (f", or delete its {MANIFEST_NAME}: what was measured is not measured again")
+        )
         raise DataError(
-            f"{output_dir}: holds a manifest made otherwise ({'; '.join(changed)}); choose another output folder"
+            f"{output_dir}: holds a manifest made otherwise ({'; '.join(changed)}); choose another output folder{known}"
         )
 
 
@@ -197,7 +211,7 @@ def _printable(path: str) -> str:
 def _of_given_splits(usable: Int64Array, listing: Listing, rejected: list[Rejection]) -> Int64Array:
     """Those whose source says that they train or validate; others, as of a test split, are rejected."""
     kept = []
-    for index in usable.tolist():
+    for index in map(int, usable):
         row = listing.rows[index]
         if given_split(row.split) is not None:
             kept.append(index)
@@ -213,7 +227,7 @@ def _of_given_splits(usable: Int64Array, listing: Listing, rejected: list[Reject
 
 def _rows(usable: Usable, parts: Parts, listing: Listing) -> Iterator[ManifestRow]:
     """The manifest's, made one by one."""
-    for index, speaker, validates in zip(usable.indexes.tolist(), parts.speakers, parts.validates, strict=True):
+    for index, speaker, validates in zip(map(int, usable.indexes), parts.speakers, parts.validates, strict=True):
         measured = usable.measurements[index]
         row = _row(measured, "validation" if validates else "train", parts.names[speaker])
         yield row if listing.more is None else _placed(row, measured, listing.rows[index])
@@ -238,6 +252,21 @@ def _row(measured: FileMeasurement, split: str, speaker: str) -> ManifestRow:
     )
 
 
+def _splits_left(listing: Listing, settings: PrepareSettings) -> list[str]:
+    """A line where the source has splits and others are drawn: what it keeps for tests would train."""
+    if settings.split == "given" or not (found := listing.rows.splits()):
+        return []
+    counts = ", ".join(f"{name} {num}" for name, num in found.items())
+    return [f"the source's own splits ({counts}) are left aside, all rows are drawn from; split=given keeps to them"]
+
+
+def _first_reasons(rejected: list[Rejection]) -> list[str]:
+    """Of files that somebody may want to mend."""
+    found = [item for item in rejected if item.kind not in _NOTHING_WRONG]
+    more = [f"  and {len(found) - REASONS_SHOWN} more"] if len(found) > REASONS_SHOWN else []
+    return reason_lines(found[:REASONS_SHOWN]) + more
+
+
 def _summary(
     output_dir: Path, num_files: int, num_known: int, usable: Usable, parts: Parts, rejected: list[Rejection]
 ) -> PrepareSummary:
@@ -247,7 +276,7 @@ def _summary(
         num_files=num_files,
         num_known=num_known,
         num_rows={split: int(rows.sum()) for split, rows in of_split.items()},
-        seconds={split: sum(compress(usable.seconds, rows)) for split, rows in of_split.items()},
+        seconds={split: sum(usable.seconds[rows].tolist()) for split, rows in of_split.items()},
         num_speakers={split: len(np.unique(parts.speakers[rows])) for split, rows in of_split.items()},
         rejected=count_kinds(rejected),
     )

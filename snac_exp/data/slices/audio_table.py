@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from snac_exp.codec.geometry import Geometry
-from snac_exp.data.prepared.manifest import SCHEMA
+from snac_exp.data.prepared.manifest_rows import SCHEMA
 from snac_exp.data.prepared.places import PLACE_SCHEMA, WHOLE_FILE, Place, Places
 from snac_exp.data.slices.dataset import AudioFolders
 

@@ -37,7 +37,8 @@ def read_list(path: Path, columns: Mapping[str, str], base: Path) -> Listing:
             f"{path}: a list without a column of audio files: {columns_line(there)}; name it with "
             "columns={audio: NAME}"
         )
-    return listing_of(base, str(path), (_row(row, names, place, base) for place, row in read_lines(path)))
+    rows = (_row(row, names, place, base) for place, row in read_lines(path))
+    return listing_of(base, str(path), rows, (names.line(there),))
 
 
 def _row(row: Mapping[str, Any], names: Names, place: str, base: Path) -> Found:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from snac_exp.config.structure import nearest
@@ -19,6 +20,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "language": ("language", "lang", "locale"),
     "split": ("split",),
 }
+_NEARLY = 0.75  # of what `get_close_matches` takes for alike
 _KEPT = ("text", "language", "split")  # beside those that become a place or the speaker
 
 
@@ -79,6 +81,18 @@ class Names:
         kept = {self.of[meaning]: free_name(meaning) for meaning in _KEPT if meaning in self.of}
         gone = {name for meaning, name in self.of.items() if meaning not in _KEPT}
         return {kept.get(name) or free_name(name): value for name, value in row.items() if name not in gone}
+
+    def line(self, there: Iterable[str]) -> str:
+        """For people: which columns were taken for what, and which others merely stay with the row."""
+        read = [name if name == meaning else f"{meaning} = {name}" for meaning, name in self.of.items()]
+        kept = [f"{name}{self._nearly(name)}" for name in there if name not in self.of.values()]
+        return f"columns: {', '.join(read) or 'none'}" + (f"; kept as they are: {', '.join(kept)}" if kept else "")
+
+    def _nearly(self, name: str) -> str:
+        """The meaning that a column without one may be meant for, as one that is mistyped."""
+        missing = {alias: meaning for meaning in ALIASES if meaning not in self.of for alias in ALIASES[meaning]}
+        found = get_close_matches(name.lower(), missing, 1, _NEARLY)
+        return f" (if it is the {missing[found[0]]}: 'columns={{{missing[found[0]]}: {name}}}')" if found else ""
 
 
 def columns_line(there: Iterable[str]) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from snac_exp.data.files.listing import Listing, WholeFiles
 from snac_exp.data.files.scan import find_audio, find_files
+from snac_exp.data.measuring.journal import JOURNAL_NAME
+from snac_exp.data.prepared.manifest import MANIFEST_NAME, is_manifest
 from snac_exp.data.sources.cuts import are_cuts, read_cuts
 from snac_exp.data.sources.hub import SCHEME, HubOptions, read_hub
 from snac_exp.data.sources.kaldi import WAV_SCP, read_kaldi
@@ -76,7 +78,9 @@ def _of_folder(path: Path, options: SourceOptions, output_dir: Path) -> Listing:
     found = find_audio(path, skip=output_dir)
     if found:
         _refuse(options, "a folder of audio files", columns=True, audio_root=True)
-        return Listing(path, str(path), WholeFiles(found))
+        told = tuple(f"{item} is not read, though it may list the files: input={item}" for item in _lists(path)[:1])
+        return Listing(path, str(path), WholeFiles(found), told=told)
+    _refuse_prepared(path / MANIFEST_NAME)
     _refuse(options, "a folder of shards", audio_root=True)
     tables = [file for file in find_files(path, output_dir, TABLES) if not file.name.startswith("cache-")]
     tars = find_files(path, output_dir, (".tar",))
@@ -97,6 +101,7 @@ def _of_folder(path: Path, options: SourceOptions, output_dir: Path) -> Listing:
 def _of_file(path: Path, options: SourceOptions, output_dir: Path) -> Listing:
     suffix = path.suffix.lower()
     if suffix in TABLES:
+        _refuse_prepared(path)
         _refuse(options, "a table", audio_root=True)
         return read_tables(path.parent, str(path), [path], options.columns, output_dir)
     if suffix == ".tar":
@@ -133,5 +138,19 @@ def _refuse(options: SourceOptions, what: str, *, columns: bool = False, audio_r
 
 def _what_else(path: Path) -> str:
     """Lists that lie in a folder, which may be what was meant."""
-    lists = sorted(item.name for item in path.iterdir() if list_suffix(item) in (*DELIMITERS, *JSON_LINES))
-    return f"; {lists[0]} there may be a list of them: input={path / lists[0]}" if lists else ""
+    lists = _lists(path)
+    return f"; {lists[0].name} there may be a list of them: input={lists[0]}" if lists else ""
+
+
+def _lists(folder: Path) -> list[Path]:
+    found = sorted(item for item in folder.iterdir() if list_suffix(item) in (*DELIMITERS, *JSON_LINES))
+    return [item for item in found if item.name != JOURNAL_NAME]
+
+
+def _refuse_prepared(manifest: Path) -> None:
+    """DataError for what `snac-exp prepare` or `pack` wrote, where a source is meant."""
+    if manifest.name == MANIFEST_NAME and manifest.is_file() and is_manifest(manifest):
+        raise DataError(
+            f"{manifest.parent} is prepared already: go on with snac-exp cache-codes data={manifest.parent}, or name "
+            "the source that it was made of"
+        )

@@ -32,8 +32,7 @@ _MEANINGS = (
     "language",
     "split",
 )  # offset and duration are columns like others: audio is whole
-
-
+_NO_PLACE: tuple[int, Bytes | None] = -1, None
 _SPLIT = re.compile(r"(?:^|[-_./])(train|training|validation|valid|val|dev|eval|test)(?=[-_./]|$)")
 
 
@@ -59,7 +58,7 @@ def read_tables(
             with _named(table):
                 yield from _rows(table, table.relative_to(root).as_posix(), audio[table], names, output_dir)
 
-    return listing_of(root, source, rows())
+    return listing_of(root, source, rows(), (names.line(there),))
 
 
 @contextmanager
@@ -146,16 +145,20 @@ _Row = tuple[Bytes | None, str | None, Mapping[str, Any]]
 def _of_parquet(table: Path, audio: str, schema: pa.Schema, further: list[str], unpacked: Path) -> Iterator[_Row]:
     kind = schema.field(audio).type
     has_path = pa.types.is_struct(kind) and any(kind.field(i).name == "path" for i in range(kind.num_fields))
-    places = unpack(table, audio, unpacked) if _is_audio(kind) or _is_binary(kind) else {}
+    has_bytes = _is_audio(kind) or _is_binary(kind)
+    places = unpack(table, audio, unpacked) if has_bytes else iter(())
     # Of the audio its path alone: the bytes would fill the memory.
-    wanted = [*further, *([f"{audio}.path"] if has_path else [] if places else [audio])]
-    number = 0
+    wanted = [*further, *([f"{audio}.path"] if has_path else [] if has_bytes else [audio])]
+    # Rows without bytes have no place, the others have one each, in their order.
+    number, (placed, place) = 0, next(places, _NO_PLACE)
     with pq.ParquetFile(table) as file:
         for batch in file.iter_batches(columns=wanted):
             for row in batch.to_pylist():
                 value = row.pop(audio, None)
                 path = value.get("path") if isinstance(value, dict) else value if isinstance(value, str) else None
-                yield places.get(number), path, row
+                yield place if placed == number else None, path, row
+                if placed == number:
+                    placed, place = next(places, _NO_PLACE)
                 number += 1
 
 

@@ -43,7 +43,7 @@ def read_tars(root: Path, source: str, tars: Sequence[Path], columns: Mapping[st
     names = Names.chosen(there, columns, source)
     names = Names({meaning: name for meaning, name in names.of.items() if meaning in _MEANINGS})
     rows = (_row(sample, names, root) for tar in tars for sample in _with_audio(tar, root))
-    return listing_of(root, source, rows)
+    return listing_of(root, source, rows, (names.line(there),))
 
 
 def members(tar: Path) -> Iterator[tuple[str, Bytes]]:

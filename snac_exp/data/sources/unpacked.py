@@ -6,6 +6,7 @@ file it is, and is kept as long as that has not changed.
 
 import io
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,8 +25,8 @@ ROWS_AT_ONCE = 16  # with their audio, some tens of MB
 _OF = "made_of.txt"  # the first member: which file the others were made of
 
 
-def unpack(table: Path, column: str, tar: Path) -> dict[int, Bytes]:
-    """Row number -> where its bytes lie in the tar, which is written unless it is there; rows without bytes are not.
+def unpack(table: Path, column: str, tar: Path) -> Iterator[tuple[int, Bytes]]:
+    """Numbers of the rows that have bytes, in order, and where these lie in the tar; it is written unless it is there.
 
     Raises:
         DataError: the tar is damaged. Arrow's own errors: the table is.
@@ -36,8 +37,7 @@ def unpack(table: Path, column: str, tar: Path) -> dict[int, Bytes]:
         remove_left(left_beside(tar))
         with atomic_path(tar) as temporary:
             _write(table, column, temporary, of)
-    numbered = ((PurePosixPath(name).stem, place) for name, place in members(tar) if name != _OF)
-    return {int(number): place for number, place in numbered}
+    return ((int(PurePosixPath(name).stem), place) for name, place in members(tar) if name != _OF)
 
 
 def _is_of(tar: Path, of: str) -> bool:
@@ -83,3 +83,4 @@ def _add(archive: tarfile.TarFile, name: str, data: Any) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(data)
     archive.addfile(member, io.BytesIO(data))
+    archive.members.clear()  # type: ignore[attr-defined] # it would keep all of them, a kilobyte each

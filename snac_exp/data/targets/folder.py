@@ -17,7 +17,8 @@ import soundfile
 
 from snac_exp.data.files.decoding import Float32Array
 from snac_exp.data.files.reading import audio_info
-from snac_exp.data.prepared.manifest import Manifest, ManifestRow
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.manifest_rows import ManifestRow
 from snac_exp.data.prepared.places import safe_join
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, read_rejections, write_rejections
 from snac_exp.data.targets.names import SETTINGS_NAME

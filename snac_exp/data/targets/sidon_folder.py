@@ -8,7 +8,8 @@ import torch
 
 from snac_exp.data.files.decoding import Float32Array
 from snac_exp.data.files.reading import read_channels
-from snac_exp.data.prepared.manifest import Manifest, ManifestRow
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.manifest_rows import ManifestRow
 from snac_exp.data.rejection import Rejection
 from snac_exp.data.targets.folder import Format, TargetFolder, TargetSummary
 from snac_exp.data.targets.sidon import OUTPUT_RATE, FrontEnd, Sidon

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from snac_exp.data.files.bandwidth import Bandwidth, measure_bandwidth
 from snac_exp.data.files.decoding import Float32Array
-from snac_exp.data.prepared.manifest import Manifest, ManifestRow
+from snac_exp.data.prepared.manifest import Manifest
+from snac_exp.data.prepared.manifest_rows import ManifestRow
 from snac_exp.data.rejection import REJECTED_SCHEMA, Rejection, write_table
 from snac_exp.data.rows import manifest_rows
 from snac_exp.data.targets.folder import Format, TargetFolder, TargetSummary

@@ -21,6 +21,7 @@ from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.data.prepared.prepare import prepare
 from snac_exp.errors import DataError
 from snac_exp.system.environment import provenance
+from tests.helpers.commands import verb
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -108,7 +109,7 @@ def test_other_codecs_manifests_and_layouts_are_not_mixed(
     before = contents(tmp_path / "codes")
     with pytest.raises(DataError, match=r"belongs to another cache: codec_fingerprint .* choose another output folder"):
         cache_codes(manifest, make_codec(seed=1), tmp_path / "codes", rows_per_shard=7)
-    fewer = Manifest(manifest.input_dir, manifest.settings, manifest.rows[:-1])
+    fewer = manifest.with_rows(manifest.rows[:-1])
     with pytest.raises(DataError, match="manifest_digest"):
         cache_codes(fewer, codec, tmp_path / "codes", rows_per_shard=7)
     with pytest.raises(DataError, match="made from another manifest"):
@@ -116,6 +117,19 @@ def test_other_codecs_manifests_and_layouts_are_not_mixed(
     with pytest.raises(DataError, match="keep rows_per_shard as it was"):
         cache_codes(manifest, codec, tmp_path / "codes", rows_per_shard=5)
     assert contents(tmp_path / "codes") == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [["cache-codes", "data=prepared"], ["tokens", "stats", "cache=prepared/codes_demo"]]
+)
+def test_an_output_that_is_a_file_is_refused_before_anything_is_read(
+    arguments: list[str], corpus_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(corpus_dir)
+    (tmp_path / "file").write_text("x")
+    done = verb(*arguments, "codec=demo", f"output={tmp_path / 'file'}")
+    assert done.status == 2
+    assert done.err == f"DataError: {tmp_path / 'file'} is a file of text, not a folder; choose another one\n"
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -80,8 +81,8 @@ def test_rows_come_in_the_order_of_their_paths_each_once_and_by_their_files() ->
         "long.flac/00001000-00001500~2", "nowhere", odd, "ö.wav",
     ]  # fmt: skip
     assert [listing.rows.number_of(name) for name in [*names, "z", "long.flac"]] == [*range(len(rows)), None, None]
-    assert list(listing.rows.by_file(range(len(rows)))) == [[0], [1], [2, 3, 4], [5], [6], [7]]
-    assert list(listing.rows.by_file([4, 1, 2])) == [[4, 2], [1]]
+    assert list(listing.rows.by_file(np.arange(len(rows)))) == [[0], [1], [2, 3, 4], [5], [6], [7]]
+    assert list(listing.rows.by_file(np.array([4, 1, 2]))) == [[4, 2], [1]]
     assert listing.rows[0].within == Bytes(2048, 9, "a.wav")
     assert (listing.rows[4].split, listing.rows[5].fault, listing.rows[6].speaker) == ("dev", "has no audio", "s")
     assert listing.root == BASE

@@ -130,8 +130,8 @@ def other_caches(
     """A cache of another codec, and one without training rows."""
     folder = tmp_path_factory.mktemp("others")
     few = [row for row in manifest.rows if row.split == "validation"]
-    cache_codes(replace(manifest, rows=few[:1]), make_codec(seed=1), folder / "other")
-    cache_codes(replace(manifest, rows=few[:1]), codec, folder / "empty")
+    cache_codes(manifest.with_rows(few[:1]), make_codec(seed=1), folder / "other")
+    cache_codes(manifest.with_rows(few[:1]), codec, folder / "empty")
     return {"OTHER": str(folder / "other"), "EMPTY": str(folder / "empty"), "NONE": str(folder / "none")}
 
 

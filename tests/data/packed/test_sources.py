@@ -8,7 +8,8 @@ import pytest
 
 from snac_exp.data.packed.folder import pack_folder
 from snac_exp.data.packed.plan import PackOptions
-from snac_exp.data.prepared.manifest import SCHEMA, Manifest, open_manifest_table
+from snac_exp.data.prepared.manifest import Manifest, open_manifest_table
+from snac_exp.data.prepared.manifest_rows import SCHEMA
 from snac_exp.data.rows import manifest_rows
 from tests.data.sources.kinds import MAKE, utterances_of, written
 from tests.helpers.commands import verb

@@ -14,7 +14,8 @@ from snac_exp.data.codes.cache import cache_codes, verify_cache
 from snac_exp.data.codes.shards import read_metadata
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.data.files.recording import Bytes, Segment
-from snac_exp.data.prepared.manifest import MANIFEST_NAME, SCHEMA, Manifest
+from snac_exp.data.prepared.manifest import MANIFEST_NAME, Manifest
+from snac_exp.data.prepared.manifest_rows import SCHEMA, ManifestRows
 from snac_exp.data.prepared.places import PLACE_SCHEMA, Place, free_name
 from snac_exp.data.slices.audio_folder import AudioFolder
 from snac_exp.data.slices.cached_codes import CachedCodes
@@ -36,7 +37,7 @@ def shard(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Manif
             file.write(data)
         columns = {"text": None if number % 3 else f"ünï {number}", "snr": number / 3, "clean": number % 2 == 0}
         rows.append(replace(row, placed=place, columns=columns))
-    return Manifest(folder, {}, rows, COLUMNS)
+    return Manifest(folder, {}, ManifestRows.of(rows, COLUMNS), COLUMNS)
 
 
 def test_a_manifest_keeps_places_and_columns(shard: Manifest, manifest: Manifest, tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_a_manifest_keeps_places_and_columns(shard: Manifest, manifest: Manifest
 
 def test_files_that_lie_outside_of_the_folder_are_refused(shard: Manifest, tmp_path: Path) -> None:
     rows = [replace(shard.rows[0], placed=Place("../secret.bin", Bytes(0, 10)))]
-    Manifest(shard.input_dir, {}, rows, COLUMNS).write(tmp_path / MANIFEST_NAME)
+    shard.with_rows(rows).write(tmp_path / MANIFEST_NAME)
     with pytest.raises(DataError, match=r"unsafe path '\.\./secret\.bin'"):
         Manifest.read(tmp_path)
 
@@ -102,7 +103,7 @@ def test_segments_train_from_their_offset(
         seconds = (segment.stop - segment.start) / row.rate
         split = "validation" if number == 0 else "train"
         rows.append(replace(row, path=f"cut/{number}", split=split, seconds=seconds, num_samples=34_444, placed=placed))
-    segments = Manifest(manifest.input_dir, {}, rows, PLACE_SCHEMA)
+    segments = Manifest(manifest.input_dir, {}, ManifestRows.of(rows, PLACE_SCHEMA), PLACE_SCHEMA)
     segments.write(tmp_path / MANIFEST_NAME)
     sources = [{"path": str(corpus_dir / "prepared")}, {"path": str(tmp_path)}]
     mixed = AudioFolder(sources=sources).open(codec, HEADS, 0).train

@@ -76,7 +76,7 @@ def test_s08_bad_files_are_listed_and_counted(tmp_path: Path) -> None:
     assert found["speaker0/short.wav"][1] == "0.1000 s, less than min_seconds=0.25"
     assert sum(summary.rejected.values()) == 10
     assert summary.num_files == 19 == sum(summary.num_rows.values()) + sum(summary.rejected.values())
-    assert "duplicate 2" in summary.lines[-1]
+    assert any("duplicate 2" in line for line in summary.lines)
 
 
 def test_a_folder_without_usable_audio_is_an_error(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_paths_that_leave_the_folder_are_refused(tmp_path: Path) -> None:
         rows = [
             type(good.rows[0])(**{name: getattr(good.rows[0], name) for name in good.rows[0].__slots__} | {"path": bad})
         ]
-        Manifest(good.input_dir, good.settings, rows).write(tmp_path / "bad.parquet")
+        good.with_rows(rows).write(tmp_path / "bad.parquet")
         with pytest.raises(DataError, match="unsafe path"):
             Manifest.read(tmp_path / "bad.parquet")
 

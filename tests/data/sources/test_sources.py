@@ -160,6 +160,37 @@ def test_what_exists_but_is_no_source_is_named(rows: list[Utterance], tmp_path: 
         prepared(tmp_path / "in", tmp_path / "out")
 
 
+def test_what_a_user_may_not_have_meant_is_told(rows: list[Utterance], tmp_path: Path) -> None:
+    """Mistyped columns, files that are not there, overlaps of training and validation, splits that are not kept."""
+    path = str(rows[0].file)
+    lines = [{"path": path, "offest": 0.1, "duration": 0.3 + 0.01 * number, "split": "test"} for number in range(4)]
+    source = jsonl(tmp_path / "list.jsonl", *lines, {"path": "none.wav", "split": "train"})
+    said = "\n".join(prepared(source, tmp_path / "out").lines)
+    assert "columns: audio = path, duration, split; kept as they are: offest" in said
+    assert "(if it is the offset: 'columns={offset: offest}')" in said
+    assert "the source's own splits (test 4, train 1) are left aside" in said
+    assert f"none.wav: no such file: {tmp_path / 'none.wav'}" in said
+    assert "validating rows overlap training rows of the same file" in said
+    (tmp_path / "audio").mkdir()
+    for row in rows[:2]:
+        (tmp_path / "audio" / row.name).with_suffix(row.file.suffix).write_bytes(row.file.read_bytes())
+    jsonl(tmp_path / "audio" / "metadata.jsonl", {"path": path})
+    told = prepared(tmp_path / "audio", tmp_path / "whole").lines
+    assert told[0].startswith(f"{tmp_path / 'audio' / 'metadata.jsonl'} is not read")
+    assert not any("overlap" in line or "splits" in line for line in told)
+
+
+def test_what_is_prepared_is_no_source(rows: list[Utterance], tmp_path: Path) -> None:
+    pq.write_table(table_of(rows), tmp_path / "a.parquet")
+    prepared(tmp_path / "a.parquet", tmp_path / "out")
+    for source in (tmp_path / "out", tmp_path / "out" / "manifest.parquet"):
+        with pytest.raises(DataError, match=r"out is prepared already: go on with snac-exp cache-codes data="):
+            prepared(source, tmp_path / "again")
+    for folder, said in ((tmp_path, "if it holds audio, prepare it first"), (tmp_path / "none", "make one with")):
+        with pytest.raises(DataError, match=f"no manifest there; {said}"):
+            Manifest.read(folder)
+
+
 def test_splits_of_a_source_are_kept(rows: list[Utterance], tmp_path: Path) -> None:
     """By the names of tables, or by a column; what is to be tested on neither trains nor validates."""
     table = table_of(rows)
@@ -182,7 +213,7 @@ def test_splits_of_a_source_are_kept(rows: list[Utterance], tmp_path: Path) -> N
     ]
     with pytest.raises(DataError, match="split=given: no row of the source validates; draw them"):
         prepare(jsonl(tmp_path / "list.jsonl", *lines[:1]), tmp_path / "out3", split="given", num_workers=1)
-    with pytest.raises(DataError, match=r"none of 4 files is usable \(split 4\).*its source names no split"):
+    with pytest.raises(DataError, match=r"split=given, and no row names a split; draw them with"):
         prepare(rows[0].file.parents[1], tmp_path / "out4", split="given", num_workers=1)
 
 

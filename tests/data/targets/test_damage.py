@@ -1,6 +1,5 @@
 """A targets folder whose identity or list of rejections is damaged is refused; nothing is taken for another."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from snac_exp.data.prepared.manifest import Manifest
@@ -10,7 +9,7 @@ from tests.campaigns.mutations import harmless, survives
 
 
 def test_a_damaged_folder_of_targets_is_refused(manifest: Manifest, tmp_path: Path) -> None:
-    few = replace(manifest, rows=manifest.rows[:3])
+    few = manifest.with_rows(manifest.rows[:3])
 
     def begun(path: Path) -> tuple[list[str], list[str]]:
         folder = TargetFolder(few, tmp_path, 48000, "flac", {"kind": "resample"})

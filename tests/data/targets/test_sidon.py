@@ -208,7 +208,7 @@ def test_models_of_another_output_rate_are_found_out(manifest: Manifest, tmp_pat
 
 
 def test_a_file_that_fails_takes_no_neighbour_along(manifest: Manifest, tmp_path: Path) -> None:
-    broken = replace(manifest, rows=[replace(manifest.rows[0], num_samples=5), *manifest.rows[1:6]])
+    broken = manifest.with_rows([replace(manifest.rows[0], num_samples=5), *manifest.rows[1:6]])
     summary = sidon_targets(broken, tmp_path, make(), {})
     assert (summary.num_made, summary.rejected) == (5, {"unreadable": 1})
 

@@ -134,7 +134,7 @@ def test_two_rows_with_one_target_file_are_refused_and_clipping_is_counted(manif
     assert resample_targets(made, tmp_path / "flac").num_clipped == 1
     assert resample_targets(made, tmp_path / "wav", file_format="wav").num_clipped == 0
     assert soundfile.read(tmp_path / "wav" / "a.wav")[0].max() == pytest.approx(1.2)
-    shared = replace(manifest, rows=[*manifest.rows, replace(manifest.rows[0], path="speaker0/utt0.mp3")])
+    shared = manifest.with_rows([*manifest.rows, replace(manifest.rows[0], path="speaker0/utt0.mp3")])
     with pytest.raises(DataError, match=r"speaker0/utt0\.wav and speaker0/utt0\.mp3 would share one target file"):
         resample_targets(shared, tmp_path / "targets")
 
@@ -158,5 +158,5 @@ def test_what_a_killed_check_left_goes_with_the_next_one(corpus_dir: Path, tmp_p
     manifest = Manifest.read(corpus_dir / "prepared")
     left = tmp_path / ".not_wide_band.parquet.abcdefgh.tmp"
     left.write_bytes(b"half")
-    check_native(replace(manifest, rows=manifest.rows[:1]), tmp_path, WideBand(), num_workers=1)
+    check_native(manifest.with_rows(manifest.rows[:1]), tmp_path, WideBand(), num_workers=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bandwidth.parquet", "not_wide_band.parquet"]
