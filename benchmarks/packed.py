@@ -24,7 +24,7 @@ from snac_exp.data.packed.folder import pack_folder
 from snac_exp.data.packed.plan import PackOptions
 from snac_exp.data.packed.shard_file import shard_name
 from snac_exp.data.prepared.manifest import MANIFEST_NAME, Manifest, open_manifest_table, write_manifest_table
-from snac_exp.data.prepared.manifest_rows import SCHEMA
+from snac_exp.data.prepared.manifest_rows import SCHEMA, ManifestRow
 from snac_exp.data.prepared.mapped_table import MAPPED_ROWS_NAME
 from snac_exp.data.prepared.places import PLACE_SCHEMA
 from snac_exp.data.prepared.prepare import prepare
@@ -67,14 +67,15 @@ def slices(folder: Path, form: str, pairs: int) -> dict[str, Figure]:
         soundfile.write(folder / "audio" / f"{number}.{form}", signal, RATE, subtype="PCM_16")
     prepare(folder / "audio", folder / "prepared", split="file", num_workers=1)
     pack_folder(folder / "prepared", folder / "packed", PackOptions())
-    files, packed = Manifest.with_audio(folder / "prepared"), Manifest.with_audio(folder / "packed")
+    files, packed = (Manifest.with_audio(folder / name) for name in ("prepared", "packed"))
 
-    def read(manifest: Manifest) -> None:
+    def read(manifest: Manifest, some: list[ManifestRow]) -> None:
         rows = manifest_rows(manifest)
-        for row in manifest.rows * 5:
+        for row in some:
             rows.read(row, RATE, RATE, RATE)
 
-    found = compare(lambda: read(files), lambda: read(packed), pairs)
+    own, there = [*files.rows] * 5, [*packed.rows] * 5
+    found = compare(lambda: read(files, own), lambda: read(packed, there), pairs)
     title = f"slices of 1 s per second, {'FLAC' if form == 'flac' else 'PCM'}, out of a packed shard against own files"
     return {f"packed_slice_{form}": ratio(title, found, 1.0)}
 

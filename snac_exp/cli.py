@@ -11,11 +11,16 @@ from snac_exp.verbs.discovery import verb_files, verb_help, verb_module
 from snac_exp.verbs.files import with_files
 
 HELP_FLAGS = ("-h", "--help")
+EXIT_INTERRUPTED = 130  # as shells say of what SIGINT ended
 
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(guarded(lambda: with_files(lambda: run(sys.argv[1:]))))
+    try:
+        sys.exit(guarded(lambda: with_files(lambda: run(sys.argv[1:]))))
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
 
 
 def run(arguments: Sequence[str]) -> int:

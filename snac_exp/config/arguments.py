@@ -25,17 +25,30 @@ NEVER_SWEPT = "output_dir"  # one place for all jobs, which need not be there ye
 PIECE = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^,]*?)\s*(?:,|$)""")
 
 
-def hydra_overrides(arguments: Sequence[str], path_keys: Sequence[str] = (), *, sweeping: bool = False) -> list[str]:
+def hydra_overrides(
+    arguments: Sequence[str], path_keys: Sequence[str] = (), *, sweeping: bool = False, addresses: tuple[str, ...] = ()
+) -> list[str]:
     """Quote the path values among `key=value` arguments; everything else stays as it is.
 
     `path_keys` names further keys whose values are paths here. `sweeping`: a value may be several paths, see
-    `listed_paths`.
+    `listed_paths`. `addresses`: beginnings of arguments whose address is meant, like input=hf://.
 
     Raises:
         ConfigError: an argument is no `key=value` (nor `~key`, which removes a key), an empty path in a list, or an
             address in a store where only a path is possible.
     """
-    return [_override(argument, path_keys, sweeping=sweeping) for argument in arguments]
+    return [
+        quoted_address(argument)
+        if argument.startswith(addresses)
+        else _override(argument, path_keys, sweeping=sweeping)
+        for argument in arguments
+    ]
+
+
+def quoted_address(argument: str) -> str:
+    """`key=ADDRESS` as an override."""
+    key, _, value = argument.partition("=")
+    return f"{key}={quoted(value)}"
 
 
 def is_path_key(name: str) -> bool:

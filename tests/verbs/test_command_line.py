@@ -46,3 +46,16 @@ def test_errors_of_the_user_are_one_message_and_defects_keep_their_traceback(
     assert capsys.readouterr().err == f"DataError: {tmp_path} is empty\n"
     with pytest.raises(ZeroDivisionError):
         guarded(fail)
+
+
+def test_ctrl_c_ends_a_verb_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(arguments: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == cli.EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "stopped by Ctrl-C\n"

@@ -66,7 +66,8 @@ class Options:
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, accept or reject, and split all audio of `input`."""
-    options = structure(Options, resolved(compose_config("prepare", hydra_overrides(arguments))))
+    overrides = hydra_overrides(arguments, addresses=("input=hf://",))
+    options = structure(Options, resolved(compose_config("prepare", overrides)))
     from snac_exp.data.prepared.prepare import prepare
     from snac_exp.data.sources.hub import HubOptions
     from snac_exp.data.sources.opening import SourceOptions

@@ -25,6 +25,7 @@ from tests.data.sources.kinds import (
     tars,
     write_tar,
 )
+from tests.helpers.commands import verb
 
 
 def test_parquet_is_unpacked_once_and_again_when_it_changes(rows: list[Utterance], tmp_path: Path) -> None:
@@ -106,8 +107,9 @@ def test_a_data_set_of_the_hub(rows: list[Utterance], tmp_path: Path, monkeypatc
     """Through `datasets` itself, into its cache of Arrow files, whose bytes are read in place."""
     (tmp_path / "in").mkdir()
     stand_in = StandInHub(parquet(tmp_path / "in", rows), tmp_path / "cache").installed(monkeypatch)
-    options = SourceOptions(hub=HubOptions("default", "train", "v1"))
-    prepared("hf://me/speech", tmp_path / "out", options)
+    hub = ("hub.config=default", "hub.split=train", "hub.revision=v1")
+    drawn = ("split=file", "train_ratio=0.5", "num_workers=1")
+    verb("prepare", "input=hf://me/speech", f"output={tmp_path / 'out'}", *hub, *drawn).succeeded()
     assert stand_in.asked == [("me/speech", "default", "train", "v1")]
     manifest = Manifest.read(tmp_path / "out")
     assert {row.columns["text"]: row.speaker for row in manifest.rows} == {row.text: row.speaker for row in rows}
