@@ -94,9 +94,6 @@ def test_sources_are_counted_and_measured_each_and_together(whole: dict[str, Pat
     assert "rows seen: few 15 (75.0%), all 5 (25.0%)" in log
     assert "an epoch takes 15 of few (75.0%, 5 times its rows), 5 of all" in log
     assert "rows seen/few" in (run / "report.html").read_text()
-    summary = json.loads((run / "summary.json").read_text())
-    assert (summary["source/few/rows_seen"], summary["source/all/rows_seen"]) == seen[-1]
-    assert summary["source/few/objective"] == few, "of the last validation"
 
 
 @pytest.mark.slow
