@@ -95,7 +95,31 @@ def _pointwise_gradients(grad: Tensor, middle: Tensor, *_: Any, out_val: Any) ->
     return 4 * middle.numel() * middle.shape[1]
 
 
+def _noise(x: Tensor, *_: Any, out_val: Tensor) -> int:
+    """x (B, C, T)."""
+    return 2 * x.numel() * x.shape[1]
+
+
+def _noise_gradients(grad: Tensor, x: Tensor, *_: Any, out_val: Any) -> int:
+    """x (B, C, T); gradients of it and of the weight."""
+    return 4 * x.numel() * x.shape[1]
+
+
+def _mono(x: Tensor, alpha: Tensor, weight: Tensor, *_: Any, out_val: Tensor) -> int:
+    """x (B, C, T), weight (1, C, K)."""
+    return 2 * x.numel() * weight.shape[-1]
+
+
+def _mono_gradients(grad: Tensor, x: Tensor, alpha: Tensor, weight: Tensor, *_: Any, out_val: Any) -> int:
+    """x (B, C, T), weight (1, C, K); gradients of both."""
+    return 4 * x.numel() * weight.shape[-1]
+
+
 FLOPS: Mapping[Any, Callable[..., int]] = {
+    torch.ops.snac_exp.cuda_noise: _noise,
+    torch.ops.snac_exp.cuda_noise_gradients: _noise_gradients,
+    torch.ops.snac_exp.cuda_snake_mono: _mono,
+    torch.ops.snac_exp.cuda_snake_mono_gradients: _mono_gradients,
     torch.ops.snac_exp.cuda_snake_pointwise: _pointwise,
     torch.ops.snac_exp.cuda_snake_pointwise_gradients: _pointwise_gradients,
     torch.ops.snac_exp.cuda_snake_depthwise: _depthwise,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from benchmarks.gpu_check import codec, kernels, numerics, recipes, speed
+from benchmarks.gpu_check import codec, kernels, numerics, recipes, speed, sweeps
 from benchmarks.gpu_check.isolation import isolated
 from benchmarks.gpu_check.report import NOT_BEGUN, OK, Report
 from benchmarks.gpu_check.setting import Setting
@@ -66,10 +66,11 @@ CALLS: dict[int, dict[str, Part]] = {
         "trial": Part(numerics.trial, 150),
         "exact": Part(kernels.exact, 150),
         "stage_d": Part(partial(speed.stage, "d"), 120),
-        "sweep_stretches": Part(kernels.sweep_stretches, 120),
-        "sweep_products": Part(kernels.sweep_products, 150),
-        "sweep_gradients": Part(kernels.sweep_gradients, 120),
-        "stage_d_best": Part(kernels.best_stage),
+        "sweep_stretches": Part(sweeps.sweep_stretches, 120),
+        "sweep_products": Part(sweeps.sweep_products, 150),
+        "sweep_gradients": Part(sweeps.sweep_gradients, 120),
+        "sweep_ends": Part(sweeps.sweep_ends, 120),
+        "stage_d_best": Part(sweeps.best_stage),
         "token_step": Part(speed.token_step),
         "token_step_compiled": Part(speed.compiled_token_step, 120),
     },

@@ -11,41 +11,43 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from snac.layers import DecoderBlock, ResidualUnit, Snake1d
+from snac.layers import DecoderBlock, NoiseBlock, ResidualUnit, Snake1d
 from torch import Tensor, nn
-from triton.runtime import interpreter
 
-from snac_exp.codec.fast import layers, snake, snake_conv
-from snac_exp.codec.fast.cuda import choice, functions, operations, proof
-from snac_exp.codec.fast.cuda import products as operations_of_products
+from snac_exp.codec.fast.cuda import functions, operations, proof
 from snac_exp.codec.fast.cuda.functions import UnitFunction
 from snac_exp.codec.fast.layers import use_fast_layers
+from tests.codec.cuda_interpreter import as_on_a_gpu, error_of
+from tests.codec.cuda_product_figures import AROUND, PRODUCTS, around, products
+from tests.codec.layer_pairs import Output
 
 Figures = dict[str, Any]
+NOISE = torch.randn(1, 1, 64, generator=torch.Generator().manual_seed(3)).bfloat16()
 
 # Batch, channels, samples, dilation: no multiple of a stretch, several stretches, the widths of codecs.
-SHAPES = ((2, 3, 1100, 9), (1, 2, 2049, 3), (2, 3, 1, 1), (1, 64, 20, 1))
-
-PRODUCTS = ((16, "bfloat16"), (32, "float16"), (64, "float16"), (64, "bfloat16"), (128, "float16"))
+SHAPES = ((1, 3, 2100, 9), (1, 2, 2049, 3), (2, 3, 1, 1), (1, 64, 20, 1))
 
 
 def main() -> None:
     """Write all figures."""
     torch.set_num_threads(1)
-    _as_on_a_gpu()
+    as_on_a_gpu()
     found = {
         "kernels": {"x".join(map(str, shape)): kernels(*shape) for shape in SHAPES},
         "angles": {str(scale): kernels(1, 2, 1500, 1, scale) for scale in (1e-3, 1e3, 2e4)},
         "numbers": numbers(),
         "types": types(),
         "products": {f"{channels} {dtype}": products(channels, dtype) for channels, dtype in PRODUCTS},
+        "around": {f"{channels} {dtype}": around(channels, dtype) for channels, dtype in AROUND},
         "narrow": {
             "block": narrow(lambda: DecoderBlock(16, 8, stride=2, noise=False, groups=8), 16),
             "unit": narrow(lambda: ResidualUnit(16, dilation=3, groups=16), 16),
+            "noise": narrow(lambda: NoiseBlock(16), 16, torch.bfloat16),
+            "output": narrow(lambda: Output(16, 1), 16, torch.bfloat16),
         },
         "odd": odd(),
         "compiled": compiled(),
@@ -53,44 +55,6 @@ def main() -> None:
         "proof": proved(),
     }
     Path(sys.argv[1]).write_text(json.dumps(found), encoding="utf-8")
-
-
-def _as_on_a_gpu() -> None:
-    """Kernels on the CPU's tensors; its own loops never; rounding to bfloat16 as cards do it; rooms full of NaN,
-    whose every element may be written once."""
-    choice._choice.devices.add("cpu")
-    layers.in_tiles = lambda x: False
-    snake.in_loops = snake_conv.in_loops = lambda *tensors: False
-    empty_like, new_empty = torch.empty_like, Tensor.new_empty
-    torch.empty_like = lambda *given, **options: empty_like(*given, **options).fill_(torch.nan)
-    Tensor.new_empty = lambda *given, **options: new_empty(*given, **options).fill_(torch.nan)
-    builder = interpreter.InterpreterBuilder
-    cast, dot, masked_store = builder.cast_impl, builder.create_dot, builder.create_masked_store
-
-    def rounded(self: Any, src: Any, dst_type: Any) -> Any:
-        if src.dtype.scalar == interpreter.tl.float32 and dst_type.scalar == interpreter.tl.bfloat16:
-            bits = torch.from_numpy(np.ascontiguousarray(src.data)).bfloat16().view(torch.uint16).numpy()
-            return interpreter.TensorHandle(bits, dst_type.scalar)
-        return cast(self, src, dst_type)
-
-    def product(self: Any, a: Any, b: Any, d: Any, *options: Any) -> Any:
-        # The interpreter multiplies the bits of bfloat16; a card multiplies its numbers.
-        wide = [
-            self.cast_impl(x, interpreter.tl.float32) if x.dtype.scalar == interpreter.tl.bfloat16 else x
-            for x in (a, b)
-        ]
-        return dot(self, *wide, d, *options)
-
-    def store(self: Any, pointers: Any, value: Any, mask: Any, *options: Any) -> Any:
-        # On a card programs run in any order, so that nothing may be written twice; here the last one would win.
-        if value.data.dtype == np.float32:
-            nothing = np.full(value.data.shape, np.nan, np.float32)
-            there = interpreter._interpreter.load(pointers.data, mask.data, nothing, value.data.dtype)
-            assert np.isnan(there).all(), "written twice"
-        return masked_store(self, pointers, value, mask, *options)
-
-    builder.cast_impl, builder.create_dot, builder.create_masked_store = rounded, product, store
-    operations_of_products.PROGRAMS["most"] = 2  # each with several stretches
 
 
 def _drawn(batch: int, channels: int, length: int, scale: float = 1.0) -> list[Tensor]:
@@ -122,26 +86,7 @@ def kernels(batch: int, channels: int, length: int, dilation: int, scale: float 
     }
     of_pair = (of_pair[0] + grad, *of_pair[1:])  # of a unit's input, which the skip connection passes on
     wanted = {"snake": activated, **_named("snake", of_snake), "pair": convolved, **_named("pair", of_pair)}
-    return {name: _error(ours[name], wanted[name].detach()) for name in wanted}
-
-
-def products(channels: int, dtype: str) -> list[float]:
-    """Largest errors of the second half of a unit and its gradients: several stretches, and one that is not full."""
-    narrow, length = getattr(torch, dtype), 100 if channels > 64 else 300
-    torch.manual_seed(0)
-    middle, x, grad = (torch.randn(2, channels, length).to(narrow) for _ in range(3))
-    alpha, point, bias = (
-        torch.rand(1, channels, 1) + 0.3,
-        torch.randn(channels, channels, 1) / channels,
-        torch.randn(channels),
-    )
-    exact = [item.double().requires_grad_() for item in (middle, alpha, point.to(narrow), bias)]
-    inner = exact[0] + (exact[1] * exact[0]).sin() ** 2 / (exact[1] + 1e-9)
-    y = x.double() + F.conv1d(inner, exact[2], exact[3])
-    found = [operations_of_products.cuda_snake_pointwise(middle, x, alpha, point, bias)]
-    found += operations_of_products.cuda_snake_pointwise_gradients(grad, middle, alpha, point)
-    wanted = [y.detach(), *torch.autograd.grad(y, exact, grad.double())]
-    return [_error(one, other) for one, other in zip(found, wanted, strict=True)]
+    return {name: error_of(ours[name], wanted[name].detach()) for name in wanted}
 
 
 def wide(channels: int) -> float:
@@ -151,12 +96,12 @@ def wide(channels: int) -> float:
     activated = exact[0] + (exact[1] * exact[0]).sin() ** 2 / (exact[1] + 1e-9)
     found = operations.cuda_snake_gradients(grad, x, alpha)
     pairs = zip(found, torch.autograd.grad(activated, exact, grad.double()), strict=True)
-    return max(_error(actual, wanted) for actual, wanted in pairs)
+    return max(error_of(actual, wanted) for actual, wanted in pairs)
 
 
 def proved() -> list[float]:
     """What a trial on a card tells, of the kernels as they are and of one that errs; fewer channels than there."""
-    proof.CHANNELS, proof.LENGTH, proof.DILATIONS = 2, 1040, (9,)
+    proof.CHANNELS, proof.LENGTH, proof.DILATIONS = 2, 2000, (9,)
     right = proof.largest_error(torch.device("cpu"))
     snake_of = functions.cuda_snake
     functions.cuda_snake = lambda x, alpha, dtype: snake_of(x, alpha, dtype) * 1.001
@@ -168,14 +113,6 @@ def proved() -> list[float]:
 def _named(name: str, found: tuple[Tensor, ...]) -> dict[str, Tensor]:
     """Gradients by name, in the order x, alpha, taps, bias."""
     return {f"{name} by {of}": item for of, item in zip(("x", "alpha", "taps", "bias"), found, strict=False)}
-
-
-def _error(actual: Tensor, wanted: Tensor) -> float:
-    """The largest difference over the largest value, of a sum over that of its summands' sizes."""
-    if wanted.shape == actual.shape:
-        return float((actual.double() - wanted).abs().max() / wanted.abs().max())
-    total, scale = wanted.sum((0, 2), keepdim=True), wanted.abs().sum((0, 2))
-    return float((actual.double() - total).abs().max() / scale.max())
 
 
 def numbers() -> Figures:
@@ -222,20 +159,30 @@ def _results(layer: nn.Module, x: Tensor, autocast: bool = False) -> list[Tensor
     """Output and all gradients."""
     leaf = x.clone().requires_grad_()
     layer.zero_grad()
-    with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext():
+    same = mock.patch.object(torch, "randn", _same_noise)
+    with torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext(), same:
         y = layer(leaf)
     y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(2)).to(y.dtype))
     return [y.detach(), leaf.grad, *(parameter.grad.clone() for parameter in layer.parameters())]
 
 
-def narrow(make: Callable[[], nn.Module], channels: int) -> Figures:
-    """Layers under autocast: distance of upstream's and of our results from double precision."""
+def _same_noise(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The noise of a noise block, the same numbers in every type."""
+    return NOISE[..., : shape[-1]].expand(shape).to(dtype)
+
+
+def narrow(make: Callable[[], nn.Module], channels: int, dtype: torch.dtype = torch.float32) -> Figures:
+    """Layers under autocast: distance of upstream's and of our results from double precision; x is of `dtype`.
+
+    Results of one number, the gain and the bias of an output layer, are left out: the error of one is chance.
+    """
     upstream, ours = _pair(make)
-    x = torch.randn(1, channels, 40)
+    x = torch.randn(1, channels, 40).to(dtype)
     exact = _results(copy.deepcopy(upstream).double(), x.double())
     results = [_results(layer, x, autocast=True) for layer in (upstream, ours)]
-    distances = [[float((a - b).norm() / b.norm()) for a, b in zip(items, exact, strict=True)] for items in results]
-    single = [_error(a, b) for a, b in zip(_results(ours, x), exact, strict=True)]
+    pairs = [[(a, b) for a, b in zip(items, exact, strict=True) if b.numel() > 1] for items in results]
+    distances = [[float((a - b).norm() / b.norm()) for a, b in items] for items in pairs]
+    single = [error_of(a, b) for a, b in zip(_results(ours, x.float()), exact, strict=True)]
     return {"upstream": distances[0], "ours": distances[1], "float32": max(single)}
 
 
@@ -274,8 +221,26 @@ def compiled() -> Figures:
     found = {}
     for autocast in (False, True):
         plain, whole = (_results(layer, x, autocast) for layer in (ours, traced))
-        found[str(autocast)] = max(_error(a, b.double()) for a, b in zip(whole, plain, strict=True))
+        found[str(autocast)] = max(error_of(a, b.double()) for a, b in zip(whole, plain, strict=True))
+    _, ours = _pair(Ends)
+    traced, x = copy.deepcopy(ours), torch.randn(1, 16, 30).bfloat16()
+    traced.compile(backend="aot_eager", fullgraph=True)
+    plain, whole = (_results(layer, x, autocast=True) for layer in (ours, traced))
+    found["ends"] = max(error_of(a, b.double()) for a, b in zip(whole, plain, strict=True))
     return found
+
+
+class Ends(nn.Module):
+    """A noise block and an output layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise, self.output = NoiseBlock(16), Output(16, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, 16, T) -> (B, 1, T)."""
+        made: Tensor = self.output(self.noise(x))
+        return made
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "block": lambda: DecoderBlock(8, 4, stride=2, noise=True, groups=4),
     "noise": lambda: NoiseBlock(8),
     "output": lambda: Output(8, 1),
+    "wide noise": lambda: NoiseBlock(64),
+    "wide output": lambda: Output(64, 1),
 }
 
 
@@ -81,7 +83,7 @@ def _pair(name: str) -> tuple[nn.Module, nn.Module]:
 
 
 def _channels(name: str) -> int:
-    return 64 if name == "wide unit" else 8
+    return 64 if name.startswith("wide") else 8
 
 
 def _results(layer: nn.Module, x: Tensor, autocast: Any) -> list[Tensor]:

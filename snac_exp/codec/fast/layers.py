@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from snac_exp.codec.fast.cuda.choice import computing_dtype, kernels_train
 from snac_exp.codec.fast.cuda.functions import UnitFunction
+from snac_exp.codec.fast.cuda.mono import KernelMonoFunction, mono_takes
+from snac_exp.codec.fast.cuda.noise import KernelNoiseFunction, noise_takes
 from snac_exp.codec.fast.depthwise import is_depthwise, use_fast_depthwise
 from snac_exp.codec.fast.frozen_weights import weight_of
 from snac_exp.codec.fast.noise import NoiseFunction
@@ -67,14 +69,18 @@ class FastDecoderBlock(DecoderBlock):  # type: ignore[misc]
 
 
 class FastNoiseBlock(NoiseBlock):  # type: ignore[misc]
-    """The same draw from torch's generator; product and sum as one function on a CPU."""
+    """The same draw from torch's generator; product and sum as one function."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, T) -> (B, C, T)."""
-        if not records_a_graph() or not in_tiles(x):
+        by_kernels = kernels_train(x) and noise_takes(x, computing_dtype(x))
+        if not records_a_graph() or not (in_tiles(x) or by_kernels):
             plain: Tensor = super().forward(x)
             return plain
         noise = torch.randn((x.shape[0], 1, x.shape[2]), device=x.device, dtype=x.dtype)
+        if by_kernels:
+            made: Tensor = KernelNoiseFunction.apply(x, noise, weight_of(self.linear))  # type: ignore[no-untyped-call]
+            return made
         if torch.compiler.is_compiling():
             return x + noise * batched_product(weight_of(self.linear)[:, :, 0], x)
         y: Tensor = NoiseFunction.apply(x, noise, weight_of(self.linear))  # type: ignore[no-untyped-call]
@@ -98,6 +104,11 @@ def training_eagerly() -> bool:
 
 def activated(x: Tensor, activation: nn.Module, conv: Any) -> Tensor:
     """A Snake and a convolution layer on x (B, C, T), in the form that suits."""
+    if kernels_train(x) and mono_takes(x, computing_dtype(x), conv):
+        mono: Tensor = KernelMonoFunction.apply(  # type: ignore[no-untyped-call]
+            x, activation.alpha, weight_of(conv), conv.bias
+        )
+        return mono
     if training_eagerly():
         return snake_conv(x, activation, conv)
     y: Tensor = conv(activation(x))

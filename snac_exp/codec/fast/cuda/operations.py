@@ -14,10 +14,14 @@ from snac_exp.errors import ConfigError
 
 HAS_TRITON = find_spec("triton") is not None
 if HAS_TRITON:
-    from snac_exp.codec.fast.cuda import triton_kernels, triton_products
+    from snac_exp.codec.fast.cuda import triton_kernels, triton_mono, triton_noise, triton_products
+
+    _MODULES = (triton_kernels, triton_products, triton_noise, triton_mono)
 
 CUT = {"TILE": 1024, "num_warps": 4}
 """Samples of a program, 8 for each of its threads, and its warps, of 32 threads each."""
+SUMS = {"TILE": 2048, "num_warps": 4}
+"""The same where a program adds up nine sums: fewer steps of a sum for each sample."""
 _ALIGNED = 16  # halos are multiples of this, so that stretches begin where a vector of 32 bytes does
 
 
@@ -26,7 +30,7 @@ def cuda_snake(x: Tensor, alpha: Tensor, dtype: torch.dtype) -> Tensor:
     """Snake of x (B, C, T), alpha (1, C, 1), as (B, C, T) of `dtype`."""
     x, y = x.contiguous(), room_like(x, dtype)
     tile = CUT["TILE"]
-    _launch("snake_forward", x, tile, x, alpha.contiguous(), y, TILE=tile)
+    _launch("snake_forward", x, tile, x, alpha.contiguous(), y, **CUT)
     return y
 
 
@@ -41,7 +45,7 @@ def cuda_snake_gradients(grad: Tensor, x: Tensor, alpha: Tensor) -> tuple[Tensor
     """grad, x (B, C, T) -> gradients of x (B, C, T) and alpha (1, C, 1), each in its type."""
     tile = CUT["TILE"]
     x, grad_x, sums = x.contiguous(), room_like(x, x.dtype), _partial_sums(1, x, tile)
-    _launch("snake_backward", x, tile, grad.contiguous(), x, alpha.contiguous(), grad_x, sums, TILE=tile)
+    _launch("snake_backward", x, tile, grad.contiguous(), x, alpha.contiguous(), grad_x, sums, **CUT)
     return grad_x, in_shape_of(_total(sums)[0], alpha)
 
 
@@ -56,12 +60,9 @@ def cuda_snake_depthwise(
     x: Tensor, alpha: Tensor, taps: Tensor, bias: Tensor, dilation: int, dtype: torch.dtype
 ) -> Tensor:
     """Snake of x (B, C, T), then a "same" depthwise convolution, taps (C, 1, K): (B, C, T) of `dtype`."""
-    x, y, num_taps = x.contiguous(), room_like(x, dtype), taps.shape[-1]
-    halo = -(-(num_taps // 2 * dilation) // _ALIGNED) * _ALIGNED
-    wide = max(CUT["TILE"], 1 << (4 * halo - 1).bit_length())
-    sizes = {"DILATION": dilation, "TAPS": num_taps, "HALO": halo, "WIDE": wide}
+    x, y, sizes = x.contiguous(), room_like(x, dtype), _sizes(taps, dilation, CUT)
     parameters = (item.contiguous() for item in (alpha, taps, bias))
-    _launch("snake_depthwise_forward", x, wide - 2 * halo, x, *parameters, y, **sizes)
+    _launch("snake_depthwise_forward", x, sizes["WIDE"] - 2 * sizes["HALO"], x, *parameters, y, **sizes)
     return y
 
 
@@ -76,12 +77,12 @@ def cuda_snake_depthwise_gradients(
     grad: Tensor, x: Tensor, skip: Tensor | None, alpha: Tensor, taps: Tensor, dilation: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """grad, x (B, C, T) -> gradients of x (B, C, T), to which `skip` is added, alpha (1, C, 1), taps and bias (C,)."""
-    x, grad_x, num_taps, tile = x.contiguous(), room_like(x, x.dtype), taps.shape[-1], CUT["TILE"]
+    x, grad_x, num_taps, sizes = x.contiguous(), room_like(x, x.dtype), taps.shape[-1], _sizes(taps, dilation, SUMS)
+    tile = sizes["WIDE"] - 2 * sizes["HALO"]
     sums = _partial_sums(num_taps + 2, x, tile)
     signals = (grad.contiguous(), x, grad if skip is None else skip.contiguous())
-    sizes = {"DILATION": dilation, "TAPS": num_taps, "TILE": tile, "SKIP": skip is not None}
     arrays = (*signals, alpha.contiguous(), taps.contiguous(), grad_x, sums)
-    _launch("snake_depthwise_backward", x, tile, *arrays, **sizes)
+    _launch("snake_depthwise_backward", x, tile, *arrays, SKIP=skip is not None, **sizes)
     total = _total(sums)
     by_bias = in_shape_of(total[num_taps], taps.new_empty(len(taps)))
     return grad_x, in_shape_of(total[num_taps + 1], alpha), in_shape_of(total[:num_taps].t(), taps), by_bias
@@ -98,6 +99,14 @@ def _(
 def room_like(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Room for a signal of x's shape (B, C, T), or a parameter's; contiguous."""
     return torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
+
+
+def _sizes(taps: Tensor, dilation: int, cut: dict[str, int]) -> dict[str, int]:
+    """How a kernel of taps (C, 1, K) is cut, its stretches wider by a halo on both sides."""
+    num_taps = taps.shape[-1]
+    halo = -(-(num_taps // 2 * dilation) // _ALIGNED) * _ALIGNED
+    wide = max(cut["TILE"], 1 << (4 * halo - 1).bit_length())
+    return {"DILATION": dilation, "TAPS": num_taps, "HALO": halo, "WIDE": wide, "num_warps": cut["num_warps"]}
 
 
 def _partial_sums(num: int, x: Tensor, tile: int) -> Tensor:
@@ -119,7 +128,6 @@ def _launch(kernel: str, x: Tensor, tile: int, *tensors: Tensor, **sizes: Any) -
     """A program for each stretch of `tile` samples of each row of x (B, C, T)."""
     batch, channels, length = x.shape
     num_tiles = -(-length // tile)
-    sizes["num_warps"] = CUT["num_warps"]
     launch(kernel, batch * channels * num_tiles, x, *tensors, length, channels, num_tiles, **sizes)
 
 
@@ -133,7 +141,7 @@ def launch(kernel: str, num_programs: int, x: Tensor, *arguments: Any, **sizes: 
         raise ConfigError("these kernels need triton, which is not installed; set trainer.kernels=off")
     if num_programs == 0 or x.numel() == 0:
         return
-    module = triton_kernels if hasattr(triton_kernels, kernel) else triton_products
+    module = next(module for module in _MODULES if hasattr(module, kernel))
     # Triton launches on the current device, which need not be that of the tensors.
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
         getattr(module, kernel)[(num_programs,)](*arguments, **sizes)

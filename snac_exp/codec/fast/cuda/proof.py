@@ -6,7 +6,7 @@ from torch import Tensor
 
 from snac_exp.codec.fast.cuda.functions import UnitFunction
 
-CHANNELS, LENGTH, TAPS, DILATIONS = 64, 1504, 7, (1, 3, 9)
+CHANNELS, LENGTH, TAPS, DILATIONS = 64, 3008, 7, (1, 3, 9)
 TOLERATED = {torch.float32: 1e-5, torch.bfloat16: 1e-1}
 """By type, of the largest value."""
 

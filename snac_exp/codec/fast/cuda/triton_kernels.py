@@ -123,32 +123,38 @@ def snake_depthwise_forward(
 @triton.jit
 def snake_depthwise_backward(
     grad_ptr, x_ptr, skip_ptr, alpha_ptr, taps_ptr, grad_x_ptr, partial_ptr, length, channels, num_tiles,
-    DILATION: tl.constexpr, TAPS: tl.constexpr, TILE: tl.constexpr, SKIP: tl.constexpr,
+    DILATION: tl.constexpr, TAPS: tl.constexpr, HALO: tl.constexpr, WIDE: tl.constexpr, SKIP: tl.constexpr,
 ):  # fmt: skip
-    """Gradient of x, to which `skip` is added where SKIP says so, and TAPS + 2 sums: those of taps, bias and alpha."""
+    """Gradient of x, to which `skip` is added where SKIP says so, and TAPS + 2 sums: those of taps, bias and alpha.
+
+    Of WIDE samples HALO on both sides belong to the neighbours, who add them up.
+    """
     program = tl.program_id(0)
     programs = tl.num_programs(0)
     row = program // num_tiles
     channel = row % channels
-    t = program % num_tiles * TILE + tl.arange(0, TILE)
-    inside = t < length
-    base = row.to(tl.int64) * length
+    column = tl.arange(0, WIDE)
+    t = program % num_tiles * (WIDE - 2 * HALO) - HALO + column
+    inside = (t >= 0) & (t < length)
+    own = inside & (column >= HALO) & (column < WIDE - HALO)
+    at = row.to(tl.int64) * length + t
     alpha = tl.load(alpha_ptr + channel).to(tl.float32)
-    x = tl.load(x_ptr + base + t, mask=inside, other=0.0).to(tl.float32)
+    grad = tl.load(grad_ptr + at, mask=inside, other=0.0).to(tl.float32)
+    # Where x is zero its Snake is, and its slope by alpha: what is not of the program adds nothing.
+    x = tl.load(x_ptr + at, mask=own, other=0.0).to(tl.float32)
     activated = snake(x, alpha)
-    back = tl.zeros((TILE,), tl.float32)
+    back = tl.zeros((WIDE,), tl.float32)
     for k in tl.static_range(TAPS):
-        # What the tap k of the outputs around made of sample t, and the gradient of that tap.
-        at = t - (k - TAPS // 2) * DILATION
-        grad = tl.load(grad_ptr + base + at, mask=(at >= 0) & (at < length), other=0.0).to(tl.float32)
-        back += tl.load(taps_ptr + channel * TAPS + k).to(tl.float32) * grad
-        tl.store(partial_ptr + k * programs + program, tl.sum(activated * grad, 0))
-        if k == TAPS // 2:
-            tl.store(partial_ptr + TAPS * programs + program, tl.sum(grad, 0))
+        # What the tap k of the outputs around made of sample t, and the gradient of that tap. Only columns that are not
+        # the program's own meet the other end.
+        shifted = (column + (WIDE - (k - TAPS // 2) * DILATION)) % WIDE
+        moved = tl.gather(grad, shifted, 0)
+        back += tl.load(taps_ptr + channel * TAPS + k).to(tl.float32) * moved
+        tl.store(partial_ptr + k * programs + program, tl.sum(activated * moved, 0))
+    tl.store(partial_ptr + TAPS * programs + program, tl.sum(tl.where(own, grad, 0.0), 0))
     by_x, by_alpha = snake_slopes(x, alpha)
-    # Beyond the end of the row x is zero, and so is its slope by alpha.
     tl.store(partial_ptr + (TAPS + 1) * programs + program, tl.sum(back * by_alpha, 0))
     result = back * by_x
     if SKIP:
-        result += tl.load(skip_ptr + base + t, mask=inside, other=0.0).to(tl.float32)
-    tl.store(grad_x_ptr + base + t, result.to(grad_x_ptr.dtype.element_ty), mask=inside)
+        result += tl.load(skip_ptr + at, mask=own, other=0.0).to(tl.float32)
+    tl.store(grad_x_ptr + at, result.to(grad_x_ptr.dtype.element_ty), mask=own)
