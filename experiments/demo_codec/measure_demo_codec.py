@@ -1,10 +1,12 @@
-"""Metric a codec on the demo's validation voices: STOI beside a noise vocoder, and the use of its codebooks.
+"""Measure a codec on the demo's validation voices, beside a noise vocoder, and on recordings where a folder is named.
 
-python experiments/demo_codec/measure_demo_codec.py snac_exp/assets/demo_codec
+python experiments/demo_codec/measure_demo_codec.py snac_exp/assets/demo_codec [FOLDER OF RECORDINGS]
 """
 
 import json
+import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,32 +15,69 @@ from torch import Tensor
 
 from snac_exp.config.seeding import derive_seed
 from snac_exp.data.demo.speech import SAMPLE_RATE, synthesize_utterance, voices
-from snac_exp.metrics.waveform.stoi import stoi
+from snac_exp.data.files.reading import read_mono
+from snac_exp.metrics.metric import Metric
+from snac_exp.metrics.quality.dnsmos import P808
+from snac_exp.metrics.quality.pitch import F0_RMSE, LOG_F0_CORRELATION, VOICING_ERROR
+from snac_exp.metrics.waveform.level import LEVEL
+from snac_exp.metrics.waveform.mel_distance import MEL_DISTANCE
+from snac_exp.metrics.waveform.stoi import STOI
 from snac_exp.system.torchaudio import functional as F_audio
 
 RATE, HOP = 24_000, 512
 NUM_TRAIN_VOICES = 48
+NUM_RECORDINGS = 32  # at most, evenly over the folder
+METRICS = (STOI, F0_RMSE, LOG_F0_CORRELATION, VOICING_ERROR, LEVEL, MEL_DISTANCE, P808)
 
 
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    print(json.dumps(figures(SNAC.from_pretrained(sys.argv[1]), Path(sys.argv[1])), indent=2))
+    folder, *recordings = map(Path, sys.argv[1:])
+    print(json.dumps(figures(SNAC.from_pretrained(str(folder)), folder, recordings), indent=2))
 
 
 @torch.no_grad()
-def figures(model: SNAC, folder: Path) -> dict[str, object]:
-    """The figures of the README: 24 held-out utterances for STOI, 5 minutes for the codebooks."""
-    references = validation_speech(4, 6, 4.0)
+def figures(model: SNAC, folder: Path, recordings: Sequence[Path] = ()) -> dict[str, object]:
+    """The figures of the README: 64 held-out utterances, 5 minutes for the codebooks, and what a folder of
+    `recordings` gives."""
+    references = validation_speech(4, 16, 4.0)
     vocoded = {size: [noise_vocoder(reference, window=size) for reference in references] for size in (1024, 2048)}
     return {
-        "stoi": mean_stoi([model(reference[None, None])[0][0, 0] for reference in references], references),
-        "stoi_noise_vocoder_1024": mean_stoi(vocoded[1024], references),
-        "stoi_noise_vocoder_2048": mean_stoi(vocoded[2048], references),
+        "unheard_voices": means(METRICS, references, decoded(model, references)),
+        "references": means([P808], references, references),
+        "noise_vocoders": {size: means([STOI], references, made) for size, made in vocoded.items()},
         "codebook_usage_5_minutes": codebook_usage(model, validation_speech(4, 15, 5.0)),
+        "recordings": {str(path): on_recordings(model, path) for path in recordings},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "bytes": sum(path.stat().st_size for path in folder.iterdir()),
     }
+
+
+def decoded(model: SNAC, references: Sequence[Tensor]) -> list[Tensor]:
+    """What encoder, codebooks and decoder make of utterances, each (N,)."""
+    return [model(reference[None, None])[0][0, 0] for reference in references]
+
+
+def means(metrics: Sequence[Metric], references: Sequence[Tensor], estimates: Sequence[Tensor]) -> dict[str, float]:
+    """Every metric, a mean over the utterances (N,) at 24 kHz where it is defined."""
+    found = {}
+    for metric in metrics:
+        assert metric.function is not None
+        rate = metric.perceptual_rate or RATE
+        pairs = [[F_audio.resample(x, RATE, rate) for x in pair] for pair in zip(references, estimates, strict=True)]
+        values = [metric.function(reference, estimate, rate) for reference, estimate in pairs]
+        found[metric.name] = statistics.fmean(value for value in values if value is not None)
+    return found
+
+
+def on_recordings(model: SNAC, folder: Path) -> dict[str, float]:
+    """The metrics on a folder's recordings, at most 32 of them; P.808 of the recordings as `reference_p808`."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix in {".flac", ".wav"})
+    chosen = paths[:: -(-len(paths) // NUM_RECORDINGS)]
+    references = [torch.from_numpy(read_mono(path, RATE)) for path in chosen]
+    of_references = means([P808], references, references)[P808.name]
+    return means(METRICS, references, decoded(model, references)) | {"reference_p808": of_references}
 
 
 def speech_24khz(seed: int, voice_index: int, utterance: int, seconds: float) -> Tensor:
@@ -52,12 +91,6 @@ def speech_24khz(seed: int, voice_index: int, utterance: int, seconds: float) ->
 def validation_speech(num_voices: int, per_voice: int, seconds: float) -> list[Tensor]:
     """Utterances of voices that are not in training, each (N,)."""
     return [speech_24khz(1, v, u, seconds) for v in range(num_voices) for u in range(per_voice)]
-
-
-def mean_stoi(estimates: list[Tensor], references: list[Tensor]) -> float:
-    """STOI at its native 10 kHz, averaged over utterances."""
-    pairs = [[F_audio.resample(x, RATE, 10_000) for x in pair] for pair in zip(references, estimates, strict=True)]
-    return sum(stoi(reference, estimate, 10_000) or 0.0 for reference, estimate in pairs) / len(pairs)
 
 
 def noise_vocoder(audio: Tensor, num_bands: int = 80, window: int = 1024) -> Tensor:

@@ -21,15 +21,19 @@ SPEECH = [
     "data=audio_folder",
     *(f"~data.{key}" for key in ("num_minutes", "num_train_voices", "num_validation_voices")),
 ]
-BUDGET = [  # 300 steps of 8 segments of half a second
+BUDGET = [  # 300 steps of 8 segments of half a second, of the 3200 that the recipe had then
+    *("trainer.batch_size=8", "lr.phases.main.steps=[1,3200]", "lr.warmup_cosine.pct_start=0.1"),
+    "start.kmeans_batches=128",
     *("trainer.max_steps=300", "start.autoencoder_steps=60", "trainer.validate_every_epochs=12", "tracker=none"),
     *("trainer.num_sample_clips=0", "trainer.preflight=[]", "trainer.summary_utterances=0"),
     *("data.validation_seconds=2.0", "data.validation_slices=16"),
 ]
+PLAIN = ["loss=from_scratch"]
+ENVELOPES = [*PLAIN, "+loss.terms.mel_convergence=1.0", "+loss.terms.envelope_correlation=2.0"]
 ARMS = {
-    "on_data": [],
-    "drawn": ["start=none", "start.autoencoder_steps=0", "quantizer=gradient"],
-    "plain_terms": ["loss=from_scratch"],
+    "on_data": ENVELOPES,
+    "drawn": [*ENVELOPES, "start=none", "start.autoencoder_steps=0", "quantizer=gradient"],
+    "plain_terms": PLAIN,
 }
 METRICS = ("mel_distance", "lsd_db", "stoi", "level_db")
 REFERENCE = "on_data"  # what the others are compared with

@@ -1,5 +1,6 @@
-"""The bundled demo codec: upstream's class loads it, it is small, it is intelligible, and its codebooks are alive."""
+"""The bundled demo codecs: upstream's class loads them, they are small and clear, codebooks alive; one has pitch."""
 
+import statistics
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ from torch import Tensor
 import snac_exp
 from snac_exp.config.seeding import derive_seed
 from snac_exp.data.demo.speech import SAMPLE_RATE, synthesize_utterance, voices
+from snac_exp.metrics.quality.pitch import f0_rmse_cents, voicing_error
 from snac_exp.metrics.waveform.stoi import stoi
 from snac_exp.system.files import read_json
 from snac_exp.system.torchaudio import functional as F_audio
 
 FOLDER = Path(snac_exp.__file__).parent / "assets" / "demo_codec"
+PITCHED = FOLDER.with_name("demo_codec_pitch")
 RATE, HOP = 24_000, 512
 
 
@@ -62,9 +65,31 @@ def test_geometry_is_snac_24khz_s() -> None:
     assert config["depthwise"] is True
 
 
-def test_folder_is_at_most_two_megabytes() -> None:
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 2_000_000
-    assert {path.name for path in FOLDER.iterdir()} == {"config.json", "pytorch_model.bin", "README.md"}
+@pytest.mark.parametrize("folder", [FOLDER, PITCHED], ids=lambda folder: folder.name)
+def test_folder_is_at_most_two_megabytes(folder: Path) -> None:
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 2_000_000
+    assert {path.name for path in folder.iterdir()} == {"config.json", "pytorch_model.bin", "README.md"}
+
+
+def test_the_codec_with_pitch_is_of_the_same_geometry() -> None:
+    assert read_json(PITCHED / "config.json") == read_json(FOLDER / "config.json")
+
+
+@pytest.mark.slow
+def test_the_codec_with_pitch_keeps_that_of_voices_it_has_not_heard() -> None:
+    """A buzz of its own, as the other's, would be hundreds of cents away from theirs."""
+    pytest.importorskip("parselmouth", reason="needs the extra [quality]: pip install -e '.[quality]'")
+    pitched, errors, voicing, scores = SNAC.from_pretrained(str(PITCHED)), [], [], []
+    torch.manual_seed(0)
+    for audio in _validation_speech(1, 3.0):
+        with torch.no_grad():
+            pair = [F_audio.resample(x, RATE, 16_000) for x in (audio, pitched(audio[None, None])[0][0, 0])]
+        errors.append(f0_rmse_cents(*pair, 16_000) or 0.0)
+        voicing.append(voicing_error(*pair, 16_000) or 0.0)
+        scores.append(stoi(*pair, 16_000) or 0.0)
+    assert 0 < statistics.median(errors) < 80
+    assert 0 < statistics.fmean(voicing) < 0.15
+    assert min(scores) > 0.7
 
 
 @pytest.mark.slow

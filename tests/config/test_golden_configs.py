@@ -30,6 +30,9 @@ PARTNERS = {  # choices that fit only another recipe than phase 12, or need comp
     "augment=gain": ["+experiment=phase12_dual_head", "data=audio_folder", "data.path=/data/prepared"],
     "data=mixture_tokens": ["+experiment=rvq_toy"],
     "curriculum=phase12_large": ["+experiment=phase12_dual_head", "lr=phase12_large"],
+    "loss=demo_codec_spectra": ["+experiment=demo_codec", "loss=demo_codec_spectra"],
+    "lr=demo_codec_spectra": ["+experiment=demo_codec", "lr=demo_codec_spectra", "trainer.max_steps=null"],
+    "start=on_data": ["+experiment=demo_codec", "start=on_data"],
     "lr=phase12_large": ["+experiment=phase12_dual_head", "curriculum=phase12_large"],
 }
 VARIANTS = {  # what people change most, beside the choices that no experiment makes
@@ -45,7 +48,8 @@ VARIANTS = {  # what people change most, beside the choices that no experiment m
     "scratch_init": ["+experiment=phase12_dual_head", "init=random", "init_from=/data/run"],
 }
 # A path of the machine is in a resolved config where a recipe has a relative one: here it has none.
-PLACES = {name: "data.directory=/data/demo" for name in ("data=demo_speech", "demo", "demo_codec")}
+SPOKEN = ("data=demo_speech", "demo", "demo_codec", "loss=demo_codec_spectra", "lr=demo_codec_spectra", "start=on_data")
+PLACES = dict.fromkeys(SPOKEN, "data.directory=/data/demo")
 
 
 def cases() -> dict[str, list[str]]:
