@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 import torch
 from safetensors.torch import load_file
 
@@ -68,3 +69,4 @@ def test_an_export_trains_a_model_whose_speech_our_decoder_takes(corpus_dir: Pat
     assert 1 <= num_frames <= 5
     assert scope["audio"].shape == (1, 1, num_frames * 2048)
     assert bool(scope["audio"].isfinite().all())
+    assert soundfile.info(tmp_path / "said.wav").frames == num_frames * 2048

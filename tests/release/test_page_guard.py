@@ -69,7 +69,17 @@ def test_this_machine_by_any_of_its_names_is_answered(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "", "[", "localhost@x"]
+    "name",
+    [
+        "evil.example",
+        "evil.example:7860",
+        "127.0.0.1.evil.example",
+        "",
+        "[",
+        "localhost@x",
+        "x@localhost",
+        "localhost/x",
+    ],
 )
 def test_another_name_that_leads_here_is_refused_unless_the_page_is_open_to_others(name: str) -> None:
     assert answer({"host": name}) == (
@@ -80,7 +90,7 @@ def test_another_name_that_leads_here_is_refused_unless_the_page_is_open_to_othe
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "http://127.0.0.1:1234", "http://evil@127.0.0.1:7860"]
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1234", "http://evil@127.0.0.1:7860", "http://["]
 )
 def test_what_another_page_sends_is_refused_wherever_it_is_served(origin: str) -> None:
     for host in ("127.0.0.1", "0.0.0.0"):
@@ -171,7 +181,7 @@ def test_a_connection_owes_each_of_its_requests_in_time_and_few_bytes() -> None:
     for connection in (one, other):
         connections.opened(connection)
     first = one.timer
-    one.cycle = types.SimpleNamespace(response_complete=False)
+    one.cycle = types.SimpleNamespace(response_complete=False, more_body=False)
     connections.heard(one, 100)
     assert (first.cancel.call_count, first.seconds, one.is_open) == (1, 3.0, True)
     one.cycle.response_complete = True
@@ -183,6 +193,17 @@ def test_a_connection_owes_each_of_its_requests_in_time_and_few_bytes() -> None:
     assert other.is_open
     connections.heard(other, 1)
     assert not other.is_open
+
+
+def test_a_body_that_does_not_come_gives_way_and_one_that_has_come_stays() -> None:
+    connections, slow, whole, new = Connections(2, 3.0), Connection(), Connection(), Connection()
+    for connection, more_body in ((whole, False), (slow, True)):
+        connections.opened(connection)
+        connection.cycle = types.SimpleNamespace(response_complete=False, more_body=more_body)
+        connections.heard(connection, 100)
+    assert slow.timer.cancel.called  # its body has a time of its own
+    connections.opened(new)
+    assert (slow.is_open, whole.is_open, new.is_open) == (False, True, True)
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Connections to the page, bounded: slow ones that never ask for anything would keep everyone else out.
 
 uvicorn waits for the first line and the headers of a request for ever. Here a connection has some seconds for them, and
-where there are too many, the oldest of those that have not asked yet gives way.
+where there are too many, the oldest of those whose request has not come whole gives way.
 """
 
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from functools import partial
 from typing import Any
 
 MOST_HEADER_BYTES = 65_536
-READ_BYTES = 16_384  # at a time: thousands of tiny frames of one connection are read by turns with the others'
+READ_BYTES = 4_096  # at a time: thousands of tiny frames of one connection are read by turns with the others'
 
 
 @dataclass
 class Connections:
-    """All that are open: those that still owe a request, oldest first, with the timer of each, and those at work.
+    """All that are open: those that still owe a request, or a part of it, oldest first, and those at work.
 
     most: open at a time. seconds: for the headers of a request, from its first byte or the connection's begin.
     """
@@ -35,7 +35,12 @@ class Connections:
     def heard(self, connection: Any, num_bytes: int) -> None:
         """One has sent something, and its protocol has read it."""
         if connection.cycle is not None and not connection.cycle.response_complete:  # the headers have come
-            self._at_work(connection)
+            if not connection.cycle.more_body:
+                self._at_work(connection)
+                return
+            if connection not in self._owing:
+                self._wait_for(connection)
+            self._owing[connection].cancel()  # its body has a time of its own
         elif connection in self._bytes:
             if connection not in self._owing:
                 self._wait_for(connection)

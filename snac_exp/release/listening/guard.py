@@ -5,10 +5,10 @@ the headers that browsers set themselves.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 MOST_WAIT_SECONDS = 60.0  # for the next piece of a request's body
@@ -53,7 +53,10 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = {bytes(name).lower(): bytes(value).decode("latin-1") for name, value in scope["headers"]}
-        if (reason := self._stranger(headers)) is not None:
+        origins = [
+            bytes(value).decode("latin-1") for name, value in scope["headers"] if bytes(name).lower() == b"origin"
+        ]
+        if (reason := self._stranger(headers.get(b"host", ""), origins)) is not None:
             await self._refuse(scope, receive, send, 403, reason)
             return
         length = headers.get(b"content-length", "0")
@@ -62,13 +65,11 @@ class Guard:
             return
         await self._limited(scope, receive, send)
 
-    def _stranger(self, headers: dict[bytes, str]) -> str | None:
-        """Why a request is none of a listener's, by its headers."""
-        asked = headers.get(b"host", "")
-        if self._hosts and _name(f"//{asked}") not in self._hosts:
+    def _stranger(self, asked: str, origins: Sequence[str]) -> str | None:
+        """Why a request of this host and these origins is none of a listener's."""
+        if self._hosts and _host_of(asked) not in self._hosts:
             return "this page is for this machine; serve it with host=ADDRESS to open it to others"
-        origin = headers.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != asked.lower():
+        if any(_parts(origin).netloc.lower() != asked.lower() for origin in origins):
             return "another page asks for this one"
         return None
 
@@ -149,8 +150,16 @@ def _is_at_most(length: str, most: int) -> bool:
     return length.isascii() and length.isdigit() and len(length.lstrip("0")) <= 19 and int(length) <= most
 
 
-def _name(address: str) -> str:
+def _host_of(asked: str) -> str | None:
+    """The name in a Host that is a name and perhaps a port; None of anything else."""
+    parts = _parts(f"//{asked}")
+    return parts.hostname if parts.netloc == asked and "@" not in asked else None
+
+
+def _parts(address: str) -> SplitResult:
     try:
-        return urlsplit(address).hostname or ""
+        found = urlsplit(address)
+        _ = found.hostname
     except ValueError:  # as of brackets that nothing closes
-        return ""
+        return urlsplit("")
+    return found

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from snac_exp.release.service.key import client_of
 from snac_exp.release.service.messages import Utterance
 from snac_exp.release.service.refusal import Kind, Refusal
-from snac_exp.release.service.shared import Service
+from snac_exp.release.service.shared import LeftError, Service
 from snac_exp.release.service.streams import ClientStream
 
 RETRY_SECONDS = 1
@@ -41,12 +41,14 @@ class AudioResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer."""
         try:
-            async with self._service.place(client_of(scope)):
+            async with self._service.place(client_of(scope), lambda: _gone(receive)):
                 stream = ClientStream(self._service, self._utterance)
                 try:
                     await self._decoded(stream, receive, send)
                 finally:
                     stream.close()
+        except LeftError:
+            return
         except Refusal as refusal:
             self._service.metrics.refused(refusal.kind.status)
             # Where the audio has begun, the server closes the connection on an answer that is not whole.

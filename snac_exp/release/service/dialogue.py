@@ -17,7 +17,7 @@ from snac_exp.release.service.answers import refused
 from snac_exp.release.service.key import client_of
 from snac_exp.release.service.messages import Output, Piece, parsed
 from snac_exp.release.service.refusal import Kind, Refusal
-from snac_exp.release.service.shared import TELL_SECONDS, Service
+from snac_exp.release.service.shared import TELL_SECONDS, LeftError, Service
 from snac_exp.release.service.streams import ClientStream
 
 _MOST_REASON_BYTES = 123  # of a close frame
@@ -28,12 +28,20 @@ T = TypeVar("T")
 async def talk(socket: WebSocket, service: Service) -> None:
     """One client, from its request to its end."""
     try:
-        async with service.place(client_of(socket.scope)):
+        async with service.place(client_of(socket.scope), lambda: _gone(socket)):
             await socket.accept()
             await _accepted(socket, service)
+    except LeftError:
+        return
     except Refusal as refusal:
         service.metrics.refused(refusal.kind.status)
         await socket.send_denial_response(refused(refusal))
+
+
+async def _gone(socket: WebSocket) -> None:
+    """Until a client that waits has left; it may not say anything yet."""
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
 
 
 async def _accepted(socket: WebSocket, service: Service) -> None:

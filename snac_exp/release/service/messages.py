@@ -2,14 +2,23 @@
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
 from snac_exp.release.service.refusal import Kind, Refusal
 
 Whole = Annotated[int, Field(strict=True, ge=-(2**62), le=2**62)]
 """A code or an id; which of them there are is the codec's and the layout's to say."""
 _SHOWN = 60  # characters of a value in a message
+_MOST_LETTERS = 200  # of a name
+_MOST_LISTED = 100  # mistakes; of a message with more only their number is told, as a list of them would take seconds
 
+
+class _UpToFirst(FailFast):
+    __hash__ = object.__hash__  # which a union of types needs
+
+
+Row = Annotated[list[Whole], _UpToFirst()]
+"""Read up to the first mistake."""
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -24,7 +33,7 @@ class Output(_Strict):
     noise; without one it is drawn. mode: strict refuses ids that do not fit, resync drops and reports them.
     """
 
-    head: str | None = None
+    head: str | None = Field(None, max_length=_MOST_LETTERS)
     sample_rate: int | None = Field(None, ge=1, le=2**31)
     seed: int | None = Field(None, ge=0, lt=2**62)
     noise: bool = True
@@ -38,8 +47,8 @@ class Tokens(_Strict):
     model writes it, `<custom_token_N>`.
     """
 
-    codes: list[list[Whole]] | None = None
-    ids: list[Whole] | list[list[Whole]] | None = None
+    codes: Annotated[list[Row], _UpToFirst()] | None = None
+    ids: Row | Annotated[list[Row], _UpToFirst()] | None = None
     text: str | None = None
 
     @property
@@ -79,6 +88,8 @@ def parsed(kind: type[M], data: str | bytes) -> M:
 
 def _first(error: ValidationError, data: str | bytes) -> str:
     """The mistake that reached furthest: of the two forms of ids, the one that was meant."""
+    if error.error_count() > _MOST_LISTED:
+        return f"the message has {error.error_count()} mistakes"
     found: Any = max(error.errors(include_url=False, include_context=False), key=lambda item: len(item["loc"]))
     if found["type"] == "json_invalid":
         return f"no JSON of UTF-8: {_shown(found['msg'])}"

@@ -1,5 +1,6 @@
 """The service on its address: connections bounded, requests guarded, and an end that open streams are told of."""
 
+import gc
 import socket
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ import uvicorn
 from snac_exp.release.listening.connections import Connections, bound
 from snac_exp.release.listening.guard import BodyBounds, Guard, hosts_of
 from snac_exp.release.listening.server import CommandServer, listener_of, url_of
+from snac_exp.release.listening.sockets import bound_sockets
 from snac_exp.release.service.app import application
 from snac_exp.release.service.key import KeyCheck
 from snac_exp.release.service.shared import Service
@@ -19,7 +21,8 @@ LAST_SECONDS = 5.0  # for what is told at the end to be taken
 class Address:
     """Where the service is, and who may ask it.
 
-    max_connections, header_seconds: as of `Connections`. key: that clients send, None: none.
+    max_connections: open beside those of streams, see `Connections`. header_seconds: as there. key: that clients send,
+    None: none.
     """
 
     host: str
@@ -56,6 +59,8 @@ def serve(service: Service, address: Address) -> None:
     """
     listener = listener_of(address.host, address.port, service.bounds.stall_seconds)
     server = server_of(service, address)
+    # What the program is made of stays: looked through with a client's many small lists, it would keep others waiting.
+    gc.freeze()
     print(f"{url_of(listener)}/health  (stop with Ctrl-C)", flush=True)
     server.run([listener])
 
@@ -77,5 +82,8 @@ def server_of(service: Service, address: Address) -> Server:
         timeout_graceful_shutdown=int(LAST_SECONDS),
     )
     config.load()
-    bound(config, Connections(address.max_connections, address.header_seconds))
+    # Those at work are bounded as streams, so that others always find a place to be told so.
+    most = address.max_connections + service.bounds.max_streams + service.bounds.max_queue
+    bound(config, Connections(most, address.header_seconds))
+    bound_sockets(config)
     return Server(config, service)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -19,6 +19,12 @@ from snac_exp.release.service.metrics import Metrics
 from snac_exp.release.service.refusal import Kind, Refusal
 
 TELL_SECONDS = 2.0  # for a client to take what it is told last
+Gone = Callable[[], Coroutine[Any, Any, None]]
+"""Ends once a client has left."""
+
+
+class LeftError(Exception):
+    """A client left before it got a place; nobody is there to be told anything."""
 
 
 class Service:
@@ -85,14 +91,15 @@ class Service:
                 await asyncio.to_thread(thread.join)
 
     @asynccontextmanager
-    async def place(self, client: str) -> AsyncIterator[None]:
+    async def place(self, client: str, gone: Gone) -> AsyncIterator[None]:
         """One of the places for streams, as long as it is held; a few may wait for one.
 
         Raises:
             Refusal: too many wait or are of this client, none came free in time, or the service is closing.
+            LeftError: the client has left before.
         """
         with self._counted(client):
-            await self._enter()
+            await self._enter(gone)
             self._open += 1
             self.metrics.open.set(self._open)
             try:
@@ -163,7 +170,7 @@ class Service:
             for task in waiting:
                 task.cancel()
 
-    async def _enter(self) -> None:
+    async def _enter(self, gone: Gone) -> None:
         if self.is_closing:
             raise Refusal(Kind.CLOSING, "the service is closing")
         # Together, since one that is about to get a place waits too for a moment.
@@ -176,15 +183,38 @@ class Service:
         self._waiting += 1
         self.metrics.waiting.set(self._waiting)
         try:
-            await asyncio.wait_for(self._places.acquire(), self.bounds.queue_seconds)
-        except TimeoutError:
-            raise Refusal(Kind.BUSY, f"no place within service.queue_seconds={self.bounds.queue_seconds:g}") from None
+            await self._wait(gone)
         finally:
             self._waiting -= 1
             self.metrics.waiting.set(self._waiting)
         if self.is_closing:
             self._places.release()
             raise Refusal(Kind.CLOSING, "the service is closing")
+
+    async def _wait(self, gone: Gone) -> None:
+        """For a place, as long as one may and the client is there."""
+        if not self._places.locked():
+            await self._places.acquire()
+            return
+        acquiring, leaving = asyncio.ensure_future(self._places.acquire()), asyncio.ensure_future(gone())
+        left = False
+        try:
+            seconds = self.bounds.queue_seconds
+            await asyncio.wait((acquiring, leaving), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            left = leaving.done()
+            if not acquiring.done() and not left:
+                raise Refusal(Kind.BUSY, f"no place within service.queue_seconds={seconds:g}")
+            if left:
+                raise LeftError
+        except BaseException:
+            acquiring.cancel()
+            await asyncio.gather(acquiring, return_exceptions=True)
+            if not acquiring.cancelled():  # it came at the last moment
+                self._places.release()
+            raise
+        finally:
+            leaving.cancel()
+            await asyncio.gather(leaving, return_exceptions=True)
 
 
 def _num_decoders(wanted: int | None, device: torch.device) -> int:
