@@ -276,3 +276,9 @@ def test_a_rate_the_codec_has_not(audio_dir: Path, checkpoint: Path, tmp_path: P
     arguments = [f"input={audio_dir}", f"output={tmp_path / 'out'}", f"checkpoint={checkpoint}", "rates=[44100]"]
     with pytest.raises(CodecError, match="no output at 44100 Hz, only 24000, 48000"):
         cli.run(["reconstruct", *arguments])
+
+
+def test_codes_of_many_files_go_into_a_folder(tmp_path: Path) -> None:
+    for source, output in ((tmp_path / "codes.parquet", tmp_path / "one.wav"), (tmp_path, tmp_path / "one.wav")):
+        with pytest.raises(ConfigError, match="may hold codes of many files: give output=FOLDER"):
+            cli.run(["decode", f"input={source}", f"output={output}", "checkpoint=demo"])

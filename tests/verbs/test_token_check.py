@@ -43,6 +43,7 @@ def test_rows_have_the_statistics_of_the_cache_they_were_made_of(rows: Path, cor
     assert f"{sum(num.values())} usable rows ({num['train']} train, {num['validation']} validation)" in done.out
     assert f"codebook 0: {found[0]['codebooks'][0]['used']} of 1024 tokens in use" in done.out
     assert "give one of them" in verb("tokens", "stats", f"input={rows}", f"cache={cache}", "codec=demo").err
+    assert f"give input={rows} to" in verb("tokens", "stats", f"cache={rows}", "codec=demo").err
     assert f"give cache={cache}" in verb("tokens", "stats", f"input={cache}", "codec=demo").err
 
 

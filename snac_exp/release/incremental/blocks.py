@@ -6,6 +6,7 @@ other devices and in other types all is the library's.
 
 from collections import defaultdict
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from snac_exp.codec.fast.snake import in_loops
-from snac_exp.codec.fast.time_major import add_noise, snake_pairs, snake_to_one, tiled, unit_in_time
+from snac_exp.codec.fast.time_major import add_noise, snake_pairs, snake_to_one, unit_in_time
 from snac_exp.release.incremental.layers import Convolution, Layer, Snake
-from snac_exp.release.incremental.rows import Call, History, Rows
+from snac_exp.release.incremental.rows import Call, History, Rows, Windows
 
 Noise = Callable[[int, str, int, int], Tensor]
 """(seed, name of the block, first sample, samples) -> noise (samples,)."""
@@ -146,22 +147,26 @@ class ResidualUnitLayer(_WithConvolution):
         """(N, C) -> (M, C)."""
         joined, windows = state.join(rows, call)
         if self._taps is not None and in_loops(joined, self._taps):
-            return Rows(self._in_loops(joined, self._taps, windows.array), windows.lengths)
+            return Rows(self._in_loops(joined, windows), windows.lengths)
         if not windows.num:
             return Rows(joined[:0], windows.lengths)
         inner = self._out(windows.of(self._convolution.over(self._in(joined))))
         skip = windows.of(joined[self._reach :])
         return Rows(skip + F.linear(inner, self._matrix, self._bias), windows.lengths)
 
-    def _in_loops(self, joined: Tensor, taps: Tensor, windows: Any) -> Tensor:
-        """Joined rows (N, C), taps (K, C), windows (W, 3) -> (M, C)."""
-        num = int(windows[:, 2].sum())
-        inner, y = joined.new_empty(num, joined.shape[1]), joined.new_empty(num, joined.shape[1])
-        first = (self._dilation, *self._in.arrays(), taps.numpy(), self._inner_bias.numpy())
-        second = (*self._out.arrays(), self._bias.numpy())
-        cut = tiled(windows, joined.shape[1])
-        unit_in_time(joined.numpy(), cut, *first, *second, inner.numpy(), y.numpy())
+    def _in_loops(self, joined: Tensor, windows: Windows) -> Tensor:
+        """Joined rows (N, C) -> (M, C)."""
+        inner, y = joined.new_empty(windows.num, joined.shape[1]), joined.new_empty(windows.num, joined.shape[1])
+        tiles = windows.tiles(joined.shape[1])
+        unit_in_time(joined.numpy(), tiles, *self._arrays, inner.numpy(), y.numpy())
         return y.addmm_(inner, self._matrix.t())
+
+    @cached_property
+    def _arrays(self) -> tuple[Any, ...]:
+        """Dilation, Snakes, taps (K, C) and biases as the loops take them."""
+        assert self._taps is not None
+        first = (self._dilation, *self._in.arrays(), self._taps.numpy(), self._inner_bias.numpy())
+        return (*first, *self._out.arrays(), self._bias.numpy())
 
 
 class Output(_WithConvolution):
@@ -178,7 +183,7 @@ class Output(_WithConvolution):
         if self._taps is not None and self._bias is not None and in_loops(joined, self._taps):
             made = joined.new_empty(windows.num, 1)
             arrays = (*self._snake.arrays(), self._taps.numpy(), self._bias.numpy(), made.numpy())
-            snake_to_one(joined.numpy(), tiled(windows.array, joined.shape[1]), *arrays)
+            snake_to_one(joined.numpy(), windows.tiles(joined.shape[1]), *arrays)
         elif windows.num:
             made = windows.of(self._convolution.over(self._snake(joined)))
         else:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from snac_exp.codec.fast.kernels import Array
+from snac_exp.codec.fast.time_major import tiled
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ class Windows:
     def __init__(self, found: Sequence[tuple[int, int]], size: int) -> None:
         self.found, self.size = found, size
         self.lengths = tuple(num for _, num in found)
+        self._tiles: dict[int, Array] = {}
 
     @cached_property
     def num(self) -> int:
@@ -162,6 +164,12 @@ class Windows:
         # Without empty ones: their first row may lie behind all rows.
         some = [(read, at, num) for (read, num), at in zip(self.found, written, strict=True) if num]
         return np.array(some, np.int64).reshape(-1, 3)
+
+    def tiles(self, num_channels: int) -> Array:
+        """The same of rows with so many channels, cut into what fits a cache."""
+        if num_channels not in self._tiles:
+            self._tiles[num_channels] = tiled(self.array, num_channels)
+        return self._tiles[num_channels]
 
     def of(self, made: Tensor) -> Tensor:
         """Of what was made at every row as if all were one signal (N', C): the outputs of each stream's own."""

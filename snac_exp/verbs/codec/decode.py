@@ -13,6 +13,7 @@ from pathlib import Path
 
 from snac_exp.config.compose import verb_values
 from snac_exp.config.structure import structure
+from snac_exp.errors import ConfigError
 from snac_exp.release.files.job import refuse_existing
 
 
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     from snac_exp.release.files import folders, pipes
 
     to_one = options.output == "-" or output.suffix == ".wav"
+    if to_one and (source.suffix == ".parquet" or source.is_dir()):
+        raise ConfigError(f"input={options.input} may hold codes of many files: give output=FOLDER for them")
     # A folder is not refused: a job that was stopped goes on in it.
     if to_one and options.output != "-":
         refuse_existing(output)

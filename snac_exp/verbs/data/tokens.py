@@ -230,9 +230,15 @@ def _opened(options: Options, rows: Path) -> "tuple[LoadedCodec, Layout]":
 
 
 def _cache(options: Options, other: str = "") -> str:
+    from snac_exp.data.tokens.rows.files import EXPORT_FILE
+
     if options.cache_dir is None:
         raise ConfigError(
             f"cache has no value: set it with cache=FOLDER, the codes that snac-exp cache-codes wrote{other}"
+        )
+    if (Path(options.cache_dir).expanduser() / EXPORT_FILE).is_file():
+        raise ConfigError(
+            f"cache={options.cache_dir} holds rows of ids; give input={options.cache_dir} to check, stats or import"
         )
     return options.cache_dir
 
