@@ -162,7 +162,7 @@ class ResidualUnitLayer(_WithConvolution):
         return y.addmm_(inner, self._matrix.t())
 
     @cached_property
-    def _arrays(self) -> tuple[Any, ...]:
+    def _arrays(self) -> tuple[int, Any, Any, Any, Any, Any, Any, Any]:
         """Dilation, Snakes, taps (K, C) and biases as the loops take them."""
         assert self._taps is not None
         first = (self._dilation, *self._in.arrays(), self._taps.numpy(), self._inner_bias.numpy())

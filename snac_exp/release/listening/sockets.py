@@ -9,6 +9,7 @@ from typing import Any
 
 CLOSE_SECONDS = 2.0  # for the other side to close, once it was told to
 MOST_CLOSING = 64  # that were told to; one more ends the oldest
+_OF_CLIENTS = ("UTF-8", "without completing handshake")  # messages about text that is none, and about each refusal
 MOST_FRAGMENTS = 4096  # of a message: empty ones are of no size, and have no end
 
 
@@ -66,4 +67,4 @@ def bound_sockets(config: Any) -> None:
 
 def _is_ours(record: logging.LogRecord) -> bool:
     """Whether a message is about this program, and not about what a client sent."""
-    return "UTF-8" not in str(record.msg)
+    return not any(words in str(record.msg) for words in _OF_CLIENTS)

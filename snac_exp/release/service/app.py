@@ -34,7 +34,7 @@ def application(service: Service) -> FastAPI:
     async def decode(request: Request) -> Response:
         """A whole utterance to audio."""
         try:
-            return AudioResponse(service, parsed(Utterance, await request.body()))
+            return AudioResponse(service, parsed(Utterance, await _body(request, service)))
         except ClientDisconnect:
             return refused(Refusal(Kind.BAD, "the body ended before its end"))
         except Refusal as refusal:
@@ -61,6 +61,18 @@ def application(service: Service) -> FastAPI:
         return PlainTextResponse(error.detail, error.status_code, error.headers)
 
     return app
+
+
+async def _body(request: Request, service: Service) -> bytes:
+    """Of a request; Refusal where the service ends before it has come."""
+    found = b""
+
+    async def read() -> None:
+        nonlocal found
+        found = await request.body()
+
+    await service.unless_told(read())
+    return found
 
 
 def _state(service: Service) -> dict[str, Any]:

@@ -59,10 +59,13 @@ def serve(service: Service, address: Address) -> None:
     """
     listener = listener_of(address.host, address.port, service.bounds.stall_seconds)
     server = server_of(service, address)
+    print(f"{url_of(listener)}/health  (stop with Ctrl-C)", flush=True)
     # What the program is made of stays: looked through with a client's many small lists, it would keep others waiting.
     gc.freeze()
-    print(f"{url_of(listener)}/health  (stop with Ctrl-C)", flush=True)
-    server.run([listener])
+    try:
+        server.run([listener])
+    finally:
+        gc.unfreeze()  # or libraries would find it in use at the end, and say so
 
 
 def server_of(service: Service, address: Address) -> Server:

@@ -72,9 +72,8 @@ def protocol(codec: ReleasedCodec) -> Any:
     """A WebSocket's end in the service, on a transport that notes what is asked of it."""
     service = Service(codec, made("orpheus", entries=64), BOUNDS)
     config = server_of(service, Address("127.0.0.1", 1, 1, 1.0, None)).config
-    made_one = config.ws_protocol_class(
-        config, SimpleNamespace(connections=set(), tasks=set(), default_headers=[]), {}, Mock()
-    )
+    kind: Any = config.ws_protocol_class
+    made_one = kind(config, SimpleNamespace(connections=set(), tasks=set(), default_headers=[]), {}, Mock())
     made_one.transport = Mock()
     return made_one
 
@@ -103,12 +102,13 @@ def test_a_message_has_so_many_fragments_and_no_more(protocol: Any) -> None:
 def test_text_that_is_none_fills_no_log(protocol: Any) -> None:
     records: list[logging.LogRecord] = []
     handler = logging.Handler()
-    handler.emit = records.append  # type: ignore[method-assign]
+    handler.emit = records.append  # type: ignore[method-assign, assignment]
     protocol.logger.addHandler(handler)
     protocol.conn, protocol.curr_msg_data_type = Mock(data_to_send=lambda: []), "text"
     protocol.frames = [b"\xff"]
     protocol.send_receive_event_to_app()
     protocol.conn.send_close.assert_called_once_with(1007)
+    protocol.logger.error("ASGI callable returned without completing handshake.")  # after a refusal
     assert records == []
     protocol.logger.error("Exception in ASGI application")
     protocol.logger.removeHandler(handler)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -55,7 +56,12 @@ def test_open_streams_are_told_when_the_time_is_over(codec: ReleasedCodec) -> No
         client.send("{}")
         client.recv()
         until(lambda: service.service.num_open == 2, "both are open")
+        half = socket.create_connection(("127.0.0.1", service.port), timeout=GUARD_SECONDS)
+        half.sendall(b"POST /decode HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{")
+        until(lambda: len(service.server.server_state.tasks) == 3, "a body is awaited")
         service.server.should_exit = True
+        with half:
+            assert b" 503 " in half.recv(1000).splitlines()[0]
         for each in (client, silent):
             told = json.loads(each.recv(timeout=GUARD_SECONDS))
             assert told == {"error": "the service ends; it waited service.drain_seconds=0.05", "status": 503}
