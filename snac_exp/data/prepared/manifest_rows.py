@@ -1,7 +1,7 @@
 """The rows of a manifest as columns, made objects when they are asked for: of millions, these would take gigabytes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
 import numpy as np
@@ -92,7 +92,7 @@ class ManifestRows(Sequence[ManifestRow]):
         found: Int64Array = self.column(name).to_numpy().astype(np.int64)
         return found
 
-    def take(self, numbers: Sequence[int]) -> list[ManifestRow]:
+    def take(self, numbers: Sequence[int] | Int64Array) -> list[ManifestRow]:
         """Some of the rows, in this order."""
         return list(_rows_of(self._table.take(pa.array(numbers, pa.int64()))))
 
@@ -142,8 +142,8 @@ def _rows_of(table: Any) -> Iterator[ManifestRow]:
     further = [name for name in names[len(SCHEMA) :] if name not in PLACE_SCHEMA.names]
     placed = "file" in columns
     for number, values in enumerate(zip(*(columns[name] for name in SCHEMA.names), strict=True)):
-        if not placed:
-            yield ManifestRow(*values)
-            continue
-        place = place_of(values[0], *(columns[name][number] for name in PLACE_SCHEMA.names))
-        yield ManifestRow(*values, placed=place, columns={name: columns[name][number] for name in further})
+        row = ManifestRow(*values)
+        if placed:
+            place = place_of(row.path, *(columns[name][number] for name in PLACE_SCHEMA.names))
+            row = replace(row, placed=place, columns={name: columns[name][number] for name in further})
+        yield row

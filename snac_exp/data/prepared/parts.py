@@ -70,7 +70,7 @@ def split_rows(indexes: Int64Array, seconds: Float64Array, settings: PrepareSett
         return Parts(speakers, names, draw_files(paths, seconds, settings.train_ratio, settings.seed))
     of_speaker: Counter[str] = Counter()
     for number, length in zip(speakers.tolist(), seconds.tolist(), strict=True):
-        of_speaker[names[number]] += length  # type: ignore[assignment]
+        of_speaker[names[number]] += length
     if settings.validation_speakers is not None:
         chosen = match_speakers(list(of_speaker), settings.validation_speakers)
     else:
