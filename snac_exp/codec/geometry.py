@@ -8,18 +8,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from snac_exp.errors import CodecError
 from snac_exp.system.checksums.listed_files import verify_listed
 from snac_exp.system.files import read_json
 from snac_exp.system.paths.kind import refuse_file
 
+if TYPE_CHECKING:  # a config error is answered before numpy could be imported
+    import numpy as np
+    import numpy.typing as npt
+
 CONFIG_FILE = "config.json"
-Lengths = TypeVar("Lengths", int, npt.NDArray[np.int64])
+Lengths = TypeVar("Lengths", int, "npt.NDArray[np.int64]")
 
 _KERNEL_REACH = 3  # frames to either side that a convolution with 7 taps sees
 _RESIDUAL_REACH = _KERNEL_REACH * (1 + 3 + 9)  # three residual units, dilations 1, 3, 9
