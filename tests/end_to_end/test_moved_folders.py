@@ -1,9 +1,12 @@
 """Folders that were moved, or that may only be read: what is asked of them is answered, or one error says the mend."""
 
+import errno
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -84,7 +87,14 @@ def test_audio_that_was_moved_is_asked_for_and_found_where_it_is(corpus_dir: Pat
 def test_what_cannot_be_written_is_told_before_the_work(
     corpus_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    temporary = tempfile.TemporaryFile
+
+    def refused_here(*args: Any, dir: Any = None, **others: Any) -> Any:
+        if dir is not None and Path(dir) == tmp_path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(dir))
+        return temporary(*args, dir=dir, **others)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused_here)
     data = f"data={corpus_dir / 'prepared'}"
     runs = [str(path.parent) for path in (FIXTURE / "runs").glob("*/config.yaml")]
     for words in (["evaluate", data, "codec=demo"], ["targets", data, "kind=native"], ["compare", *runs]):

@@ -125,7 +125,8 @@ def test_relative_paths_are_stored_absolute() -> None:
     assert values["codec"]["path"] == str(Path("c d").absolute())
 
 
-NOT_TAKEN = [call for call in CALLS if call[:2] != ("encode", "input={}")]
+# Lines of text are taken as rows of ids, which these are not: what is said of them is tested with such rows.
+NOT_TAKEN = [call for call in CALLS if call[:2] not in (("encode", "input={}"), ("tokens", "check"))]
 NOT_TAKEN += [("encode", "input={}", "output={tmp}/o.npz", "checkpoint={demo}")]
 
 

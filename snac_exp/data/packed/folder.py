@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from snac_exp.data.files.recording import sha1_of_segment
+from snac_exp.data.packed.names import ANY_SHARD
 from snac_exp.data.packed.packing import Packing, Spans
 from snac_exp.data.packed.plan import PackOptions
 from snac_exp.data.packed.sources import UNLISTED, ManifestFiles
@@ -92,7 +93,7 @@ def pack_table(
     num_readers: int,
 ) -> PackSummary:
     """The same of a manifest's table whose audio lies below `source`; settings: of the manifest that is written."""
-    _refuse_prepared(output)
+    _refuse_foreign(output)
     files = ManifestFiles.of(table, source)
     packing = Packing.begin(files, output, options)
     num_written = 0 if merge else packing.write(part_of(packing.plan.num_shards, *shard), num_readers)
@@ -120,8 +121,11 @@ def part_of(num_shards: int, index: int, count: int) -> range:
     return range(index, num_shards, count)
 
 
-def _refuse_prepared(output: Path) -> None:
-    """DataError where a folder holds a manifest that no packing wrote: that of a packing would take its place."""
+def _refuse_foreign(output: Path) -> None:
+    """DataError where a folder holds a manifest that no packing wrote, whose place that of a packing would take; or
+    other files and no shards: what refers to them would read the folder as packed."""
+    if any(output.glob("[!.]*")) and not any(output.rglob(ANY_SHARD)) and not (output / MANIFEST_NAME).exists():
+        raise DataError(f"{output}: holds other files; choose another output folder")
     if (output / MANIFEST_NAME).exists() and not is_packed(output):
         raise DataError(f"{output}: holds {MANIFEST_NAME} of a prepared folder; choose another output folder")
 

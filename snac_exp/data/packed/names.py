@@ -6,6 +6,7 @@ from pathlib import Path
 from snac_exp.system.remote.folders import local_folder
 
 SHARD_NAME = re.compile(r"audio-(\d{5})-of-(\d{5})\.arrow")
+ANY_SHARD = "audio-*-of-*.arrow"  # as globs take it
 _OTHERS = ("manifest.parquet", "rows.arrow")
 
 

@@ -180,6 +180,13 @@ def test_a_prepared_folder_is_never_packed_over(corpus_dir: Path, tmp_path: Path
         }
 
 
+def test_a_folder_of_other_files_is_never_packed_into(corpus_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "speaker").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"mine: holds other files; choose another output folder"):
+        pack_folder(corpus_dir / "prepared", tmp_path / "mine", SMALL)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["speaker"]
+
+
 def test_two_packed_folders_are_never_mixed(packed: Path, corpus_dir: Path, codec: LoadedCodec, tmp_path: Path) -> None:
     other = tmp_path / "other"
     pack_folder(corpus_dir / "prepared", other, PackOptions(order="shuffled", shard_bytes=10**6))
