@@ -11,6 +11,7 @@ from snac_exp.lm.layouts.layout import MAX_ID, Layout
 
 OTHER_TEXT = -(2**40)
 """Stands for a stretch of text that is no `<custom_token_N>`; readers take it for text. No mask or label is so low."""
+TOKEN_BEGINS = "<custom_token_"
 _TOKEN = re.compile(r"<custom_token_(0|[1-9][0-9]{0,9})>|[^<\s]+|<")
 
 

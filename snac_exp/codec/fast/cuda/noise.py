@@ -24,7 +24,7 @@ BACKWARD: dict[int, dict[str, Any]] = {
     64: {"TILE": 64, "num_warps": 8},
     128: {"TILE": 64, "num_warps": 8},
 }
-"""The same; a program has the gradient of the whole weight in registers."""
+"""The same on 9.0, and up to 32 bytes spilled on 8.0; a program has the gradient of the whole weight in registers."""
 _POINTWISE = ((1,), (0,), (1,), False, (0,), 1)  # stride, padding, dilation, transposed, output padding, groups
 
 

@@ -14,7 +14,7 @@ from snac_exp.data.checked_parquet import NOT_READABLE, check_parquet, parquet_w
 from snac_exp.data.tokens.rows.hf import SAVED_FILES, read_stream, saved_files, write_stream
 from snac_exp.errors import DataError
 from snac_exp.lm.layouts.layout import Layout
-from snac_exp.lm.layouts.text import ids_of_text
+from snac_exp.lm.layouts.text import TOKEN_BEGINS, ids_of_text
 from snac_exp.system.files import atomic_path
 from snac_exp.system.paths.kind import fault_of
 
@@ -151,6 +151,11 @@ def _json(path: Path) -> Iterator[Any]:
 
 def _txt(path: Path) -> Iterator[Any]:
     with open(path, encoding="utf-8") as file:
+        if not any(TOKEN_BEGINS in line for line in file):
+            raise DataError(
+                f"{path} is a file of text without one {TOKEN_BEGINS}N>; give the tokens that a model wrote"
+            )
+        file.seek(0)
         yield from (line for line in file if line.strip())
 
 
