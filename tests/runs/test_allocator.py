@@ -1,6 +1,7 @@
 """Memory of a GPU: blocks that grow, unless the user chose otherwise, and none of a former stage kept in the next."""
 
 import sys
+from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
@@ -47,8 +48,8 @@ def test_other_systems_have_no_such_blocks(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", ["[]", "['resume=.']"])
-def test_training_chooses_before_torch_is_imported(arguments: str) -> None:
+@pytest.mark.parametrize("argument", ["output_dir={}", "resume=."])  # not the checkout's outputs: a demo may lie there
+def test_training_chooses_before_torch_is_imported(argument: str, tmp_path: Path) -> None:
     """A stand-in for the module that would import torch says what it finds."""
     code = (
         "import os, sys, types\n"
@@ -59,7 +60,7 @@ def test_training_chooses_before_torch_is_imported(arguments: str) -> None:
         "    return 0\n"
         "sys.modules['snac_exp.runs.run'] = types.SimpleNamespace(start=found, resume=found)\n"
         "train.RunFolder.open = lambda path: types.SimpleNamespace(values=lambda: train.compose_experiment([])[1])\n"
-        f"train._main({arguments})\n"
+        f"train._main({[argument.format(tmp_path)]})\n"
     )
     done = python_process("-c", code, cold=True).succeeded()
     assert done.out.splitlines()[-1] == f"{[GROWING]} False"
