@@ -19,8 +19,9 @@ FORWARD: dict[int, dict[str, Any]] = {
 }
 """Sizes by number of channels, such that nothing spills."""
 BACKWARD: dict[int, dict[str, Any]] = {
-    **{channels: {"TILE": 64, "num_warps": 4} for channels in (16, 32, 64)},
-    128: {"TILE": 64, "num_warps": 8},
+    **{channels: {"TILE": 64, "num_warps": 4} for channels in (16, 32)},
+    64: {"TILE": 64, "num_warps": 8},
+    128: {"TILE": 32, "num_warps": 8},
 }
 """The same."""
 _ROWS = 16  # least that a product takes, one for a tap

@@ -22,9 +22,9 @@ FORWARD: dict[int, dict[str, Any]] = {
 BACKWARD: dict[int, dict[str, Any]] = {
     **{channels: {"TILE": 128, "num_warps": 4} for channels in (16, 32)},
     64: {"TILE": 64, "num_warps": 8},
-    128: {"TILE": 64, "num_warps": 8},
+    128: {"TILE": 32, "num_warps": 8},
 }
-"""The same on 9.0, and up to 32 bytes spilled on 8.0; a program has the gradient of the whole weight in registers."""
+"""The same; a program has the gradient of the whole weight in registers."""
 _POINTWISE = ((1,), (0,), (1,), False, (0,), 1)  # stride, padding, dilation, transposed, output padding, groups
 
 
