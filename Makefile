@@ -12,40 +12,40 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
 
-demo: $(INSTALLED)  ## train phase 12 in small on synthetic speech (about 5 minutes) and say what came out
+demo: $(INSTALLED)  ## train a small phase 12 on synthetic speech and print the results (about 5 minutes)
 	$(BIN)/python train.py +experiment=demo again=true
 
 # Types are looked at on one core, and tests begin on another.
-test: lint  ## lint, format, types, tests: every promise once (9 minutes on two cores)
+test: lint  ## lint, formatting, types, one test of each documented behaviour (9 minutes on two cores)
 	@$(MAKE) --no-print-directory --jobs=2 types tests
 
 tests: $(INSTALLED)
 	$(BIN)/python -m pytest $(only)
 
-thorough: $(INSTALLED)  ## the tests that hold the same promises for more inputs, points and sizes; CI runs both
+thorough: $(INSTALLED)  ## the same behaviours with more inputs, kill points and sizes; CI runs both
 	$(BIN)/python -m pytest -m thorough
 
-check: lint  ## for moments between commits: lint, types and the quickest tests (90 s on two cores)
+check: lint  ## between commits: lint, types and the quickest tests (90 s on two cores)
 	@$(MAKE) --no-print-directory --jobs=2 types tests only='-m "not slow and not thorough"'
 
-test-slurm: $(INSTALLED)  ## the SLURM scenarios on a real SLURM set up on this machine (Debian, root)
+test-slurm: $(INSTALLED)  ## the SLURM tests on a real SLURM that is installed on this machine (Debian, root)
 	tests/slurm/with_slurm.sh env SNAC_EXP_TEST_SLURM=1 $(BIN)/python -m pytest -n0 -m "" --durations=0 -v tests/slurm \
 		"tests/docs/test_commands.py::test_the_commands_of_a_page_run_in_order[sweeps]"
 
-campaign: $(INSTALLED)  ## kill 100 trainings, damage 10,000 files, print what became of it (about 15 minutes of one core)
+campaign: $(INSTALLED)  ## kill 100 trainings, damage 10,000 files, print the outcomes (about 15 minutes on one core)
 	$(BIN)/python -m tests.campaigns
 
-bench: $(INSTALLED)  ## every figure against the plain way, under 10 minutes on 2 cores; fails when one misses its floor
+bench: $(INSTALLED)  ## benchmarks against plain implementations, under 10 minutes on 2 cores; fails if one misses its floor
 	$(BIN)/python -m benchmarks.all
 
 # A machine with a GPU may have PyTorch and no network: its own Python will do where there is no .venv.
-gpu-check:  ## right, fast, well cut? on a GPU, in 3 calls of under 9 minutes; in small without one: args="--device cpu --small"
+gpu-check:  ## correctness, speed and kernel tuning on a GPU, in 3 calls of under 9 minutes; small on a CPU: args="--device cpu --small"
 	@test -x $(BIN)/python || $(PYTHON) -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("torch"))' \
 		|| $(MAKE) $(INSTALLED)
 	@if test -x $(BIN)/python; then python=$(BIN)/python; else python=$(PYTHON); fi; \
 		$$python -W ignore -m benchmarks.gpu_check $(args)
 
-gpu-wheels: $(INSTALLED)  ## what gpu-check needs on a machine without a network, into gpu-wheels/; more: args="pyarrow"
+gpu-wheels: $(INSTALLED)  ## collect wheels for gpu-check on a machine without a network, in gpu-wheels/; add others: args="pyarrow"
 	$(BIN)/python -m benchmarks.gpu_check wheels $(args)
 
 lint: $(INSTALLED)  ## ruff: rules and formatting
@@ -55,7 +55,7 @@ lint: $(INSTALLED)  ## ruff: rules and formatting
 types: $(INSTALLED)  ## mypy, strict, on the package and the benchmarks
 	$(BIN)/mypy
 
-format: $(INSTALLED)  ## let ruff mend what it can
+format: $(INSTALLED)  ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

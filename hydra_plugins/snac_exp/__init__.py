@@ -1,1 +1,1 @@
-"""Hydra plugins: launchers and the sweeper. Thin; the logic lies in snac_exp.runs."""
+"""Hydra plugins: launchers and the sweeper. Thin; the logic is in snac_exp.sweeps."""
