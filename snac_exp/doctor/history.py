@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from snac_exp.config.schema.objective import Loss
+from snac_exp.config.structure import structure
 from snac_exp.doctor.findings import Finding, note, problem
-from snac_exp.metrics.levels import CAUSE, heads_below, levels_of
+from snac_exp.errors import ConfigError
+from snac_exp.metrics.levels import cause, heads_below, levels_of
 from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.run_folder import RunFolder
 
@@ -63,10 +66,20 @@ def examine_history(lines: Sequence[Line], run_dir: Path | None, *, whole_run: b
     if failed:
         yield problem("history", folder.status_file.name, error.rpartition("DivergenceError: ")[2])
     for head, level in _silent_heads(lines).items():
-        yield note("history", folder.metrics.name, f"{head} is {-level:.1f} dB below its target. {CAUSE}")
+        text = f"{head} is {-level:.1f} dB below its target. {_cause(folder, head)}"
+        yield note("history", folder.metrics.name, text)
     if snapshots:
         text = "the state before a step whose figures were not finite; nothing was updated with it"
         yield note("history", ", ".join(snapshots), text)
+
+
+def _cause(folder: RunFolder, head: str) -> str:
+    """Why, by the objective that the run was begun with."""
+    try:
+        loss = structure(Loss, folder.values()["loss"])
+    except ConfigError as error:
+        return f"Its objective cannot be told: {error}"
+    return cause(loss, head)
 
 
 def _silent_heads(lines: Sequence[Line]) -> dict[str, float]:

@@ -3,17 +3,37 @@
 from collections.abc import Mapping
 from typing import Any
 
+from snac_exp.config.schema.objective import Loss
 from snac_exp.metrics.waveform.level import LEVEL
 
 TOLD_DB = 6.0
 """A head more than this below its target is told: half the amplitude."""
 
-CAUSE = (
-    "Where it came to this by training, L1 and complex STFT terms are the likely cause: their best answer to a phase "
-    "that cannot be foreseen is a smaller signal. Add loss.terms.log_mel or loss.terms.stft_magnitude, raise their "
-    "weight, or train with adversary=dac"
-)
-"""Why a head falls silent, and the mend."""
+SILENCING = ("l1", "stft_complex")
+"""Loss terms that a smaller signal serves where the phase is unknown."""
+
+
+def trained_terms(loss: Loss, head: str) -> list[str]:
+    """The terms that a head trains on."""
+    weights = {name: term if isinstance(term, float | int) else term.weight for name, term in loss.terms.items()}
+    return [name for name, weight in (weights | loss.head_terms.get(head, {})).items() if weight > 0]
+
+
+def cause(loss: Loss, head: str) -> str:
+    """Why a head may have come to be quiet by this objective, and the mend."""
+    used = trained_terms(loss, head)
+    silencing = [name for name in used if name in SILENCING]
+    if silencing:
+        return (
+            f"Where it came to this by training, {' and '.join(silencing)} may be the cause: their best answer to a "
+            "phase that cannot be foreseen is a smaller signal. Add loss.terms.log_mel or loss.terms.stft_magnitude, "
+            "raise their weight, or train with adversary=dac"
+        )
+    return (
+        f"It trains on {', '.join(used) or 'no term'}. Spectra compared frame by frame leave it below the true level "
+        "where tokens do not tell what comes, and a codec that is quiet itself hands that on: begin from a codec that "
+        "is not, train longer, add loss.terms.band_levels or raise its weight, or train with adversary=dac"
+    )
 
 
 def heads_below(values: Mapping[str, float], limit_db: float = TOLD_DB) -> dict[str, float]:

@@ -63,9 +63,9 @@ class Trainer:
     def __post_init__(self) -> None:
         settings = self.experiment.trainer
         self.optimizers = Optimizers(self.experiment, self.groups, self.task, self.fabric)
-        self.average = WeightAverage.of(self.task, settings.ema_decay)
+        self.average, self.rows_seen = WeightAverage.of(self.task, settings.ema_decay), RowsSeen()
         self.outliers, self.rollbacks = OutlierGuard.of(settings.guards), RollbackPolicy.of(settings.guards)
-        self.levels, self.rows_seen = LevelGuard(settings.guards.silence_db, self.alert), RowsSeen()
+        self.levels = LevelGuard(settings.guards.silence_db, self.experiment.loss, self.alert)
         self.saver = self._saver()
         self.gradients = StepGradients(self.experiment, self.plan, self.task, self.fabric, self.optimizers)
         self.stage: str | None = None  # the one under way

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from snac_exp.config.schema import Experiment, Loss
+from snac_exp.metrics.levels import SILENCING, trained_terms
 from snac_exp.training.codec.preflight.proofs import PROOFS, left_out
 from snac_exp.training.plan import EpochPlan, Plan
 
@@ -23,7 +24,6 @@ KERNELS = {
 }
 """What `trainer.kernels` asks for."""
 
-_SILENCING = ("l1", "stft_complex")  # loss terms that a smaller signal serves where the phase is unknown
 _TIGHT: dict[str, Any] = {"padding": (0, 1), "pad_edge": False, "collapse_padding": True}  # 80 columns are enough
 
 
@@ -152,16 +152,15 @@ def silence_line(experiment: Experiment) -> str | None:
     if not quiet or experiment.adversary.kind != "none":
         return None
     return (
-        f"objective: {', '.join(quiet)} with {' and '.join(_SILENCING)} alone may fall silent, since their best answer "
+        f"objective: {', '.join(quiet)} with {' and '.join(SILENCING)} alone may fall silent, since their best answer "
         "to a phase that cannot be foreseen is a smaller signal; loss=spectral, which has loss.terms.log_mel and "
         "loss.terms.stft_magnitude, or adversary=dac prevent it, and val/HEAD/level_db shows it"
     )
 
 
 def _teaches_silence(loss: Loss, head: str) -> bool:
-    weights = {name: term if isinstance(term, float | int) else term.weight for name, term in loss.terms.items()}
-    used = {name for name, weight in (weights | loss.head_terms.get(head, {})).items() if weight > 0}
-    return bool(used) and used <= set(_SILENCING)
+    used = set(trained_terms(loss, head))
+    return bool(used) and used <= set(SILENCING)
 
 
 def group_table(experiment: Experiment, groups: "ParameterGroups | None" = None) -> Table:

@@ -129,7 +129,7 @@ def test_a_silent_head_is_told_once_in_a_run(webhook: Webhook, tmp_path: Path) -
     folder = RunFolder.create(values, [], tmp_path / "run")
     for path in (folder.path, folder.path):
         alerts = Alerts(experiment.alerts)
-        guard = LevelGuard(None, partial(tell_silent_head, experiment, RunFolder(path), alerts))
+        guard = LevelGuard(None, experiment.loss, partial(tell_silent_head, experiment, RunFolder(path), alerts))
         for step in (1, 2):
             values = {"head_24k/level_db": -3.0, "head_48k/level_db": -10.0 * step}
             guard.look(values, step, lambda _: None, is_last=step == 2)

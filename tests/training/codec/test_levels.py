@@ -3,10 +3,13 @@
 import pytest
 
 from snac_exp.config.compose import compose_experiment
+from snac_exp.config.schema.objective import Loss
 from snac_exp.errors import ConfigError, SilenceError
 from snac_exp.training.codec.validation import _with_levels
 from snac_exp.training.optimization.levels import LevelGuard
 from snac_exp.training.plan_table import silence_line
+
+WAVEFORM = Loss(terms={"l1": 1.0, "stft_complex": 1.0})
 
 
 def test_powers_become_levels_and_a_silent_target_has_none() -> None:
@@ -25,7 +28,7 @@ def test_powers_become_levels_and_a_silent_target_has_none() -> None:
 def told(*levels: float) -> list[str]:
     """What is said of a head whose levels these are at the start and at every validation, up to its cause."""
     said: list[str] = []
-    guard = LevelGuard(None)
+    guard = LevelGuard(None, WAVEFORM)
     for step, level in enumerate(levels):
         values = {"head_48k/level_db": level, "source/x/head_48k/level_db": -40.0}
         guard.look(values, step, said.append, is_last=step == len(levels) - 1)
@@ -58,13 +61,29 @@ def test_a_head_that_stays_silent_is_told_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said", "unsaid"),
+    [
+        (["+experiment=phase12_dual_head"], "l1 and stft_complex may be", "band_levels"),
+        (["+experiment=phase12_dual_head", "+loss.head_terms.head_48k={l1: 0.0}"], "training, stft_complex", "l1"),
+        (["+experiment=demo"], "It trains on stft_magnitude, log_mel", "l1"),
+    ],
+)
+def test_the_cause_is_of_the_terms_that_the_head_trains_on(overrides: list[str], said: str, unsaid: str) -> None:
+    loss = compose_experiment(overrides, complete=False)[0].loss
+    warned: list[str] = []
+    LevelGuard(None, loss).look({"head_48k/level_db": -7.0}, 1, warned.append, is_last=True)
+    assert said in warned[0]
+    assert unsaid not in warned[0]
+
+
 def test_the_guard_ends_the_run_below_what_it_admits() -> None:
-    guard = LevelGuard(12.0)
+    guard = LevelGuard(12.0, WAVEFORM)
     guard.look({"head_48k/level_db": -11.9}, 1, lambda text: None, is_last=False)
     with pytest.raises(SilenceError, match=r"step 2: head_48k is 12\.1 dB below its target.*silence_db=12"):
         guard.look({"head_48k/level_db": -12.1}, 2, lambda text: None, is_last=False)
     with pytest.raises(ConfigError, match="silence_db=-3 must be above 0"):
-        LevelGuard(-3.0)
+        LevelGuard(-3.0, WAVEFORM)
 
 
 @pytest.mark.parametrize(
