@@ -91,6 +91,7 @@ def lines(seed: int, validations: int, done: int) -> list[str]:
         train = {"train/loss": value * 1.1, "train/head_48k/l1": value / 20, "train/grad_norm": 1.0 + (seed % 7) / 7}
         speed = {"speed/step_seconds": 2.5, "speed/audio_seconds_per_second": 9.0 + seed % 11}
         measured = {f"val/head_48k/{name}": value / size for name, size in (("l1", 30), ("stft_complex", 3))}
+        measured["val/head_48k/level_db"] = -14.0 if seed % 5 == 2 else -1.0  # some heads are silent
         for at in (step - 1, step):
             found.append({"step": at, **head, "kind": "train", **train, **speed, "lr/trunk": 5e-5, "lr/head_48k": 1e-3})
         found.append({"step": step, **head, "kind": "validation", "val/objective": value, **measured})

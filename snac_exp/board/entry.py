@@ -121,6 +121,7 @@ class Entry:
             "notes": seen.get("notes", []),
             "state": UNREADABLE if damage else state.state,
             "error": damage or state.error or self._shown(seen.get("labels_damage", "")) or None,
+            "warning": figures.warning,
             "epoch": figures.epoch if figures.epoch is not None else seen.get("epoch"),
             "step": step,
             "num_steps": num_steps,

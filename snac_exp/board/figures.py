@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from snac_exp.metrics.levels import silence_in
 from snac_exp.metrics.sides import goal_of
 from snac_exp.metrics.table import metric_of
 from snac_exp.status.overview import paces_of
@@ -14,13 +15,15 @@ _PACES = 50  # training lines of which the pace is the mean
 
 
 class Figures:
-    """Grows by a line at a time. speed: audio-seconds per second; paces: seconds per step of late."""
+    """Grows by a line at a time. speed: audio-seconds per second; paces: seconds per step of late; warning: what the
+    last validation says of heads far below their targets."""
 
     def __init__(self) -> None:
         self.num_lines = 0
         self.step: int | None = None
         self.epoch: int | None = None
         self.speed: float | None = None
+        self.warning: str | None = None
         self.paces: deque[float] = deque(maxlen=_PACES)
         self._last: dict[str, float] = {}
         self._validated: dict[str, tuple[float, float, float]] = {}  # lowest, highest, closest to 0; training is noise
@@ -37,6 +40,8 @@ class Figures:
             self.step, self.epoch = line["step"], line["epoch"]
             self.speed = line.get("speed/audio_seconds_per_second")
             self.paces.extend(paces_of([line]))
+        if kind == "validation":
+            self.warning = silence_in(line)
         for key, value in line.items():
             if "/" not in key or value is None or not math.isfinite(value):
                 continue

@@ -44,6 +44,13 @@ def heads_below(values: Mapping[str, float], limit_db: float = TOLD_DB) -> dict[
     return {head: level for head, level in levels.items() if "/" not in head and level < -limit_db}
 
 
+def silence_in(line: Mapping[str, Any]) -> str | None:
+    """Which heads a validation's line of metrics.jsonl found far below their targets, in words; before the first step
+    nothing is told."""
+    below = {} if line["step"] == 0 else heads_below(levels_of(line))
+    return ", ".join(f"{head} is {-level:.1f} dB below its target" for head, level in below.items()) or None
+
+
 def levels_of(line: Mapping[str, Any]) -> dict[str, float]:
     """The `head/level_db` of a validation's line of metrics.jsonl, in dB."""
     found = {key.removeprefix("val/"): value for key, value in line.items() if key.endswith(f"/{LEVEL.name}")}

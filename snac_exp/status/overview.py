@@ -9,7 +9,7 @@ from typing import Any
 
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
-from snac_exp.metrics.levels import heads_below, levels_of
+from snac_exp.metrics.levels import silence_in
 from snac_exp.status.folders import runs_and_sweeps
 from snac_exp.sweeps.job_state import best_of
 from snac_exp.sweeps.ledger import Row
@@ -170,8 +170,7 @@ def _filled(blank: Line, item: RunEntry) -> Line:
 def _silence(path: Path) -> str | None:
     """Which heads the last validation found far below their targets."""
     last = next(reversed(_last_lines(path, "validation")), None)
-    below = {} if last is None or last["step"] == 0 else heads_below(levels_of(last))
-    return ", ".join(f"{head} is {-level:.1f} dB below its target" for head, level in below.items()) or None
+    return None if last is None else silence_in(last)
 
 
 def _last_training_lines(path: Path) -> list[dict[str, Any]]:

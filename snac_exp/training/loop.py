@@ -26,7 +26,7 @@ from snac_exp.tracking.speed import StepTimer, memory_metrics
 from snac_exp.tracking.tracker import Tracker
 from snac_exp.training.gradients import StepGradients
 from snac_exp.training.optimization.groups import ParameterGroups
-from snac_exp.training.optimization.guards import OutlierGuard, RollbackPolicy
+from snac_exp.training.optimization.guards import OutlierGuard, RollbackPolicy, require_finite
 from snac_exp.training.optimization.levels import LevelGuard
 from snac_exp.training.optimization.optimizers import Optimizers, not_finite
 from snac_exp.training.optimization.weight_average import WeightAverage
@@ -99,8 +99,8 @@ class Trainer:
             True when the plan is done; False when a signal or a judge asked to stop and everything was saved.
 
         Raises:
-            DivergenceError: a loss or gradient was not finite, and no rollback is left; nothing was updated with it and
-                a snapshot was written.
+            DivergenceError: a loss or gradient was not finite, and no rollback is left: nothing was updated with it and
+                a snapshot was written; or a validation's objective was not.
         """
         with self.stop.finishing_steps() as stop, self.saver.writing(), self.gradients.compiler.eager():
             while (epoch := self.plan.at(self.state.epoch, self.state.batch)) is not None:
@@ -252,17 +252,17 @@ class Trainer:
 
     def _validate(self, moment: Moment) -> None:
         """Measure fixed data, keep the best models, write what one can hear; with averaged weights where there are."""
-        settings, epoch = self.experiment.trainer, moment.epoch
         with self.averaged():
             values = self.evaluator.validate(self.fabric)
             logged = {validation_key(name): value for name, value in values.items()}
-            self.tracker.log(logged, step=self.state.step, epoch=epoch, kind="validation")
+            self.tracker.log(logged, step=self.state.step, epoch=moment.epoch, kind="validation")
             self.console.validated({name: value for name, value in values.items() if name not in logged})
-            self.saver.save_best(values, epoch)  # within `averaged`: the weights that were measured
-            if writes_samples(settings, moment):
-                directory = self.folder.samples_at(epoch, self.state.step, settings.validate_every_steps)
+            require_finite(values, self.state.step)
+            self.saver.save_best(values, moment.epoch)  # within `averaged`: the weights that were measured
+            if writes_samples(settings := self.experiment.trainer, moment):
+                directory = self.folder.samples_at(moment.epoch, self.state.step, settings.validate_every_steps)
                 self.evaluator.write_samples(self.fabric, directory)
-                self.tracker.log_media(step=self.state.step, epoch=epoch, directory=directory)
+                self.tracker.log_media(step=self.state.step, epoch=moment.epoch, directory=directory)
         warn = partial(self.console.note, source="guard", level="warning", step=self.state.step)
         self.levels.look(values, self.state.step, warn, is_last=moment.ends_run)
         if self.judge is not None and 0 < self.state.step < self.plan.num_steps:

@@ -41,13 +41,14 @@ def test_rows_say_what_status_says(tmp_path: Path) -> None:
     assert set(rows) == {line.run for line in lines}
     for line in lines:
         row = rows[line.run]
-        assert (row["state"], row["error"], row["step"], row["num_steps"], row["best"]) == (
-            line.state, line.error, line.step, line.num_steps, line.best,
+        assert (row["state"], row["error"], row["warning"], row["step"], row["num_steps"], row["best"]) == (
+            line.state, line.error, line.warning, line.step, line.num_steps, line.best,
         )  # fmt: skip
         assert row["speed"] == line.audio_seconds_per_second
         assert (row["left"] is None) == (line.eta_seconds is None)
         assert row["recipe"] == Path(row["path"]).parts[0] or row["sweep"] is not None
     assert {row["state"] for row in rows.values()} >= {"finished", "running", "failed"}
+    assert {row["warning"] for row in rows.values()} == {None, "head_48k is 14.0 dB below its target"}
 
 
 def test_a_second_look_reads_only_what_was_added(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,9 @@ def test_real_runs_show_their_figures_curves_configs_and_sound(
         ] * 2
         on(window, board)
         assert sorted(titles(window)) == sorted(Path(row["path"]).name for row in rows)
+        warnings = "[...document.querySelectorAll('#rows .warning')].map(one => one.textContent)"
+        assert sorted(window.run(f"return {warnings}")) == sorted(row["warning"] for row in rows)
+        assert all("head_48k is " in row["warning"] for row in rows)
         chosen(window, 2)
         names = window.run(
             "return [...document.querySelectorAll('#differences tbody th')].map(cell => cell.textContent)"

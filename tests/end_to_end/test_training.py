@@ -182,6 +182,21 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(
     assert "DivergenceError" in status["error"]
 
 
+@pytest.mark.slow
+def test_a_validation_that_is_not_finite_is_a_divergence_and_chooses_no_model(
+    corpus_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One step at such a rate leaves weights of which no sound is finite; its own loss was one."""
+    astray = ["lr.phases.warmup.groups.head_48k=1e30", "trainer.max_steps_per_epoch=1"]
+    assert main([*recipe(corpus_dir, tmp_path), *CLIP, *astray]) == 2
+    folder, said = run_dir(tmp_path), capsys.readouterr().err
+    assert "DivergenceError: step 1: head_48k/objective, objective of the validation not finite" in said
+    assert "DivergenceError" in json.loads((folder / "status.json").read_text())["error"]
+    best = read_checkpoint(folder / "checkpoints" / "best_model.pt")
+    assert best.state.step == 0
+    assert not (folder / "samples" / "epoch001").exists()
+
+
 def test_two_processes_cannot_write_one_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from snac_exp.tracking.run_folder import RunFolder
 

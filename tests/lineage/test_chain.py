@@ -91,6 +91,23 @@ def test_what_is_gone_and_what_has_changed_is_told_with_what_it_was(root: Path) 
 
 
 @pytest.mark.slow
+def test_targets_are_a_parent_with_what_they_were_made_of(root: Path) -> None:
+    targets = root / "targets"
+    targets.mkdir()
+    settings = {"source": str(root / "speech"), "model": "restorer"}
+    (targets / "targets.json").write_text(json.dumps(settings))
+    run = RunFolder(root / "runs" / "finished")
+    values = run.values()
+    write_text(run.config, stored_yaml(values | {"data": values["data"] | {"target_dir": str(targets)}}))
+    run = RunFolder(run.path)
+    note_meaning(run)
+    made = ["└── data.target_dir: targets targets (X)", "    └── audio: folder speech, gone"]
+    assert drawn(run.path, root)[-2:] == made
+    (targets / "targets.json").write_text(json.dumps(settings | {"model": "another"}))
+    assert drawn(run.path, root)[-2] == f"{made[0]}, changed since"
+
+
+@pytest.mark.slow
 def test_other_forms_say_the_same_and_for_others_it_names_no_folders_of_this_machine(root: Path) -> None:
     run = begun_from_another(root)
     found = chain(str(run.path))

@@ -22,6 +22,7 @@ from snac_exp.tracking.tracker import Tracker
 from snac_exp.tracking.wandb.file import history, records, rewind
 from snac_exp.tracking.wandb.key import has_key
 from snac_exp.tracking.wandb.names import labels_of, tags_of
+from tests.helpers.commands import verb
 
 OFFLINE = Settings(mode="offline", project="p", entity=None, tags=["pilot"])
 
@@ -274,3 +275,13 @@ def test_online_without_a_key_makes_no_folder(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ConfigError, match=r"wandb login.*WANDB_API_KEY.*tracker\.mode=offline"):
         Tracker.open(tmp_path / "run", mode="online")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["plan", "check"])
+def test_a_plan_and_a_check_ask_for_the_key_too(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "absent"))
+    done = verb(command, "+experiment=demo", "tracker.mode=online")
+    assert (done.status, "tracker.mode=online, but there is no W&B key" in done.err) == (2, True), done

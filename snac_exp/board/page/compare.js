@@ -99,7 +99,8 @@ const card = (run, place) => {
   const facts = [run.step === null ? "" : `step ${whole(run.step)}${run.num_steps ? ` of ${whole(run.num_steps)}` : ""}`, run.best === null ? "" : `best ${run.metric} ${number(run.best)}`].filter(Boolean).join(" · ");
   const remove = make("button", { type: "button", className: "chip", textContent: "×", ariaLabel: `remove ${run.title}`, on: { click: () => change({ chosen: state.chosen.filter((id) => id !== run.id) }) } });
   const link = run.report ? make("a", { href: `/report/${run.id}`, target: "_blank", rel: "noopener", textContent: "report", ariaLabel: `report of ${run.title}` }) : null;
-  return make("li", {}, swatch(place), make("b", { textContent: `${place + 1} ${run.title}` }), badge(run.state), make("span", { className: "small soft", textContent: facts }), link, remove, make("code", { className: "path", textContent: run.path }));
+  const told = [["error", run.error], ["warning", run.warning]].filter(([, text]) => text).map(([className, textContent]) => make("span", { className: `${className} small`, textContent }));
+  return make("li", {}, swatch(place), make("b", { textContent: `${place + 1} ${run.title}` }), badge(run.state), make("span", { className: "small soft", textContent: facts }), link, remove, ...told, make("code", { className: "path", textContent: run.path }));
 };
 
 let cards = "";
@@ -107,7 +108,7 @@ export const drawCompare = (runs, names) => {
   present = state.chosen.map((id) => runs.get(id)).filter(Boolean);
   $("none-chosen").hidden = present.length > 0; $("compared").hidden = present.length === 0;
   if (present.length === 0) return;
-  const now = JSON.stringify(present.map((run) => [run.id, run.title, run.state, run.step, run.best, run.report, run.path]));
+  const now = JSON.stringify(present.map((run) => [run.id, run.title, run.state, run.step, run.best, run.report, run.path, run.error, run.warning]));
   if (now !== cards) { cards = now; $("chosen").replaceChildren(...present.map(card)); }
   fill($("chart"), names.filter((name) => !charts().includes(name)));
   $("log").checked = state.log; $("no-charts").hidden = charts().length > 0;

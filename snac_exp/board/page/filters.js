@@ -7,7 +7,7 @@ const words = (text) => text.toLowerCase().split(/\s+/).filter(Boolean);
 const holds = (text, wanted) => { const low = text.toLowerCase(); return wanted.every((word) => low.includes(word)); };
 
 /* All that the search looks through. */
-const textOf = (run) => [run.path, run.title, run.recipe, run.error ?? "", run.question ?? "", ...run.tags, ...run.notes].join("\n");
+const textOf = (run) => [run.path, run.title, run.recipe, run.error ?? "", run.warning ?? "", run.question ?? "", ...run.tags, ...run.notes].join("\n");
 
 export const matching = (runs, withState = true) => {
   const text = words(state.text), override = words(state.override);

@@ -20,10 +20,11 @@ const nameOf = (run) => {
   const parent = run.path.slice(0, -run.title.length - 1);
   const path = make("span", { className: "path", textContent: run.path.endsWith(`/${run.title}`) ? parent : run.path === run.title ? "" : run.path });
   const error = run.error ? make("span", { className: "error", textContent: run.error }) : null;
+  const warning = run.warning ? make("span", { className: "warning", textContent: run.warning }) : null;
   const link = run.report ? make("a", { href: `/report/${run.id}`, target: "_blank", rel: "noopener", textContent: "report", ariaLabel: `report of ${run.title}` }) : null;
   const last = run.notes.at(-1), more = run.notes.length > 1 ? ` (${run.notes.length} notes)` : "";
   const note = last ? make("span", { className: "note clamp", textContent: `${last}${more}`, title: run.notes.join("\n\n") }) : null;
-  return [label, path, note, error, link];
+  return [label, path, note, error, warning, link];
 };
 
 /* key, head, what is sorted by, what is shown, class, whether a first click sorts downwards. */

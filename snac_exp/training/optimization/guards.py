@@ -5,11 +5,13 @@ belong in a checkpoint.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from snac_exp.config.schema import Guards
 from snac_exp.errors import ConfigError, DivergenceError
+from snac_exp.metrics.logged import OBJECTIVE
 
 
 @dataclass
@@ -172,3 +174,18 @@ class RollbackPolicy:
     def rates(self, planned: dict[str, float]) -> dict[str, float]:
         """Planned learning rates with the haircuts so far."""
         return {name: rate * self.state.rate_factor for name, rate in planned.items()}
+
+
+def require_finite(values: Mapping[str, float], step: int) -> None:
+    """The objectives of a validation must be numbers: weights can go astray in a step whose own loss was one.
+
+    Raises:
+        DivergenceError: names those that are none.
+    """
+    of_all = {name: value for name, value in values.items() if not name.startswith("source/")}
+    objectives = {name: value for name, value in of_all.items() if name.rpartition("/")[2] == OBJECTIVE.name}
+    if bad := [name for name, value in objectives.items() if not math.isfinite(value)]:
+        raise DivergenceError(
+            f"step {step}: {', '.join(bad)} of the validation not finite: the weights went astray in the steps before. "
+            "Lower lr.phases; snac-exp doctor names the last checkpoint that is healthy"
+        )

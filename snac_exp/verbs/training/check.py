@@ -20,7 +20,7 @@ from snac_exp.config.compose import compose_experiment
 from snac_exp.errors import EXIT_USER_ERROR, ConfigError
 from snac_exp.system.terminal import Console
 from snac_exp.tracking.alerts.alerts import require_address
-from snac_exp.tracking.mirrors.packages import require_packages
+from snac_exp.tracking.mirrors.packages import require_trackers
 from snac_exp.training.plan import unroll
 from snac_exp.training.plan_table import epoch_table, group_table, silence_line, start_line
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     """Build the parts of the run and check them."""
     all_rows = _all_rows([item for item in arguments if item.startswith("rows=")])
     experiment, _ = compose_experiment(hydra_overrides([item for item in arguments if not item.startswith("rows=")]))
-    require_packages(experiment.tracker)
+    require_trackers(experiment.tracker)
     require_address(experiment.alerts)
     from snac_exp.training.build import build
 

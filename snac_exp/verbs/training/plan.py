@@ -17,7 +17,7 @@ from snac_exp.config.meaning.digest import meaning_digest, meaning_hash
 from snac_exp.config.schema import Experiment
 from snac_exp.errors import ConfigError
 from snac_exp.system.terminal import Console
-from snac_exp.tracking.mirrors.packages import require_packages
+from snac_exp.tracking.mirrors.packages import require_trackers
 from snac_exp.training.plan import planned_geometry, unroll
 from snac_exp.training.plan_table import (
     KERNELS,
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     # Not complete: a recipe can be planned before its data is there; what is left open has no hash.
     experiment, values = compose_experiment(overrides, complete=hashed == "true")
     meaning = _meaning(values) if hashed == "true" else {}
-    require_packages(experiment.tracker)
+    require_trackers(experiment.tracker)
     plan = unroll(experiment, planned_geometry(experiment))
     plan = plan if num_rows is None else plan.counted(lambda _: num_rows)
     if style == "json":
