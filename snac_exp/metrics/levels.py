@@ -32,7 +32,7 @@ def cause(loss: Loss, head: str) -> str:
     return (
         f"It trains on {', '.join(used) or 'no term'}. Spectra compared frame by frame leave it below the true level "
         "where tokens do not tell what comes, and a codec that is quiet itself hands that on: begin from a codec that "
-        "is not, train longer, add loss.terms.band_levels or raise its weight, or train with adversary=dac"
+        "is not, train longer, add loss.terms.band_powers or raise its weight, or train with adversary=dac"
     )
 
 

@@ -32,6 +32,8 @@ PARTNERS = {  # choices that fit only another recipe than phase 12, or need comp
     "curriculum=phase12_large": ["+experiment=phase12_dual_head", "lr=phase12_large"],
     "loss=demo_codec_spectra": ["+experiment=demo_codec", "loss=demo_codec_spectra"],
     "lr=demo_codec_spectra": ["+experiment=demo_codec", "lr=demo_codec_spectra", "trainer.max_steps=null"],
+    "loss=demo_codec_levels": ["+experiment=demo_codec", "loss=demo_codec_levels"],
+    "lr=demo_codec_levels": ["+experiment=demo_codec", "lr=demo_codec_levels", "trainer.max_steps=null"],
     "start=on_data": ["+experiment=demo_codec", "start=on_data"],
     "lr=phase12_large": ["+experiment=phase12_dual_head", "curriculum=phase12_large"],
 }
@@ -48,7 +50,8 @@ VARIANTS = {  # what people change most, beside the choices that no experiment m
     "scratch_init": ["+experiment=phase12_dual_head", "init=random", "init_from=/data/run"],
 }
 # A path of the machine is in a resolved config where a recipe has a relative one: here it has none.
-SPOKEN = ("data=demo_speech", "demo", "demo_codec", "loss=demo_codec_spectra", "lr=demo_codec_spectra", "start=on_data")
+STAGES = [f"{group}=demo_codec_{stage}" for group in ("loss", "lr") for stage in ("spectra", "levels")]
+SPOKEN = ("data=demo_speech", "demo", "demo_codec", "start=on_data", *STAGES)
 PLACES = dict.fromkeys(SPOKEN, "data.directory=/data/demo")
 
 

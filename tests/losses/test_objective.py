@@ -99,8 +99,8 @@ def test_unknown_terms_are_named_with_the_nearest():
 
 
 def test_a_term_is_the_function_of_its_file():
-    ours = ["band_levels", "envelope_correlation", "l1", "log_mel", "low_band_waveform", "mel_convergence"]
-    ours += ["stft_complex", "stft_magnitude"]
+    ours = ["band_levels", "band_powers", "envelope_correlation", "l1", "log_mel", "low_band_waveform"]
+    ours += ["mel_convergence", "stft_complex", "stft_magnitude"]
     assert term_names() == ours
     objective = _objective()
     pair = _pairs(objective, ["head_24k"])["head_24k"]

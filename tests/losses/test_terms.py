@@ -6,6 +6,7 @@ import torch
 
 from snac_exp.losses.pair import SignalPair
 from snac_exp.losses.terms.band_levels import band_levels
+from snac_exp.losses.terms.band_powers import band_powers
 from snac_exp.losses.terms.envelope_correlation import envelope_correlation
 from snac_exp.losses.terms.l1 import l1
 from snac_exp.losses.terms.log_mel import log_mel
@@ -86,10 +87,10 @@ def test_log_mel_of_a_doubled_signal(signals):
 @pytest.mark.parametrize("rate", [16000, 24000, 48000, 88200])
 def test_no_mel_band_is_empty(rate):
     """White noise excites every band, so none may be at the floor, where a constant 0 would dilute the mean."""
-    from snac_exp.losses.terms.log_mel import SCALES, _mel_bank
+    from snac_exp.losses.terms.log_mel import SCALES, mel_bank
 
     for n_fft, num_mels in SCALES:
-        assert (_mel_bank(rate, n_fft, num_mels, torch.device("cpu")).amax(dim=0) > 0).all(), (rate, n_fft)
+        assert (mel_bank(rate, n_fft, num_mels, torch.device("cpu")).amax(dim=0) > 0).all(), (rate, n_fft)
 
 
 @pytest.mark.parametrize("term", [l1, stft_complex, stft_magnitude, log_mel])
@@ -166,13 +167,13 @@ def test_low_band_waveform_hears_the_phase_of_a_pitch_and_nothing_above_it(rate)
     assert low_band_waveform(_whole(above, voice, rate)).item() < 0.01
 
 
-def test_low_band_waveform_and_band_levels_ignore_what_stands_in_the_padding(signals):
+def test_terms_over_a_whole_signal_ignore_what_stands_in_the_padding(signals):
     prediction, target = signals
     valid = torch.tensor([9000, 12_000, 0])
     spoiled = prediction.clone()
     spoiled[0, :, 9000:] = 7.0
     spoiled[2] = 7.0
-    for term in (low_band_waveform, band_levels):
+    for term in (low_band_waveform, band_levels, band_powers):
         values = [term(SignalPair(p, target, valid, 24000, N_FFTS)).item() for p in (prediction, spoiled)]
         assert values[0] == values[1] > 0
 
@@ -185,6 +186,20 @@ def test_band_levels_are_of_the_whole_signal_and_no_frame(signals):
     # A decibel too quiet and a decibel too loud are as wrong: nothing draws it towards silence.
     sides = [band_levels(_whole(noise * 10 ** (decibels / 20), noise)).item() for decibels in (-1, 1)]
     assert sides[0] == pytest.approx(sides[1], rel=1e-2)
+
+
+def test_band_powers_are_least_at_the_level_where_noise_stands_for_a_voice():
+    """As with a codec that knows how strong harmonics are and not where; levels of magnitudes are least below."""
+    time = torch.arange(NUM_SAMPLES) / 24000
+    voice = torch.stack([torch.sin(2 * math.pi * 200 * k * time + k * k) for k in range(1, 60)]).sum(0)[None, None]
+    noise = _noise(1, 1, NUM_SAMPLES)
+    noise = noise * voice.square().mean().sqrt() / noise.square().mean().sqrt()
+    powers, levels = (
+        [term(_whole(noise * 10 ** (decibels / 20), voice)).item() for decibels in (-3, 0, 3)]
+        for term in (band_powers, band_levels)
+    )
+    assert powers == pytest.approx([0.15, 0.01, 0.15], abs=0.02)
+    assert levels[0] < levels[1] < levels[2]
 
 
 def test_the_floor_of_log_mel_says_from_which_level_on_it_counts():

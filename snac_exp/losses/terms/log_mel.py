@@ -29,14 +29,14 @@ def log_mel(pair: SignalPair, floor: float = _FLOOR) -> Tensor:
 
 def mel_magnitudes(pair: SignalPair, n_fft: int, num_mels: int) -> tuple[Tensor, Tensor]:
     """Mel magnitudes (B, frames, num_mels) of prediction and target, of a full-scale sine 1."""
-    bank = _mel_bank(pair.sample_rate, n_fft, num_mels, pair.prediction.device)
+    bank = mel_bank(pair.sample_rate, n_fft, num_mels, pair.prediction.device)
     prediction, target = (spectrum.abs() @ bank for spectrum in pair.hann_stft(n_fft))
     return prediction, target
 
 
 @lru_cache
 @torch.inference_mode(False)  # made during validation, it must serve a graph later
-def _mel_bank(rate: int, n_fft: int, num_mels: int, device: torch.device) -> Tensor:
+def mel_bank(rate: int, n_fft: int, num_mels: int, device: torch.device) -> Tensor:
     """(n_fft / 2 + 1, num_mels); a sine of amplitude 1 has the magnitude n_fft / 4 under a Hann window."""
     # norm=None: triangles of peak 1, so that a band's width does not change its level.
     bank: Tensor = F_audio.melscale_fbanks(n_fft // 2 + 1, 0.0, rate / 2, num_mels, rate, norm=None, mel_scale="slaney")

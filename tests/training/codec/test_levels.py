@@ -64,7 +64,7 @@ def test_a_head_that_stays_silent_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("overrides", "said", "unsaid"),
     [
-        (["+experiment=phase12_dual_head"], "l1 and stft_complex may be", "band_levels"),
+        (["+experiment=phase12_dual_head"], "l1 and stft_complex may be", "band_powers"),
         (["+experiment=phase12_dual_head", "+loss.head_terms.head_48k={l1: 0.0}"], "training, stft_complex", "l1"),
         (["+experiment=demo"], "It trains on stft_magnitude, log_mel", "l1"),
     ],
