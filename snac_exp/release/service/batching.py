@@ -26,9 +26,9 @@ class Watcher(Protocol):
         ...
 
 
-Deliver = Callable[[bytes | Exception | None], None]
-"""Takes what became of a stream, in order: PCM (signed 16 bit, little-endian), None at its end, or why it broke. Called
-in the decoder's thread, so it only hands on."""
+Deliver = Callable[[bytes | Exception, bool], None]
+"""Takes what became of a stream, in order: PCM (signed 16 bit, little-endian) or why it broke, and whether it has ended
+with that. Called in the decoder's thread, so it only hands on."""
 
 
 class Stream:
@@ -186,11 +186,10 @@ class BatchDecoder:
                 self._left += [stream._in_batch] if stream._in_batch is not None else []
                 return
             stream._unsent += len(samples) // 2
-            if samples:
-                stream._deliver(samples)
             if ends:
                 del self._streams[stream]
-                stream._deliver(None)
+            if samples or ends:  # the end with the last audio: a client that has all of it may leave at once
+                stream._deliver(samples, ends)
 
     def _has_work(self, stream: Stream) -> bool:
         if stream._unsent >= self._max_unsent_seconds * stream.sample_rate:
@@ -202,4 +201,4 @@ class BatchDecoder:
             broken, self._streams, self._left = list(self._streams), {}, []
             self._batch = StreamBatch(self._codec)
             for stream in broken:
-                stream._deliver(error)
+                stream._deliver(error, True)

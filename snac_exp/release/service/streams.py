@@ -35,7 +35,7 @@ class ClientStream:
     def __init__(self, service: Service, output: Output) -> None:
         self._service = service
         self._loop = asyncio.get_running_loop()
-        self._arrived: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
+        self._arrived: asyncio.Queue[tuple[bytes | Exception, bool]] = asyncio.Queue()
         self._reader = TokenReader(service.layout, output.mode, service.bounds)
         self._begun: float | None = None
         self._decoder = service.next_decoder
@@ -84,8 +84,11 @@ class ClientStream:
         Raises:
             Refusal: the service has been told to end, or the decoder broke.
         """
-        first = True
-        while (samples := await self._next()) is not None:
+        first, ends = True, False
+        while not ends:
+            samples, ends = await self._next()
+            if not samples:
+                continue
             if first and self._begun is not None:
                 self._service.metrics.first_audio(self._loop.time() - self._begun)
             first = False
@@ -103,11 +106,11 @@ class ClientStream:
         except DataError as error:
             raise Refusal(Kind.BAD, str(error)) from None
 
-    def _deliver(self, item: bytes | Exception | None) -> None:
-        self._loop.call_soon_threadsafe(self._arrived.put_nowait, item)
+    def _deliver(self, item: bytes | Exception, ends: bool) -> None:
+        self._loop.call_soon_threadsafe(self._arrived.put_nowait, (item, ends))
 
-    async def _next(self) -> bytes | None:
-        item = await self._arrived.get()
+    async def _next(self) -> tuple[bytes, bool]:
+        item, ends = await self._arrived.get()
         if isinstance(item, Exception):
             raise Refusal(Kind.BROKEN, "the decoder failed; try again")
-        return item
+        return item, ends

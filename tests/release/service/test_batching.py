@@ -16,14 +16,13 @@ class Ear:
     """Keeps what is delivered."""
 
     def __init__(self) -> None:
-        self.pcm, self.ended, self.error = b"", False, None
+        self.pcm, self.ended, self.error, self.num_told = b"", False, None, 0
 
-    def __call__(self, item: bytes | Exception | None) -> None:
+    def __call__(self, item: bytes | Exception, ends: bool) -> None:
         assert not self.ended
+        self.ended, self.num_told = ends, self.num_told + 1
         if isinstance(item, bytes):
             self.pcm += item
-        elif item is None:
-            self.ended = True
         else:
             self.error = item
 
@@ -83,7 +82,7 @@ def test_a_long_utterance_keeps_nobody_waiting(codec: ReleasedCodec) -> None:
         decoder.push(stream, rows(codes_of(codec, length, length)))
         decoder.finish(stream)
     assert decoder.tick() == 2
-    assert heard_short.ended
+    assert (heard_short.ended, heard_short.num_told) == (True, 1)  # of the end with the last audio
     assert not heard_long.ended
     assert until_quiet(decoder) == 5
     assert heard_long.ended
