@@ -37,11 +37,19 @@ def connected(service: Served, sent: bytes) -> socket.socket:
 
 def talking_garbage(service: Served) -> socket.socket:
     """A WebSocket that says something, and never that it closes."""
-    connection, heard = connected(service, HANDSHAKE), b""
-    while b"\r\n\r\n" not in heard:
-        heard += connection.recv(1000)
+    connection = connected(service, HANDSHAKE)
+    hear(connection, b"\r\n\r\n")
     connection.sendall(GARBAGE)
     return connection
+
+
+def hear(connection: socket.socket, awaited: bytes) -> None:
+    """All that comes until this has come."""
+    heard = b""
+    while awaited not in heard:
+        piece = connection.recv(1000)
+        assert piece, f"closed before {awaited!r}: {heard!r}"
+        heard += piece
 
 
 def wait_for_end(connection: socket.socket) -> None:
@@ -120,9 +128,7 @@ def test_sockets_that_were_told_to_close_and_stay_give_way(
     monkeypatch.setattr(sockets, "CLOSE_SECONDS", GUARD_SECONDS)
     monkeypatch.setattr(sockets, "MOST_CLOSING", 1)
     with served(codec) as service, talking_garbage(service) as first:
-        heard = b""
-        while struct.pack("!H", 1007) not in heard:  # of a close frame
-            heard += first.recv(1000)
+        hear(first, struct.pack("!H", 1007))  # of a close frame
         with talking_garbage(service):
             wait_for_end(first)
 
