@@ -112,7 +112,9 @@ def serve(place: str) -> Asked | None:
                     return None
                 if key.fileobj is listening:
                     connection, _ = listening.accept()
-                    asked = _read(connection)
+                    if (asked := _read(connection)) is None:
+                        connection.close()
+                        continue
                     pid = os.fork()
                     if pid == 0:
                         for other in (connection, *running.values()):
@@ -125,6 +127,8 @@ def serve(place: str) -> Asked | None:
                     _tell(connection, {"pid": pid})
                     selector.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
                     selector.register(connection, selectors.EVENT_READ, pid)
+                elif key.data not in running:  # it ended, and who asked left, in this one round
+                    continue
                 elif key.fileobj in running.values():  # who asked is gone, so a process he began would be killed too
                     selector.unregister(key.fileobj)
                     os.kill(key.data, signal.SIGKILL)
@@ -140,17 +144,23 @@ def serve(place: str) -> Asked | None:
                     connection.close()
 
 
-def _read(connection: socket.socket) -> Asked:
+def _read(connection: socket.socket) -> Asked | None:
+    """What somebody asks for; None where he was killed before he had said it."""
     _, files, _, _ = socket.recv_fds(connection, 1, 3)
     with connection.makefile("r") as lines:
-        asked = json.loads(lines.readline())
+        line = lines.readline()
+    if not line.endswith("\n"):
+        for file in files:
+            os.close(file)
+        return None
+    asked = json.loads(line)
     unbuffered = asked["arguments"][:1] == ["-u"]
     asked["arguments"] = asked["arguments"][unbuffered:]
     return Asked(**asked, files=files, unbuffered=unbuffered or bool(asked["environment"].get("PYTHONUNBUFFERED")))
 
 
 def _tell(connection: socket.socket, answer: dict[str, float]) -> None:
-    with suppress(BrokenPipeError):  # who asked is gone
+    with suppress(ConnectionError):  # who asked is gone
         connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
