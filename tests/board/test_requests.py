@@ -21,7 +21,7 @@ from snac_exp.errors import ConfigError
 from snac_exp.release.listening.address import VARIABLE
 from tests.helpers.board import Board, shown
 from tests.helpers.browser import free_port
-from tests.helpers.waiting import GUARD_SECONDS, until
+from tests.helpers.waiting import GUARD_SECONDS, first_line, until
 from tests.report.folders import make_run, write_clip
 
 
@@ -186,8 +186,7 @@ def test_a_signal_ends_the_command_at_once(folder: Path) -> None:
     process = subprocess.Popen(
         command, env=os.environ | {VARIABLE: ""}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None
-    address = process.stdout.readline().split()[0]
+    address = first_line(process).split()[0]
     with urllib.request.urlopen(f"{address}/runs", timeout=GUARD_SECONDS) as answer:
         assert json.loads(answer.read())["folder"] == str(folder)
     process.send_signal(signal.SIGTERM)

@@ -8,6 +8,7 @@ import pytest
 from snac_exp.config.compose import compose_experiment
 from snac_exp.config.source_code import declared_set, parameters_of
 from snac_exp.errors import ConfigError
+from tests.helpers.waiting import GUARD_SECONDS
 from tests.helpers.warm import COLD
 
 CACHED_CODES = "snac_exp.data.slices.cached_codes.CachedCodes"
@@ -120,5 +121,5 @@ def test_bases_out_of_torch_are_read_without_importing_it() -> None:
         "assert line[:4] == ['ResidualHead', 'UpsampleHead', 'Head', 'Module'], line\n"
         "assert 'torch' not in sys.modules\n"
     )
-    done = subprocess.run([COLD, "-c", script], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([COLD, "-c", script], capture_output=True, text=True, timeout=GUARD_SECONDS)
     assert done.returncode == 0, done.stderr

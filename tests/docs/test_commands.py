@@ -29,7 +29,7 @@ from tests.helpers.browser import free_port
 from tests.helpers.commands import Done, train, verb
 from tests.helpers.shared import shared_folder
 from tests.helpers.variants import thorough
-from tests.helpers.waiting import GUARD_SECONDS
+from tests.helpers.waiting import GUARD_SECONDS, first_line
 
 ON_SLURM = os.environ.get("SNAC_EXP_TEST_SLURM") == "1"
 FIRST = "Your own speech"
@@ -62,6 +62,7 @@ SHORTER = {
     "shard.count=8": "shard.count=2",
     "snac-exp serve": "port={port}",
     "snac-exp board": "port={port}",
+    "snac-exp stop": f"wait_seconds={GUARD_SECONDS}",
     "hydra/launcher=slurm": "hydra.launcher.poll_seconds=0.5" + ("" if ON_SLURM else " hydra.launcher.cluster=local"),
 }
 
@@ -157,8 +158,7 @@ def in_this_process(words: list[str]) -> Done:
 def served(line: str, place: Path, environment: dict[str, str]) -> str:
     """Start a page, look whether it is there, and stop it with Ctrl-C."""
     process = subprocess.Popen(line, shell=True, cwd=place, env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    printed = process.stdout.readline()
+    printed = first_line(process)
     with urllib.request.urlopen(printed.split()[0], timeout=GUARD_SECONDS) as answer:
         assert answer.status == 200
     process.send_signal(signal.SIGINT)

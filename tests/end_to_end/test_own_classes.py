@@ -16,6 +16,7 @@ from snac_exp.errors import CheckpointError
 from snac_exp.release.loading import load_codec
 from snac_exp.tracking.metrics_file import read_metrics
 from tests.helpers import commands
+from tests.helpers.waiting import GUARD_SECONDS
 
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")
@@ -76,7 +77,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def python(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=GUARD_SECONDS, check=False
+    )
 
 
 @pytest.fixture(scope="module")

@@ -83,11 +83,20 @@ class Browser:
         return saved
 
 
+_held: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A port of this machine that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of this machine that nothing listens on.
+
+    It stays bound until this process ends, or the system could give it to another before a server listens there; a
+    server that sets SO_REUSEADDR, as servers do, may do so all the same.
+    """
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind(("127.0.0.1", 0))
+    _held.append(probe)
+    return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -141,7 +141,8 @@ def running_store(folder: Path) -> Iterator[Store]:
 
 
 def _port_in(log: Path) -> int:
-    found = [line for line in log.read_text().splitlines() if f"http://{HOST}:" in line]
+    whole = log.read_text().rpartition("\n")[0]
+    found = [line for line in whole.splitlines() if f"http://{HOST}:" in line]
     return int(found[0].rsplit(":", 1)[1].split()[0].rstrip("/")) if found else 0
 
 

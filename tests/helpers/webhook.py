@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from snac_exp.tracking.alerts import delivery
+from tests.helpers.waiting import GUARD_SECONDS
 
 VARIABLE = "MY_WEBHOOK"
 """The environment variable that holds its address."""
@@ -34,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         answer = self.server.answers.pop(0) if self.server.answers else (200, {})
         if answer is None:
-            self.server.asleep.wait(20)
+            self.server.asleep.wait(GUARD_SECONDS)
             return
         if answer[0] == 200:
             self.server.got.append(json.loads(body))

@@ -21,7 +21,7 @@ from snac_exp.errors import ConfigError
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.listening.page import RESULTS, PageSettings, opened_page
 from tests.helpers.browser import Browser, free_port
-from tests.helpers.waiting import GUARD_SECONDS, until
+from tests.helpers.waiting import GUARD_SECONDS, first_line, until
 from tests.release.conftest import speech_like
 
 LABELS = ["pretrained 24k", "tuned 24k", "tuned 48k"]
@@ -191,8 +191,7 @@ def test_a_page_that_is_stopped_at_work_leaves_nothing(checkpoint: Path, tmp_pat
         [sys.executable, "-m", "snac_exp.cli", *command],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert process.stdout is not None
-    root = f"{process.stdout.readline().split()[0]}/gradio_api"
+    root = f"{first_line(process).split()[0]}/gradio_api"
     head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.wav"\r\n\r\n'
     form = {"Content-Type": "multipart/form-data; boundary=x"}
     upload = urllib.request.Request(f"{root}/upload", head + wave.getvalue() + b"\r\n--x--\r\n", form)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -18,6 +17,7 @@ from snac_exp.runs import ranks
 from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.run_folder import RunFolder, SilentRunFolder
 from snac_exp.tracking.silent import SilentConsole, SilentTracker
+from tests.helpers.browser import free_port
 from tests.helpers.commands import python_process, train_process
 from tests.helpers.variants import thorough
 from tests.helpers.waiting import GUARD_SECONDS, until
@@ -116,7 +116,7 @@ def test_the_tasks_of_a_step_train_one_run(tiny: list[str], tmp_path: Path) -> N
     """As srun starts them: each with its number, all with the run's folder."""
     _, values = compose_experiment(hydra_overrides([*tiny, "trainer.devices=2"]))
     folder = RunFolder.create(values, [])
-    port = {"MASTER_PORT": str(ranks._free_port()), "MASTER_ADDR": "127.0.0.1"}
+    port = {"MASTER_PORT": str(free_port()), "MASTER_ADDR": "127.0.0.1"}
     tasks = [
         subprocess.Popen(
             [sys.executable, "train.py", f"resume={folder.path}"], cwd=ROOT,
@@ -142,7 +142,7 @@ def test_ranks_that_do_not_come_are_named(tiny: list[str], tmp_path: Path) -> No
         "import sys\nfrom snac_exp.runs import rendezvous\nrendezvous.JOIN_SECONDS = 0.5\n"
         "from snac_exp.verbs.training.train import main\nsys.exit(main(sys.argv[1:]))"
     )
-    started = JOB | FIRST_TASK | {"SLURM_NTASKS": "3", "MASTER_PORT": str(ranks._free_port())}
+    started = JOB | FIRST_TASK | {"SLURM_NTASKS": "3", "MASTER_PORT": str(free_port())}
     done = python_process("-c", code, *tiny, "trainer.devices=3", environment=started)
     assert done.status == 2, done.err
     assert done.err.splitlines()[-1].startswith(
@@ -160,27 +160,22 @@ def test_a_signal_ends_a_process_that_waits_for_the_other_ranks(
     rank: int, number: int, tiny: list[str], tmp_path: Path
 ) -> None:
     """Rank 0 waits for rank 1 to come, rank 1 for rank 0 to listen."""
-    with socket.socket() as port:
-        port.bind(("127.0.0.1", 0))
-        number_of_port = port.getsockname()[1]
-        if rank == 0:
-            port.close()
-        started = JOB | FIRST_TASK | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)}
-        waiting = tmp_path / "waiting"
-        code = (
-            "import sys, time\nfrom pathlib import Path\nfrom snac_exp.runs import rendezvous\n"
-            "class Clock:\n    monotonic = time.monotonic\n    def sleep(self, seconds):\n"
-            f"        Path({str(waiting)!r}).touch(); time.sleep(seconds)\n"
-            "rendezvous.time = Clock()\n"
-            "from snac_exp.verbs.training.train import main\nsys.exit(main(sys.argv[1:]))"
-        )
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, *tiny, "trainer.devices=2"], cwd=ROOT, text=True, stdout=subprocess.PIPE,
-            env=os.environ | started | {"MASTER_PORT": str(number_of_port), "MASTER_ADDR": "127.0.0.1"},
-        )  # fmt: skip
-        until(waiting.exists, "it waits", process)
-        process.send_signal(number)
-        out, _ = process.communicate(timeout=GUARD_SECONDS)
+    started = JOB | FIRST_TASK | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)}
+    waiting = tmp_path / "waiting"
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom snac_exp.runs import rendezvous\n"
+        "class Clock:\n    monotonic = time.monotonic\n    def sleep(self, seconds):\n"
+        f"        Path({str(waiting)!r}).touch(); time.sleep(seconds)\n"
+        "rendezvous.time = Clock()\n"
+        "from snac_exp.verbs.training.train import main\nsys.exit(main(sys.argv[1:]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *tiny, "trainer.devices=2"], cwd=ROOT, text=True, stdout=subprocess.PIPE,
+        env=os.environ | started | {"MASTER_PORT": str(free_port()), "MASTER_ADDR": "127.0.0.1"},
+    )  # fmt: skip
+    until(waiting.exists, "it waits", process)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=GUARD_SECONDS)
     assert process.returncode == 75
     assert f"{signal.Signals(number).name}: left at once" in out
     if rank == 0:

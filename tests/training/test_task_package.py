@@ -9,6 +9,7 @@ from snac_exp.config.compose import compose_experiment
 from snac_exp.config.task_package import door_of
 from snac_exp.errors import ConfigError
 from snac_exp.training.build import build
+from tests.helpers.waiting import GUARD_SECONDS
 from tests.helpers.warm import COLD
 
 RECIPE = ["+experiment=phase12_dual_head", "data.cache_dir=/data/cache"]
@@ -57,5 +58,5 @@ def test_checks_of_every_task_import_no_torch() -> None:
         "assert all(callable(door_of(name, 'checks').check) for name in names)\n"
         "assert 'torch' not in sys.modules\n"
     )
-    done = subprocess.run([COLD, "-c", program], capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run([COLD, "-c", program], capture_output=True, text=True, timeout=GUARD_SECONDS, check=False)
     assert done.returncode == 0, done.stderr

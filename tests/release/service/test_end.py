@@ -22,7 +22,7 @@ from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.listening.address import VARIABLE
 from tests.helpers.browser import free_port
 from tests.helpers.service import Served, assert_sounds, codes_of, expected, heard, part_of, served
-from tests.helpers.waiting import GUARD_SECONDS, until
+from tests.helpers.waiting import GUARD_SECONDS, first_line, until
 
 pytestmark = pytest.mark.slow
 
@@ -81,8 +81,7 @@ def command(checkpoint: Path, *more: str) -> Iterator[tuple["subprocess.Popen[st
         env=os.environ | {VARIABLE: ""}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        assert process.stdout is not None
-        yield process, process.stdout.readline().split()[0].removesuffix("/health")
+        yield process, first_line(process).split()[0].removesuffix("/health")
     finally:
         process.kill()
         process.wait()
@@ -90,7 +89,7 @@ def command(checkpoint: Path, *more: str) -> Iterator[tuple["subprocess.Popen[st
 
 def test_the_command_serves_and_a_signal_ends_it(checkpoint: Path, codec: ReleasedCodec) -> None:
     """The second one at once, though a stream is open."""
-    with command(checkpoint) as (process, root):
+    with command(checkpoint, f"service.drain_seconds={GUARD_SECONDS}") as (process, root):
         body = json.dumps({"codes": codes_of(codec, 2, 1)}).encode()
         with urllib.request.urlopen(f"{root}/decode", body, timeout=GUARD_SECONDS) as answer:
             assert answer.read(4) == b"RIFF"
