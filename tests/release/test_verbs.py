@@ -17,6 +17,7 @@ from snac_exp.errors import CodecError, ConfigError, DataError
 from snac_exp.release.codec import ReleasedCodec
 from tests.helpers.killed import killed_at
 from tests.helpers.waiting import GUARD_SECONDS
+from tests.helpers.warm import COLD
 from tests.release.conftest import speech_like
 
 ODD = "it's, a = \u0635\u0648\u062a"
@@ -163,9 +164,9 @@ def pipe(arguments: list[str], data: bytes) -> bytes:
 
 
 def peak_megabytes(arguments: list[str]) -> float:
-    """Most memory that a command holds at once."""
+    """Most memory that a command holds at once; cold, since a stand-in would be measured in place of a warm process."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-m", "snac_exp.cli", *arguments], env=environment)
+    process = subprocess.Popen([COLD, "-m", "snac_exp.cli", *arguments], env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
