@@ -16,7 +16,7 @@ from snac_exp.status import stopping
 from snac_exp.status.overview import Line, overview
 from snac_exp.tracking.run_state import status_of
 from snac_exp.verbs.training.train import main
-from tests.helpers.commands import train_process
+from tests.helpers.commands import train, train_process
 from tests.helpers.waiting import GUARD_SECONDS, until
 
 
@@ -27,7 +27,7 @@ def test_background_status_and_stop(
 ) -> None:
     stub = Path(__file__).parents[1] / "sweeps" / "stub_job.py"
     monkeypatch.setattr(background, "BEGIN_SECONDS", 0)
-    gate, command = tmp_path.with_name("gate"), [sys.executable, str(stub)]
+    gate, command = tmp_path / "gate", [sys.executable, str(stub)]
     environment = os.environ | {"STUB_GATE": str(gate)}
     monkeypatch.setattr(background, "resume_command", lambda run_dir: ([*command, str(run_dir)], environment))
     assert main([f"output_dir={tmp_path}", "tracker.tags=[sleep]", "name=back", "background=true"]) == 0
@@ -55,9 +55,11 @@ def test_background_status_and_stop(
 @pytest.mark.slow
 @pytest.mark.parametrize("several", [["background=true"], ["trainer.devices=2"]], ids=["background", "ranks"])
 def test_one_that_cannot_begin_says_why_and_leaves_no_folder(
-    several: list[str], tiny: list[str], tmp_path: Path
+    several: list[str], tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = train_process(*tiny, *several, f"data.cache_dir={tmp_path / 'nowhere'}")
+    monkeypatch.setattr(background, "BEGIN_SECONDS", GUARD_SECONDS)
+    start = train if several == ["background=true"] else train_process  # ranks would find this process's threads
+    done = start(*tiny, *several, f"data.cache_dir={tmp_path / 'nowhere'}")
     assert done.status == 2
     assert f"Error: {tmp_path / 'nowhere'}" in done.err
     assert "Traceback" not in done.err

@@ -14,6 +14,7 @@ import pytest
 
 from snac_exp import cli
 from snac_exp.errors import ConfigError, guarded
+from snac_exp.sweeps import driver
 from snac_exp.sweeps import local_pool as pool
 from snac_exp.sweeps.job_state import best_of
 from snac_exp.sweeps.local_pool import Pool
@@ -74,13 +75,13 @@ def test_a_driver_asked_to_stop_lets_its_jobs_save(make_sweep: MakeSweep) -> Non
         "pool.Pool(processes=1).submit(sweep, sweep.rows(), wait=True)"
     )
     folder = str(Path(__file__).parent)
-    driver = subprocess.Popen([sys.executable, "-c", code, folder, str(sweep.path)], stderr=subprocess.PIPE)
-    until(lambda: (status_of(sweep.run_dir(sweep.rows()[0])) or {}).get("state") == "running", "it runs", driver)
+    process = subprocess.Popen([sys.executable, "-c", code, folder, str(sweep.path)], stderr=subprocess.PIPE)
+    until(lambda: (status_of(sweep.run_dir(sweep.rows()[0])) or {}).get("state") == "running", "it runs", process)
     with pytest.raises(ConfigError, match="is being written by process"):
         Pool(processes=1).submit(sweep, sweep.rows(), wait=True)
-    assert cli.run(["stop", str(sweep.path), "wait_seconds=900"]) == 0
+    assert cli.run(["stop", str(sweep.path), f"wait_seconds={GUARD_SECONDS}"]) == 0
     with locked(sweep.path):  # the driver has gone by now, so the sweep can be taken up at once
-        assert driver.wait(GUARD_SECONDS) != 0
+        assert process.wait(GUARD_SECONDS) != 0
     sweep.refresh()
     assert states(sweep) == ["preempted", "queued"]
 
@@ -219,7 +220,8 @@ def test_without_its_snapshot_a_sweep_does_not_run_other_code(
 
 
 @pytest.mark.slow
-def test_a_driver_that_cannot_begin_is_told_of(make_sweep: MakeSweep) -> None:
+def test_a_driver_that_cannot_begin_is_told_of(make_sweep: MakeSweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "BEGIN_SECONDS", GUARD_SECONDS)
     sweep = make_sweep("finish")
     with (
         locked(sweep.path),

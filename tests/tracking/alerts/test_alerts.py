@@ -9,6 +9,7 @@ from recipe import recipe as small
 from recipe import run_dir
 
 from snac_exp.config.compose import compose_experiment
+from snac_exp.config.limits.alerts import MAX_LIMIT_SECONDS
 from snac_exp.config.schema import Experiment
 from snac_exp.config.schema.alerts import Alerts as Settings
 from snac_exp.errors import DivergenceError
@@ -21,7 +22,7 @@ from tests.helpers.webhook import VARIABLE, Webhook
 
 
 def settings(**options: Any) -> Settings:
-    return Settings(**({"url_variable": VARIABLE, "limit_seconds": 5.0} | options))
+    return Settings(**({"url_variable": VARIABLE, "limit_seconds": MAX_LIMIT_SECONDS} | options))
 
 
 def told(**options: Any) -> list[str]:
@@ -45,7 +46,6 @@ def test_each_form_has_its_own_shape(webhook: Webhook) -> None:
 
 
 def test_a_long_error_is_cut(webhook: Webhook) -> None:
-    Alerts(settings(form="discord")).send("failed", "n", 5000 * "e", Path("x"))
     alerts = Alerts(settings(form="discord"))
     alerts.send("failed", "n", 5000 * "e", Path("x"))
     alerts.close()
@@ -97,7 +97,10 @@ def test_an_event_that_is_not_asked_for_is_not_told(webhook: Webhook) -> None:
 
 def recipe(*arguments: str) -> tuple[Experiment, dict[str, Any]]:
     events = "[failed,diverged,preempted,finished,silent_head]"
-    return compose_experiment([*arguments, "alerts=json", f"alerts.url_variable={VARIABLE}", f"alerts.on={events}"])
+    patient = [f"alerts.{name}_seconds={MAX_LIMIT_SECONDS}" for name in ("timeout", "limit")]
+    return compose_experiment(
+        [*arguments, "alerts=json", f"alerts.url_variable={VARIABLE}", f"alerts.on={events}", *patient]
+    )
 
 
 @pytest.mark.slow
