@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from snac_exp.data.worker import end_with_parent
@@ -16,13 +18,15 @@ from snac_exp.system.progress import Advance, progress_display
 Result = TypeVar("Result")
 
 _reports: Any = None  # in a process of the pool: where it reports its progress to
+_busy, _told = False, False  # in a process of the pool: whether it works, and whether it is to stop
 
 
 def run_on_devices(function: Callable[[int, str], Result], devices: list[str], total: int, name: str) -> list[Result]:
     """Call `function(number, device)` in a fresh process for each device; results in the order of the devices.
 
     `function` must be importable by name (or a partial of such a function) and shows its progress with `reported`.
-    Raises what the first process raised, after the others have finished their parts; DataError if one was killed.
+    Raises what the first process raised, after the others have finished their parts; DataError if one was killed. At
+    Ctrl-C all of them clean up and stop; a second one kills them.
     """
     # Fresh processes: a CUDA context, and a lock that another thread holds, do not survive a fork.
     context = multiprocessing.get_context("spawn")
@@ -32,8 +36,10 @@ def run_on_devices(function: Callable[[int, str], Result], devices: list[str], t
         thread = threading.Thread(target=_show, args=(reports, advance), daemon=True)
         thread.start()
         try:
-            with ProcessPoolExecutor(len(devices), context, initializer=_start, initargs=(reports,)) as pool:
-                futures = [pool.submit(function, number, device) for number, device in enumerate(devices)]
+            pool = ProcessPoolExecutor(len(devices), context, initializer=_start, initargs=(reports,))
+            with _at_ctrl_c(BaseProcess.kill), pool, _at_ctrl_c(BaseProcess.terminate):
+                part = partial(_part, function)
+                futures = [pool.submit(part, number, device) for number, device in enumerate(devices)]
                 return [future.result() for future in futures]
         except BrokenProcessPool as error:
             raise DataError(
@@ -68,11 +74,43 @@ def reported(_name: str, _total: int) -> Iterator[Advance]:
     yield lambda num, _note: _reports.put(num)
 
 
+@contextmanager
+def _at_ctrl_c(end: Callable[[BaseProcess], None]) -> Iterator[None]:
+    """Around waiting for the processes of a pool: do this to each at Ctrl-C, whichever process it was meant for."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        for process in multiprocessing.active_children():
+            end(process)
+        raise
+
+
 def _start(reports: Any) -> None:
     global _reports
     _reports = reports
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Ctrl-C reaches every process of the terminal, `kill -INT` one: the parent tells its workers in either case, once.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _stop)
     end_with_parent()
+
+
+def _stop(_number: int, _frame: object) -> None:
+    global _told
+    _told = True
+    if _busy:
+        raise KeyboardInterrupt
+
+
+def _part(function: Callable[[int, str], Result], number: int, device: str) -> Result:
+    """The work of one process, which cleans up after itself when it is told to stop."""
+    global _busy
+    _busy = True
+    try:
+        if _told:
+            raise KeyboardInterrupt
+        return function(number, device)
+    finally:
+        _busy = False
 
 
 def _show(reports: Any, advance: Advance) -> None:

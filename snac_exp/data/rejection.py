@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from snac_exp.data.checked_parquet import parquet_writer, read_parquet
 
 ROWS_AT_ONCE = 2**16  # of a table that is made of objects, or becomes them
-TABLES_PER_GROUP = 2**4  # of a file of rows
+TABLES_PER_GROUP = 2  # of a file of rows: a group is in memory whole, and encoded beside it
 
 # Stated, not inferred from rows: an empty list of rejections has columns too.
 REJECTED_SCHEMA = pa.schema([("path", pa.string()), ("kind", pa.string()), ("reason", pa.string())])
@@ -72,7 +72,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema
     parts = iter(lambda: list(islice(several, ROWS_AT_ONCE)), [])
     tables = (pa.Table.from_pylist(part, schema=schema) for part in parts)
     with parquet_writer(path, schema) as writer:
-        # Groups as large as the library's own; one without rows where there are none.
+        # One without rows where there are none.
         while group := list(islice(tables, TABLES_PER_GROUP)) or [schema.empty_table()]:
             writer.write_table(pa.concat_tables(group).cast(writer.schema))
             if sum(map(len, group)) < ROWS_AT_ONCE * TABLES_PER_GROUP:

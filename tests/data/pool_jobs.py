@@ -1,6 +1,8 @@
 """Jobs for the tests of the pool; a module of its own that imports little, since every process imports it."""
 
 import os
+import signal
+from pathlib import Path
 
 from snac_exp.data.device_pool import reported
 from snac_exp.errors import DataError
@@ -21,3 +23,16 @@ def fail(number: int, _device: str) -> int:
 def die(number: int, _device: str) -> None:
     if number == 1:
         os._exit(9)
+
+
+def wait(folder: str, number: int, _device: str) -> None:
+    """Until it is stopped, which it notes; the second process stays even then."""
+    try:
+        (Path(folder) / f"{number} began").touch()
+        while True:
+            signal.pause()
+    except KeyboardInterrupt:
+        (Path(folder) / f"{number} stopped").touch()
+        while number == 1:
+            signal.pause()
+        raise

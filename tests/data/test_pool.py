@@ -1,6 +1,9 @@
 """One process per device: the same cache as one process makes, and errors that say what to do."""
 
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,18 @@ from snac_exp.data.device_pool import device_names, run_on_devices
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.errors import ConfigError, DataError
 from tests.data.pool_jobs import die, fail, share
+from tests.helpers.commands import ROOT
+from tests.helpers.waiting import until
+
+WAIT = """
+import sys
+from functools import partial
+from snac_exp.data.device_pool import run_on_devices
+from tests.data.pool_jobs import wait
+
+if __name__ == "__main__":
+    run_on_devices(partial(wait, sys.argv[1]), ["cpu", "cpu"], 2, "test")
+"""
 
 
 @pytest.mark.slow
@@ -22,6 +37,20 @@ def test_every_device_has_its_process_and_errors_come_back() -> None:
         run_on_devices(fail, ["cpu", "cpu"], 2, "test")
     with pytest.raises(DataError, match=r"a process was killed.*run the same command again"):
         run_on_devices(die, ["cpu", "cpu"], 2, "test")
+
+
+@pytest.mark.slow
+def test_ctrl_c_of_the_command_alone_stops_the_work_of_every_device_and_a_second_one_ends_it(tmp_path: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-c", WAIT, str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL)
+    for state in ("began", "stopped"):
+        until(lambda state=state: len(list(tmp_path.glob(f"* {state}"))) == 2, f"both have {state}", process)
+        process.send_signal(signal.SIGINT)
+
+    def ended() -> bool:
+        process.send_signal(signal.SIGINT)  # the one before may have come while the first was being passed on
+        return process.poll() is not None
+
+    until(ended, "it has ended")
 
 
 def test_names_of_devices() -> None:

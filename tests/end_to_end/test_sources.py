@@ -11,7 +11,8 @@ import torch
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.evaluation.folder import Evaluation
-from tests.data.sources.kinds import MAKE, Utterance, copied, utterances_of, written
+from tests.data.sources.kinds import MAKE, Utterance, copied, parquet, utterances_of, written
+from tests.data.sources.stand_in_hub import StreamingHub
 from tests.helpers.commands import train, verb
 from tests.helpers.variants import thorough
 
@@ -37,7 +38,7 @@ class Outcome:
     scores: list[dict[str, Any]]
 
 
-def through(source: Path, more: list[str], folder: Path) -> Outcome:
+def through(source: str, more: list[str], folder: Path) -> Outcome:
     """A source through every verb, two steps of training included."""
     prepared, codes = folder / "prepared", folder / "prepared" / "codes_demo"
     validate = "validation_speakers=['val_*']"
@@ -59,7 +60,7 @@ def rows(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Utt
 
 @pytest.fixture(scope="module")
 def of_folder(rows: list[Utterance], tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    return through(rows[0].file.parents[1], [], tmp_path_factory.mktemp("folder"))
+    return through(str(rows[0].file.parents[1]), [], tmp_path_factory.mktemp("folder"))
 
 
 def _without_path(scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -75,8 +76,22 @@ ONE_OF_A_KIND = ("parquet", "segments")  # bytes within rows, and samples within
 
 @pytest.mark.parametrize("kind", [*ONE_OF_A_KIND, *thorough(*(kind for kind in MAKE if kind not in ONE_OF_A_KIND))])
 def test_a_source_is_like_the_folder(kind: str, rows: list[Utterance], of_folder: Outcome, tmp_path: Path) -> None:
-    """Codes, first loss and figures are those of the folder, bit for bit; text and speaker stay with the row."""
-    found = through(*written(kind, tmp_path / "source", rows), tmp_path / "out")
+    source, more = written(kind, tmp_path / "source", rows)
+    assert_alike(through(str(source), more, tmp_path / "out"), of_folder, rows)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("stream", ["hub.stream=false", "hub.stream=true"])
+def test_a_data_set_of_the_hub_is_like_the_folder(
+    stream: str, rows: list[Utterance], of_folder: Outcome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hub").mkdir()
+    StreamingHub(parquet(tmp_path / "hub", rows), tmp_path / "cache").installed(monkeypatch)
+    assert_alike(through("hf://me/speech", [stream], tmp_path / "out"), of_folder, rows)
+
+
+def assert_alike(found: Outcome, of_folder: Outcome, rows: list[Utterance]) -> None:
+    """Codes, losses and figures are those of the folder, bit for bit; text and speaker stay with the row."""
     assert len(found.manifest.rows) == len(rows)
     assert found.losses == of_folder.losses
     assert len(found.losses) >= 2

@@ -1,17 +1,21 @@
 """Kills: of a process from outside, and of a verb that ends itself at a moment of its work, when it asks for a file.
 
-usage: python -m tests.helpers.killed EVENT GLOB VERB [ARGUMENT]…     EVENT: open, or os.rename for its new name
+usage: python -m tests.helpers.killed EVENT GLOB VERB [ARGUMENT]…     EVENT: open, os.remove, os.rename for its new name
+       python -m tests.helpers.killed Ctrl-C MOMENTS VERB [ARGUMENT]…    MOMENTS: [[EVENT, GLOB], …] in JSON, in turn
 """
 
 import fnmatch
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from snac_exp import cli
+from tests.helpers.commands import Done, python_process
 from tests.helpers.waiting import GUARD_SECONDS
 from tests.helpers.warm import COLD
 from tests.helpers.warm_stand_in import KILL
@@ -40,17 +44,45 @@ def killed_at(event: str, pattern: str, arguments: list[str]) -> None:
     )
 
 
+def interrupted_at(moments: Sequence[tuple[str, str]], arguments: list[str]) -> Done:
+    """Run a verb as a process of its own that gets Ctrl-C at these moments: see `interrupt_at`."""
+    done = python_process("-m", __name__, "Ctrl-C", json.dumps(moments), *arguments)
+    assert done.out.count("Ctrl-C now") == len(moments), f"it ended with {done.status} before\n{done.err}"
+    return done
+
+
 def kill_at(event: str, pattern: str) -> None:
     """Have this process killed at its first `event` on a path like this."""
-    place = {"open": 0, "os.rename": 1}[event]
 
     def look(found: str, given: tuple[Any, ...]) -> None:
-        if found == event and fnmatch.fnmatch(str(given[place]), pattern):
+        if _is_moment(found, given, event, pattern):
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(look)
 
 
+def interrupt_at(moments: list[tuple[str, str]]) -> None:
+    """Have this process get Ctrl-C at each of these moments, which are to come in this order and in its main thread."""
+
+    def look(found: str, given: tuple[Any, ...]) -> None:
+        if moments and _is_moment(found, given, *moments[0]):
+            del moments[0]
+            print("Ctrl-C now", flush=True)
+            signal.raise_signal(signal.SIGINT)
+
+    sys.addaudithook(look)
+
+
+def _is_moment(found: str, given: tuple[Any, ...], event: str, pattern: str) -> bool:
+    place = {"open": 0, "os.remove": 0, "os.rename": 1}
+    return found == event and fnmatch.fnmatch(str(given[place[event]]), pattern)
+
+
 if __name__ == "__main__":
-    kill_at(*sys.argv[1:3])
-    sys.exit(cli.run(sys.argv[3:]))
+    event, place, *verb = sys.argv[1:]
+    if event == "Ctrl-C":
+        interrupt_at(json.loads(place))
+        sys.argv = ["snac-exp", *verb]
+        cli.main()
+    kill_at(event, place)
+    sys.exit(cli.run(verb))

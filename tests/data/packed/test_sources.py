@@ -13,11 +13,12 @@ from snac_exp.data.prepared.manifest_rows import SCHEMA
 from snac_exp.data.rows import manifest_rows
 from tests.data.sources.kinds import MAKE, utterances_of, written
 from tests.helpers.commands import verb
+from tests.helpers.variants import thorough
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("audio", ["keep", "flac"])
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("kind", ["parquet", "segments", *thorough(*sorted(MAKE.keys() - {"parquet", "segments"}))])
 def test_packed_rows_are_those_of_their_source(kind: str, audio: str, corpus_dir: Path, tmp_path: Path) -> None:
     source, more = written(kind, tmp_path / "source", utterances_of(corpus_dir / "audio"))
     prepared = tmp_path / "prepared"

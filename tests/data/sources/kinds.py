@@ -1,5 +1,6 @@
 """One small corpus in every form that `snac-exp prepare` reads."""
 
+import csv
 import io
 import json
 import tarfile
@@ -36,7 +37,7 @@ class Utterance:
 def utterances_of(audio: Path) -> list[Utterance]:
     """Those of a folder of speakers, by path."""
     files = sorted(path for path in audio.rglob("*") if path.is_file())
-    return [Utterance(file, file.parent.name, f"text of {number}") for number, file in enumerate(files)]
+    return [Utterance(file, file.parent.name, f'text of "{number}", as read') for number, file in enumerate(files)]
 
 
 def table_of(rows: list[Utterance], *, paths: bool = False) -> pa.Table:
@@ -118,6 +119,15 @@ def tsv(folder: Path, rows: list[Utterance]) -> Path:
     return folder / "list.tsv"
 
 
+def comma_separated(folder: Path, rows: list[Utterance]) -> Path:
+    """Texts hold commas and quotation marks."""
+    with open(folder / "list.csv", "w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["path", "speaker", "text"])
+        out.writerows([row.file, row.speaker, row.text] for row in rows)
+    return folder / "list.csv"
+
+
 def long_files(folder: Path, rows: list[Utterance]) -> list[tuple[Utterance, str, float, float]]:
     """All recordings of a speaker behind one another in one FLAC; each with its file, offset and duration."""
     found: list[tuple[Utterance, str, float, float]] = []
@@ -168,7 +178,7 @@ def lhotse(folder: Path, rows: list[Utterance]) -> Path:
 
 MAKE: dict[str, Callable[[Path, list[Utterance]], Path]] = {
     "parquet": parquet, "parquet_of_paths": parquet_of_paths, "arrow": arrow, "tars": tars, "nemo": nemo, "tsv": tsv,
-    "segments": segments, "kaldi": kaldi, "lhotse": lhotse,
+    "csv": comma_separated, "segments": segments, "kaldi": kaldi, "lhotse": lhotse,
 }  # fmt: skip
 OPTIONS = {"tsv": ["columns={audio: clip, speaker: voice}"]}
 

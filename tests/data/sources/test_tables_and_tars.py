@@ -1,14 +1,11 @@
 """Tables, shards and data sets of the hub: read once, read anew when they change, refused by name when damaged."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import soundfile
-from datasets import IterableDataset  # type: ignore[import-untyped]
 
 from snac_exp.data.files.reading import read_channels
 from snac_exp.data.prepared.manifest import REJECTED_NAME, Manifest
@@ -25,6 +22,7 @@ from tests.data.sources.kinds import (
     tars,
     write_tar,
 )
+from tests.data.sources.stand_in_hub import StandInHub, StreamingHub
 from tests.helpers.commands import verb
 
 
@@ -80,28 +78,6 @@ def test_a_tar_that_is_damaged_later_is_refused_by_name(rows: list[Utterance], t
         read_channels(manifest.recording(row))
 
 
-class StandInHub:
-    """`datasets.load_dataset` with a folder in place of the hub; remembers what was asked for."""
-
-    def __init__(self, folder: Path, cache: Path) -> None:
-        self.folder, self.cache, self.asked = folder, cache, list[tuple[object, ...]]()
-
-    def load_dataset(
-        self, name: str, config: str | None, *, split: str | None, revision: str | None, streaming: bool = False
-    ) -> object:
-        self.asked.append((name, config, split, revision))
-        if config == "none":
-            raise ValueError("BuilderConfig 'none' not found. Available: ['default']")
-        return self.load(str(self.folder), split=split, cache_dir=str(self.cache), streaming=streaming)
-
-    def installed(self, monkeypatch: pytest.MonkeyPatch) -> "StandInHub":
-        import datasets  # type: ignore[import-untyped]
-
-        self.load = datasets.load_dataset
-        monkeypatch.setattr(datasets, "load_dataset", self.load_dataset)
-        return self
-
-
 @pytest.mark.slow
 def test_a_data_set_of_the_hub(rows: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through `datasets` itself, into its cache of Arrow files, whose bytes are read in place."""
@@ -126,29 +102,6 @@ def test_a_data_set_of_the_hub(rows: list[Utterance], tmp_path: Path, monkeypatc
         prepared("hf://me/speech", tmp_path / "out3", SourceOptions(hub=HubOptions(split="train[:10]")))
     with pytest.raises(ConfigError, match="is no data set of the hub; write input=hf://OWNER/NAME"):
         prepared("hf://speech", tmp_path / "out3")
-
-
-class StreamingHub(StandInHub):
-    """Its newest commit is 1 and may change; the network fails at the end of the file behind the first `num_files`."""
-
-    commit, read, num_files = "1", 0, 99
-
-    def dataset_info(self, name: str, *, revision: str | None, timeout: float) -> SimpleNamespace:
-        return SimpleNamespace(sha=f"commit {self.commit if revision is None else revision}")
-
-    def installed(self, monkeypatch: pytest.MonkeyPatch) -> "StreamingHub":
-        super().installed(monkeypatch)
-        monkeypatch.setattr("huggingface_hub.HfApi", lambda: self)
-        read = IterableDataset.iter
-
-        def read_or_fail(part: IterableDataset, batch_size: int) -> Iterator[pa.Table]:
-            yield from read(part, batch_size)
-            self.read += 1
-            if self.read > self.num_files:
-                raise ConnectionError("no route to host")
-
-        monkeypatch.setattr(IterableDataset, "iter", read_or_fail)
-        return self
 
 
 def written(path: Path) -> tuple[int, int, int]:
