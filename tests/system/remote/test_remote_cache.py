@@ -1,13 +1,17 @@
 """The cache of folders in stores: whole, current, within its bound, and nothing goes that somebody has open."""
 
 import errno
+import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from snac_exp.errors import ConfigError, DataError
 from snac_exp.system.remote import cache as module
@@ -163,6 +167,72 @@ def test_what_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("SNAC_EXP_REMOTE_CACHE", str(tmp_path))
     with pytest.raises(ConfigError, match="nostore://"):
         RemoteCache.of_this_machine().local("nostore://x", lambda _: True)
+
+
+class StandIn(MemoryFileSystem):
+    """A store under the address of another; notes how it was opened. What is new in it is told by the field `sign`."""
+
+    asked: ClassVar[list[dict[str, object]]] = []
+    store: ClassVar[dict[str, Any]] = {}
+    cachable, sign = False, "e_tag"
+
+    def __init__(self, **options: object) -> None:
+        super().__init__()
+        self.asked.append(options)
+
+    def info(self, path: str, **options: object) -> dict[str, Any]:
+        found = super().info(path, **options)
+        found[self.sign] = found.pop("created", None) and hashlib.sha256(self.cat_file(path)).hexdigest()
+        return found
+
+    def find(self, path: str, **options: Any) -> dict[str, Any]:
+        return {name: self.info(name) for name in super().find(path, maxdepth=options["maxdepth"])}
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(f"memory://{path.rpartition('://')[2]}"))
+
+
+class StandInHub(StandIn):
+    """Files of a repository, as huggingface_hub's own file system tells of them."""
+
+    sign = "blob_id"
+
+
+@pytest.mark.parametrize("protocol", ["gs", "az", "hf"])
+def test_stores_that_none_of_us_has_are_opened_by_the_libraries_they_need(
+    protocol: str, cache: RemoteCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gs:// and az:// by obstore, which counts no attempts of its own; hf:// by huggingface_hub."""
+    registered: list[str] = []
+    monkeypatch.setattr("obstore.fsspec.register", registered.append)
+    stand_in = StandInHub if protocol == "hf" else StandIn
+    monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, protocol, stand_in)  # type: ignore[attr-defined]
+    monkeypatch.setattr(StandIn, "asked", [])
+    monkeypatch.setattr(StandIn, "store", {})
+    StandIn().pipe("/bucket/codes/one.npq", b"1")
+    url = f"{protocol}://bucket/codes"
+    first = cache.local(url, lambda name: name.endswith(".npq"))
+    assert (first / "one.npq").read_bytes() == b"1"
+    StandIn().pipe("/bucket/codes/one.npq", b"2")
+    second = cache.local(url, lambda name: name.endswith(".npq"))
+    assert ((first / "one.npq").read_bytes(), (second / "one.npq").read_bytes()) == (b"1", b"2")
+    options = [item for item in StandIn.asked if item]
+    if protocol == "hf":
+        assert (registered, options) == ([], [])
+    else:
+        assert set(registered) == {protocol}
+        assert options
+        assert options == [{"retry_config": {"max_retries": 0}}] * len(options)
+
+
+@pytest.mark.parametrize("protocol", ["s3", "gs", "az"])
+def test_a_store_whose_library_is_missing_is_one_error_that_names_it(
+    protocol: str, cache: RemoteCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "obstore.fsspec", None)
+    with pytest.raises(ConfigError, match=rf"^{protocol}://bucket/codes: {protocol}:// needs obstore; pip install"):
+        cache.local(f"{protocol}://bucket/codes", lambda _: True)
 
 
 def test_addresses_are_refused_where_paths_are_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
