@@ -15,6 +15,8 @@ from snac_exp.release.outputs import head_of
 from snac_exp.release.streaming.batch import BatchStream, StreamBatch
 from snac_exp.release.streaming.token_queue import TokenQueue
 
+AHEAD_SECONDS = 1.0  # of audio not taken yet, from which on a stream lets those that have less go first
+
 _log = logging.getLogger("snac_exp.service")
 
 
@@ -53,8 +55,9 @@ class Stream:
 class BatchDecoder:
     """Decodes the streams of many clients together; for several threads at once, its `run` in one of its own.
 
-    A pass takes a few steps of every stream that has some, so a long utterance keeps nobody waiting. A stream whose
-    client takes nothing waits, and costs what it holds.
+    A pass takes a few steps of every stream that has some, so a long utterance keeps nobody waiting. Streams whose
+    clients still have a second to take are left for when no others want anything; one whose client takes nothing waits
+    in the end, and costs what it holds.
 
     Args:
         tick_tokens: coarse tokens of a stream in one pass.
@@ -152,7 +155,7 @@ class BatchDecoder:
         """One pass over all streams that have something; gives how many those were."""
         with self._changed:
             left, self._left = self._left, []
-            ready = [stream for stream in self._streams if self._has_work(stream)]
+            ready = self._next()
             rows = {stream: [row[0] for row in stream._queue.take(self._tick_steps)] for stream in ready}
             ending = [stream for stream in ready if stream._ends and not stream._queue.has_step]
         started = time.perf_counter()
@@ -190,6 +193,10 @@ class BatchDecoder:
                 del self._streams[stream]
             if samples or ends:  # the end with the last audio: a client that has all of it may leave at once
                 stream._deliver(samples, ends)
+
+    def _next(self) -> list[Stream]:
+        ready = [stream for stream in self._streams if self._has_work(stream)]
+        return [stream for stream in ready if stream._unsent < AHEAD_SECONDS * stream.sample_rate] or ready
 
     def _has_work(self, stream: Stream) -> bool:
         if stream._unsent >= self._max_unsent_seconds * stream.sample_rate:

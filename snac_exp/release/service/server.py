@@ -1,7 +1,10 @@
 """The service on its address: connections bounded, requests guarded, and an end that open streams are told of."""
 
 import gc
+import os
 import socket
+import sys
+import threading
 from dataclasses import dataclass
 
 import uvicorn
@@ -15,6 +18,7 @@ from snac_exp.release.service.key import KeyCheck
 from snac_exp.release.service.shared import Service
 
 LAST_SECONDS = 5.0  # for what is told at the end to be taken
+END_SECONDS = 15.0  # behind the draining, within which the process has ended, however much comes
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Server(CommandServer):
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
+        self._last: list[threading.Timer] = []
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain the service, then close."""
@@ -46,9 +51,29 @@ class Server(CommandServer):
 
     def told(self, number: int) -> None:
         """A signal came."""
+        draining = 0.0 if self.should_exit else self._service.bounds.drain_seconds
+        self._last.append(end_after(draining + END_SECONDS))
         if self.should_exit:
             self._service.tell()
         super().told(number)
+
+    def ended(self) -> None:
+        """Nothing is served any more."""
+        for timer in self._last:
+            timer.cancel()
+
+
+def end_after(seconds: float) -> threading.Timer:
+    """End this process after so long, unless that is cancelled: a flood may keep the loop from ending by itself."""
+
+    def end() -> None:
+        print(f"ended {seconds:g} s after the signal, with what was still open", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    return timer
 
 
 def serve(service: Service, address: Address) -> None:
@@ -65,6 +90,7 @@ def serve(service: Service, address: Address) -> None:
     try:
         server.run([listener])
     finally:
+        server.ended()
         gc.unfreeze()  # or libraries would find it in use at the end, and say so
 
 

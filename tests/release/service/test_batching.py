@@ -111,6 +111,24 @@ def test_a_stream_whose_client_takes_nothing_waits_and_goes_on(codec: ReleasedCo
     assert_sounds(ear.pcm, expected(codec, codes, 24_000, 0))
 
 
+def test_readers_that_take_nothing_go_behind_one_who_has_nothing_yet(
+    codec: ReleasedCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snac_exp.release.service.batching.AHEAD_SECONDS", 0.2)
+    decoder = decoder_of(codec)
+    readers = [opened(decoder) for _ in range(3)]
+    for stream, _ in readers:
+        decoder.push(stream, rows(codes_of(codec, 12, 1)))
+    while any(len(ear.pcm) < 2 * 0.2 * 24_000 for _, ear in readers):
+        assert decoder.tick() == 3
+    new, heard = opened(decoder)
+    decoder.push(new, rows(codes_of(codec, 2, 2)))
+    decoder.finish(new)
+    assert decoder.tick() == 1
+    assert heard.ended
+    assert decoder.tick() == 3, "who wants nothing keeps nobody waiting"
+
+
 @pytest.mark.parametrize("when", ["before its first pass", "between passes", "while it joins"])
 def test_one_that_leaves_hears_nothing_more_and_leaves_nothing(codec: ReleasedCodec, when: str) -> None:
     decoder = decoder_of(codec, tick_tokens=4)

@@ -21,6 +21,7 @@ from snac_exp.errors import CodecError, ConfigError
 from snac_exp.release.codec import ReleasedCodec
 from snac_exp.release.listening.address import VARIABLE
 from tests.helpers.browser import free_port
+from tests.helpers.commands import python_process
 from tests.helpers.service import Served, assert_sounds, codes_of, expected, heard, part_of, served
 from tests.helpers.waiting import GUARD_SECONDS, first_line, until
 
@@ -70,6 +71,20 @@ def test_open_streams_are_told_when_the_time_is_over(codec: ReleasedCodec) -> No
             assert caught.value.rcvd is not None
             assert caught.value.rcvd.code == 1012
     assert "decoder" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_loop_that_is_kept_from_ending_is_ended_at_the_stated_time(
+    codec: ReleasedCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr("snac_exp.release.service.server.end_after", asked.append)
+    with served(codec, drain_seconds=7.0) as service:
+        service.server.told(signal.SIGTERM)
+        service.server.told(signal.SIGTERM)
+    assert asked == [7.0 + 15.0, 15.0]
+    stuck = "import threading; from snac_exp.release.service.server import end_after; end_after(0.01)"
+    done = python_process("-c", f"{stuck}; threading.Event().wait()")
+    assert (done.status, done.err) == (1, "ended 0.01 s after the signal, with what was still open\n")
 
 
 @contextmanager
