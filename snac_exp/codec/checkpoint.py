@@ -101,6 +101,18 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def codebooks_fingerprint(quantizer: Any) -> str:
+    """SHA-256 over strides and codebooks of a quantizer; training the decoder or folding weights does not change it."""
+    digest = hashlib.sha256()
+    for level in quantizer.quantizers:
+        # As float32 on the CPU, so that neither the stored precision nor the device changes it.
+        codebook = level.codebook.weight.detach().float().cpu().contiguous()
+        # The stride too: the same codebook at another stride makes other audio of the same tokens.
+        digest.update(f"{level.stride} {list(codebook.shape)}\n".encode())
+        digest.update(codebook.numpy().tobytes())
+    return digest.hexdigest()
+
+
 def save_snac(model: SNAC, directory: Path) -> None:
     """Write a model in upstream's layout, so that `SNAC.from_pretrained(directory)` loads it; each file atomically.
 

@@ -8,12 +8,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from snac_exp.codec.checkpoint import fingerprint
+from snac_exp.codec.checkpoint import codebooks_fingerprint, fingerprint
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.data.codes.encoding import exact_float32
 from snac_exp.errors import CodecError, DataError
 from snac_exp.release.blueprint import Blueprint
-from snac_exp.release.codes import Codes, checked_tokens, codebooks_fingerprint, is_whole
+from snac_exp.release.codes import Codes, checked_tokens, is_whole
 from snac_exp.release.folding import fold
 from snac_exp.release.incremental.decoder import IncrementalDecoder, Layers
 from snac_exp.release.outputs import checked_heads, head_of

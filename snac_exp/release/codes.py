@@ -1,6 +1,5 @@
 """Codes that leave the program: with the true length, and with what tells whose codes they are."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,18 +56,6 @@ class Codes:
         """One row, as a batch of one."""
         rows = tuple(tokens[index : index + 1] for tokens in self.tokens)
         return Codes(rows, self.num_samples, self.sample_rate, self.codebooks)
-
-
-def codebooks_fingerprint(quantizer: Any) -> str:
-    """SHA-256 over strides and codebooks of a quantizer; training the decoder or folding weights does not change it."""
-    digest = hashlib.sha256()
-    for level in quantizer.quantizers:
-        # As float32 on the CPU, so that neither the stored precision nor the device changes it.
-        codebook = level.codebook.weight.detach().float().cpu().contiguous()
-        # The stride too: the same codebook at another stride makes other audio of the same tokens.
-        digest.update(f"{level.stride} {list(codebook.shape)}\n".encode())
-        digest.update(codebook.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def is_whole(value: object) -> bool:

@@ -57,9 +57,17 @@ def test_an_export_is_not_read_as_of_another_layout_or_codec(rows: Path, tmp_pat
             done = verb("tokens", *verb_words, f"input={rows}", "codec=demo", more)
             assert (done.status, mend in done.err) == (2, True)
     record = read_json(rows / EXPORT_FILE)
-    record["cache"] |= {"codec_name": "other", "codec_fingerprint": "0"}
-    write_signed_json(rows / EXPORT_FILE, record)
-    assert "holds codes of codec other, says its export.json; set codec=other" in checked(rows).err
+    codebooks = record.pop("codebooks")
+    for changes, said in (
+        ({"codebooks": "0"}, "set codec.path to the codec that they were made with"),
+        ({"cache": record["cache"] | {"codec_name": "other", "codec_fingerprint": "0"}}, "set codec=other"),
+    ):
+        write_signed_json(rows / EXPORT_FILE, record | changes)
+        for verb_words in (["check"], ["stats"], ["import", f"output={tmp_path / 'codes.parquet'}"]):
+            done = verb("tokens", *verb_words, f"input={rows}", "codec=demo")
+            assert (done.status, "with other codebooks, says its export.json; " + said in done.err) == (2, True)
+    write_signed_json(rows / EXPORT_FILE, record | changes | {"codebooks": codebooks})
+    checked(rows).succeeded()  # of a copy under another name, whose decoder was trained on
 
 
 @pytest.mark.slow

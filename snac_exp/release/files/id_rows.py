@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from snac_exp.codec.checkpoint import LoadedCodec
+from snac_exp.codec.checkpoint import LoadedCodec, codebooks_fingerprint
 from snac_exp.config.schema import TokenLayout
 from snac_exp.data.rejection import Rejection, reason_lines
 from snac_exp.data.tokens.rows.spoken import Spoken, require_listed, require_same_origin, spoken_rows
@@ -13,7 +13,7 @@ from snac_exp.errors import ConfigError, DataError
 from snac_exp.lm.layouts.layout import layout_of
 from snac_exp.lm.layouts.reading import Mode
 from snac_exp.release.code_files import parquet_writer
-from snac_exp.release.codes import Codes, codebooks_fingerprint
+from snac_exp.release.codes import Codes
 from snac_exp.system.files import left_beside, remove_left
 
 

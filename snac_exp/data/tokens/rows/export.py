@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from snac_exp.codec.checkpoint import LoadedCodec
+from snac_exp.codec.checkpoint import LoadedCodec, codebooks_fingerprint
 from snac_exp.config.schema import TokenLayout
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.data.rejection import write_rejections
@@ -131,7 +131,8 @@ def export_rows(
             name: {"rows": len(plan.files[name]), "ids": num_ids[name], "sha256": sha256_of_file(output_dir / name)}
             for name in plan.files
         }
-        write_signed_json(output_dir / EXPORT_FILE, {**about, "counts": asdict(plan.counts), "files": files})
+        about |= {"codebooks": codebooks_fingerprint(codec.model.quantizer), "counts": asdict(plan.counts)}
+        write_signed_json(output_dir / EXPORT_FILE, {**about, "files": files})
     return ExportSummary(
         output_dir=output_dir,
         num_made=num_made,

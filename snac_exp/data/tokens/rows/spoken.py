@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from snac_exp.codec.checkpoint import LoadedCodec
+from snac_exp.codec.checkpoint import LoadedCodec, codebooks_fingerprint
 from snac_exp.config.schema import TokenLayout
 from snac_exp.data.codes.shards import SHARD_NAME
 from snac_exp.data.tokens.rows.files import EXPORT_FILE, TokenRow, read_rows, row_files
@@ -128,10 +128,13 @@ def require_same_origin(source: Path, options: TokenLayout, codec: LoadedCodec) 
         key = "name" if "name" in different else different[0]
         mend = f"layout={layout[key]}" if key == "name" else f"layout.{key}={layout[key]}"
         raise ConfigError(f"{source} holds ids of another layout, says its {EXPORT_FILE}; set {mend}")
-    name = cache.get("codec_name", codec.name)
-    # A copy may have another name; and weights of the same name may have been trained on, tokens being what they were.
-    if name != codec.name and cache.get("codec_fingerprint") != codec.fingerprint:
-        raise ConfigError(f"{source} holds codes of codec {name}, says its {EXPORT_FILE}; set codec={name}")
+    name, codebooks = cache.get("codec_name", codec.name), record.get("codebooks")
+    # A decoder may have been trained on, tokens being what they were. Older exports do not say which codebooks.
+    own = codebooks_fingerprint(codec.model.quantizer)
+    is_other = name != codec.name and cache.get("codec_fingerprint") != codec.fingerprint
+    if codebooks != own if codebooks is not None else is_other:
+        mend = f"set codec={name}" if name != codec.name else "set codec.path to the codec that they were made with"
+        raise ConfigError(f"{source} holds codes of codec {name} with other codebooks, says its {EXPORT_FILE}; {mend}")
 
 
 def require_listed(source: Path) -> None:
