@@ -10,7 +10,7 @@ from snac_exp.data.codes.cache import CacheSummary, cache_codes, joined, verify_
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.data.device_pool import device_names, reported, run_on_devices
 from snac_exp.data.prepared.manifest import Manifest
-from snac_exp.errors import ConfigError
+from snac_exp.data.shares import require_share
 from snac_exp.system.progress import progress_display
 
 
@@ -39,8 +39,7 @@ def encode(job: CacheJob) -> CacheSummary:
         ConfigError: there is no such shard. DataError: see `cache_codes` and `device_names`.
     """
     devices = device_names(job.device, job.num_devices)
-    if not 0 <= job.shard_index < job.shard_count:
-        raise ConfigError(f"shard.index={job.shard_index} must lie between 0 and {job.shard_count - 1}")
+    require_share(job.shard_index, job.shard_count)
     if len(devices) == 1:
         return encode_on(job, 0, devices[0])
     # For the progress display alone, where about right will do.

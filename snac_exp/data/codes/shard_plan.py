@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from snac_exp.codec.geometry import Geometry
 from snac_exp.data.codes.encoding import Work, num_coarse_of
 from snac_exp.data.prepared.manifest_rows import ManifestRow, ManifestRows
-from snac_exp.errors import DataError
+from snac_exp.data.shares import share
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -53,11 +53,9 @@ class ShardPlan:
         """The shards that process `index` of `count` makes: short and long ones alike.
 
         Raises:
-            DataError: there is no such process.
+            ConfigError: there is no such process.
         """
-        if not 0 <= index < count:
-            raise DataError(f"shard.index={index} must lie between 0 and shard.count - 1 = {count - 1}")
-        return range(index, len(self), count)
+        return share(len(self), index, count)
 
     def batches(self, shard: int, geometry: Geometry, max_seconds: float) -> Iterator[Work]:
         """A shard's rows, those of equal length together, up to `max_seconds` of audio at once."""

@@ -20,6 +20,7 @@ from snac_exp.data.packed.sources import UNLISTED, ManifestFiles
 from snac_exp.data.prepared.manifest import MANIFEST_NAME, is_packed, more_of, read_manifest_table, write_manifest_table
 from snac_exp.data.prepared.manifest_rows import SCHEMA
 from snac_exp.data.prepared.places import PLACE_SCHEMA
+from snac_exp.data.shares import share
 from snac_exp.data.slices.splits import existing_folder
 from snac_exp.errors import ConfigError, DataError
 
@@ -96,7 +97,7 @@ def pack_table(
     _refuse_foreign(output)
     files = ManifestFiles.of(table, source)
     packing = Packing.begin(files, output, options)
-    num_written = 0 if merge else packing.write(part_of(packing.plan.num_shards, *shard), num_readers)
+    num_written = 0 if merge else packing.write(share(packing.plan.num_shards, *shard), num_readers)
     missing = packing.missing()
     if merge and missing:
         raise DataError(f"{output}: {packing.path(missing[0]).name} is missing; pack its part without merge=true")
@@ -112,13 +113,6 @@ def pack_table(
         num_missing=len(missing),
         num_checked=packing.check() if check and not missing else None,
     )
-
-
-def part_of(num_shards: int, index: int, count: int) -> range:
-    """The shards that part `index` of `count` writes."""
-    if not 0 <= index < count:
-        raise ConfigError(f"shard.index={index} must lie between 0 and shard.count - 1 = {count - 1}")
-    return range(index, num_shards, count)
 
 
 def _refuse_foreign(output: Path) -> None:

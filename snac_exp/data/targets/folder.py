@@ -21,6 +21,7 @@ from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.data.prepared.manifest_rows import ManifestRow
 from snac_exp.data.prepared.places import safe_join
 from snac_exp.data.rejection import Rejection, count_kinds, counts_line, read_rejections, write_rejections
+from snac_exp.data.shares import require_share
 from snac_exp.data.targets.names import SETTINGS_NAME
 from snac_exp.errors import DataError
 from snac_exp.system.files import atomic_path, read_json, remove_left_in, write_signed_json
@@ -72,7 +73,7 @@ class TargetFolder:
         shard: tuple[int, int] = (0, 1),
     ) -> None:
         if file_format not in SUBTYPES:
-            raise DataError(f"format={file_format} is not possible; there is: {', '.join(SUBTYPES)}")
+            raise DataError(f"format={file_format} is not valid; choose one of: {', '.join(SUBTYPES)}")
         self.manifest, self.output_dir, self.rate, self.format = manifest, output_dir, rate, file_format
         self.settings = {**settings, "rate": rate, "source": str(manifest.input_dir)}
         self.rows = share_of(manifest.rows, *shard)
@@ -182,6 +183,5 @@ def _read_settings(path: Path) -> dict[str, Any]:
 
 def share_of(rows: Sequence[ManifestRow], index: int, count: int) -> list[ManifestRow]:
     """Every count-th row from `index` on, so that several processes divide the work evenly."""
-    if not 0 <= index < count:
-        raise DataError(f"shard.index={index} must lie between 0 and shard.count - 1 = {count - 1}")
+    require_share(index, count)
     return list(rows[index::count])

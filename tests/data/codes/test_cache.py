@@ -19,7 +19,7 @@ from snac_exp.data.codes.table import CodeTable
 from snac_exp.data.files.reading import read_mono
 from snac_exp.data.prepared.manifest import Manifest
 from snac_exp.data.prepared.prepare import prepare
-from snac_exp.errors import DataError
+from snac_exp.errors import ConfigError, DataError
 from snac_exp.system.environment import provenance
 from tests.helpers.commands import verb
 
@@ -80,7 +80,7 @@ def test_processes_share_the_shards_and_finished_ones_are_kept(
     again = cache_codes(manifest, codec, tmp_path, rows_per_shard=7)
     assert (again.num_shards, again.num_shards_kept, again.num_cached) == (3, 2, 6)
     assert contents(tmp_path) == contents(cache_dir)
-    with pytest.raises(DataError, match=r"shard\.index=2 must lie between 0 and shard\.count - 1 = 1"):
+    with pytest.raises(ConfigError, match=r"shard\.index=2 must lie between 0 and shard\.count - 1 = 1"):
         cache_codes(manifest, codec, tmp_path, shard_index=2, shard_count=2)
 
 

@@ -16,6 +16,7 @@ from snac_exp.codec.checkpoint import LoadedCodec, codebooks_fingerprint
 from snac_exp.config.schema import TokenLayout
 from snac_exp.data.codes.table import CodeTable
 from snac_exp.data.rejection import write_rejections
+from snac_exp.data.shares import require_share
 from snac_exp.data.tokens.rows.card import data_card
 from snac_exp.data.tokens.rows.files import EXPORT_FILE, REJECTED_FILE, write_rows
 from snac_exp.data.tokens.rows.hf import DICT_FILE, INFO_FILE, STATE_FILE, datasets_library
@@ -45,8 +46,7 @@ class Share:
     merge: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.index < self.count:
-            raise ConfigError(f"shard.index={self.index} must be from 0 to {self.count - 1}, below shard.count")
+        require_share(self.index, self.count)
 
     @property
     def finishes(self) -> bool:
