@@ -59,7 +59,7 @@ def load_codec(name: str, path: str | Path | None, hub_id: str | None, bundled: 
         return load_directory(name, bundled_directory(bundled))
     if hub_id is not None:
         return load_directory(name, download(hub_id, *HUB_FILES, mend="set codec.path=DIR", error=CodecError))
-    raise CodecError(f"codec '{name}' says nowhere to load from: set codec.path=DIR or codec.hub_id=OWNER/NAME")
+    raise CodecError(f"codec '{name}' has no source: set codec.path=DIR or codec.hub_id=OWNER/NAME")
 
 
 def bundled_directory(bundled: str) -> Path:
@@ -183,4 +183,5 @@ def _fill(model: SNAC, weights: dict[str, Tensor], path: Path, *, assign: bool =
 
 
 def _copied(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A contiguous copy in `dtype`, of the same shape."""
     return tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)

@@ -59,7 +59,7 @@ class Head(nn.Module, ABC):
             return {}
         if name not in self.inits:
             choices = ", ".join(sorted(self.inits))
-            raise ConfigError(f"init.name={name} does not start a {type(self).__name__}, which has: {choices}")
+            raise ConfigError(f"init.name={name} cannot start a {type(self).__name__}; choose one of: {choices}")
         weights: dict[str, Tensor] = getattr(init, name)(self, decoder)
         assign_effective(self, weights)
         return weights

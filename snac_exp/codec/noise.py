@@ -1,11 +1,8 @@
-"""Noise blocks: one whose noise has a seed of its own, and a way to silence them all."""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+"""Noise blocks whose noise has a seed of its own."""
 
 import torch
 from snac.layers import NoiseBlock
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class SeededNoiseBlock(NoiseBlock):  # type: ignore[misc]
@@ -30,21 +27,3 @@ class SeededNoiseBlock(NoiseBlock):  # type: ignore[misc]
         noise = self.draw(x.shape[0], x.shape[2], x) if noise is None else noise.to(x.dtype)
         result: Tensor = x + noise * self.linear(x)
         return result
-
-
-@contextmanager
-def noise_off(*modules: nn.Module) -> Iterator[None]:
-    """Let every NoiseBlock inside pass its input on unchanged while the context lasts; draws nothing meanwhile."""
-    blocks = [child for module in modules for child in module.modules() if isinstance(child, NoiseBlock)]
-    try:
-        for block in blocks:
-            block.forward = _identity  # on the instance, which hides the method of the class
-        yield
-    finally:
-        for block in blocks:
-            block.__dict__.pop("forward", None)
-
-
-def _identity(x: Tensor, _noise: Tensor | None = None) -> Tensor:
-    """x (B, C, T) as it is."""
-    return x

@@ -56,10 +56,10 @@ class Protocol:
     def __post_init__(self) -> None:
         if not self.rates or not set(self.rates) <= set(RATES) or len(set(self.rates)) < len(self.rates):
             allowed = ", ".join(map(str, RATES))
-            raise ConfigError(f"rates={list(self.rates)} is not possible: some of {allowed}, each once")
+            raise ConfigError(f"rates={list(self.rates)} is not valid: choose some of {allowed}, each once")
         if not set(self.baselines) <= set(BASELINES):
             raise ConfigError(
-                f"baselines={list(self.baselines)} is not possible: some of {', '.join(BASELINES)}, or []"
+                f"baselines={list(self.baselines)} is not valid: choose some of {', '.join(BASELINES)}, or []"
             )
         require_groups(self.quality, "quality")
         _ = self.asr_digest  # a folder that is no recogniser is refused before anything is read
@@ -203,7 +203,10 @@ def _scores(output: Output, reference: Tensor, utterance: Utterance, protocol: P
 
 
 def _reference_rows(utterance: Utterance, references: Mapping[int, Tensor | None], protocol: Protocol) -> list[Row]:
-    """The recording, measured once by what needs no reference: what an output's value is to be read against."""
+    """The reference-free metrics of the recording, with which those of an output are compared.
+
+    references: waveform (N,) by sample rate in Hz; None where the recording has no such rate.
+    """
     there = {rate: reference for rate, reference in references.items() if reference is not None}
     if not there or not any(metric.reference_free for metric in protocol.metrics):
         return []

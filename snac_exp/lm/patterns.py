@@ -29,7 +29,7 @@ class Pattern:
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
-            raise ConfigError(f"pattern={self.name} is unknown; there is: {', '.join(NAMES)}")
+            raise ConfigError(f"pattern={self.name} is unknown; choose one of: {', '.join(NAMES)}")
 
     @property
     def width(self) -> int:
@@ -40,11 +40,6 @@ class Pattern:
     def steps_per_frame(self) -> int:
         """Steps from one frame to the next."""
         return self.num_streams if self.name == "flatten" else 1
-
-    @property
-    def sees_own_frame(self) -> bool:
-        """Whether the prediction of a token sees the tokens before it in its own frame."""
-        return self.name != "parallel"
 
     def num_steps(self, num_frames: int) -> int:
         """Steps that write `num_frames` frames, S."""

@@ -103,6 +103,7 @@ def _read(source: Path) -> tuple[Path, Mapping[str, Tensor], Mapping[str, Tensor
 
 
 def _require_shapes(path: Path, saved: Mapping[str, Tensor], own: Mapping[str, Tensor], mend: str) -> None:
+    """CheckpointError for the first tensor of any shape that has another shape in the module than in the file."""
     for name in own:
         if name in saved and saved[name].shape != own[name].shape:
             there, here = tuple(saved[name].shape), tuple(own[name].shape)

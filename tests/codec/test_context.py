@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from snac_exp.codec.geometry import decoder_context_tokens
-from snac_exp.codec.noise import noise_off
+from tests.helpers.noise import noise_off
 
 
 def _decode(model, codes):

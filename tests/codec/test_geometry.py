@@ -14,10 +14,10 @@ from snac_exp.codec.geometry import (
     decoder_receptive_samples,
     geometry_of_directory,
 )
-from snac_exp.codec.noise import noise_off
 from snac_exp.config.schema import DeclaredGeometry
 from snac_exp.errors import CodecError
 from snac_exp.system.files import write_json
+from tests.helpers.noise import noise_off
 from tests.helpers.warm import COLD
 
 SNAC_24KHZ = Geometry(24000, 512, (4, 2, 1))

@@ -8,8 +8,8 @@ from snac_exp.codec.checkpoint import fingerprint
 from snac_exp.codec.heads import NativeHead, ResidualHead, UpsampleHead
 from snac_exp.codec.interpolation import interpolate2x
 from snac_exp.codec.multirate import MultiRateSnac, head_name
-from snac_exp.codec.noise import noise_off
 from snac_exp.errors import CodecError
+from tests.helpers.noise import noise_off
 
 
 def _decode(model, codes, seed=1, heads=None):

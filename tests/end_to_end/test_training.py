@@ -12,7 +12,6 @@ from lightning_fabric import Fabric
 from recipe import CLIP, SUMMARY, recipe, run_dir
 
 from snac_exp.checkpoints.file import read_checkpoint
-from snac_exp.codec.noise import noise_off
 from snac_exp.config.compose import experiment_of
 from snac_exp.losses.objective import Objective
 from snac_exp.tracking.metrics_file import read_metrics
@@ -21,6 +20,7 @@ from snac_exp.training.build import build
 from snac_exp.training.codec.validation import validate
 from snac_exp.training.plan import unroll
 from snac_exp.verbs.training.train import main
+from tests.helpers.noise import noise_off
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_it_is_not_made_again_without_being_asked_for(
 ) -> None:
     output = finished.parents[1]
     assert main([*recipe(corpus_dir, output), *CLIP, *SUMMARY, "trainer.samples_every_epochs=2"]) == 2
-    assert f"the same run is there already: {finished}, finished after 16 steps" in capsys.readouterr().err
+    assert f"an identical run has finished already: {finished}, finished after 16 steps" in capsys.readouterr().err
     assert run_dir(output) == finished
     cache = json.loads((finished / "meaning.json").read_text())["parents"]["data.cache_dir"]
     assert (cache["kind"], cache["facts"]["codec"]) == ("code cache", "demo")

@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_samples_and_another_others(checkpoint: Pat
 @pytest.mark.slow
 def test_a_pretrained_codec_is_upstream_and_at_48_khz_its_interpolation(utterance: Utterance) -> None:
     outputs = open_pretrained(DEMO, CPU, noise=False).produce(utterance, BOTH, seed=0).outputs
-    from snac_exp.codec.noise import noise_off
+    from tests.helpers.noise import noise_off
 
     model = load_directory("demo", bundled_directory("demo_codec")).model
     with torch.no_grad(), noise_off(model):

@@ -11,7 +11,6 @@ from torch import Tensor
 from snac_exp.codec.fast.snake import FastSnake1d
 from snac_exp.codec.heads import NativeHead
 from snac_exp.codec.multirate import MultiRateSnac
-from snac_exp.codec.noise import noise_off
 from snac_exp.codec.scratch import fresh_codec
 from snac_exp.config.schema import Adversary as AdversarySettings
 from snac_exp.config.schema import CodebookLoss, Loss
@@ -25,6 +24,7 @@ from snac_exp.training.optimization.accumulation import accumulate, shares
 from snac_exp.training.optimization.groups import group_parameters
 from snac_exp.training.plan import ADVERSARY
 from tests.helpers.codes import assert_same_codes
+from tests.helpers.noise import noise_off
 
 CONFIG: dict[str, Any] = {
     "sampling_rate": 24_000,

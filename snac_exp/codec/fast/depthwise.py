@@ -28,7 +28,10 @@ class DepthwiseFunction(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x (correlation with the reversed taps), weight and bias, each only where it is asked for."""
+        """grad (B, C, T) -> gradients of x (B, C, T), weight (C, 1, K) and bias (C,), each only where it is asked for.
+
+        That of x is the correlation with the reversed taps.
+        """
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias, _ = ctx.needs_input_grad
         grad_x = _correlate(grad, weight[:, 0].flip(1), ctx.dilation) if needs_x else None

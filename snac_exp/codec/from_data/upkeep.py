@@ -70,7 +70,8 @@ class CodebookUpkeep(nn.Module):
         """Move the codebooks by what the step's micro-batches brought.
 
         Args:
-            total: a tensor summed over the ranks. in_turn: its row i as of rank i modulo their number.
+            total: a tensor of any shape summed over the ranks. in_turn: rows (entries, dimensions) -> the same shape,
+                row i as rank (i modulo number of ranks) has it.
             generator: on the CPU, of the members at which unused entries begin anew.
         """
         for i, level in enumerate(self._levels):

@@ -64,6 +64,7 @@ def _voiced_in_both(reference: Tensor, estimate: Tensor, rate: int) -> Any:
 
 
 def _both_contours(reference: Tensor, estimate: Tensor, rate: int) -> tuple[Any, Any]:
+    """F0 contours (frames,) of two waveforms (N,), see `_contour`."""
     from snac_exp.metrics.spectra import check_lengths
 
     check_lengths(reference, estimate)

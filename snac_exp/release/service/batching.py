@@ -170,6 +170,7 @@ class BatchDecoder:
         return len(ready)
 
     def _pass(self, left: Sequence[BatchStream], rows: dict[Stream, list[Tensor]], ending: Sequence[Stream]) -> None:
+        """Decode rows[stream][i] (1, T_i), the tokens that came of codebook i, in one batch; close what has left."""
         for item in left:
             self._batch.close(item)
         for stream in rows:

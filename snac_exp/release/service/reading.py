@@ -128,6 +128,7 @@ class TokenReader:
         self._num_tokens += 0 if at_least else number
 
     def _counted(self, rows: list[Tensor]) -> list[Tensor]:
+        """The tokens rows[i] (T_i,) of codebook i as they are; Refusal where the stream would become too long."""
         self._lengths = [known + len(row) for known, row in zip(self._lengths, rows, strict=True)]
         longest = max(length / self._layout.geometry.codebook_length(i, 1) for i, length in enumerate(self._lengths))
         if longest * self._layout.seconds(1) > self._bounds.max_seconds:

@@ -17,11 +17,6 @@ class Labels:
     tags: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
 
-    @property
-    def last_note(self) -> str:
-        """The newest note; empty without one."""
-        return self.notes[-1].text if self.notes else ""
-
 
 def united(of_config: Sequence[str], stored: StoredLabels) -> Labels:
     """`tracker.tags` but those that were removed, then what was added."""

@@ -88,7 +88,7 @@ class Adversary(nn.Module):
         return AdversaryOutput(torch.stack(losses).sum(), terms, metrics)
 
     def total(self, terms: Mapping[str, Tensor], head_weights: Mapping[str, float]) -> Tensor:
-        """The codec's side: sum over heads of w_head * (w_a adversarial + w_f feature_matching); 0 if there is none."""
+        """The codec's loss: sum over heads of w_head (w_a adversarial + w_f feature_matching), a scalar."""
         weights = vars(self.settings.weights)
         parts = [
             head_weights[head] * weight * terms[f"{head}/{name}"]

@@ -35,7 +35,7 @@ def kernels_take(x: Tensor) -> bool:
 
 
 def kernels_train(x: Tensor) -> bool:
-    """Whether x is theirs while a graph is recorded, by the interpreter or a compiler; never in an export."""
+    """Whether the kernels take x (B, C, T) while an autograd graph is recorded, compiled or not; never in an export."""
     return kernels_take(x) and torch.is_grad_enabled() and not torch.compiler.is_exporting()
 
 
@@ -61,7 +61,7 @@ def choose_kernels(setting: str, device: torch.device) -> None:
     _choice.devices.clear()
     missing = _missing(device) if setting in ("auto", "triton") else None
     if setting == "triton" and missing is not None:
-        raise ConfigError(f"trainer.kernels=triton cannot be had: {missing}; set trainer.kernels=auto or off")
+        raise ConfigError(f"trainer.kernels=triton is not available: {missing}; set trainer.kernels=auto or off")
     if setting == "none":
         _choice.used = "none"
     elif device.type == "cpu":

@@ -67,7 +67,7 @@ def lag(decoded: Tensor, decoded_rate: int, target: Tensor, target_rate: int) ->
 
 
 def _shift(envelopes: Tensor, by: int) -> Tensor:
-    """Frames that overlap when compared `by` frames later: without the last `by` frames (the first if negative)."""
+    """(..., frames) -> (..., frames - |by|): without the last `by` frames, or without the first if `by` is negative."""
     frames = envelopes.shape[-1]
     return envelopes[..., : frames - by] if by >= 0 else envelopes[..., -by:]
 
