@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     # Files and configs of verbs have underscores, commands have hyphens; either is understood.
     name = verb.replace("_", "-")
     if name not in verb_files():
-        raise ConfigError(f"'{verb}' is no verb{nearest(verb, verb_files())}")
+        raise ConfigError(f"'{verb}' is not a command of snac-exp{nearest(verb, verb_files())}")
     if any(item in HELP_FLAGS for item in rest):
         print(_help(name))
         return 0

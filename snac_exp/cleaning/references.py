@@ -18,6 +18,7 @@ RUN_NAME = r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{6}(?:-\d+)?"
 _MENTION = re.compile(rf"(?<!\d)({RUN_NAME})(?![0-9a-f])(?:/([0-9a-f]{{6}})(?![0-9a-f]))?".encode())
 _PATH = re.compile(r"""^\s*(?:- |[\w.]+: )['"]?(/.*?)['"]?$""", re.MULTILINE)
 _PARQUET = ".parquet"
+_TEXTS = (_PARQUET, ".json", ".yaml", ".yml", ".md", ".txt", ".toml", ".csv")
 _FOOTER_BYTES = 1 << 18  # in which a Parquet file says what it was made from
 
 
@@ -103,5 +104,5 @@ def _texts_below(folder: Path) -> Iterable[Path]:
     for name, _, files in os.walk(folder):
         for file in files:
             path = Path(name) / file
-            if path.suffix == _PARQUET or path.suffix in (".json", ".yaml", ".yml", ".md", ".txt", ".toml", ".csv"):
+            if path.suffix in _TEXTS:
                 yield path

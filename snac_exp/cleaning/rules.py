@@ -49,7 +49,9 @@ class Rules:
         """
         better = metric_of(self.metric).better
         if better not in ("lower", "higher"):
-            raise ConfigError(f"metric={self.metric} says no run to be the best; choose one that is best low or high")
+            raise ConfigError(
+                f"metric={self.metric} does not rank runs; choose one of which low or high values are better"
+            )
         return SweepSettings(metric=self.metric, goal="minimize" if goal_of(better) == "minimize" else "maximize")
 
 

@@ -150,7 +150,7 @@ class Trash:
         files = self.path / ident / _FILES
         _remove_empty(files)
         if files.exists():
-            raise ConfigError(f"{files} holds what no clean put there; take it out, then undo={ident} once more")
+            raise ConfigError(f"{files} holds what no clean put there; move it away, then run undo={ident} again")
         (self.path / ident / _MANIFEST).unlink(missing_ok=True)
         (self.path / ident).rmdir()
 

@@ -23,8 +23,8 @@ _REMAINS = re.compile(rb"# sha256|^#.*[0-9a-f]{16}", re.MULTILINE)
 _OLD_COMMENT = b"# The resolved config of this run; resume reads this file and nothing else."
 
 _MEND = (
-    "restore it, or begin a new run with the values that are wanted: python train.py … init_from=RUN "
-    "(to go on with a path that has moved, and nothing else, remove the line `# sha256 …` after changing the path)"
+    "restore it, or start a new run with the wanted values: python train.py … init_from=RUN "
+    "(if only a path has moved, change it and remove the line `# sha256 …`)"
 )
 
 
@@ -69,7 +69,7 @@ def verify_stored(path: Path) -> str:
 
 
 def _refused(path: Path, reason: str) -> ConfigError:
-    return ConfigError(f"{path} is not what the run was begun with: {reason}; {_MEND}")
+    return ConfigError(f"{path} is not the file that the run was started with: {reason}; {_MEND}")
 
 
 def _verify(data: bytes) -> None:

@@ -37,7 +37,7 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     close = longer or difflib.get_close_matches(name, options, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {' or '.join(map(repr, close))}?"
-    return f"; there is: {', '.join(options) or 'nothing'}"
+    return f"; choose one of: {', '.join(options) or 'nothing'}"
 
 
 def _convert(kind: Any, value: Any, path: str) -> Any:
@@ -59,7 +59,7 @@ def _convert(kind: Any, value: Any, path: str) -> Any:
         return _convert((fitting or choices)[0], value, path)
     if origin is Literal:
         if value not in arguments:
-            raise ConfigError(f"{path}={value!r} is not possible{nearest(str(value), map(str, arguments))}")
+            raise ConfigError(f"{path}={value!r} is not valid{nearest(str(value), map(str, arguments))}")
         return value
     if origin is dict:
         return {name: _convert(arguments[1], item, _join(path, name)) for name, item in _mapping(value, path).items()}

@@ -110,7 +110,9 @@ def require_comparable(
     # Values under another protocol look alike and mean something else, so this is no note but an error.
     changed = [f"{key} was {then[key]} and is {now[key]}" for key in now if then[key] != now[key]]
     if changed:
-        raise ConfigError(f"{before.path} was measured otherwise: {'; '.join(changed)}; evaluate one of them again")
+        raise ConfigError(
+            f"{before.path} was measured with other settings: {'; '.join(changed)}; evaluate one of them again"
+        )
     earlier = _utterances(before)
     shared = earlier.keys() & utterances.keys()
     only_before = sorted(earlier[sha1] for sha1 in earlier.keys() - shared)

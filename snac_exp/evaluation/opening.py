@@ -45,9 +45,7 @@ def open_pretrained(codec: Codec, device: torch.device, *, name: str | None = No
     # What lies here first: a folder, then the copy in the package; the hub needs a network.
     source = codec.path or (codec.bundled and str(bundled_directory(codec.bundled))) or codec.hub_id
     if source is None:
-        raise CodecError(
-            f"codec '{codec.name}' says nowhere to load from: set codec.path=DIR or codec.hub_id=OWNER/NAME"
-        )
+        raise CodecError(f"codec '{codec.name}' has no source: set codec.path=DIR or codec.hub_id=OWNER/NAME")
     opened = open_model(source)
     # A checkpoint of another hop or strides decodes without an error, with codes and audio out of step.
     if codec.geometry is not None:

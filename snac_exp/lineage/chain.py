@@ -141,7 +141,7 @@ def _of_exported(what: Parent, above: frozenset[str]) -> Iterator[Link]:
     try:
         yield Link.from_json(read_object(file))
     except (KeyError, TypeError) as error:
-        raise ConfigError(f"{file} is damaged: {error}; export once more") from error
+        raise ConfigError(f"{file} is damaged: {error}; export again") from error
 
 
 def _place(role: str, folder: str) -> Link:

@@ -103,7 +103,7 @@ def _stft(signals: Tensor, n_fft: int, window: str | None, normalized: bool) -> 
             f"they need more than {n_fft // 2}; use longer segments or smaller sizes in loss.n_ffts"
         )
     if window not in (None, "hann"):
-        raise ConfigError(f"loss.window={window!r} is not possible: null (rectangular) or hann")
+        raise ConfigError(f"loss.window={window!r} is not valid: choose null (rectangular) or hann")
     # As torch.stft does with center=True.
     padded = reflect(signals, n_fft // 2, n_fft // 2)[:, 0]
     taper = None if window is None else torch.hann_window(n_fft, device=signals.device, dtype=signals.dtype)

@@ -45,7 +45,7 @@ def codebook_weights(weights: str | Sequence[float], num_codebooks: int, alpha: 
         chosen = [1.0 + alpha * k / (num_codebooks - 1) for k in range(num_codebooks)]
     elif isinstance(weights, str):
         raise ConfigError(
-            f"codebook_weights={weights} is not possible; there is: auto, equal, or {num_codebooks} numbers"
+            f"codebook_weights={weights} is not valid; choose one of: auto, equal, or {num_codebooks} numbers"
         )
     else:
         chosen = [float(weight) for weight in weights]

@@ -103,7 +103,7 @@ def require_groups(groups: Collection[str], key: str) -> None:
     """
     unknown = [group for group in groups if group not in GROUPS]
     if unknown:
-        raise ConfigError(f"{key}={list(groups)} is not possible: some of {', '.join(GROUPS)}, or []")
+        raise ConfigError(f"{key}={list(groups)} is not valid: choose some of {', '.join(GROUPS)}, or []")
     always = missing_metrics()
     missing = [reason for name, reason in missing_metrics(groups).items() if name not in always]
     if missing:

@@ -114,7 +114,7 @@ def _meet(address: str, port: int, rank: int, num_ranks: int) -> Store:
         if time.monotonic() > end:
             names = ", ".join(map(str, missing))
             raise RanksMissingError(
-                f"rank {rank} waited {JOIN_SECONDS:.0f} s, and of {num_ranks} ranks {names} did not come{_MEND}"
+                f"rank {rank} waited {JOIN_SECONDS:.0f} s, and of {num_ranks} ranks {names} did not connect{_MEND}"
             )
         time.sleep(LOOK_SECONDS)
     return store

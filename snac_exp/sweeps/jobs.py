@@ -72,7 +72,7 @@ class JobChecker:
             plan = unroll(experiment, geometry).counted(data_module.num_items)
         except SnacExpError as error:
             named = f"job {index} ({' '.join(varied) or 'as it stands'})"
-            raise ConfigError(f"{named}: {error}\nNothing was submitted; mend this job or leave it out") from error
+            raise ConfigError(f"{named}: {error}\nNothing was submitted; fix this job or leave it out") from error
         seconds = sum(
             _num_items(epoch, data_module.num_items(epoch)) * data_module.item_seconds(epoch) for epoch in plan.epochs
         )
@@ -111,7 +111,7 @@ def refuse_doubles(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if job.hash in seen:
             raise ConfigError(
-                f"{seen[job.hash].title} and {job.title} mean the same: they differ in nothing that changes the "
+                f"{seen[job.hash].title} and {job.title} are the same job: they differ in nothing that changes the "
                 "result; leave one out"
             )
         seen[job.hash] = job

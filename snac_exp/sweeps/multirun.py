@@ -67,7 +67,7 @@ def split_switches(arguments: list[str]) -> tuple[dict[str, bool], list[str]]:
         name, _, value = item.partition("=")
         if name in SWITCHES:
             if value not in ("true", "false"):
-                raise ConfigError(f"{item} is not possible; there is: {name}=true, {name}=false")
+                raise ConfigError(f"{item} is not valid; choose one of: {name}=true, {name}=false")
             chosen[name] = value == "true"
         else:
             rest.append(item)

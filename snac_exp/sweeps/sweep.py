@@ -107,7 +107,7 @@ class Sweep(SweepFolder):
         earlier = sorted(path for path in parent.glob(f"[!.]*-{digest}*") if SweepFolder(path).exists)
         if earlier and not again:
             raise ConfigError(
-                f"the same sweep is there already: {earlier[-1]}. Go on with it: snac-exp sweep resume={earlier[-1]}; "
+                f"an identical sweep exists already: {earlier[-1]}. Continue it: snac-exp sweep resume={earlier[-1]}; "
                 "or add again=true to run all of it a second time"
             )
         stored = {"question": asdict(settings), "backend": backend, "directory": str(Path.cwd()), "command": command}

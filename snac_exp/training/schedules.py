@@ -16,7 +16,7 @@ def learning_rate(schedule: str, peak: float, step: int, num_steps: int, shapes:
         return one_cycle_rate(peak, step, num_steps, shapes.one_cycle)
     if schedule == "warmup_cosine":
         return warmup_cosine_rate(peak, step, num_steps, shapes.warmup_cosine)
-    raise ConfigError(f"schedule '{schedule}' is unknown; there is: constant, cosine, one_cycle, warmup_cosine")
+    raise ConfigError(f"schedule '{schedule}' is unknown; choose one of: constant, cosine, one_cycle, warmup_cosine")
 
 
 def cosine(peak: float, step: int, num_steps: int, final_ratio: float) -> float:

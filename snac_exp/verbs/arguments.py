@@ -96,7 +96,7 @@ def folder_and_options(
         elif is_path(argument):
             folder = Path(argument).expanduser()
         else:
-            raise ConfigError(f"snac-exp {verb} knows no {name}={nearest(name, [*defaults, key])}")
+            raise ConfigError(f"snac-exp {verb} has no key {name}={nearest(name, [*defaults, key])}")
     if folder is None:
         raise ConfigError(f"snac-exp {verb} needs a folder: snac-exp {verb} {key}=DIR")
     if not folder.is_dir():

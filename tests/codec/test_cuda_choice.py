@@ -76,7 +76,7 @@ def test_what_is_lacking_is_told_or_refused_when_demanded(lack: str, card: pytes
     assert kernels_in_use().startswith(choice.LACKING)
     assert lack in kernels_in_use()
     assert not kernels_take(Signal())  # type: ignore[arg-type]
-    expected = f"triton cannot be had: .*{re.escape(lack)}.*; set trainer.kernels=auto or off"
+    expected = f"triton is not available: .*{re.escape(lack)}.*; set trainer.kernels=auto or off"
     with pytest.raises(ConfigError, match=expected):
         choose_kernels("triton", CUDA)
 

@@ -50,9 +50,8 @@ WIDE: dict[str, tuple[str, dict[str, Any]]] = {
 }
 MOST = [case for case in WIDE if case.endswith(" 64 channels")]
 """What moves most of a step's bytes."""
-PARAMETERS = (  # float32 whatever the signals are
-    *("alpha_ptr", "taps_ptr", "bias_ptr", "partial_ptr", "by_weight_ptr", "by_vectors_ptr", "by_alpha_ptr"),
-)
+PARAMETERS = ("alpha_ptr", "taps_ptr", "bias_ptr", "partial_ptr", "by_weight_ptr", "by_vectors_ptr", "by_alpha_ptr")
+"""In float32, whatever the signals are."""
 
 
 def _usage(kernel: str, sizes: dict[str, Any], capability: int, signals: str, divisor: int | None) -> dict[str, int]:

@@ -150,9 +150,9 @@ def test_residual_starts_at_zero_with_an_averaged_block(small):
 
 def test_a_head_refuses_an_init_it_does_not_have(small):
     for name in ("average", "first", "random"):
-        with pytest.raises(ConfigError, match=f"init.name={name} does not start a ResidualHead, which has: residual"):
+        with pytest.raises(ConfigError, match=f"init.name={name} cannot start a ResidualHead; choose one of: residual"):
             ResidualHead(small).initialise(small.model.decoder, name)
-    with pytest.raises(ConfigError, match="which has: average, first, random"):
+    with pytest.raises(ConfigError, match="choose one of: average, first, random"):
         UpsampleHead(small).initialise(small.model.decoder, "residual")
     native = NativeHead(small)
     before = effective_weights(native)

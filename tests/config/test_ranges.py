@@ -69,7 +69,7 @@ PHASE_12 = ["+experiment=phase12_dual_head", "data.cache_dir=/none"]
         (["trainer.validate_every_steps=0"], "trainer.validate_every_steps=0 must be greater than 0"),
         (["trainer.samples_every_steps=5"], "samples are written at validations, and these go by epochs"),
         (["trainer.samples_every_steps=5", "trainer.validate_every_steps=2"], "use a multiple .*, like 4"),
-        (["lr.unit=step"], "lr.unit='step' is not possible; did you mean 'steps'"),
+        (["lr.unit=step"], "lr.unit='step' is not valid; did you mean 'steps'"),
     ],
 )
 def test_steps_that_make_no_sense_are_named_with_the_mend(overrides: list[str], message: str) -> None:

@@ -99,8 +99,8 @@ def test_a_changed_config_names_the_way_to_other_values(run: Path, capsys: pytes
     folder.config.write_text(stored_yaml(folder.values()).replace("seed: 0", "seed: 1"))
     assert train.main([f"resume={run}"]) == 2
     said = capsys.readouterr().err
-    assert f"{folder.config} is not what the run was begun with: it was changed after the run began" in said
-    assert "begin a new run with the values that are wanted: python train.py … init_from=RUN" in said
+    assert f"{folder.config} is not the file that the run was started with: it was changed after the run began" in said
+    assert "start a new run with the wanted values: python train.py … init_from=RUN" in said
     text = folder.config.read_text()
     folder.config.write_text(text[text.index("\n") + 1 :])
     assert RunFolder(run).values()["seed"] == 1, "without its digest, as the message says, a change is taken up"

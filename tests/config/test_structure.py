@@ -44,7 +44,7 @@ def test_structure_builds_nested_dataclasses_and_widens_int_to_float() -> None:
         ({"inner": {}}, "missing key 'inner.rate'"),
         ({"inner": {"rate": "5e-5x"}}, "inner.rate='5e-5x' must be of type float"),
         ({"inner": {"rate": True}}, "inner.rate=True must be of type float"),
-        ({"inner": {"rate": 1.0, "kind": "flor"}}, "inner.kind='flor' is not possible; did you mean 'floor'"),
+        ({"inner": {"rate": 1.0, "kind": "flor"}}, "inner.kind='flor' is not valid; did you mean 'floor'"),
         ({"span": [1]}, "span=[1] needs 2 entries"),
         ({"sizes": 4}, "sizes=4 must be a list: sizes=[4]"),
         ({"sizes": [4.5]}, "sizes[0]=4.5 must be of type int"),

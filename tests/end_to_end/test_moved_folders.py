@@ -100,5 +100,5 @@ def test_what_cannot_be_written_is_told_before_the_work(
     for words in (["evaluate", data, "codec=demo"], ["targets", data, "kind=native"], ["compare", *runs]):
         done = commands.verb(*words, f"output={tmp_path / 'new'}")
         assert done.status == 2, done
-        assert f"{tmp_path / 'new'}: Permission denied; change who may use it, or give another path" in done.err
+        assert f"{tmp_path / 'new'}: Permission denied; change its permissions, or give another path" in done.err
         assert "targets: " not in done.err

@@ -103,7 +103,7 @@ def test_sigterm_finishes_the_step_saves_and_exits_75(whole: Path, corpus_dir: P
 def test_resume_refuses_other_arguments_and_folders_without_a_run(tmp_path: Path, whole: Path) -> None:
     refused = train(f"resume={whole}", "seed=2")
     assert refused.status == 2
-    assert "resume= goes alone" in refused.err
+    assert "resume= takes no other arguments" in refused.err
     nowhere = train(f"resume={tmp_path}")
     assert nowhere.status == 2
     assert "is no run folder" in nowhere.err

@@ -59,12 +59,12 @@ def test_the_second_of_two_exports_or_comparisons_does_not_touch_the_first(
     monkeypatch.setattr(export_folder, "_card", another_one_ends_first)
     done = commands.verb("export", "checkpoint=snac_exp/assets/demo_codec", "formats=[snac]", f"output={output}")
     assert done.status == 2
-    assert f"another process has filled {output} meanwhile; give this command once more" in done.err
+    assert f"another process has filled {output} meanwhile; run this command again" in done.err
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["out", "theirs"]
     shutil.rmtree(output)
     monkeypatch.setattr(compare_folder, "comparison_page", another_one_ends_first)
     done = commands.verb("compare", str(copied("sweep", tmp_path)), f"output={output}")
-    assert (done.status, f"output={output} is there already" in done.err) == (2, True), done.err
+    assert (done.status, f"output={output} already exists" in done.err) == (2, True), done.err
     assert [path.name for path in output.iterdir()] == ["theirs"]
 
 

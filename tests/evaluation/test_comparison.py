@@ -115,7 +115,7 @@ def test_without_a_shared_output_nothing_can_be_compared() -> None:
     [("max_seconds", 10.0), ("target_dir", "x"), ("wide_band", {"min_cutoff_hz": 16000.0}), ("measures_version", 2)],
 )
 def test_other_protocols_are_refused_by_name(key: str, value: Any) -> None:
-    with pytest.raises(ConfigError, match=f"measured otherwise: {key} was"):
+    with pytest.raises(ConfigError, match=f"measured with other settings: {key} was"):
         require_comparable(
             evaluation("a", rows({"u": 1.0}), **{key: value}), PROTOCOL, {"u": "u.wav"}, shared_only=True
         )

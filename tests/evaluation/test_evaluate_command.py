@@ -84,7 +84,7 @@ def test_other_utterances_stop_a_comparison_before_anything_is_measured(
     assert not (tmp_path / "part").exists()
     run(tmp_path / "part", *part, "compare_shared=true")
     assert json.loads((tmp_path / "part" / "comparison.json").read_text())["utterances"] == 2
-    with pytest.raises(ConfigError, match=r"measured otherwise: max_seconds was 0\.6 and is 0\.5"):
+    with pytest.raises(ConfigError, match=r"measured with other settings: max_seconds was 0\.6 and is 0\.5"):
         run(tmp_path / "other", *part, "max_seconds=0.5")
 
 

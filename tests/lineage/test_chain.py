@@ -148,7 +148,7 @@ def test_what_cannot_be_drawn_is_refused(tmp_path: Path) -> None:
     for arguments, message in (
         ([], "the lineage of what"),
         ([str(tmp_path / "run")], f"there is no {tmp_path / 'run'}"),
-        ([str(tmp_path), "format=dot"], "format=dot is not possible; there is: tree, json, mermaid"),
+        ([str(tmp_path), "format=dot"], "format=dot is not valid; choose one of: tree, json, mermaid"),
         (["depth=3"], "the lineage of what"),
     ):
         done = verb("lineage", *arguments)

@@ -62,13 +62,11 @@ def test_the_same_run_is_refused_with_its_place_and_result(arguments: list[str],
     run = finished(arguments)
     done = train(*arguments, "name=other", "trainer.num_workers=1", "background=true")
     assert (done.status, begun) == (2, [])
-    assert (
-        f"{run.path}, finished after 6 steps with val/objective 0.25 at its best. Look at it: {run.report}" in done.err
-    )
+    assert f"{run.path}, finished after 6 steps with val/objective 0.25 at its best. See {run.report}" in done.err
     assert sorted(run.path.parents[1].rglob("*")) == sorted([run.path.parent, run.path, *run.path.iterdir()])
     assert train(*arguments, "name=other", "again=true", "background=true").status == 0
     assert begun == ["other"]
-    assert "again=yes is not possible" in train(*arguments, "again=yes").err
+    assert "again=yes is not valid" in train(*arguments, "again=yes").err
     plan = verb("plan", *arguments, "hash=true", "format=json").succeeded().out
     digest = meaning_digest(run.values())
     assert f'"hash": "{digest[:NUM_DIGITS]}"' in plan

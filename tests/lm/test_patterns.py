@@ -44,5 +44,5 @@ def test_the_layouts_in_numbers() -> None:
 
 
 def test_an_unknown_pattern_is_refused() -> None:
-    with pytest.raises(ConfigError, match="there is: parallel, delay, flatten, depth"):
+    with pytest.raises(ConfigError, match="choose one of: parallel, delay, flatten, depth"):
         Pattern("spiral", 3)

@@ -143,7 +143,7 @@ def test_other_folders_and_wrong_forms_are_refused(run_dir: Path, exported: Path
         cli.run(["export", f"checkpoint={run_dir}", f"output={tmp_path}"])
     with pytest.raises(ConfigError, match="holds something else"):
         cli.run(["export", f"checkpoint={run_dir}", f"output={exported}", "licence=mit"])
-    with pytest.raises(ConfigError, match=r"formats: tflite is no form of export; there is: snac"):
+    with pytest.raises(ConfigError, match=r"formats: tflite is no form of export; choose one of: snac"):
         cli.run(["export", f"checkpoint={run_dir}", f"output={tmp_path / 'x'}", "formats=[tflite]"])
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 

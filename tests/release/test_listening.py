@@ -89,7 +89,7 @@ def test_the_codec_before_training_is_found_where_the_run_found_it(tmp_path: Pat
         ({"bundled": "demo_codec"}, "is not the one that"),
         ({"path": str(tmp_path / "gone")}, "gone"),
         ({"scratch": {}}, "was trained from random weights"),
-        ({"path": ["x"]}, "says nowhere to load from"),
+        ({"path": ["x"]}, "has no source"),
     ):
         with pytest.raises(CodecError, match=message):
             before(place)

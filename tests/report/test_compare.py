@@ -112,7 +112,7 @@ def test_goal_metric_and_baseline(tmp_path: Path) -> None:
     assert compare(sources, ComparisonSettings(baseline=str(tmp_path / "b"))).baseline.label == "b"
     for question, message in (
         (ComparisonSettings(metric="head_48k/stoj"), "no run has the metric.*did you mean 'head_48k/stoi'"),
-        (ComparisonSettings(metric="count/utterances"), "Say goal=minimize or goal=maximize"),
+        (ComparisonSettings(metric="count/utterances"), "Set goal=minimize or goal=maximize"),
         (ComparisonSettings(baseline="3"), "baseline=3 is none of the 2 runs"),
         (ComparisonSettings(columns=("head_24k/l2",)), "no run has the column.*did you mean 'head_24k/l1'"),
     ):
@@ -178,7 +178,7 @@ def test_a_sweep_stands_for_its_jobs(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert {row["is_baseline"] for row in rows if row["run"] == "trunk=5e-5 seed=2"} == {True}
     page = (output / "comparison.html").read_text()
     assert "How fast may the trunk move?" in page
-    with pytest.raises(ConfigError, match="is there already and is not written over"):
+    with pytest.raises(ConfigError, match="already exists and is not overwritten"):
         cli.run(["compare", *arguments])
 
 

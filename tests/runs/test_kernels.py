@@ -19,8 +19,9 @@ def _only_run(output: Path) -> Path:
 def test_a_demand_that_cannot_be_met_fails_before_the_first_step(tiny: list[str], tmp_path: Path) -> None:
     done = train(*tiny, "trainer.kernels=triton")
     assert done.status == 2
-    assert "trainer.kernels=triton cannot be had: the kernels are for CUDA, and this is cpu; set trainer.kernels" in (
-        done.err
+    assert (
+        "trainer.kernels=triton is not available: the kernels are for CUDA, and this is cpu; set trainer.kernels"
+        in (done.err)
     )
     assert list((tmp_path / "outputs").glob("tiny/*")) == []
 

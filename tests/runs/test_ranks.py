@@ -146,12 +146,12 @@ def test_ranks_that_do_not_come_are_named(tiny: list[str], tmp_path: Path) -> No
     done = python_process("-c", code, *tiny, "trainer.devices=3", environment=started)
     assert done.status == 2, done.err
     assert done.err.splitlines()[-1].startswith(
-        "RanksMissingError: rank 0 waited 0 s, and of 3 ranks 1, 2 did not come"
+        "RanksMissingError: rank 0 waited 0 s, and of 3 ranks 1, 2 did not connect"
     )
     (run_dir,) = (tmp_path / "outputs/tiny").iterdir()
     status = RunFolder(run_dir).status() or {}
     assert status["state"] == "failed"
-    assert "ranks 1, 2 did not come" in status["error"]
+    assert "ranks 1, 2 did not connect" in status["error"]
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def test_verbs_about_folders_name_what_is_wrong(tmp_path: Path) -> None:
     for arguments, message in (
         (["status", str(tmp_path / "nowhere")], "there is no folder"),
         (["status", str(tmp_path), "fromat=json"], "did you mean 'format'"),
-        (["status", str(tmp_path), "format=xml"], "there is: table, json"),
+        (["status", str(tmp_path), "format=xml"], "choose one of: table, json"),
         (["stop"], "needs a folder"),
         (["reconstruct", "input=x", "output=y", "codec=demo"], "unknown key 'codec' of .* as checkpoint=demo"),
         (["stop", str(tmp_path)], "there is no run in"),

@@ -79,7 +79,7 @@ def test_folders_ledger_and_snapshot_are_there_before_anything_is_submitted(
         (["seed=1,2", "lr=phase12,phase13"], r"job 1 \(seed=1 lr=phase13\): there is no file conf/lr/phase13.yaml"),
         (["trainer.grad_clip=1.0,-1.0"], r"job 1 \(trainer.grad_clip=-1.0\): .* must be greater than 0"),
         (["data.limit=5,6", "data.cache_dir=/nowhere"], r"job 0 \(data.limit=5\): .*/nowhere"),
-        (["trainer.num_threads=1,2"], "job 0 .* and job 1 .* mean the same"),
+        (["trainer.num_threads=1,2"], "job 0 .* and job 1 .* are the same job"),
         (["seed=1,2", "hydra/launcher=submitit_slurm"], "none of this program's.*slurm"),
         (["seed=1,2", "hydra.launcher.processes=many"], "hydra.launcher.processes='many' must be of type int"),
         (["seed=1,2", "dry_run=maybe"], "dry_run=true, dry_run=false"),

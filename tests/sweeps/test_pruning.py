@@ -119,7 +119,7 @@ def test_the_warm_up_lies_among_the_validations() -> None:
         settled(Pruning("median", 21, 5, 4), AnyJob(10, 20))
     with pytest.raises(ConfigError, match="first validates at step 10; choose at least that, or null"):
         settled(Pruning("asha", 9, 5, 4), AnyJob(10, 20))
-    with pytest.raises(ConfigError, match=r"there is: val/objective$"):
+    with pytest.raises(ConfigError, match=r"choose one of: val/objective$"):
         refuse_unmeasured("head_48k/lsd_high_db", [AnyJob()])  # type: ignore[list-item]
 
 

@@ -199,7 +199,7 @@ def test_a_metric_that_nobody_logs_ends_the_search(start: Start) -> None:
 
 @pytest.mark.slow
 def test_a_recipe_that_always_fails_ends_the_search(start: Start) -> None:
-    with pytest.raises(ConfigError, match="the first 3 trials failed; mend the recipe first"):
+    with pytest.raises(ConfigError, match="the first 3 trials failed; fix the recipe first"):
         start(f"{RATE}=interval(6e-4,1e-3)", "hydra.sweeper.num_trials=9")
 
 
@@ -212,14 +212,14 @@ def test_a_recipe_that_always_fails_ends_the_search(start: Start) -> None:
         (["seed=1"], "a search needs something to vary"),
         ([SPACE, "hydra.sweeper.num_trials=0"], "num_trials=0 must be at least 1"),
         ([SPACE, "hydra.launcher.processes=many"], "must be of type int"),
-        ([SPACE, "sweep.goal=sideways"], "sweep.goal='sideways' is not possible"),
+        ([SPACE, "sweep.goal=sideways"], "sweep.goal='sideways' is not valid"),
         ([SPACE, "sweep.metrik=x"], "unknown key 'sweep.metrik'; did you mean 'metric'"),
         ([SPACE, "hydra/sweeper=grid"], "a grid needs a list; interval"),
         (
             [SPACE, "sweep.metric=head_48k/lsd_high_db"],
-            "not measured at the validations .*; there is: val/objective, val/",
+            "not measured at the validations .*; choose one of: val/objective, val/",
         ),
-        ([SPACE, "hydra.sweeper.pruner=best"], "hydra.sweeper.pruner='best' is not possible; there is: asha, median"),
+        ([SPACE, "hydra.sweeper.pruner=best"], "hydra.sweeper.pruner='best' is not valid; choose one of: asha, median"),
         ([SPACE, "hydra.sweeper.min_trials=0"], "hydra.sweeper.min_trials=0 must be at least 1"),
         ([SPACE, "hydra.sweeper.pruner=asha", "hydra.sweeper.warmup_steps=4"], "last validation .* is at step 3"),
         ([SPACE, "hydra.sweeper.pruners=asha"], "pruners"),

@@ -98,7 +98,7 @@ def test_the_same_sweep_is_refused_unless_asked_for_again(make_sweep: MakeSweep,
     backend = {"target": "snac_exp.sweeps.local_pool.Pool", "parameters": {}}
     first = Sweep.create([job], SweepSettings(), backend, [], again=False)
     first.add([job])
-    with pytest.raises(ConfigError, match="the same sweep is there already"):
+    with pytest.raises(ConfigError, match="an identical sweep exists already"):
         Sweep.create([job], SweepSettings(), backend, [], again=False)
     second = Sweep.create([job], SweepSettings(), backend, [], again=True)
     assert second.path != first.path

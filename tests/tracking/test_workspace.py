@@ -106,7 +106,7 @@ def test_what_must_be_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         cli.run(["dashboard"])
     with pytest.raises(ConfigError, match="no W&B key"):
         cli.run(["dashboard", "entity=team"])
-    with pytest.raises(ConfigError, match=r"there is no .*nope\.py; there is: experiments"):
+    with pytest.raises(ConfigError, match=r"there is no .*nope\.py; choose one of: experiments"):
         cli.run(["dashboard", "dry_run=true", "definition=nope"])
     (tmp_path / "empty.py").write_text("x = 1\n")
     with pytest.raises(ConfigError, match=r"has no function sections"):

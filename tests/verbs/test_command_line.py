@@ -29,7 +29,7 @@ def test_train_is_a_verb_like_the_others(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_misspelt_verb_is_told_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"'reprot' is no verb.*report"):
+    with pytest.raises(ConfigError, match=r"'reprot' is not a command of snac-exp.*report"):
         cli.run(["reprot"])
 
 

@@ -241,7 +241,7 @@ def _write(
     if shard.exists():
         failed = {item.path: item for item in read_metadata(shard).rejected}
         if num_rows_of(shard) + len(failed) != len(rows):
-            raise DataError(f"{shard}: made of another old cache; delete it and run again")
+            raise DataError(f"{shard}: made from another old cache; delete it and run again")
     else:
         found = _old_codes(path, rows, spec)
         results = {row.path: found[number] for number, row in rows.items()}
@@ -294,7 +294,7 @@ def _check_codec(
             total += kept
     if total and equal / total < MIN_AGREEMENT:
         raise DataError(
-            f"{files[0].parent}: only {equal / total:.1%} of the tokens of {len(chosen)} sampled rows come back when "
-            f"their audio is encoded with {codec.name}; choose the codec that made them"
+            f"{files[0].parent}: only {equal / total:.1%} of the tokens of {len(chosen)} sampled rows are reproduced "
+            f"when their audio is encoded with {codec.name}; choose the codec that made them"
         )
     return equal / total if total else None

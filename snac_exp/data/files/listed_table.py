@@ -128,7 +128,9 @@ class _Column:
         try:
             return pa.array([_as_text(value) for value in values] if kind == pa.large_string() else list(values), kind)
         except UnicodeEncodeError as error:
-            raise DataError(f"{self._source}: column {self._name} holds what is no text ({error}); mend it") from None
+            raise DataError(
+                f"{self._source}: column {self._name} holds values that are not text ({error}); fix it"
+            ) from None
 
 
 def _joined(item: pa.Field, parts: list[Any]) -> Any:

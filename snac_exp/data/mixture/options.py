@@ -57,7 +57,7 @@ class MixtureOptions:
                 "data.sources={a: {…}, b: {…}}"
             )
         if self.balance not in ("rows", "speakers"):
-            raise ConfigError(f"data.balance={self.balance} is not possible; there is: rows, speakers")
+            raise ConfigError(f"data.balance={self.balance} is not valid; choose one of: rows, speakers")
         if self.epoch_rows is not None and self.epoch_rows < 1:
             raise ConfigError(f"data.epoch_rows={self.epoch_rows} must be at least 1, or null for all rows")
         found = {}

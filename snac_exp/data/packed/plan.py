@@ -31,9 +31,9 @@ class PackOptions:
 
     def __post_init__(self) -> None:
         if self.order not in ("speaker", "shuffled"):
-            raise ConfigError(f"order={self.order} is not possible; there is: speaker, shuffled")
+            raise ConfigError(f"order={self.order} is not valid; choose one of: speaker, shuffled")
         if self.audio not in ("keep", "flac"):
-            raise ConfigError(f"audio={self.audio} is not possible; there is: keep, flac")
+            raise ConfigError(f"audio={self.audio} is not valid; choose one of: keep, flac")
         if self.shard_bytes <= 0:
             raise ConfigError("shard_gb must be above 0")
 

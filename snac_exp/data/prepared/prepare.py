@@ -142,7 +142,8 @@ def _refuse_other_output(output_dir: Path, name: str, settings: PrepareSettings,
             else (f", or delete its {MANIFEST_NAME}: what was measured is not measured again")
         )
         raise DataError(
-            f"{output_dir}: holds a manifest made otherwise ({'; '.join(changed)}); choose another output folder{known}"
+            f"{output_dir}: holds a manifest made with other settings ({'; '.join(changed)}); choose another output "
+            f"folder{known}"
         )
 
 

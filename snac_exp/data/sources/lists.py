@@ -60,7 +60,7 @@ def _row(row: Mapping[str, Any], names: Names, place: str, base: Path) -> Found:
 def _audio_of(row: Mapping[str, Any], names: Names, place: str) -> str:
     value = names.value(row, "audio")
     if not isinstance(value, str) or not value.strip():
-        raise DataError(f"{place}: {names.of['audio']}={value!r} names no audio file; mend the line")
+        raise DataError(f"{place}: {names.of['audio']}={value!r} names no audio file; fix the line")
     return value
 
 
@@ -91,7 +91,7 @@ def _delimited(file: IO[str], path: Path, delimiter: str) -> Iterator[tuple[str,
     for row in reader:
         place = f"{path}, line {reader.line_num}"
         if None in row or None in row.values():
-            raise DataError(f"{place}: not as many values as the first line has names; mend the line")
+            raise DataError(f"{place}: not as many values as the first line has names; fix the line")
         yield place, {name: value if value != "" else None for name, value in row.items()}
 
 

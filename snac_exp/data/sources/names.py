@@ -40,7 +40,7 @@ class Names:
         there = list(dict.fromkeys(there))
         for meaning, name in columns.items():
             if meaning not in ALIASES:
-                raise ConfigError(f"columns.{meaning} is not possible{nearest(meaning, ALIASES)}")
+                raise ConfigError(f"columns.{meaning} is not valid{nearest(meaning, ALIASES)}")
             if name not in there:
                 raise DataError(f"{source}: no column {name!r} (columns.{meaning}); {columns_line(there)}")
         found = {
@@ -63,7 +63,7 @@ class Names:
         except (TypeError, ValueError):
             number = float("nan")
         if not 0 <= number < float("inf"):
-            raise DataError(f"{place}: {self.of[meaning]}={value!r} is no number of seconds; mend the line")
+            raise DataError(f"{place}: {self.of[meaning]}={value!r} is no number of seconds; fix the line")
         return number
 
     def speaker(self, row: Mapping[str, Any]) -> str | None:

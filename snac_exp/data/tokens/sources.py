@@ -121,7 +121,7 @@ class CodeCacheTokens:
     def open_tokens(self, codec: "LoadedCodec", seed: int) -> TokenSplits:
         """Open the cache; it must be of this codec."""
         if self.frames not in ("coarse", "repeated"):
-            raise ConfigError(f"data.frames={self.frames} is not possible; there is: coarse, repeated")
+            raise ConfigError(f"data.frames={self.frames} is not valid; choose one of: coarse, repeated")
         table = open_table(self.cache_dir, codec)
         rows = {split: table.rows_of(split) for split in ("train", "validation")}
         for split, found in rows.items():

@@ -146,11 +146,11 @@ def _check(layout: Layout) -> None:
     for (_, end, one), (start, _, other) in itertools.pairwise(found):
         if start < end:
             raise ConfigError(
-                f"layout {layout.name}: id {start} would be of {one} and of {other}; mend base, offsets or specials"
+                f"layout {layout.name}: id {start} would be of {one} and of {other}; change base, offsets or specials"
             )
     if min([start for start, _, _ in found], default=0) < 0 or layout.num_ids - 1 > MAX_ID:
         raise ConfigError(
-            f"layout {layout.name}: ids must lie between 0 and {MAX_ID}; mend vocabulary, base or offsets"
+            f"layout {layout.name}: ids must lie between 0 and {MAX_ID}; change vocabulary, base or offsets"
         )
     if layout.arrangement == "delay":
         for number, (place, fill) in enumerate(zip(layout.places, layout.fill, strict=True)):

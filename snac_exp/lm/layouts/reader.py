@@ -27,7 +27,7 @@ class IdReader:
         if layout.arrangement != "frames":
             raise ConfigError(f"layout {layout.name} has {layout.num_streams} streams; read it with read_streams")
         if mode not in ("strict", "resync"):
-            raise ConfigError(f"mode={mode} is not possible; there is: strict, resync")
+            raise ConfigError(f"mode={mode} is not valid; choose one of: strict, resync")
         self.layout, self.mode = layout, mode
         self._position = 0  # in the whole stream, of the first id that waits
         self._ids: list[int] = []

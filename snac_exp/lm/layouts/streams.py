@@ -29,7 +29,7 @@ def read_ids(streams: Sequence[npt.ArrayLike], layout: Layout, mode: Mode = "str
         reader.push(streams[0])
         return reader.finish()
     if mode not in ("strict", "resync"):
-        raise ConfigError(f"mode={mode} is not possible; there is: strict, resync")
+        raise ConfigError(f"mode={mode} is not valid; choose one of: strict, resync")
     rows = [as_ids(row) for row in streams]
     frames = _of_codebooks(rows, layout, mode) if layout.arrangement == "codebooks" else _of_places(rows, layout, mode)
     return _reading(frames, layout, mode)

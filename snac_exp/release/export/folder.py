@@ -69,7 +69,7 @@ def export(opened: Opened, output: Path, wanted: Export) -> list[str]:
         write_signed_json(temporary / INDEX_FILE, index)
         if output.exists():
             if any(output.iterdir()):
-                raise ConfigError(f"another process has filled {output} meanwhile; give this command once more")
+                raise ConfigError(f"another process has filled {output} meanwhile; run this command again")
             output.rmdir()
         # One rename, so the folder is there with all its files or not at all.
         temporary.rename(output)
@@ -101,7 +101,7 @@ def _settings(opened: Opened, wanted: Export) -> dict[str, Any]:
     unknown = sorted(set(wanted.formats) - set(FORMATS))
     if unknown or not wanted.formats:
         found = f"{', '.join(unknown)} is" if unknown else "an empty list holds"
-        raise ConfigError(f"formats: {found} no form of export; there is: {', '.join(FORMATS)}")
+        raise ConfigError(f"formats: {found} no form of export; choose one of: {', '.join(FORMATS)}")
     return {
         "weights": fingerprint(opened.model),
         "formats": sorted(wanted.formats),

@@ -191,7 +191,7 @@ def _first_metric(runs: Sequence[_Run]) -> str:
 def _goal(metric: str) -> str:
     better = metric_of(metric).better
     if better is None:
-        raise ConfigError(f"is a low or a high {metric} better? Say goal=minimize or goal=maximize")
+        raise ConfigError(f"are lower or higher values of {metric} better? Set goal=minimize or goal=maximize")
     return goal_of(better)
 
 

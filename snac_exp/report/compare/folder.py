@@ -51,4 +51,4 @@ def write_comparison(sources: Sequence[Source], settings: ComparisonSettings, so
 
 def _refuse_there(folder: Path) -> None:
     if folder.exists():
-        raise ConfigError(f"output={folder} is there already and is not written over; name a new folder")
+        raise ConfigError(f"output={folder} already exists and is not overwritten; name a new folder")

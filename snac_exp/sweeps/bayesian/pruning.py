@@ -103,7 +103,7 @@ def refuse_unmeasured(metric: str, jobs: Sequence[Job]) -> None:
             there = [name for name in job.measured if metric_of(name).better != "closest_to_0"]
             raise ConfigError(
                 f"sweep.metric={metric} is not measured at the validations of {job.title}, and a search goes by them, "
-                f"not by the summary at a run's end; there is: {', '.join(there)}"
+                f"not by the summary at a run's end; choose one of: {', '.join(there)}"
             )
 
 

@@ -126,7 +126,7 @@ def _num_trials(sweep: Sweep) -> int:
     if finished and all(row.best is None for row in finished):
         raise ConfigError(f"no run has logged {metric}, so nothing tells which is best; begin anew with sweep.metric=…")
     if not finished and len(failed) >= MOST_FAILED:
-        raise ConfigError(f"the first {len(failed)} trials failed; mend the recipe first. {failed[-1].error}")
+        raise ConfigError(f"the first {len(failed)} trials failed; fix the recipe first. {failed[-1].error}")
     best = sweep.best()
     if best is not None:
         total = _search(sweep).num_trials

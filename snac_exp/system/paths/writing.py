@@ -11,12 +11,12 @@ from typing import IO
 
 from snac_exp.errors import SnacExpError
 
-_MAKE_ROOM = "make room and give the command again (a run goes on with resume=); all that was written before is whole"
-_PERMIT = "change who may use it, or give another path"
+_MAKE_ROOM = "free disk space and run the command again (a run: with resume=); everything written before is intact"
+_PERMIT = "change its permissions, or give another path"
 _MENDS = {
     errno.ENOSPC: _MAKE_ROOM,
     errno.EDQUOT: _MAKE_ROOM,
-    errno.EFBIG: "raise the limit (ulimit -f) or use another file system; all that was written before is whole",
+    errno.EFBIG: "raise the limit (ulimit -f) or use another file system; everything written before is intact",
     errno.EROFS: "give a path on a file system that is not read-only, or have it mounted for writing",
     errno.EACCES: _PERMIT,
     errno.EPERM: _PERMIT,

@@ -89,7 +89,7 @@ def definition(directory: Path, name: str) -> Definition:
     path = directory / f"{name}.py"
     if not path.is_file():
         known = ", ".join(sorted(item.stem for item in directory.glob("*.py"))) or "nothing"
-        raise ConfigError(f"definition={name}: there is no {path}; there is: {known}")
+        raise ConfigError(f"definition={name}: there is no {path}; choose one of: {known}")
     found = runpy.run_path(str(path)).get("sections")
     if not callable(found):
         raise ConfigError(f"{path} has no function sections(heads, num_clips)")

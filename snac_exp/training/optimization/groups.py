@@ -61,5 +61,5 @@ def group_parameters(
         groups[matches[0]][name] = parameter
     for group, parameters in groups.items():
         if not parameters:
-            raise ConfigError(f"lr.groups.{group}='{patterns[group]}' matches no parameter; mend it or set it to null")
+            raise ConfigError(f"lr.groups.{group}='{patterns[group]}' matches no parameter; fix it or set it to null")
     return ParameterGroups(groups, frozen, moved)

@@ -1,4 +1,4 @@
-"""From codes to audio, at every output of the codec.
+"""Decode codes to audio, at all output rates of the codec.
 
 usage: snac-exp decode input=FILE.npz|FILE.parquet|FOLDER|- output=FILE.wav|FOLDER|- checkpoint=CODEC [key=value …]
 

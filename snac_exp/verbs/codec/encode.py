@@ -1,4 +1,4 @@
-"""From audio to codes: .npz per file, or one Parquet file for many.
+"""Encode audio to codes: one .npz per file, or one Parquet file for all.
 
 usage: snac-exp encode input=FILE|FOLDER|- output=FILE.npz|FILE.parquet|FOLDER|- checkpoint=CODEC [key=value …]
 

@@ -3,10 +3,10 @@
 usage: snac-exp export checkpoint=RUN|FILE|FOLDER|OWNER/NAME output=FOLDER [formats=[snac,fused,…]] [key=value …]
        snac-exp export checkpoint=… output=FOLDER push=USER/REPO licence=mit dry_run=false
 
-Forms: snac (upstream's layout, for the package snac), multirate (safetensors, for load_codec), fused (the same for
-inference), onnx (encoder and decoders; needs snac_exp[onnx]). Each is opened again and must decode to the same samples.
-adversary=true puts the discriminators of a run with adversary=dac beside them, for another run's init_from.
-With push=, a dry run says what would be uploaded; dry_run=false uploads it.
+Formats: snac (upstream's layout, for the package snac), multirate (safetensors, for load_codec), fused (the same with
+folded weight norm, for inference), onnx (encoder and decoders; needs snac_exp[onnx]). Each is loaded again and must
+decode to the same samples, ONNX within 1e-4. adversary=true adds the discriminators of a run with adversary=dac, for
+the init_from of another run. push= prints what would be uploaded; with dry_run=false it uploads.
 """
 
 from collections.abc import Sequence

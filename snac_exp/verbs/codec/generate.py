@@ -1,11 +1,11 @@
-"""Let a token model speak: new audio from nothing, or going on after real audio.
+"""Generate audio with a token model, unconditionally or as the continuation of a recording.
 
 usage: snac-exp generate RUN|CHECKPOINT output=FILE.wav|FOLDER [seconds=10] [prompt=FILE] [num=N] [key=value …]
 
-The architecture is that of the run, the weights are those of its best_model.pt: averaged ones where the run averaged.
-A prompt of any rate and channel layout is encoded by the codec of the model's tokens, which decodes what the model
-writes after it. The same seed gives the same audio. Beyond the model's context a model with rotary positions attends to
-the last window of it; one with learned positions begins anew from the newer half of it.
+Uses the weights of best_model.pt in the run folder (averaged weights, if the run kept an average). A prompt of any
+sample rate and channel layout is encoded by the codec whose tokens the model was trained on; the same codec decodes the
+result. The same seed gives the same audio. Beyond its context, a model with rotary positions attends to the most recent
+context window; one with learned positions restarts from the more recent half of its context.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Hear what a codec makes of audio: files through encoder and decoder, at every output.
+"""Encode and decode audio files with a codec, at all of its output rates.
 
 usage: snac-exp reconstruct input=FILE|FOLDER output=FOLDER checkpoint=RUN|FILE|FOLDER|OWNER/NAME [key=value …]
        snac-exp reconstruct input=- output=- checkpoint=… rates=[48000]      raw PCM through a pipe
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     """Reconstruct a file, a folder or a pipe."""
     options = structure(Options, verb_values("reconstruct", arguments))
     if (options.input == "-") != (options.output == "-"):
-        raise ConfigError("a pipe goes through: give input=- and output=- together, or neither")
+        raise ConfigError("a pipe needs both ends: give input=- and output=- together, or neither")
     # After the options: torch takes seconds to import, and a mistyped key is refused before that.
     from snac_exp.release.files.folders import Settings, reconstruct
     from snac_exp.release.files.pipes import reconstruct_pcm

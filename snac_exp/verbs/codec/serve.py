@@ -1,12 +1,12 @@
-"""A page to listen: drop a file or record, hear input and output side by side. Or audio of tokens, for programs.
+"""A web page to compare input and output of a codec by ear; or (api=true) a service that decodes tokens to audio.
 
 usage: snac-exp serve checkpoint=CODEC [pretrained=CODEC] [port=7860] [key=value …]
        snac-exp serve checkpoint=CODEC api=true [layout=orpheus] [service.max_streams=64] [key=value …]
 
-Needs snac_exp[serve]. Serves this machine alone unless host= says otherwise; uploads are limited in size and duration,
-lie in a temporary folder and go when the page does. api=true takes the tokens of speech language models, whole or as
-they are made, and gives audio as it is decoded, all clients in one batch; see docs/speech_llm.md. Other machines need
-the key that the environment holds in SNAC_EXP_API_KEY.
+Needs snac_exp[serve]. Reachable from this machine alone, unless host= opens it to others; they need the key in the
+environment variable SNAC_EXP_API_KEY. Uploads are limited in size and duration, and are deleted with their temporary
+folder when the page is stopped. api=true decodes the tokens of speech language models, for whole utterances or while
+they are generated, with all clients in a common batch; see docs/speech_llm.md.
 """
 
 from collections.abc import Sequence

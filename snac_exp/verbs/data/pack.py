@@ -1,4 +1,4 @@
-"""Pack the audio of a prepared folder into few large files, which are used wherever the prepared folder is.
+"""Pack the audio of a prepared folder into a few large files; the result is used like the prepared folder.
 
 usage: snac-exp pack data=PREPARED output=FOLDER [key=value …]
        snac-exp pack … target_dir=TARGETS                          its targets too, into a folder of that name in FOLDER

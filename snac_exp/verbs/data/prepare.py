@@ -1,4 +1,4 @@
-"""From a source of audio to a manifest with splits; what cannot be used is listed with its reason.
+"""Make a manifest with splits from a source of audio; unusable files are listed with the reason.
 
 usage: snac-exp prepare input=FOLDER output=FOLDER [key=value …]
        snac-exp prepare input=LIST.jsonl output=FOLDER 'columns={audio: clip}'   files or segments: .jsonl, .csv, .tsv

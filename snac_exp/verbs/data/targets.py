@@ -1,9 +1,9 @@
-"""Make, or check, the 48 kHz targets of a prepared folder.
+"""Make or check the 48 kHz targets of a prepared folder.
 
 usage: snac-exp targets data=PREPARED kind=native|resample|sidon [output=FOLDER] [key=value …]
 
-native    writes no audio: lists which files are not really wide-band (upsampled, hiss) in not_wide_band.parquet
-resample  writes 48 kHz files that hold nothing above the sources' own band: for tests and baselines, not for training
+native    writes no audio: lists files that are not really wide-band (upsampled, hiss) in not_wide_band.parquet
+resample  writes 48 kHz files without content above the band of the source: for tests and baselines, not for training
 sidon     restores each file with Sidon v0.1 (pip install 'snac_exp[sidon]')
 
 Can be stopped and started again: finished targets are kept. Several processes: shard.index=0 shard.count=4, and so on.

@@ -1,4 +1,4 @@
-"""Check token files, convert old ones, encode audio into them; exchange ids with speech language models; count.
+"""Check, convert and make token files; exchange token ids with speech language models; token statistics.
 
 usage: snac-exp tokens check input=FOLDER [codec=CODEC layout=orpheus]
        snac-exp tokens convert input=FOLDER output=FOLDER
@@ -9,13 +9,13 @@ usage: snac-exp tokens check input=FOLDER [codec=CODEC layout=orpheus]
        snac-exp tokens import input=FILE|FOLDER output=FILE.parquet codec=CODEC layout=orpheus [mode=resync]
        snac-exp tokens stats cache=CACHE|input=ROWS codec=CODEC [layout=orpheus] [output=FOLDER]
 
-check lists every token file that cannot be used, or every row of ids, with the reason (exit status 2 if there is one),
-and how much of each codebook is in use. convert turns older headers into NPQ1. encode can be stopped and started again:
-files that are there are kept. export writes the codes of a cache as rows of input_ids, which other programs train on;
-they are read back and compared before it says done, and a stopped one goes on. import reads such rows, a list of ids in
-a .json, or <custom_token_N> in the lines of a .txt, into a file of codes for snac-exp decode.
-stats says how the tokens of a cache, or of rows of ids, are used, how they repeat and follow each other, and which
-utterances are in two splits; with an output also as tokens.json and tokens.png.
+check lists every unusable token file, or row of ids, with the reason (exit status 2 if there is one), and the share of
+each codebook's entries in use. convert rewrites files with older headers as NPQ1. encode can be stopped and started
+again: existing files are kept. export writes the codes of a cache as rows of input_ids for training in other programs;
+they are read back and compared, and an interrupted export continues. import reads such rows, a list of ids in a .json,
+or <custom_token_N> in the lines of a .txt, into a file of codes for snac-exp decode. stats reports, for a cache or rows
+of ids, how tokens are used, how they repeat and follow each other, and which utterances are in two splits; with output=
+also as tokens.json and tokens.png.
 """
 
 from collections.abc import Sequence
@@ -79,9 +79,9 @@ def main(arguments: Sequence[str]) -> int:
     """Do one of these."""
     action, *rest = arguments or ("",)
     if not action:
-        raise ConfigError(f"snac-exp tokens needs a word that says what to do: {', '.join(ACTIONS)}")
+        raise ConfigError(f"snac-exp tokens needs an action: {', '.join(ACTIONS)}")
     if action not in ACTIONS:
-        raise ConfigError(f"snac-exp tokens '{action}' is not possible{nearest(action, ACTIONS)}")
+        raise ConfigError(f"snac-exp tokens '{action}' is not valid{nearest(action, ACTIONS)}")
     rest = [f"cache_dir={item.removeprefix('cache=')}" if item.startswith("cache=") else item for item in rest]
     # A hub id or a path may hold what Hydra's grammar takes apart, and a template does.
     overrides = hydra_overrides(rest, path_keys=("dac_model", "texts", "tokenizer", "prompt"))

@@ -2,9 +2,9 @@
 
 usage: snac-exp board [DIR] [port=7870] [key=value …]
 
-DIR is outputs by default; a run or a sweep works too. Needs snac_exp[serve]. The board reads and changes nothing, and
-serves this machine alone unless host= says otherwise. Other machines need the key that the environment holds in
-SNAC_EXP_API_KEY; a browser asks for it as the password of any name.
+DIR is outputs by default; a run or a sweep works too. Needs snac_exp[serve]. The board only reads. It is reachable from
+this machine alone, unless host= opens it to others; they need the key in the environment variable SNAC_EXP_API_KEY,
+which a browser asks for as a password (the user name is ignored).
 """
 
 from collections.abc import Sequence

@@ -1,13 +1,13 @@
-"""What an outputs folder holds, run by run; move what is not worth keeping into a trash, and put it back.
+"""List the disk use of an outputs folder, run by run; move runs into a trash, and restore them.
 
 usage: snac-exp clean [DIR] [keep_best=1] [keep_last=3] [keep_younger=7d] [keep_winners=1] [key=value …]
        snac-exp clean [DIR] … apply=true              move what the same command without apply= says would go
        snac-exp clean [DIR] undo=ID|last              put it back
        snac-exp clean [DIR] empty=true                delete the trash for good
 
-DIR is outputs by default. Runs that go on, wait, can be resumed, or are named by another run, a comparison or an
-evaluation stay, and so does whatever cannot be judged. Of a sweep that stays, jobs lose checkpoints, samples and
-trackers' files alone.
+DIR is outputs by default. Runs are kept if they are running, queued or resumable, if another run, a comparison or an
+evaluation refers to them, or if their state is unknown. In a sweep that is kept, jobs lose only their checkpoints,
+samples and trackers' files.
 """
 
 from collections.abc import Sequence

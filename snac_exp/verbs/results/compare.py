@@ -1,4 +1,4 @@
-"""Runs side by side: a table with differences and intervals, curves, settings against result, and sound, blind or not.
+"""Compare runs: a table with differences and intervals, curves, settings against results, audio, also as a blind test.
 
 usage: snac-exp compare RUN|SWEEP… [metric=…] [output=FOLDER] [blind=true] [update=README.md] [key=value …]
 

@@ -5,11 +5,12 @@ usage: snac-exp doctor CHECKPOINT|RUN|OWNER/NAME [against=OTHER] [format=table|j
 Opens checkpoints of this program and plain state dicts (torch or safetensors); files that would run code are refused.
 Exit status: 0 healthy, 1 not, 2 there is nothing to look at.
 
-What is concluded from what: values and weight norm from the tensors; growth and frozen parts against the run's oldest
-checkpoint, where it is kept; moments from the optimizer's state, against what AdamW can have; averages against the
-weights; codebooks from the codes that validation counted (if ten per entry), from entries that no gradient reached in a
-thousand steps, and from entries of equal direction; a divergence from metrics.jsonl and status.json. The last good
-checkpoint is the newest one before it whose SHA-256 is that of latest.json and whose own tensors and moments are sound.
+What is examined: values and weight norm of all tensors; growth and frozen parts relative to the run's oldest
+checkpoint, if it is kept; optimizer moments, against the values that AdamW can produce; averaged weights against the
+weights; codebooks, by the codes counted in validation (if there are ten per entry), by entries that received no
+gradient for a thousand steps, and by entries of equal direction; divergence, in metrics.jsonl and status.json. The last
+good checkpoint is the newest earlier one whose SHA-256 is that in latest.json and whose own tensors and moments are
+sound.
 """
 
 from collections.abc import Sequence

@@ -3,13 +3,13 @@
 usage: snac-exp evaluate data=PREPARED checkpoint=RUN|FILE|FOLDER|OWNER/NAME [output=FOLDER] [key=value …]
        snac-exp evaluate data=PREPARED codec=demo                      a pretrained codec; codec.path=DIR says where
        snac-exp evaluate data=PREPARED system=interpolate|noise        training-free baselines
-       snac-exp evaluate … compare=EARLIER                             and which differences to it are outside of chance
-       snac-exp evaluate … quality=all asr=FOLDER                      also scores of listening, speaker, pitch, words
-       snac-exp evaluate evaluation=LATER compare=EARLIER              of two finished ones
+       snac-exp evaluate … compare=EARLIER                             paired differences to an earlier evaluation
+       snac-exp evaluate … quality=all asr=FOLDER                      also perceptual metrics, pitch, word errors
+       snac-exp evaluate evaluation=LATER compare=EARLIER              compare two finished evaluations
 
-Writes files.parquet (a row per file and output), summary.json, summary.md and speed.json. Every recipe is measured with
-both STFT distances at 24 and 48 kHz; only recordings that are wide-band by themselves count above 12 kHz. The same
-command with the same output= goes on where it was stopped.
+Writes files.parquet (a row per file and output), summary.json, summary.md and speed.json. Every system is measured with
+both STFT distances at 24 and 48 kHz; metrics above 12 kHz use only recordings that are themselves wide-band. After an
+interruption, the same command with the same output= continues.
 """
 
 from collections.abc import Sequence

@@ -2,9 +2,9 @@
 
 usage: snac-exp lineage RUN|CHECKPOINT|FOLDER [format=tree|json|mermaid]
 
-Each thing with the first digits of its digest, as it was when it was used: of a run from its meaning.json, of a code
-cache, targets and a prepared folder from what they say themselves. What has another digest now is `changed since`, what
-is not there any more is `gone`. An exported folder carries its chain with it.
+Each entry is shown with the first digits of its digest at the time it was used. Digests are those in the meaning.json
+of a run, and those stored in code caches, targets and prepared folders. An entry with a different digest now is marked
+`changed since`, one that no longer exists `gone`. An exported folder contains its lineage.
 """
 
 import json
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     places = [item for item in arguments if item not in options]
     style = options[-1].partition("=")[2] if options else "tree"
     if style not in FORMATS:
-        raise ConfigError(f"format={style} is not possible; there is: {', '.join(FORMATS)}")
+        raise ConfigError(f"format={style} is not valid; choose one of: {', '.join(FORMATS)}")
     if len(places) != 1 or not is_path(places[0]):
         raise ConfigError("the lineage of what? snac-exp lineage RUN; a checkpoint, an exported folder or a cache")
     # Late, as it imports what reads data.

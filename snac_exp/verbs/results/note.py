@@ -4,8 +4,8 @@ usage: snac-exp note RUN|SWEEP… "TEXT"           add a note; a sweep stands fo
        snac-exp note RUN remove=NUMBER           take the note of that number away
        snac-exp note RUN|SWEEP…                  print notes with their numbers
 
-A run that goes on may get notes. They lie in labels.json of the run folder. text="…" gives a text that is the name of a
-folder.
+Running runs can get notes too. Notes are stored in labels.json of the run folder. Use text="…" for a note that is also
+the name of a folder.
 """
 
 import re

@@ -4,8 +4,8 @@ usage: snac-exp tag RUN|SWEEP… TAG…                     add tags; a sweep st
        snac-exp tag RUN|SWEEP… remove=TAG|[TAG,TAG]      take tags away
        snac-exp tag RUN|SWEEP…                           print them
 
-A run that goes on may be tagged. Tags lie in labels.json of the run folder, beside those that tracker.tags gave it at
-its start, which may be removed too; W&B is told of the latter alone. add=[TAG,TAG] adds tags that are names of folders.
+Running runs can be tagged too. Tags are stored in labels.json of the run folder. Tags given by tracker.tags can also be
+removed here; only those are sent to W&B, at the start. Use add=[TAG,TAG] for tags that are also names of folders.
 """
 
 from collections.abc import Sequence

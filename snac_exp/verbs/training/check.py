@@ -2,14 +2,13 @@
 
 usage: snac-exp check [the overrides of train.py] [rows=all]
 
-Loads codec and data, prints plan and parameter groups, and runs the preflight of training: the heads start where the
-recipe says, codes and audio line up at the start and at the end of utterances, cached codes come back when encoded
-again; all tokens are compared with their checksums. Exit status 0 when every check passes, 2 with the reason when one
-does not.
+Loads codec and data, prints plan and parameter groups, and runs the preflight of training: heads start as the recipe
+says, codes and audio are aligned at the start and the end of utterances, encoding the audio again gives the cached
+codes, and all tokens match their checksums. Exit status 0 if every check passes; otherwise 2, with the reason.
 
-rows=all looks at every row instead of a sample: a window of its codes, and its targets. It prints the share of bad rows
-and names the worst, ends with 2 where there is one, and says how long it takes. Stopped or killed, the same command
-goes on where it was; its record lies in output_dir/checks.
+rows=all checks every row instead of a sample: a window of its codes, and its targets. It prints the share of bad rows
+and the worst ones, exits with 2 if there are any, and estimates how long it takes. After an interruption the same
+command continues; its progress is kept in output_dir/checks.
 """
 
 from collections.abc import Sequence
@@ -63,5 +62,5 @@ def main(arguments: Sequence[str]) -> int:
 def _all_rows(given: Sequence[str]) -> bool:
     """Whether every row is asked for."""
     if any(item not in ("rows=all", "rows=sample") for item in given):
-        raise ConfigError(f"{given[-1]} is not possible; there is: rows=sample, rows=all")
+        raise ConfigError(f"{given[-1]} is not valid; choose one of: rows=sample, rows=all")
     return "rows=all" in given

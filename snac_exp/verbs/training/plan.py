@@ -2,9 +2,9 @@
 
 usage: snac-exp plan [the overrides of train.py] [rows=N] [hash=true] [format=table|json]
 
-rows=N: training rows of the data (windows of a token model); with it the plan has epochs and steps, however the recipe
-counts. hash=true: the hash of what the recipe means, which the name of its run folder ends with, and where a finished
-run of the same meaning lies; every value must be set then.
+rows=N: number of training rows (for a token model: windows); with it the plan shows both epochs and steps, in whichever
+unit the recipe counts. hash=true: prints the hash with which the name of the run folder ends, and a finished run of the
+same config, code and data, if there is one; then every value must be set.
 """
 
 import json
@@ -39,9 +39,9 @@ def main(arguments: Sequence[str]) -> int:
     own = dict(item.split("=", 1) for item in arguments if item.startswith(KEYS))
     style, num_rows, hashed = own.get("format", "table"), _number(own.get("rows")), own.get("hash", "false")
     if style not in ("table", "json"):
-        raise ConfigError(f"format={style} is not possible; there is: table, json")
+        raise ConfigError(f"format={style} is not valid; choose one of: table, json")
     if hashed not in ("true", "false"):
-        raise ConfigError(f"hash={hashed} is not possible; there is: hash=true, hash=false")
+        raise ConfigError(f"hash={hashed} is not valid; choose one of: hash=true, hash=false")
     overrides = hydra_overrides([item for item in arguments if not item.startswith(KEYS)])
     # Not complete: a recipe can be planned before its data is there; what is left open has no hash.
     experiment, values = compose_experiment(overrides, complete=hashed == "true")

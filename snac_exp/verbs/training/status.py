@@ -2,7 +2,7 @@
 
 usage: snac-exp status [DIR] [tag=TAG | tag=[TAG,TAG]] [watch=true] [every_seconds=5] [format=table|json]
 
-DIR is outputs by default; a run or a sweep works too. A run whose process is gone without having said so is `lost`.
+DIR is outputs by default; a run or a sweep works too. A run whose process died without recording an end is `lost`.
 tag= shows only runs that have the tag, or all of the tags; see snac-exp tag.
 """
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     folder, options = folder_and_options("status", arguments, defaults, Path("outputs"))
     for key, allowed in (("watch", ("true", "false")), ("format", ("table", "json"))):
         if options[key] not in allowed:
-            raise ConfigError(f"{key}={options[key]} is not possible; there is: {', '.join(allowed)}")
+            raise ConfigError(f"{key}={options[key]} is not valid; choose one of: {', '.join(allowed)}")
 
     tags = listed(options["tag"])
     if not tags and options["tag"] != "[]":

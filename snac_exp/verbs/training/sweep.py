@@ -1,12 +1,12 @@
-"""Go on with a sweep, or run a verb in shards.
+"""Resume a sweep, or run a command in shards.
 
 usage: snac-exp sweep resume=SWEEP_DIR [wait=true|false] [num_trials=N]
        snac-exp sweep cache-codes data=PREPARED codec=CODEC shard.count=8 [hydra/launcher=slurm] [dry_run=true]
 
-What is missing or failed runs, what is finished is not touched. Jobs run as they were submitted: from the sweep's
-snapshot, through the launcher it was begun with; a job that failed goes on from its last checkpoint. A Bayesian search
-then makes the trials that remain of its num_trials, which may be raised here.
-Begin a sweep of trainings with: python train.py -m KEY=VALUE,VALUE … (or +sweep=NAME)
+Missing and failed jobs are run, finished ones are not touched. Jobs run as they were submitted: from the snapshot of
+the sweep, with its launcher; a failed job continues from its last checkpoint. A Bayesian search then runs the remaining
+trials of its num_trials, which can be raised here. To start a sweep of trainings: python train.py -m KEY=VALUE,VALUE …
+(or +sweep=NAME)
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
         return _submit_shards(*arguments)
     folder, options = folder_and_options("sweep", arguments, {"wait": "true", "num_trials": ""}, None, key="resume")
     if options["wait"] not in ("true", "false"):
-        raise ConfigError(f"wait={options['wait']} is not possible; there is: true, false")
+        raise ConfigError(f"wait={options['wait']} is not valid; choose one of: true, false")
     sweep, wait, trials = Sweep.open(folder), options["wait"] == "true", options["num_trials"]
     if sweep.search is not None:
         if trials and not trials.isdigit():

@@ -8,12 +8,12 @@ usage: snac-exp train ARGUMENTS, which from a checkout is also python train.py A
        python train.py resume=RUN_DIR
        python train.py --cfg job [OVERRIDES]      print the composed config, run nothing
 
-Under -m commas separate values. Those of a path do too, unless it names what is there as it stands; quotes keep a path
-whole: data.cache_dir="'A,1',B". Keys of the command alone: dry_run, wait (false submits and returns), again.
-A run that means the same as a finished one in its output_dir is refused, and told where that lies: again=true makes it
-a second time.
-Without arguments this is the demo. Look before you run: snac-exp plan OVERRIDES, snac-exp check OVERRIDES.
-Exit status: 0 done, 2 something to mend, 75 stopped on request and saved.
+With -m, commas separate values, also in paths, unless a file or folder of that name exists; quote a path that contains
+commas: data.cache_dir="'A,1',B". Keys of the command itself: dry_run, wait (false submits and returns), again.
+A run with the config, code and data of a finished run in its output_dir is rejected, with the path of that run;
+again=true runs it nevertheless.
+Without arguments this is the demo. To see first what a run does: snac-exp plan OVERRIDES, snac-exp check OVERRIDES.
+Exit status: 0 done, 2 an error that you can fix, 75 stopped on request and saved.
 """
 
 import sys
@@ -90,7 +90,7 @@ def _switches(arguments: list[str]) -> tuple[dict[str, bool], list[str]]:
     for item in arguments:
         name, _, value = item.partition("=")
         if name in SWITCHES and value not in ("true", "false"):
-            raise ConfigError(f"{item} is not possible; there is: {name}=true, {name}=false")
+            raise ConfigError(f"{item} is not valid; choose one of: {name}=true, {name}=false")
         if name in SWITCHES:
             chosen[name] = value == "true"
         else:
@@ -107,7 +107,7 @@ def _refuse_repeated(values: dict[str, Any]) -> None:
     run = run_of_same_meaning(values)
     if run is not None:
         raise ConfigError(
-            f"the same run is there already: {place_and_result(run)}. Look at it: {run.report}; or add again=true to "
+            f"an identical run has finished already: {place_and_result(run)}. See {run.report}; or add again=true to "
             "make it a second time"
         )
 
@@ -115,7 +115,9 @@ def _refuse_repeated(values: dict[str, Any]) -> None:
 def _resume(arguments: list[str], run_dir: Path) -> int:
     if len(arguments) != 1:
         others = [item for item in arguments if not item.startswith("resume=")]
-        raise ConfigError(f"resume= goes alone: a run goes on as it was begun; leave out {' '.join(others)}")
+        raise ConfigError(
+            f"resume= takes no other arguments: a run continues with its stored config; leave out {' '.join(others)}"
+        )
     return resume_run(run_dir)
 
 

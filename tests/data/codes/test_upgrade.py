@@ -159,7 +159,7 @@ def test_codes_of_another_codec_or_other_audio_are_refused_before_anything_is_wr
     folder: Path, manifest: Manifest, codec: LoadedCodec, make_codec: Callable[..., LoadedCodec], tmp_path: Path
 ) -> None:
     old = write_old(tmp_path / "old", [old_rows(folder)[path] for path in UNIQUE])
-    with pytest.raises(DataError, match=r"of the tokens of 5 sampled rows come back .* encoded with tiny1"):
+    with pytest.raises(DataError, match=r"of the tokens of 5 sampled rows are reproduced .* encoded with tiny1"):
         upgrade_cache(manifest, make_codec(seed=1), old, tmp_path / "codes")
     write_noise(tmp_path / "audio" / "a" / "x.wav", 0.5, 0)
     write_noise(tmp_path / "audio" / "b" / "y.wav", 0.5, 1)

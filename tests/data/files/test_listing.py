@@ -57,7 +57,7 @@ def test_a_column_that_some_parts_lack_is_null_there() -> None:
         {"late": None, "early": "a"},
         {"late": 2, "early": None},
     ]
-    with pytest.raises(DataError, match="list: column x holds what is no text"):
+    with pytest.raises(DataError, match="list: column x holds values that are not text"):
         of_columns({"x": "\ud800"})
 
 

@@ -65,7 +65,7 @@ def test_speakers_take_turns_among_windows(cache_dir: Path, codec: LoadedCodec) 
             r"sources\.c has .*sources\.a .*one codec",
         ),
         ({"c": {"directory": "/none"}}, {}, DataError, r"data\.sources\.c: .*no folder /none"),
-        ({}, {"balance": "all"}, ConfigError, r"data\.balance=all is not possible; there is: rows, speakers"),
+        ({}, {"balance": "all"}, ConfigError, r"data\.balance=all is not valid; choose one of: rows, speakers"),
         ({}, {"epoch_rows": 0}, ConfigError, r"data\.epoch_rows=0 must be at least 1"),
         ({"c": {"cache_dir": "CACHE", "weight": 1}}, {}, ConfigError, r"data\.sources\.a has no weight, others have"),
     ],

@@ -226,7 +226,7 @@ def test_streams_of_other_lengths_or_fill_are_refused() -> None:
 
 def test_a_mode_that_there_is_not_and_ids_that_are_none_are_refused() -> None:
     for layout in (ORPHEUS, made("codebooks")):
-        with pytest.raises(ConfigError, match=re.escape("mode=lenient is not possible; there is: strict, resync")):
+        with pytest.raises(ConfigError, match=re.escape("mode=lenient is not valid; choose one of: strict, resync")):
             read_ids([[]] * layout.num_streams, layout, "lenient")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="layout delay has 7 streams"):
         IdReader(made("delay"))

@@ -100,11 +100,11 @@ def test_errors_about_other_files_and_of_other_kinds_stay_as_they_are(tmp_path: 
 @pytest.mark.parametrize(
     ("number", "mend"),
     [
-        (errno.ENOSPC, "/a: No space left on device; make room and give the command again"),
-        (errno.EDQUOT, "/a: Disk quota exceeded; make room"),
+        (errno.ENOSPC, "/a: No space left on device; free disk space and run the command again"),
+        (errno.EDQUOT, "/a: Disk quota exceeded; free disk space"),
         (errno.EFBIG, r"/a: File too large; raise the limit \(ulimit -f\)"),
         (errno.EROFS, "/a: Read-only file system; give a path on a file system that is not read-only"),
-        (errno.EACCES, "/a: Permission denied; change who may use it, or give another path"),
+        (errno.EACCES, "/a: Permission denied; change its permissions, or give another path"),
     ],
 )
 def test_commands_say_the_mend(number: int, mend: str, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_full_disk_is_tried_again_and_then_told(
         assert len(pauses) == 2
         assert pauses[0] < pauses[1]
     else:
-        with pytest.raises(DataError, match=r"5 attempts failed.*No space left on device; make room"):
+        with pytest.raises(DataError, match=r"5 attempts failed.*No space left on device; free disk space"):
             local(cache, "a")
         assert names(cache) == []
 

@@ -12,7 +12,7 @@ def composed(*arguments: str) -> None:
 
 @pytest.mark.slow
 def test_measures_of_the_summary_are_refused_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"trainer\.summary_quality=\['pitch'\] is not possible: some of dnsmos"):
+    with pytest.raises(ConfigError, match=r"trainer\.summary_quality=\['pitch'\] is not valid: choose some of dnsmos"):
         composed("trainer.summary_quality=[pitch]")
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "parselmouth" else find(name))

@@ -180,5 +180,5 @@ def _row_of(values: Any, where: str) -> TokenRow:
     kinds = {"labels": list, "attention_mask": list, "text": str, "speaker": str, "seconds": float | int, "path": str}
     for name, kind in kinds.items():
         if found.get(name) is not None and not isinstance(found[name], kind):
-            raise DataError(f"{where}: {name} is a {type(found[name]).__name__}; leave it out or mend it")
+            raise DataError(f"{where}: {name} is a {type(found[name]).__name__}; leave it out or fix it")
     return TokenRow(ids, **{name: found.get(name) for name in kinds})

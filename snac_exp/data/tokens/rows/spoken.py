@@ -64,7 +64,7 @@ def spoken_rows(source: Path, layout: Layout, mode: Mode) -> Iterator[Spoken]:
             name = name_of(row, len(seen))
             try:
                 if name in seen:
-                    raise DataError(f"{name} comes twice; import the files one by one, or mend path")
+                    raise DataError(f"{name} comes twice; import the files one by one, or fix path")
                 seen.add(name)
                 yield _spoken(row, name, split_of(path), layout, mode)
             except DataError as error:
@@ -112,7 +112,7 @@ def samples_of(row: TokenRow, reading: Reading, mode: Mode) -> int:
         return true
     if row.seconds is not None and mode == "strict":
         raise DataError(
-            f"{row.seconds} seconds are not what its {reading.num_frames} frames hold, {reading.seconds:.3f}; mend or "
+            f"{row.seconds} seconds are not what its {reading.num_frames} frames hold, {reading.seconds:.3f}; fix or "
             "leave out seconds, or mode=resync to take the frames"
         )
     return reading.num_frames * geometry.coarse_hop

@@ -41,9 +41,9 @@ def read_texts(path: Path) -> dict[str, str]:
             values = json.loads(line)
             name, text = values["path"], values["text"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DataError(f"{path}, line {number}: no path and text ({error!r}); mend the line") from None
+            raise DataError(f"{path}, line {number}: no path and text ({error!r}); fix the line") from None
         if not isinstance(name, str) or not isinstance(text, str):
-            raise DataError(f"{path}, line {number}: path and text must be texts; mend the line")
+            raise DataError(f"{path}, line {number}: path and text must be strings; fix the line")
         if name in texts:
             raise DataError(f"{path}, line {number}: {name} has a text before; remove one of the two")
         texts[name] = text

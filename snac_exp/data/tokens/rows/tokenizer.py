@@ -42,8 +42,8 @@ class TextTokenizer:
         wrong = [item for item in ids if item >= self.layout.vocabulary or item == self.layout.end_of_text]
         if wrong:
             raise DataError(
-                f"texts: that of {path} holds id {wrong[0]}, {self._tokenizer.convert_ids_to_tokens(wrong[0])}, which "
-                f"ends texts or is speech for layout {self.layout.name}; take it out of the text"
+                f"texts: the text of {path} contains id {wrong[0]}, {self._tokenizer.convert_ids_to_tokens(wrong[0])}, "
+                f"which ends texts or is speech for layout {self.layout.name}; take it out of the text"
             )
         return as_ids(ids)
 

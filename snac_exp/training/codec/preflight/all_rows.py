@@ -64,7 +64,8 @@ class RowCheck:
         head = f"{self.split} {self.proof}: {found} (all {len(self.rows):,} rows{known})"
         mean = self.total_score / len(self.rows)
         many = (
-            f"  only {mean:.2%} of all tokens come back ({MEAN_AGREEMENT:.0%} expected): audio or codec changed since"
+            f"  only {mean:.2%} of all tokens are reproduced ({MEAN_AGREEMENT:.0%} expected): "
+            "audio or codec changed since"
         )
         return [
             head,

@@ -42,7 +42,7 @@ class EncodedWindow:
 
 
 def prove_codes(codec: LoadedCodec, dataset: SliceDataset, split: str, rows: Sequence[int], seed: int) -> str:
-    """The cached codes of rows of a split come back when their audio is encoded again; one line that says so.
+    """The cached codes of rows of a split are reproduced when their audio is encoded again; one line that says so.
 
     Raises:
         PreflightError: rows whose codes are shifted, of another row, or of other audio; or too many single tokens that
@@ -59,13 +59,13 @@ def prove_codes(codec: LoadedCodec, dataset: SliceDataset, split: str, rows: Seq
     mean = sum(window.agreement for window in windows) / len(windows)
     if mean < MEAN_AGREEMENT:
         raise PreflightError(
-            f"only {mean:.2%} of the cached tokens of {len(rows)} {split} rows come back when their audio is encoded "
-            f"again ({MEAN_AGREEMENT:.0%} expected); the audio or the codec changed since: cache the codes again"
+            f"only {mean:.2%} of the cached tokens of {len(rows)} {split} rows are reproduced when their audio is "
+            f"encoded again ({MEAN_AGREEMENT:.0%} expected); the audio or the codec changed since: cache the codes "
+            "again"
         )
     same = "in the cache's own environment" if dataset.table.made_on == {provenance("cpu")} else "made elsewhere"
-    return (
-        f"{split} codes come back from their audio, {mean:.2%} equal ({same}): {holds_of_all(len(rows), len(dataset))}"
-    )
+    looked_at = holds_of_all(len(rows), len(dataset))
+    return f"{split} codes are reproduced from their audio, {mean:.2%} equal ({same}): {looked_at}"
 
 
 def check_lengths(dataset: SliceDataset, split: str) -> None:
@@ -100,9 +100,8 @@ def encode_window(codec: LoadedCodec, dataset: SliceDataset, row: int, seed: int
         (0.0, 1.0, generator(seed, "preflight/place", row).random())
     )
     start = int(place * (length - wanted)) // geometry.coarse_step * geometry.coarse_step
-    context = (
-        decoder_context_tokens(codec.config) + geometry.coarse_step
-    )  # the encoder sees no further than the decoder
+    # The encoder sees no further than the decoder.
+    context = decoder_context_tokens(codec.config) + geometry.coarse_step
     first, last = max(start - context, 0), min(start + wanted + context, length)
     # The last coarse token may reach beyond the end of the file.
     samples = min(last * geometry.coarse_hop, int(dataset.num_samples[row])) - first * geometry.coarse_hop
@@ -119,7 +118,7 @@ def encode_window(codec: LoadedCodec, dataset: SliceDataset, row: int, seed: int
 
 def cause_of(window: EncodedWindow, windows: Iterable[EncodedWindow], dataset: SliceDataset) -> str:
     """Why a window's codes do not come back: shifted, those of another row, or of other audio."""
-    geometry, tokens = dataset.geometry, f"{window.agreement:.0%} of its tokens come back"
+    geometry, tokens = dataset.geometry, f"{window.agreement:.0%} of its tokens are reproduced"
     whole = dataset.whole_codes(window.row)
     # The nearest first: steady sounds may fit at several shifts.
     for shift in sorted(range(-LARGEST_SHIFT, LARGEST_SHIFT + 1), key=abs):

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 PROOFS = {
     "start": "every head starts where the recipe says",
-    "codes": "cached codes come back when their audio is encoded again, row by row, in both splits",
+    "codes": "cached codes are reproduced when their audio is encoded again, row by row, in both splits",
     "sound": "decoded codes and audio line up, at the start and at the end of utterances, in both splits",
     "targets": "separate targets are in time with their sources, row by row, in both splits",
 }

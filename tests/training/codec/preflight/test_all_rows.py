@@ -98,7 +98,7 @@ def test_single_tokens_that_differ_everywhere_are_bad_too(corpus_dir: Path, tmp_
     done = check(corpus_dir, tmp_path, "trainer.preflight=[codes]")
     assert done.status == 2
     assert "train codes: no row is bad" in done.out
-    assert re.search(r"only (89|90)\.\d+% of all tokens come back \(99% expected\)", done.out)
+    assert re.search(r"only (89|90)\.\d+% of all tokens are reproduced \(99% expected\)", done.out)
 
 
 @pytest.mark.slow
@@ -166,7 +166,7 @@ def test_a_damaged_line_of_the_record_costs_looking_at_its_row_again(tmp_path: P
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (["+experiment=phase12_dual_head", "rows=some"], "there is: rows=sample, rows=all"),
+        (["+experiment=phase12_dual_head", "rows=some"], "choose one of: rows=sample, rows=all"),
         (["+experiment=rvq_toy", "codec=demo", "rows=all"], "of codec recipes"),
     ],
 )

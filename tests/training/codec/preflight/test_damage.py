@@ -60,8 +60,8 @@ def test_a_true_cache_passes_both_splits(prepared: Path, capsys: pytest.CaptureF
     assert check(prepared) == 0
     said = capsys.readouterr().out
     assert re.search(r"^the cached codes of \d+ rows are as they were written$", said, re.MULTILINE)
-    assert "train codes come back from their audio, 100.00% equal" in said
-    assert "validation codes come back from their audio, 100.00% equal" in said
+    assert "train codes are reproduced from their audio, 100.00% equal" in said
+    assert "validation codes are reproduced from their audio, 100.00% equal" in said
     assert "validation utterances: lag" in said
 
 

@@ -107,7 +107,7 @@ def test_single_tokens_that_do_not_come_back_are_refused(setup: TrainingSetup) -
         changed[::20] = (changed[::20] + 1) % 512
         return changed
 
-    with pytest.raises(PreflightError, match=r"only 9\d\.\d+% of the cached tokens of 19 train rows come back"):
+    with pytest.raises(PreflightError, match=r"only 9\d\.\d+% of the cached tokens of 19 train rows are reproduced"):
         reencode(with_codes(setup, often_wrong))
 
 
@@ -120,7 +120,7 @@ def test_codes_of_another_machine_may_differ_in_one_percent(setup: TrainingSetup
 
     table: CodeTable = with_codes(setup, rarely_wrong).splits.train.table
     setup.splits.train.table = dataclasses.replace(table, made_on=frozenset({("another machine",)}))
-    assert "come back from their audio, 99." in reencode(setup)
+    assert "reproduced from their audio, 99." in reencode(setup)
 
 
 @pytest.mark.slow
