@@ -1,12 +1,14 @@
-"""`snac-exp board` over thousands of runs: the first look at all of them, further ones, and what a new page is told.
+"""`snac-exp board` over thousands of runs: the first look at all of them, further ones, what a new page is told, and
+when it is painted.
 
 python -m benchmarks.board [--runs 2000] [--pairs 5] [--results FILE]      about two minutes
 
-A look is compared with `snac-exp status`, which reads every run anew.
+A look is compared with `snac-exp status`, which reads every run anew. Pages are opened in headless Chromium.
 """
 
 import argparse
 import json
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -17,8 +19,17 @@ from benchmarks.harness import RESULTS, Figure, compare, ratio, record, seconds
 from benchmarks.simulated_runs import touch, write_runs
 from snac_exp.board.index import Index
 from snac_exp.status.overview import overview
+from tests.helpers.board import shown
+from tests.helpers.browser import opened_browser
 
 _LOGGING = 16  # runs that log a line between two looks
+_MARK_ROWS = """
+new MutationObserver((_, observer) => {
+  if (!document.querySelector('#rows tr')) return;
+  observer.disconnect();
+  requestAnimationFrame(() => setTimeout(() => { window.rowsPainted = performance.now(); }, 0));
+}).observe(document, { childList: true, subtree: true });
+"""  # behind the frame that shows them
 
 
 def figures(folder: Path, number: int, pairs: int) -> dict[str, Figure]:
@@ -47,6 +58,31 @@ def figures(folder: Path, number: int, pairs: int) -> dict[str, Figure]:
     }
 
 
+def painted(folder: Path, number: int, times: int) -> dict[str, Figure]:
+    """Of pages that are opened while the board looks at its runs, from the click to what the browser shows."""
+    first, rows = [], []
+    with opened_browser(folder.parent) as browser, shown(folder, every_seconds=2.0) as board:
+        board.rows()
+        browser.command("Page.addScriptToEvaluateOnNewDocument", {"source": _MARK_ROWS})
+        for _ in range(times):
+            browser.open("about:blank")
+            browser.open(board.address)
+            rows.append(browser.wait("return window.rowsPainted") / 1000)
+            first.append(
+                browser.run("return performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1000
+            )
+    title, details = f"{number:,} runs on the board", {"runs": number, "pages": times, "clock": "wall"}
+
+    def figure(of: str, found: list[float]) -> Figure:
+        spread = {"lowest": round(min(found), 3), "highest": round(max(found), 3)}
+        return Figure(f"{title}: {of}", round(statistics.median(found), 3), "s", "at_most", 1.0, details | spread)
+
+    return {
+        "board_first_paint": figure("first paint of a page", first),
+        "board_rows_painted": figure("the table of the newest 100 painted", rows),
+    }
+
+
 def main() -> None:
     """Measure and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -56,7 +92,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        record(figures(Path(folder), options.runs, options.pairs), options.results)
+        runs = Path(folder) / "runs"
+        record(figures(runs, options.runs, options.pairs), options.results)
+        record(painted(runs, options.runs, options.pairs), options.results)
 
 
 if __name__ == "__main__":

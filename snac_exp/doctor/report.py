@@ -110,7 +110,8 @@ def _loss_table(rows: Sequence[dict[str, Any]]) -> Table:
     names = list(dict.fromkeys(name for row in rows for name in row))
     table = Table(*(escape(name) for name in names), title="training around it")
     for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in names))
+        # A rate of a group that is frozen by then has no value at all.
+        table.add_row(*(_cell(row[name]) if name in row else "" for name in names))
     return table
 
 
