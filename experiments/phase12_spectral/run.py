@@ -1,6 +1,7 @@
 """Objectives of phase 12 side by side, three seeds each; a run that is finished is not touched.
 
     python experiments/phase12_spectral/run.py --data PREPARED --output outputs/phase12_spectral [--only ARM ...]
+    python experiments/phase12_spectral/run.py … --only spectral powers --utterances 6 --dnsmos
 
 PREPARED is what `snac-exp prepare` and `snac-exp cache-codes codec=demo` made. Every run is a command of train.py; the
 table is made of their utterances.parquet: values are means over seeds and utterances, differences are paired by
@@ -21,12 +22,13 @@ from snac_exp.metrics.table import METRICS
 BUDGET = [
     *("codec=demo", "curriculum=demo", "lr=demo", "trainer=demo", "trainer.max_steps_per_epoch=25", "tracker=none"),
     *("trainer.num_sample_clips=0", "trainer.validate_every_epochs=4", "data.validation_slices=8"),
-    *("trainer.preflight=[start]", "trainer.summary_utterances=24", "trainer.summary_quality=[f0]"),
+    *("trainer.preflight=[start]", "trainer.batch_size=8", "lr.phases.main.groups={trunk: 5e-5, head_48k: 2e-3}"),
 ]
 ARMS = {  # 92 steps of about 8 s of audio
     "waveform": ["+experiment=phase12_dual_head"],
     "log_mel": ["+experiment=phase12_dual_head", "+loss.head_terms.head_48k={log_mel: 1.0}"],
     "spectral": ["+experiment=phase12_spectral"],
+    "powers": ["+experiment=phase12_spectral", "+loss.terms.band_powers=1.0"],
 }
 SEEDS = (0, 1, 2)
 REFERENCE = "spectral"  # what the others are compared with
@@ -37,7 +39,7 @@ BASELINES = {  # candidates of the reference's first run that are not trained
 }
 SHOWN = (
     *("level_db", "level_high_db", "lsd_high_db", "lsd_low_db", "mel_distance", "stft_complex", "stoi"),
-    *("f0_rmse_cents", "voicing_error"),
+    *("f0_rmse_cents", "voicing_error", "dnsmos_overall", "dnsmos_p808"),
 )  # metrics of the tables
 
 
@@ -46,11 +48,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--utterances", type=int, default=24, help="unheard utterances that are measured")
+    parser.add_argument(
+        "--dnsmos", action="store_true", help="opinion scores, too: 4 s of a core per output and utterance"
+    )
     parser.add_argument("--only", nargs="*", default=list(ARMS), choices=list(ARMS))
     options = parser.parse_args()
+    quality = "f0,dnsmos" if options.dnsmos else "f0"
+    measured = [f"trainer.summary_utterances={options.utterances}", f"trainer.summary_quality=[{quality}]"]
+    cached = f"data.cache_dir={options.data / 'codes_demo'}"
     for seed in SEEDS:  # outside, so that a study cut short has every arm
         for arm in options.only:
-            train(options.output, f"{arm}_{seed}", [*ARMS[arm], f"data.cache_dir={options.data / 'codes_demo'}"], seed)
+            train(options.output, f"{arm}_{seed}", [*ARMS[arm], cached, *measured], seed)
     scores = {arm: [scores_of(options.output, f"{arm}_{seed}") for seed in SEEDS] for arm in options.only}
     for head in ("head_48k", "head_24k"):
         print(table(head, {arm: [found for found in runs if found] for arm, runs in scores.items()}))

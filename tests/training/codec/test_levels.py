@@ -66,7 +66,7 @@ def test_a_head_that_stays_silent_is_told_at_once() -> None:
     [
         (["+experiment=phase12_dual_head"], "l1 and stft_complex may be", "band_powers"),
         (["+experiment=phase12_dual_head", "+loss.head_terms.head_48k={l1: 0.0}"], "training, stft_complex", "l1"),
-        (["+experiment=demo"], "It trains on stft_magnitude, log_mel", "l1"),
+        (["+experiment=demo"], "It trains on stft_magnitude, log_mel, band_powers", "l1"),
     ],
 )
 def test_the_cause_is_of_the_terms_that_the_head_trains_on(overrides: list[str], said: str, unsaid: str) -> None:

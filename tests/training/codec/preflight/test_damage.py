@@ -182,7 +182,8 @@ def test_a_run_with_a_damaged_cache_does_not_take_a_step(
 ) -> None:
     damaged(shift(-2), lambda table: table.rows_of("validation"))
     cache = corpus_dir / "prepared" / "codes_demo"
-    arguments = ["+experiment=demo", "data=cached_codes", f"data.cache_dir={cache}", f"output_dir={tmp_path}"]
+    arguments = ["+experiment=demo", "codec=demo", f"output_dir={tmp_path}"]
+    arguments += ["data=cached_codes", f"data.cache_dir={cache}"]
     assert train([*arguments, "trainer.preflight=[codes]"]) == 2
     assert "lie -2 coarse tokens (-171 ms) late" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.pt"))
