@@ -16,10 +16,14 @@ from hypothesis import HealthCheck, settings
 from tests.helpers.browser import Browser, opened_browser
 from tests.helpers.shared import shared_folder
 from tests.helpers.summary import pytest_runtest_call, pytest_terminal_summary  # noqa: F401 (hooks)
+from tests.helpers.waiting import GUARD_SECONDS
 from tests.helpers.warm import warm_python
 
 # Several test processes share the cores; a pool of threads in each makes every operation wait for a busy core.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# W&B gives its own process 30 s to begin.
+os.environ["WANDB__SERVICE_WAIT"] = str(GUARD_SECONDS)
 
 # A shell without job control starts what runs in the background with Ctrl-C ignored, and children inherit that: tests
 # that press it would wait for ever. A handler of Python's is set back to the default in children.
