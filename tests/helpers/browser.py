@@ -63,7 +63,7 @@ class Browser:
         self.ask("POST", window, {"handle": fresh})
         self.ask("POST", f"/session/{self.session}/se/log", {"type": "browser"})
         for path in self.downloads.glob("*"):
-            path.unlink()
+            path.unlink(missing_ok=True)  # of one that is still being saved the name changes
 
     def command(self, name: str, parameters: dict[str, Any]) -> Any:
         """A command of the Chrome DevTools protocol."""
