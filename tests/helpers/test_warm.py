@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,15 @@ def test_one_that_is_killed_is_gone_before_its_stand_in() -> None:
         pid = int(process.stdout.readline())
         assert kill(process) == -signal.SIGKILL
         assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("said", [None, b"", b'{"arguments": ["-c"'])
+def test_who_is_killed_before_he_has_asked_takes_nobody_with_him(said: bytes | None) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(str(Path(sys.executable).with_name("socket")))
+        if said is not None:
+            socket.send_fds(server, [b"x" + said], [0, 1, 2])
+    assert python_process("-c", "pass").status == 0
 
 
 def test_temporary_files_lie_where_its_environment_says(tmp_path: Path) -> None:
