@@ -13,6 +13,7 @@ from torch import Tensor
 from snac_exp.codec.fast import pointwise
 from snac_exp.codec.fast.kernels import snake_gradient_rows, snake_rows
 from snac_exp.codec.fast.residual_unit import residual_unit
+from tests.helpers.variants import thorough
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +64,7 @@ def _threads_as_before() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_threads_as_before")
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [2, *thorough(1)])
 def test_as_many_threads_give_the_same_bits(threads: int) -> None:
     weights = _weights(16)
     for one, again in zip(_results(weights, threads), _results(weights, threads), strict=True):

@@ -63,7 +63,7 @@ def test_names_of_devices() -> None:
         device_names("cpu", 0)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_verb_on_two_devices_makes_the_cache_of_one(
     corpus_dir: Path, cache_dir: Path, codec: LoadedCodec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

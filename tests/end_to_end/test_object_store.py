@@ -158,6 +158,7 @@ def test_two_processes_with_eight_workers_share_one_download(
     assert {path.rsplit("/", 1)[1]: num for path, num in store.reads.items()} == dict.fromkeys(shards, 1)
 
 
+@pytest.mark.thorough
 def test_packed_audio_in_a_store_trains_evaluates_and_is_cached_as_that_here(
     tiny: list[str],  # noqa: F811
     store: Store,

@@ -80,6 +80,7 @@ def test_targets_are_made_of_packed_audio(packed: Path, corpus_dir: Path, tmp_pa
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in other]
 
 
+@pytest.mark.thorough
 def test_targets_pack_beside_sources(
     tiny: list[str],  # noqa: F811
     corpus_dir: Path,

@@ -29,7 +29,8 @@ JUDGED = [
     *("adversary.start_step=1", "adversary.period_channels=[4,4]", "adversary.band_channels=4"),
     *("adversary.periods=[2]", "adversary.fft_sizes=[256]"),
 ]
-SAME = {"phase11_random_slicing", "phase11_standard", "phase11_warmup"}  # as phase11_fast, but for lengths and rates
+# As phase11_fast but for lengths and rates, as finetune_decoder but for the loss, as the demo but for the data.
+SAME = {"phase11_random_slicing", "phase11_standard", "phase11_warmup", "phase10_decoder_only", "phase12_spectral"}
 OWN = {"phase12_adversarial": JUDGED, "snac_from_scratch": ["codec=scratch_demo", *JUDGED]}  # made small
 START = [
     *("codec=scratch_demo", "codec.scratch.codebook_size=8", "start.standardise_batches=1"),

@@ -194,8 +194,8 @@ def test_an_export_of_other_weights_is_refused(
     assert not list(output.glob("**/*.safetensors")) + list(output.glob("**/*.bin"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shape", ["shallow", *thorough("attention")])
+@pytest.mark.thorough
+@pytest.mark.parametrize("shape", ["shallow", "attention"])
 def test_onnx_graphs_compute_what_the_codec_computes(
     shape: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

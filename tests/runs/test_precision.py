@@ -64,7 +64,7 @@ SHORT = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_float16_with_an_adversary_trains_and_resumes_bit_for_bit(
     corpus_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

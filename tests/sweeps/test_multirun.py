@@ -198,13 +198,13 @@ def test_random_search_draws_the_same_jobs_for_the_same_seed(
     tiny: list[str], submissions: Submissions, tmp_path: Path
 ) -> None:
     drawn = ["lr.phases.main.groups.trunk=tag(log,interval(1e-5,1e-3))", "init=average,first", "data.limit=range(5,9)"]
-    chosen = ["hydra/sweeper=random", "hydra.sweeper.num_jobs=4", "again=true"]
+    chosen = ["hydra/sweeper=random", "hydra.sweeper.num_jobs=2", "again=true"]
     for seed in (1, 1, 2):
         multirun(["-m", *tiny, *drawn, *chosen, f"hydra.sweeper.seed={seed}"])
     jobs = [[row.overrides for row in rows] for _, rows in submissions]
     assert jobs[0] == jobs[1] != jobs[2]
     rates = [float(overrides[0].partition("=")[2]) for overrides in jobs[0]]
-    assert len(set(rates)) == 4
+    assert len(set(rates)) == 2
     assert all(1e-5 <= rate <= 1e-3 for rate in rates)
     assert {overrides[1] for overrides in jobs[0]} <= {"init=average", "init=first"}
 

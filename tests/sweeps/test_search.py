@@ -197,7 +197,7 @@ def test_a_metric_that_nobody_logs_ends_the_search(start: Start) -> None:
         start(SPACE, "hydra.sweeper.num_trials=9", "sweep.metric=val/head_24k/l1")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_recipe_that_always_fails_ends_the_search(start: Start) -> None:
     with pytest.raises(ConfigError, match="the first 3 trials failed; fix the recipe first"):
         start(f"{RATE}=interval(6e-4,1e-3)", "hydra.sweeper.num_trials=9")

@@ -17,6 +17,7 @@ from snac_exp.losses.adversarial import feature_matching, lsgan_discriminator, l
 from snac_exp.training.codec.adversary import Adversary, AdversaryOutput
 from snac_exp.training.codec.adversary_checks import check_adversary
 from snac_exp.training.optimization.accumulation import accumulate, shares
+from tests.helpers.variants import thorough
 
 TOY = Settings("dac", periods=[2, 5], fft_sizes=[64, 32], period_channels=[4, 8, 8], band_channels=4)
 RATES = {"head_24k": 24_000, "head_48k": 48_000}
@@ -193,7 +194,7 @@ def test_it_joins_at_its_step() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", ["hinge", "lsgan"])
+@pytest.mark.parametrize("loss", ["hinge", *thorough("lsgan")])
 def test_it_learns_to_tell_and_the_codec_learns_to_pass(loss: Any) -> None:
     adversary = Adversary(replace(TOY, heads=["head_24k"], loss=loss), RATES, seed=0)
     optimizer = torch.optim.AdamW(adversary.parameters(), lr=2e-3, betas=TOY.betas)
