@@ -2,28 +2,27 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from snac_exp.sweeps.launcher import open_backend
 from snac_exp.sweeps.outcome import outcome
 from snac_exp.sweeps.sweep import Sweep
-from snac_exp.tracking.alerts.alerts import Alerts
+from tests.helpers.webhook import VARIABLE, Webhook
 
 
 @pytest.mark.slow
-def test_a_killed_job_is_told_by_its_sweep(make_sweep: Callable[..., Sweep], monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(Alerts, "send", lambda self, *about: said.append(about))
-    sweep = make_sweep("finish", "die")
+def test_a_killed_job_is_told_by_its_sweep(make_sweep: Callable[..., Sweep], webhook: Webhook) -> None:
+    webhook.answers = [(503, {"Retry-After": "0"})]  # it is told once more
+    sweep = make_sweep("finish", "die", more=["alerts=json", f"alerts.url_variable={VARIABLE}"])
     open_backend(sweep.backend).submit(sweep, sweep.rows(), wait=True)
     status, text = outcome(sweep)
     assert status == 1
-    ((event, name, told, folder),) = said
-    assert (event, told, folder) == ("sweep_finished", text, sweep.path)
-    assert name == f"sweep {sweep.path.parent.name}"
+    (told,) = webhook.got
+    assert (told["event"], told["text"], told["folder"]) == ("sweep_finished", text, str(sweep.path))
+    assert told["name"] == f"sweep {sweep.path.parent.name}"
     assert "lost" in text
+    assert [path for path in sweep.path.rglob("*.yaml") if webhook.url in path.read_text()] == []
 
 
 @pytest.mark.slow

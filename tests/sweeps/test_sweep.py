@@ -63,6 +63,8 @@ def test_resume_runs_what_failed_and_leaves_what_finished(
     assert (sweep.path / sweep.rows()[0].run_dir / "status.json").read_bytes() == finished
     assert cli.run(["sweep", f"resume={sweep.path}"]) == 0
     assert [row.attempts for row in sweep.rows()] == [1, 2, 1]
+    assert run(["sweep", f"resume={sweep.path}", "seed=3"]) == 2  # jobs are those of the ledger
+    assert "seed" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -150,7 +150,7 @@ export const drawTable = (runs, names, folder, read) => {
   $("previous").disabled = page === 0; $("next").disabled = page === last;
 };
 
-const turn = (by) => { change({ page: Math.max(0, state.page + by) }); $("table-box").scrollIntoView({ block: "start" }); };
+const turn = (by) => { change({ page: Math.max(0, state.page + by) }); $("table-box").scrollTop = 0; $("table-box").scrollIntoView({ block: "start" }); };
 $("previous").addEventListener("click", () => turn(-1));
 $("next").addEventListener("click", () => turn(1));
 $("sort").addEventListener("change", () => { const [key, down] = $("sort").value.split(/ (?=true$|false$)/); change({ sort: key, down: down === "true", page: 0 }); });
