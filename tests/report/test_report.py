@@ -38,7 +38,7 @@ def test_the_figures_of_a_run_stand_on_its_page(run_dir: Path) -> None:
         "data wait 50.0 ms 25.0 %", "compute 150 ms 75.0 %", "frozen 1e-3 0.3 1", "5e-5 1e-3 0.3 1",
         "+experiment=demo seed=0", "4 rows re-encode to their cached tokens: 100.00% of 1512",
         "1 warning in the log", "step 3: loss 9.1 is 4.5 times the running mean 2: step skipped",
-        "lr.phases.main.groups.head_48k 1e-3 2e-3",
+        "lr.phases.main.groups.head_48k 1e-3 3e-3",
     ):  # fmt: skip
         assert text in words, text
     assert len(page.named("audio")) == 2 * (1 + 3 + 3)  # references once, two heads at three epochs

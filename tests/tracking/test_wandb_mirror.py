@@ -129,7 +129,7 @@ def test_group_job_type_tags_config_and_code(tmp_path: Path) -> None:
         log(tracker, 1)
     [run] = messages(sweep / "123456", "run")
     assert (run.run_group, run.job_type, run.display_name) == (f"lr/{sweep.name}", "evaluate", "demo/123456")
-    assert list(run.tags) == ["phase:demo", "heads:head_24k+head_48k", "init:average", "codec:demo", "pilot"]
+    assert list(run.tags) == ["phase:demo", "heads:head_24k+head_48k", "init:average", "codec:demo_pitch", "pilot"]
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
     assert {name: config[name] for name in values} == json.loads(json.dumps(values))
     assert config["code"] == code_version().as_dict()
