@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from recipe import recipe, run_dir
+from recipe import SUMMARY, recipe, run_dir
 from test_resume import train
 from token_recipe import SMALL, token_run
 
@@ -56,7 +56,7 @@ def whole(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     found = {}
     for kind, (arguments, folder) in KINDS.items():
         output = tmp_path_factory.mktemp(kind)
-        train(*arguments(corpus_dir, output)).succeeded()
+        train(*arguments(corpus_dir, output), *(SUMMARY if kind == "codec" else ())).succeeded()
         found[kind] = folder(output)
     return found
 
@@ -87,6 +87,7 @@ def test_sources_are_counted_and_measured_each_and_together(whole: dict[str, Pat
         few, both = line["val/source/few/objective"], line["val/source/all/objective"]
         assert few == both == pytest.approx(line["val/objective"]), "the slices of one cache, whatever is trained on"
         assert "val/source/few/head_48k/l1" in line
+    assert_summed_up(run)
     assert sorted(path.name for path in (run / "checkpoints").glob("best_*")) == [
         "best_model.pt", "best_model_24k.pt", "best_model_48k.pt",
     ]  # fmt: skip
@@ -103,9 +104,17 @@ def test_a_token_model_is_measured_on_every_source(whole: dict[str, Path]) -> No
     assert [line["step"] for line in lines if line["kind"] == "validation"] == [0, 4, 8, 12, 13]
     last = lines[-1]
     assert last["val/source/few/objective"] == last["val/source/all/objective"] == pytest.approx(last["val/objective"])
-    summary = json.loads((whole["tokens"] / "summary.json").read_text())
-    assert summary["source/few/objective"] == last["val/source/few/objective"]
-    assert summary["source/few/rows_seen"] == lines[-2]["data/rows_seen/few"]
+    assert_summed_up(whole["tokens"])
+
+
+def assert_summed_up(run: Path) -> None:
+    """summary.json has the rows seen of every source, and each metric of its last validation."""
+    summary, lines = json.loads((run / "summary.json").read_text()), logged(run)
+    trained, validated = ([it for it in lines if it["kind"] == kind][-1] for kind in ("train", "validation"))
+    expected = {key.removeprefix("val/"): it for key, it in validated.items() if key.startswith("val/source/")}
+    expected |= {f"source/{name}/rows_seen": trained[f"data/rows_seen/{name}"] for name in ("few", "all")}
+    assert "source/few/objective" in expected
+    assert {key: value for key, value in summary.items() if key.startswith("source/")} == expected
 
 
 @pytest.mark.slow
