@@ -51,7 +51,7 @@ def test_the_panel_is_1000_pixels_wide_and_shows_what_is_there(tmp_path: Path, s
     picture = imread(tmp_path / "clip.png")[:, :, :3]
     assert picture.shape == (720, 1000, 3)
     brightness = picture.sum(axis=2)
-    reference, wide, narrow = (brightness[start : start + 188, 300:700] for start in (45, 265, 485))
+    reference, wide, narrow = (brightness[start : start + 188, 100:500] for start in (45, 265, 485))
     at_18_khz, at_20_khz = slice(42, 52), slice(25, 36)  # 188 rows are 24 kHz
     assert reference[at_18_khz].max(axis=0).min() > 1.0  # the sine is a bright line all along
     assert wide[at_18_khz].max() < 0.2  # black: silence on the reference's scale
@@ -61,6 +61,11 @@ def test_the_panel_is_1000_pixels_wide_and_shows_what_is_there(tmp_path: Path, s
     bright, dim = reference[at_1_khz].max(), wide[at_1_khz].max()
     assert 0.2 < dim < 0.7 * bright  # 40 dB less is darker: one scale for all
     assert narrow[at_1_khz].max() == pytest.approx(bright, abs=0.4)
+    voices = [brightness[start : start + 188, 600:880] for start in (45, 265, 485)]
+    half_way = slice(89, 99)  # of 2 kHz
+    assert [voice.max(axis=1).argmax() in range(89, 99) for voice in voices] == [True] * 3
+    assert voices[2][half_way].max() == pytest.approx(voices[0][half_way].max(), abs=0.4)
+    assert voices[0][10:50].max() < 0.2  # the one sine, and 80 dB below it nothing
 
 
 def test_a_silent_reference_makes_a_picture_too(tmp_path: Path) -> None:
