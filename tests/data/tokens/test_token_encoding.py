@@ -154,7 +154,7 @@ def test_a_conversion_that_is_killed_goes_on_and_leaves_nothing(
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="says what to do: check, convert, encode"):
+    with pytest.raises(ConfigError, match="needs an action: check, convert, encode"):
         run(["tokens"])
     with pytest.raises(ConfigError, match="did you mean 'check'"):
         run(["tokens", "chek"])
