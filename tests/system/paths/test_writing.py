@@ -122,5 +122,7 @@ def test_standard_output_on_a_full_disk_is_one_error(monkeypatch: pytest.MonkeyP
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("sys.stdout", Full())
-    with pytest.raises(DataError, match="standard output, or a file of a library: No space left on device; free disk space"):
+    with pytest.raises(
+        DataError, match="standard output, or a file of a library: No space left on device; free disk space"
+    ):
         with_files(lambda: 0)
