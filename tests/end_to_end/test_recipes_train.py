@@ -30,7 +30,10 @@ JUDGED = [
     *("adversary.periods=[2]", "adversary.fft_sizes=[256]"),
 ]
 # As phase11_fast but for lengths and rates, as finetune_decoder but for the loss, as the demo but for the data.
-SAME = {"phase11_random_slicing", "phase11_standard", "phase11_warmup", "phase10_decoder_only", "phase12_spectral"}
+SAME = {
+    *("phase11_random_slicing", "phase11_standard", "phase11_warmup", "phase10_decoder_only"),
+    *("phase12_spectral", "demo"),  # the demo is trained whole in tests/report/test_real_run.py
+}
 OWN = {"phase12_adversarial": JUDGED, "snac_from_scratch": ["codec=scratch_demo", *JUDGED]}  # made small
 START = [
     *("codec=scratch_demo", "codec.scratch.codebook_size=8", "start.standardise_batches=1"),

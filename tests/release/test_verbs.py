@@ -173,7 +173,7 @@ def peak_megabytes(arguments: list[str]) -> float:
     return usage.ru_maxrss / 1024
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_memory_does_not_grow_with_the_length_of_a_file(checkpoint: Path, tmp_path: Path) -> None:
     """Five minutes against twenty seconds: the samples of the longer one alone would be 86 MB."""
     peaks = []

@@ -210,7 +210,7 @@ def test_what_slurm_started_is_what_the_recipe_wants(
         ranks.check_started(devices)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_next_run_of_a_process_waits_for_nobody(tiny: list[str], tmp_path: Path) -> None:
     """A group of two that stayed would have the next run, of one rank, wait for the second without end."""
     code = (

@@ -101,7 +101,7 @@ def test_single_tokens_that_differ_everywhere_are_bad_too(corpus_dir: Path, tmp_
     assert re.search(r"only (89|90)\.\d+% of all tokens are reproduced \(99% expected\)", done.out)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_killed_check_goes_on_where_it_was(corpus_dir: Path, tmp_path: Path, targets: Path) -> None:
     given = arguments(
         corpus_dir, tmp_path, "rows=all", f"data.target_dir={targets}", "trainer.preflight=[codes,targets]"
