@@ -74,10 +74,9 @@ def without_noise(noisy: SNAC, quiet: SNAC) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_two_ranks_give_the_losses_of_one_process(quiet: list[str], corpus_dir: Path, tmp_path: Path) -> None:
-    """Batches of 4, 3 and 2, so that ranks have unequal parts; within 1e-3 of each loss, over 8 steps of training.
+    """Batches of 4, 3 and 2, so that ranks have unequal parts; within 2e-4 of each loss, over 8 steps of training.
 
-    Ranks add up in another order than one process does, and training carries the last bits on: to 1e-7 of most values,
-    to 1e-4 of a few, on one processor or another.
+    Ranks add up in another order than one process does, and training carries the last bits on.
     """
     unequal = [
         "trainer.batch_size=3",
@@ -89,7 +88,7 @@ def test_two_ranks_give_the_losses_of_one_process(quiet: list[str], corpus_dir: 
     for ours, theirs in zip(two["train"], one["train"], strict=True):
         assert ours.keys() == theirs.keys()
         for name, value in theirs.items():
-            assert ours[name] == pytest.approx(value, rel=1e-3), name
+            assert ours[name] == pytest.approx(value, rel=2e-4), name
 
 
 @pytest.mark.slow
