@@ -32,6 +32,8 @@ from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.verbs.training.train import main
 from tests.helpers.variants import thorough
 
+pytestmark = pytest.mark.slow  # the runs that all look at take longest
+
 
 @pytest.fixture(scope="module")
 def material(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Material:
@@ -70,7 +72,6 @@ def both(request: pytest.FixtureRequest, material: Material, tmp_path_factory: p
     return Both(material, folder, context_of(material.codec) if request.param == "null" else 1)
 
 
-@pytest.mark.slow
 def test_every_step_is_plain_pytorchs(both: Both) -> None:
     """S9, S11, S16, S25: what is scored. S27: how its gradients are used."""
     steps = both.lines["train"]
@@ -85,7 +86,6 @@ def test_s27_the_weights_have_gone_the_same_way(both: Both) -> None:
     assert distance(both.trained.weights.items(), dict(end), both.start) < 0.02
 
 
-@pytest.mark.slow
 def test_s10_s18_s28_every_validation_is_of_the_averaged_weights_on_the_same_slices(both: Both) -> None:
     specs = validated(both)
     for line, average in zip(both.lines["validation"], both.trained.averages, strict=True):
@@ -118,7 +118,6 @@ def test_s18_s28_each_best_model_holds_the_averaged_weights_of_its_own_best_epoc
             assert distance(own.items(), expected, both.start) < 0.02, file
 
 
-@pytest.mark.slow
 def test_s11_s15_s28_the_summary_is_of_averaged_weights_against_each_heads_own_file(both: Both) -> None:
     summary = json.loads((both.folder / "summary.json").read_text())
     model = both.model(both.start | both.trained.averages[-1])
@@ -142,7 +141,6 @@ def test_s11_s15_s28_the_summary_is_of_averaged_weights_against_each_heads_own_f
     assert summary["head_48k/lsd_high_db"] == pytest.approx(np.mean(high), rel=2e-3)
 
 
-@pytest.mark.slow
 def test_s09_s11_s25_evaluate_scores_every_sample_of_each_heads_own_file(both: Both, tmp_path: Path) -> None:
     root = both.material.root
     command = ["evaluate", f"data={root / 'prepared'}", f"checkpoint={both.folder}", f"output={tmp_path / 'out'}"]

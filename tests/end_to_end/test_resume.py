@@ -12,6 +12,8 @@ from tests.helpers.commands import Done, python_process, train_process
 from tests.helpers.same_runs import assert_equal, logged, outcome
 from tests.helpers.variants import thorough
 
+pytestmark = pytest.mark.slow  # the runs that all look at take longest
+
 ROOT = Path(__file__).parents[2]
 DRIVER = Path(__file__).with_name("driver.py")
 
@@ -30,7 +32,6 @@ def whole(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_dir(output)
 
 
-@pytest.mark.slow
 def test_the_uninterrupted_run_did_what_its_plan_says(whole: Path) -> None:
     lines = logged(whole)
     assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, 17))
@@ -38,7 +39,6 @@ def test_the_uninterrupted_run_did_what_its_plan_says(whole: Path) -> None:
     assert json.loads((whole / "status.json").read_text())["state"] == "finished"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("accident", "where"),
     [
@@ -69,7 +69,6 @@ JUDGED = [
 """Eight steps in two epochs, of which the last five are with discriminators."""
 
 
-@pytest.mark.slow
 @pytest.mark.thorough  # in bits of 16 in tests/runs/test_precision.py
 def test_s06_an_adversary_is_resumed_with_its_optimizer(corpus_dir: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -88,7 +87,6 @@ def test_s06_an_adversary_is_resumed_with_its_optimizer(corpus_dir: Path, tmp_pa
     assert [line["step"] for line in lines if "lr/adversary" in line] == joined
 
 
-@pytest.mark.slow
 def test_sigterm_finishes_the_step_saves_and_exits_75(whole: Path, corpus_dir: Path, tmp_path: Path) -> None:
     stopped = train(*recipe(corpus_dir, tmp_path), accident="stop=6")
     assert stopped.status == 75, stopped.err

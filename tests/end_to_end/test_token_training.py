@@ -20,6 +20,8 @@ from snac_exp.verbs.training.train import main
 from tests.helpers.same_runs import logged
 from tests.helpers.variants import thorough
 
+pytestmark = pytest.mark.slow  # the runs that all look at take longest
+
 SAMPLES = ["trainer.num_sample_clips=2", "task.sample_frames=40"]
 RUNS = {
     "rvq_run1_base": ["lr.phases.main.groups.all=1e-3"],  # its own rate
@@ -45,7 +47,6 @@ def lines(folder: Path, kind: str) -> list[dict[str, Any]]:
     return [line for line in logged(folder) if line["kind"] == kind]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_it_trains_by_its_recipe_and_learns(name: str, runs: dict[str, Path]) -> None:
     folder, plan = runs[name], read_json(runs[name] / "plan.json")
@@ -60,7 +61,6 @@ def test_it_trains_by_its_recipe_and_learns(name: str, runs: dict[str, Path]) ->
     assert json.loads((folder / "status.json").read_text())["state"] == "finished"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_figures_are_per_codebook_and_bits(name: str, runs: dict[str, Path]) -> None:
     last = lines(runs[name], "validation")[-1]
@@ -96,7 +96,6 @@ def test_samples_are_heard_at_the_recipes_cadence(runs: dict[str, Path]) -> None
     assert not (runs["rvq_run1_base"] / "samples").exists()
 
 
-@pytest.mark.slow
 def test_generate_makes_audio_from_a_run(runs: dict[str, Path], corpus_dir: Path, tmp_path: Path) -> None:
     prompt = next((corpus_dir / "audio").rglob("*.flac"))
     for number, (name, more) in enumerate(
@@ -127,7 +126,6 @@ class StandInDac(torch.nn.Module):
         return types.SimpleNamespace(audio_values=(audio_codes[:, 0] / 512 - 1).repeat_interleave(512, dim=1))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["depth", *thorough("parallel")])
 def test_nine_codebooks_of_dac_train_from_token_files_beside_bad_ones(
     pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

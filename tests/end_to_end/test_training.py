@@ -22,6 +22,8 @@ from snac_exp.training.plan import unroll
 from snac_exp.verbs.training.train import main
 from tests.helpers.noise import noise_off
 
+pytestmark = pytest.mark.slow  # the runs that all look at take longest
+
 
 @pytest.fixture(scope="module")
 def finished(corpus_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -39,7 +41,6 @@ def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> se
     return {".".join(name.split(".")[:2]) for name in before if not torch.equal(before[name], after[name])}
 
 
-@pytest.mark.slow
 def test_frozen_parts_stay_bit_equal_and_the_others_move(finished: Path) -> None:
     start, warm = weights(finished, "checkpoint_epoch0.pt"), weights(finished, "checkpoint_epoch1.pt")
     end = weights(finished, "checkpoint_epoch4.pt")
@@ -99,7 +100,6 @@ def test_s04_s05_the_optimizer_lives_through_phases_and_gives_each_group_its_own
     assert rates["head_48k"] == pytest.approx(5 * rates["head_24k"])
 
 
-@pytest.mark.slow
 def test_validation_means_do_not_depend_on_the_batch_size(finished: Path) -> None:
     experiment = experiment_of(RunFolder.open(finished).values())
     parts = build(experiment)
@@ -157,7 +157,6 @@ def test_it_is_not_made_again_without_being_asked_for(
     assert (cache["kind"], cache["facts"]["codec"]) == ("code cache", "demo")
 
 
-@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_before_the_update(
     corpus_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,7 +181,6 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(
     assert "DivergenceError" in status["error"]
 
 
-@pytest.mark.slow
 def test_a_validation_that_is_not_finite_is_a_divergence_and_chooses_no_model(
     corpus_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,7 +203,6 @@ def test_two_processes_cannot_write_one_run(finished: Path, capsys: pytest.Captu
     assert "is being written by process" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_checkpoints_by_the_clock_are_kept_like_the_others(corpus_dir: Path, tmp_path: Path) -> None:
     hasty = ["checkpoint.every_minutes=1e-9", "checkpoint.keep_intermediate=3", "trainer.max_steps_per_epoch=1"]
     assert main([*recipe(corpus_dir, tmp_path), *hasty]) == 0

@@ -111,6 +111,7 @@ def test_a_stream_whose_client_takes_nothing_waits_and_goes_on(codec: ReleasedCo
     assert_sounds(ear.pcm, expected(codec, codes, 24_000, 0))
 
 
+@pytest.mark.slow
 def test_readers_that_take_nothing_go_behind_one_who_has_nothing_yet(
     codec: ReleasedCodec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
