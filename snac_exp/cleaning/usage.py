@@ -86,6 +86,8 @@ def usage_of(folder: Path, without: frozenset[Path] = frozenset()) -> Usage:
 def _walk(folder: Path, without: frozenset[Path], found: Usage) -> Iterator[tuple[Path, os.stat_result]]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return  # a folder that was being written has its name by now
     except PermissionError as error:
         found.unreadable = f"{folder}: {error.strerror}"
         return

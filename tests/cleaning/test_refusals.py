@@ -177,6 +177,21 @@ def test_what_lies_on_another_file_system_stays(outputs: Path, run: Path, monkey
     assert "checkpoints in it leads out of it" in why(outputs, run)
 
 
+def test_a_folder_that_gets_its_name_meanwhile_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = tmp_path / ".samples.tmp"
+    written.mkdir()
+    (tmp_path / "status.json").write_text("{}")
+    scandir = os.scandir
+
+    def renamed(folder: Path) -> object:
+        if folder == written:
+            written.rename(tmp_path / "samples")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", renamed)
+    assert sum(usage.usage_of(tmp_path).num_bytes.values()) == 2
+
+
 def test_only_an_outputs_folder_is_cleaned(outputs: Path, run: Path, tmp_path: Path) -> None:
     sweep = make_sweep(outputs / "sweeps" / "rates" / "2026-01-01_10-00-00-abcdef")
     for folder in (run, run / "samples", sweep, sweep / "aaaaaa"):

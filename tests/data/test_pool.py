@@ -51,6 +51,8 @@ def test_ctrl_c_of_the_command_alone_stops_the_work_of_every_device_and_a_second
         return process.poll() is not None
 
     until(ended, "it has ended")
+    assert process.returncode != 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0 began", "0 stopped", "1 began", "1 stopped"]
 
 
 def test_names_of_devices() -> None:

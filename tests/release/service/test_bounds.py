@@ -129,8 +129,9 @@ def test_sockets_that_were_told_to_close_and_stay_give_way(
     monkeypatch.setattr(sockets, "MOST_CLOSING", 1)
     with served(codec) as service, talking_garbage(service) as first:
         hear(first, struct.pack("!H", 1007))  # of a close frame
-        with talking_garbage(service):
+        with talking_garbage(service) as second:
             wait_for_end(first)
+            hear(second, struct.pack("!H", 1007))  # the newer one is still answered
 
 
 @pytest.mark.slow
