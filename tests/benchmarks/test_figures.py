@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import harness
 from benchmarks.harness import Figure, read_results, record
-from benchmarks.table import README, table
+from benchmarks.table import README, ranges, table
 from tests.docs.pages import text_of
 
 
@@ -41,7 +41,7 @@ def test_the_pages_show_the_stored_figures() -> None:
     """Mend by `python -m benchmarks.table`."""
     processors = read_results()["processors"]
     assert table(processors) in text_of("performance")
-    assert table(processors, README) in text_of("README")
+    assert ranges(processors, README) in text_of("README")
 
 
 def test_a_table_has_a_column_per_processor_and_says_what_was_not_measured() -> None:
@@ -61,4 +61,11 @@ def test_a_table_has_a_column_per_processor_and_says_what_was_not_measured() -> 
         "| measured |  | 2026-01-02 | 2026-01-02 |",
         "| load average then |  | 1.5 | 0.5 |",
     ]
-    assert table(processors, ["size"]).splitlines()[-1] == "| load average then |  | 1.5 |  |"
+
+
+def test_a_short_table_has_the_least_and_the_greatest_of_the_processors() -> None:
+    processors = {
+        cpu: {"speed": {"title": "speed", "value": value, "unit": "x"}} for cpu, value in (("A", 2.4), ("B", 1.54))
+    }
+    shown = ["| figure | on 2 processors |", "|---|---|", "| speed | 1.54x to 2.4x |"]
+    assert ranges(processors, ["speed"]).splitlines() == shown
