@@ -1,6 +1,20 @@
 """How good a run became: every head on validation utterances, beside the training-free baselines.
 
-Measured as `snac-exp evaluate` measures: the same utterances of the same weights get the same values in both.
+Measured as `snac-exp evaluate` measures: the same utterances of the same weights get the same values in both. The
+values are flat, means over utterances, with every metric of `snac_exp.metrics.table`:
+
+`head_24k/...`, `head_48k/...`: the heads by name; `initial/head_48k/...`: before training;
+`baseline/...`: the native output interpolated; `baseline_noise/...`: the same with noise of the training set's mean
+    spectrum above its band; with heads of several wide rates `baseline/48k/...` and so on;
+`reference/...`: the recordings themselves, where a metric needs nothing to compare with;
+`head_48k/lsd_high_db_low95`, `..._high95`: ends of the 95 % interval of the mean;
+`head_48k/lsd_high_under_baseline`, `..._under_baseline_noise`: 0.3 means 30 % less than that baseline;
+`count/utterances`, `count/native_high_band`: those that count above 12 kHz;
+`count/undefined_METRIC`: utterances that a mean leaves out, since the metric is undefined;
+`seconds/audio`, `seconds/evaluation`.
+
+A run without a native head is compared with its own wide output below the codec's band limit. There is no noise
+baseline where no training recording is wide-band by itself.
 """
 
 import itertools
@@ -81,23 +95,10 @@ def summarize(
 ) -> dict[str, float]:
     """Measure the heads of `codec` on validation utterances: all, or `num_utterances` spread evenly over them.
 
-    Returns flat values, means over utterances, with every metric of `snac_exp.metrics.table` that is always measured,
-    and those of the groups `quality`:
-        `head_24k/...`, `head_48k/...`: the heads by name; `initial/head_48k/...`: before training;
-        `baseline/...`: the native output interpolated; `baseline_noise/...`: the same with noise of the training set's
-        mean spectrum above its band; with heads of several wide rates `baseline/48k/...` and so on.
-        `reference/...`: the recordings themselves, where a metric needs nothing to compare with.
-        `head_48k/lsd_high_db_low95`, `..._high95`: ends of the 95 % interval of the mean.
-        `head_48k/lsd_high_under_baseline`, `..._under_baseline_noise`: 0.3 means 30 % less than that baseline.
-        `count/utterances`, `count/native_high_band`: those that count above 12 kHz;
-        `count/undefined_METRIC`: utterances that a mean leaves out, since the metric is undefined.
-        `seconds/audio`, `seconds/evaluation`.
+    Returns the values of this module's first lines: metrics that are always measured, and the groups `quality`.
 
     encode: every codec decodes codes of its own, as where encoder or codebooks trained; else all decode the data's.
     `keep` gets the same utterance by utterance: their paths and seconds, and the scores of every candidate.
-
-    A run without a native head is compared with its own wide output below the codec's band limit. There is no noise
-    baseline where no training recording is wide-band by itself.
     """
     started = time.monotonic()
     rows = spread(len(splits.validation), num_utterances)

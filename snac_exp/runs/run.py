@@ -108,7 +108,7 @@ def _train(
     """Build everything and fit; whether the run came to its end."""
     settings = experiment.trainer
     set_numerics(num_threads=settings.num_threads, tf32=settings.tf32, deterministic=settings.deterministic)
-    fabric = launched_fabric(experiment.trainer)
+    fabric = launched_fabric(settings)
     with fabric.rank_zero_first():  # data that is made on first use is made once
         setup = build(experiment)
     plan = unroll(experiment, setup.geometry, fabric.world_size).counted(setup.data_module.num_items)
@@ -116,10 +116,7 @@ def _train(
     saved = store.load_latest() if resuming else None
     fabric.barrier()  # all ranks have looked for a checkpoint before rank 0 writes the first one
     console = (Console if fabric.is_global_zero else SilentConsole)(
-        folder.path,
-        num_epochs=plan.num_epochs,
-        num_steps=plan.num_steps,
-        quiet=experiment.trainer.quiet,
+        folder.path, num_epochs=plan.num_epochs, num_steps=plan.num_steps, quiet=settings.quiet
     )
     alerts = Alerts(experiment.alerts, partial(console.note, source="alerts", level="warning"))
     try:

@@ -125,16 +125,7 @@ class Tracker:
         if trackio:
             mirrors.add(TrackioMirror(run_dir, project, labels, num_lines))
         if mode != "off":
-            mirrors.add(
-                WandbMirror.open(
-                    run_dir,
-                    online=mode == "online",
-                    project=project,
-                    entity=entity,
-                    labels=labels,
-                    num_lines=num_lines,
-                )
-            )
+            mirrors.add(WandbMirror.open(run_dir, project, labels, num_lines, online=mode == "online", entity=entity))
         return cls(run_dir, mirrors, gives_models=mode != "off" and artifacts == "best")
 
     def log(self, values: Mapping[str, float], *, step: int, epoch: int, kind: str = "train") -> None:

@@ -5,7 +5,7 @@ Finished shards are kept, so an interrupted run continues, and several processes
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import torch
 
 from snac_exp.data.checked_parquet import write_parquet
-from snac_exp.data.codes.encoding import Codes, encode_all, exact_float32
+from snac_exp.data.codes.encoding import Codes, Work, encode_all, exact_float32
 from snac_exp.data.codes.shard_plan import ShardPlan
 from snac_exp.data.codes.shards import (
     FILES_VERSION,
@@ -111,10 +111,7 @@ def cache_codes(
     num_rows, num_rejected, audio_seconds = sum(map(plan.num_rows, todo)), 0, 0.0
     with exact_float32(), display("cache-codes", num_rows) as advance:
         done = encode_all(work, manifest, codec, torch.device(device), num_readers, advance)
-        for shard, results in itertools.groupby(done, key=lambda result: result[0].shard):  # in order, as `work` is
-            finished = list(results)
-            rows = [row for batch, _ in finished for row in batch.rows]
-            found = {row.path: one for batch, codes in finished for row, one in zip(batch.rows, codes, strict=True)}
+        for shard, rows, found in _whole_shards(done):
             rejected = write_shard(output_dir, shard, len(plan), spec, found, rows, provenance(device), manifest.more)
             num_rejected += len(rejected)
             audio_seconds += sum(row.seconds for row in rows if not isinstance(found[row.path], Rejection))
@@ -215,6 +212,20 @@ def _finished(output_dir: Path, index: int, plan: ShardPlan, retry_rejected: boo
     if num_rows != plan.num_rows(index):
         raise DataError(f"{path}: accounts for {num_rows} of {plan.num_rows(index)} rows; delete it and run again")
     return not (retry_rejected and metadata.rejected)
+
+
+def _whole_shards(
+    done: Iterable[tuple[Work, list[Codes | Rejection]]],
+) -> Iterator[tuple[int, list[ManifestRow], dict[str, Codes | Rejection]]]:
+    """Every shard once all of it is encoded: its rows, and what came of each by its path."""
+    for shard, results in itertools.groupby(done, key=lambda result: result[0].shard):  # in order, as the work is
+        finished = list(results)
+        rows = [row for batch, _ in finished for row in batch.rows]
+        yield (
+            shard,
+            rows,
+            {row.path: one for batch, codes in finished for row, one in zip(batch.rows, codes, strict=True)},
+        )
 
 
 def write_shard(

@@ -42,7 +42,7 @@ class WandbMirror:
 
     @classmethod
     def open(
-        cls, run_dir: Path, *, online: bool, project: str, entity: str | None, labels: RunLabels, num_lines: int
+        cls, run_dir: Path, project: str, labels: RunLabels, num_lines: int, *, online: bool, entity: str | None
     ) -> "WandbMirror":
         """Start or continue the W&B run of a run folder, whose metrics.jsonl has `num_lines` lines by now.
 

@@ -127,12 +127,8 @@ def export_rows(
         write_rejections(output_dir / REJECTED_FILE, plan.rejected)
         proofs.append(f"written: {trial.after(output_dir)}")
         write_text(output_dir / CARD_FILE, data_card(utterances, plan, _of_splits(plan, num_ids)))
-        files = {
-            name: {"rows": len(plan.files[name]), "ids": num_ids[name], "sha256": sha256_of_file(output_dir / name)}
-            for name in plan.files
-        }
         about |= {"codebooks": codebooks_fingerprint(codec.model.quantizer), "counts": asdict(plan.counts)}
-        write_signed_json(output_dir / EXPORT_FILE, {**about, "files": files})
+        write_signed_json(output_dir / EXPORT_FILE, {**about, "files": _files(output_dir, plan, num_ids)})
     return ExportSummary(
         output_dir=output_dir,
         num_made=num_made,
@@ -173,6 +169,14 @@ def _write(folder: Path, utterances: Utterances, plan: Plan, share: Share) -> tu
             num_ids[name] = prove_file(folder / name, utterances, plan.pieces(name))
             advance(len(plan.files[name]), name)
     return len(missing), num_ids
+
+
+def _files(folder: Path, plan: Plan, num_ids: Mapping[str, int]) -> dict[str, dict[str, int | str]]:
+    """What export.json says of every file."""
+    return {
+        name: {"rows": len(rows), "ids": num_ids[name], "sha256": sha256_of_file(folder / name)}
+        for name, rows in plan.files.items()
+    }
 
 
 def _of_splits(plan: Plan, num_ids: Mapping[str, int]) -> Counter[str]:
