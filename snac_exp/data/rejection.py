@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from snac_exp.data.checked_parquet import parquet_writer, read_parquet
 
-ROWS_AT_ONCE = 2**16  # of a table that is made of objects, or becomes them
-TABLES_PER_GROUP = 2  # of a file of rows: a group is in memory whole, and encoded beside it
+ROWS_AT_ONCE = 2**13  # of a table that is made of objects, or becomes them
+TABLES_PER_GROUP = 16  # of a file of rows: a group is in memory whole, and encoded beside it
 
 # Stated, not inferred from rows: an empty list of rejections has columns too.
 REJECTED_SCHEMA = pa.schema([("path", pa.string()), ("kind", pa.string()), ("reason", pa.string())])

@@ -19,7 +19,7 @@ from snac_exp.data.files.recording import Bytes
 from snac_exp.errors import DataError
 
 Int64Array = npt.NDArray[np.int64]
-_ROWS_AT_ONCE = 2**14  # that are objects
+ROWS_AT_ONCE = 2**13  # that are objects
 _NO_COLUMNS: Mapping[str, Any] = {}
 # Paths as bytes: names of files need not be text. Their order is that of the text, so that a row is found by halves.
 FIXED = pa.schema(
@@ -76,7 +76,7 @@ class Columns:
         """The columns of rows, in their order; DataError for text that is none."""
         parts: dict[str, list[Any]] = {name: [] for name in FIXED.names}
         further, several, num = dict[str, _Column](), iter(rows), 0
-        while some := list(islice(several, _ROWS_AT_ONCE)):
+        while some := list(islice(several, ROWS_AT_ONCE)):
             for item, values in zip(FIXED, zip(*(row.fixed() for row in some), strict=True), strict=True):
                 part = pa.array(values, item.type)
                 parts[item.name].append(part.dictionary_encode() if item.name in _REPEATED else part)
@@ -177,12 +177,15 @@ def one_array(column: Any) -> Any:
     return whole if isinstance(whole, pa.Array) else pa.concat_arrays(whole.chunks or [pa.nulls(0, kind)])
 
 
+def values_of(array: Any) -> list[Any]:
+    """An array as objects; of values that are kept once a list has them as often as they come."""
+    return list((array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array).to_pylist())
+
+
 def mapped(change: Callable[..., bytes | None], *columns: Any) -> Any:
     """An array of binary values made of those of other arrays, row by row."""
-    starts = range(0, len(columns[0]), _ROWS_AT_ONCE)
-    some = (
-        zip(*(column.slice(start, _ROWS_AT_ONCE).to_pylist() for column in columns), strict=True) for start in starts
-    )
+    starts = range(0, len(columns[0]), ROWS_AT_ONCE)
+    some = (zip(*(values_of(column.slice(start, ROWS_AT_ONCE)) for column in columns), strict=True) for start in starts)
     parts = [pa.array([change(*values) for values in part], pa.large_binary()) for part in some]
     return one_array(pa.chunked_array(parts, pa.large_binary()))
 

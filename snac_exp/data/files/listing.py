@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from snac_exp.data.files.listed_table import (
     FIXED,
+    ROWS_AT_ONCE,
     Columns,
     Found,
     Int64Array,
@@ -23,6 +24,7 @@ from snac_exp.data.files.listed_table import (
     number_of,
     rows_by_file,
     text_of,
+    values_of,
 )
 from snac_exp.data.files.recording import Bytes, Recording
 from snac_exp.errors import DataError
@@ -76,6 +78,10 @@ class RowsListed(Protocol):
 
     def __getitem__(self, index: int, /) -> Listed: ...
 
+    def each(self, indexes: Int64Array) -> Iterator[Listed]:
+        """Some of the rows, in this order; of many faster than one by one."""
+        ...
+
     def number_of(self, path: str) -> int | None:
         """Number of the row of a path; None where there is none."""
         ...
@@ -101,6 +107,10 @@ class WholeFiles:
     def __getitem__(self, index: int, /) -> Listed:
         return Listed(self._paths[index], self._paths[index])
 
+    def each(self, indexes: Int64Array) -> Iterator[Listed]:
+        """One by one."""
+        return (self[index] for index in map(int, indexes))
+
     def number_of(self, path: str) -> int | None:
         """By halves."""
         number = bisect_left(self._paths, path)
@@ -120,15 +130,22 @@ class TableRows:
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
-        self._fixed = [columns.fixed[name] for name in FIXED.names]
+        self._arrays = [*(columns.fixed[name] for name in FIXED.names), *columns.further.values()]
 
     def __len__(self) -> int:
-        return len(self._fixed[0])
+        return len(self._arrays[0])
 
     def __getitem__(self, index: int, /) -> Listed:
-        values = [column[index].as_py() for column in self._fixed]
-        path, file, first, size, offset, duration, channel, *texts = values
-        speaker, split, fault = map(text_of, texts)
+        return self._row(*(array[index].as_py() for array in self._arrays))
+
+    def each(self, indexes: Int64Array) -> Iterator[Listed]:
+        """Some at a time."""
+        for start in range(0, len(indexes), ROWS_AT_ONCE):
+            some = pa.array(indexes[start : start + ROWS_AT_ONCE])
+            yield from map(self._row, *(values_of(array.take(some)) for array in self._arrays))
+
+    def _row(self, *values: Any) -> Listed:
+        path, file, first, size, offset, duration, channel, speaker, split, fault, *further = values
         name, below = text_of(path) or "", text_of(file) or ""
         return Listed(
             path=name,
@@ -137,15 +154,15 @@ class TableRows:
             offset=offset,
             duration=duration,
             channel=channel,
-            speaker=speaker,
-            columns={column: array[index].as_py() for column, array in self._columns.further.items()},
-            split=split,
-            fault=fault,
+            speaker=text_of(speaker),
+            columns=dict(zip(self._columns.further, further, strict=True)),
+            split=text_of(split),
+            fault=text_of(fault),
         )
 
     def number_of(self, path: str) -> int | None:
         """By halves."""
-        return number_of(self._fixed[0], path)
+        return number_of(self._arrays[0], path)
 
     def by_file(self, indexes: Int64Array) -> Iterator[list[int]]:
         """In the order in which the files first come."""

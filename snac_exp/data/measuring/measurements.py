@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from snac_exp.data.files.levels import Levels
-from snac_exp.data.files.listing import RowsListed
+from snac_exp.data.files.listing import Listed, RowsListed
 from snac_exp.data.files.scan import FileMeasurement
 
 Int64Array = npt.NDArray[np.int64]
@@ -52,12 +52,16 @@ class Measurements:
     def __len__(self) -> int:
         return len(self._table)
 
-    def __getitem__(self, index: int) -> FileMeasurement:
-        """The measurement of a row; of one that is unknown, of an empty file."""
+    def each(self, indexes: Int64Array) -> Iterator[tuple[Listed, FileMeasurement]]:
+        """Some of the rows, in this order, and what was measured of each; of one that is unknown, of an empty file."""
+        rows = self._rows.each(indexes)
+        return ((row, self._measured(index, row)) for index, row in zip(map(int, indexes), rows, strict=True))
+
+    def _measured(self, index: int, row: Listed) -> FileMeasurement:
         _, size_bytes, mtime_ns, rate, channels, num_samples, sha1, levels, is_segment, segment = self._table[
             index
         ].item()
-        row, error = self._rows[index], self._errors.get(int(index))
+        error = self._errors.get(index)
         return FileMeasurement(
             row.path,
             size_bytes,
@@ -71,9 +75,6 @@ class Measurements:
             row.asked,
             segment if is_segment else None,
         )
-
-    def __iter__(self) -> Iterator[FileMeasurement]:
-        return (self[index] for index in range(len(self)))
 
     def index(self, path: str) -> int | None:
         """Number of the row of a path; None where the listing has none."""
@@ -115,5 +116,12 @@ class Measurements:
 
     def first_of_equal(self, indexes: Int64Array) -> Int64Array:
         """Of these rows, each the first among them that has its bytes, itself where it has none before."""
-        _, first, group = np.unique(self._table["sha1"][indexes], return_index=True, return_inverse=True)
-        return indexes[first[group]]
+        digests = self._table["sha1"][indexes]
+        order = np.argsort(digests, kind="stable")
+        digests = digests[order]
+        is_new = np.append(True, digests[1:] != digests[:-1])[: len(order)]
+        del digests  # of millions, no more is kept than is needed
+        firsts = np.maximum.accumulate(np.where(is_new, np.arange(len(order)), 0))
+        found = np.empty_like(indexes)
+        found[order] = indexes[order[firsts]]
+        return found

@@ -1,6 +1,5 @@
 """Which of the usable rows train and which validate, and whose they are."""
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +40,7 @@ def refuse_indivisible(listing: Listing, settings: PrepareSettings) -> None:
     """The errors of `split_rows` that are certain before anything is measured, which may take hours."""
     indexes = np.arange(len(listing.rows))
     if settings.split == "given":
-        has_split = (given_split(listing.rows[number].split) is not None for number in range(len(indexes)))
+        has_split = (given_split(row.split) is not None for row in listing.rows.each(indexes))
         indexes = indexes[np.fromiter(has_split, bool, len(indexes))]
         if not listing.rows.splits():
             raise DataError(
@@ -56,21 +55,16 @@ def split_rows(indexes: Int64Array, seconds: Float64Array, settings: PrepareSett
     """Rows of these numbers and lengths, by the settings; DataError where they leave none to train or to validate."""
     numbers: dict[str, int] = {}
     speakers = np.empty(len(indexes), np.int32)
-    for place, index in enumerate(map(int, indexes)):
-        row = listing.rows[index]
+    for place, row in enumerate(listing.rows.each(indexes)):
         speakers[place] = numbers.setdefault(row.speaker or speaker_of(row.file, settings.speaker_level), len(numbers))
     names = list(numbers)
     if settings.split == "given":
         return Parts(speakers, names, _given(indexes, listing))
     # Named speakers go to validation whole, whatever `split` says.
     if settings.split == "file" and settings.validation_speakers is None:
-        paths = (
-            listing.rows[index].path for index in map(int, indexes)
-        )  # by path, as numbers of equal seeds are drawn
+        paths = (row.path for row in listing.rows.each(indexes))  # by path, as numbers of equal seeds are drawn
         return Parts(speakers, names, draw_files(paths, seconds, settings.train_ratio, settings.seed))
-    of_speaker: Counter[str] = Counter()
-    for number, length in zip(speakers.tolist(), seconds.tolist(), strict=True):
-        of_speaker[names[number]] += length
+    of_speaker = dict(zip(names, np.bincount(speakers, seconds).tolist(), strict=True))
     if settings.validation_speakers is not None:
         chosen = match_speakers(list(of_speaker), settings.validation_speakers)
     else:
@@ -80,7 +74,7 @@ def split_rows(indexes: Int64Array, seconds: Float64Array, settings: PrepareSett
 
 def _given(indexes: Int64Array, listing: Listing) -> npt.NDArray[np.bool_]:
     """Which rows validate, as the source says."""
-    validates = (given_split(listing.rows[index].split) == "validation" for index in map(int, indexes))
+    validates = (given_split(row.split) == "validation" for row in listing.rows.each(indexes))
     found = np.fromiter(validates, bool, len(indexes))
     if not 0 < found.sum() < len(found):
         missing = "trains" if found.any() else "validates"

@@ -158,7 +158,7 @@ def _usable(measurements: Measurements, settings: PrepareSettings, listing: List
         DataError: there are none.
     """
     verdicts: dict[int, tuple[str, str]] = {}
-    for index, measured in enumerate(measurements):
+    for index, (_, measured) in enumerate(measurements.each(np.arange(len(measurements)))):
         if (verdict := _verdict(measured, settings)) is not None:
             verdicts[index] = verdict
     left = _all_but(verdicts, len(measurements))
@@ -212,8 +212,7 @@ def _printable(path: str) -> str:
 def _of_given_splits(usable: Int64Array, listing: Listing, rejected: list[Rejection]) -> Int64Array:
     """Those whose source says that they train or validate; others, as of a test split, are rejected."""
     kept = []
-    for index in map(int, usable):
-        row = listing.rows[index]
+    for index, row in zip(map(int, usable), listing.rows.each(usable), strict=True):
         if given_split(row.split) is not None:
             kept.append(index)
         else:
@@ -228,10 +227,10 @@ def _of_given_splits(usable: Int64Array, listing: Listing, rejected: list[Reject
 
 def _rows(usable: Usable, parts: Parts, listing: Listing) -> Iterator[ManifestRow]:
     """The manifest's, made one by one."""
-    for index, speaker, validates in zip(map(int, usable.indexes), parts.speakers, parts.validates, strict=True):
-        measured = usable.measurements[index]
+    each = usable.measurements.each(usable.indexes)
+    for (listed, measured), speaker, validates in zip(each, parts.speakers, parts.validates, strict=True):
         row = _row(measured, "validation" if validates else "train", parts.names[speaker])
-        yield row if listing.more is None else _placed(row, measured, listing.rows[index])
+        yield row if listing.more is None else _placed(row, measured, listed)
 
 
 def _placed(row: ManifestRow, measured: FileMeasurement, listed: Listed) -> ManifestRow:
@@ -277,7 +276,7 @@ def _summary(
         num_files=num_files,
         num_known=num_known,
         num_rows={split: int(rows.sum()) for split, rows in of_split.items()},
-        seconds={split: sum(usable.seconds[rows].tolist()) for split, rows in of_split.items()},
+        seconds={split: sum(map(float, usable.seconds[rows])) for split, rows in of_split.items()},
         num_speakers={split: len(np.unique(parts.speakers[rows])) for split, rows in of_split.items()},
         rejected=count_kinds(rejected),
     )

@@ -53,7 +53,7 @@ def draw_files(paths: Iterable[str], seconds: Float64Array, train_ratio: float, 
 
     seconds (files,): of each.
     """
-    wanted = _wanted(sum(seconds.tolist()), train_ratio)
+    wanted = _wanted(sum(map(float, seconds)), train_ratio)
     if len(seconds) < 2:
         raise DataError(
             f"only {len(seconds)} file to split: {', '.join(paths) or 'none'}; one is to train on, one to validate on"

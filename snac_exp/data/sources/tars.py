@@ -5,10 +5,11 @@ A key is a member's path up to the first dot of its name. Beside the audio its .
 
 import json
 import os
+import posixpath
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from snac_exp.data.files.listed_table import Found
@@ -26,7 +27,6 @@ class _Sample:
     """The members of one key: where its audio lies, and what the others say."""
 
     file: str
-    key: str
     audio: tuple[str, Bytes] | None = None
     columns: dict[str, Any] = field(default_factory=dict)
 
@@ -69,7 +69,7 @@ def _with_audio(tar: Path, root: Path) -> list[_Sample]:
     file = tar.relative_to(root).as_posix()
     for name, place in members(tar):
         key, ending = _key_of(name)
-        sample = samples.setdefault(key, _Sample(file, key))
+        sample = samples.setdefault(key, _Sample(file))
         if ending.lower() in AUDIO_SUFFIXES:
             if sample.audio is not None:
                 raise DataError(f"{tar}: {sample.audio[0]} and {name} have one key; a row has one audio file")
@@ -87,9 +87,9 @@ def _with_audio(tar: Path, root: Path) -> list[_Sample]:
 
 def _key_of(name: str) -> tuple[str, str]:
     """Key and ending of a member: `a/b.c` and `.wav` of `a/b.c.wav` only where `c.wav` is no ending of audio."""
-    path = PurePosixPath(name)
-    stem, dot, ending = path.name.partition(".")
-    return (path.parent / stem).as_posix(), f"{dot}{ending}"
+    folder, last = posixpath.split(name.removeprefix("./"))
+    stem, dot, ending = last.partition(".")
+    return posixpath.join(folder, stem), f"{dot}{ending}"
 
 
 def _json(tar: Path, name: str, place: Bytes) -> dict[str, Any]:

@@ -18,7 +18,7 @@ BASE = Path("/base")
 
 @pytest.fixture(autouse=True)
 def _three_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listed_table, "_ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(listed_table, "ROWS_AT_ONCE", 3)
 
 
 def of_columns(*values: dict[str, Any]) -> Listing:

@@ -1,5 +1,7 @@
 """Measurements kept as columns are what was noted."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from snac_exp.data.files.levels import Levels
 from snac_exp.data.files.listing import Listed, WholeFiles
 from snac_exp.data.files.recording import Bytes
 from snac_exp.data.files.scan import FileMeasurement
-from snac_exp.data.measuring.measurements import Measurements
+from snac_exp.data.measuring.measurements import Int64Array, Measurements
 
 ROWS = [
     Listed("a", "shard.tar", Bytes(512, 1000, "a")),
@@ -26,21 +28,28 @@ NOTED = [
 ]  # fmt: skip
 
 
+class Rows(list[Listed]):
+    """Rows that are a list."""
+
+    def each(self, indexes: Int64Array) -> Iterator[Listed]:
+        return (self[index] for index in indexes)
+
+
 @pytest.fixture
 def measurements() -> Measurements:
-    found = Measurements(ROWS)
+    found = Measurements(Rows(ROWS))
     for index, measured in enumerate(NOTED):
         found.note(index, measured)
     return found
 
 
 def test_what_was_noted_comes_back_field_by_field(measurements: Measurements) -> None:
-    assert list(measurements) == NOTED
+    assert list(measurements.each(np.arange(4))) == list(zip(ROWS, NOTED, strict=True))
     assert measurements.seconds.tolist() == [measured.seconds for measured in NOTED]
 
 
 def test_rows_are_unknown_until_they_are_noted_and_once_they_are_forgotten(measurements: Measurements) -> None:
-    assert Measurements(ROWS).unknown().tolist() == [0, 1, 2, 3]
+    assert Measurements(Rows(ROWS)).unknown().tolist() == [0, 1, 2, 3]
     measurements.forget(1)
     measurements.forget(3)
     assert measurements.unknown().tolist() == [1, 3]
@@ -51,7 +60,7 @@ def test_rows_are_unknown_until_they_are_noted_and_once_they_are_forgotten(measu
 def test_an_error_that_is_gone_leaves_nothing_behind(measurements: Measurements) -> None:
     mended = FileMeasurement("c", 1, 2, None, 24_000, 1, 5, "cd" * 20, Levels(0.5, 0.5))
     measurements.note(2, mended)
-    assert measurements[2] == mended
+    assert list(measurements.each(np.array([2]))) == [(ROWS[2], mended)]
 
 
 def test_a_row_is_found_by_its_path() -> None:
