@@ -140,7 +140,8 @@ def _window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def browser(_window: Browser) -> Browser:
+def browser(_window: Browser) -> Iterator[Browser]:
     """A window of headless Chromium as one that was just opened; skips where there is none."""
     _window.clear()
-    return _window
+    yield _window
+    _window.rest()

@@ -6,6 +6,8 @@ earlier versions have none.
 
 import hashlib
 import re
+from copy import deepcopy
+from functools import lru_cache
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -44,14 +46,19 @@ def read_stored(path: Path) -> Any:
     try:
         data = path.read_bytes()
         _verify(data)
-        text = data.decode()
-        _require_plain(text)
-        return OmegaConf.to_container(OmegaConf.load(StringIO(text)))
+        return deepcopy(_parsed(data.decode()))
     except yaml.MarkedYAMLError as error:
         place = "" if error.problem_mark is None else f" in line {error.problem_mark.line + 1}"
         raise _refused(path, f"{error.problem}{place}") from None
     except (OSError, ValueError, TypeError, ArithmeticError, yaml.YAMLError, OmegaConfBaseException) as error:
         raise _refused(path, (str(error).splitlines() or [type(error).__name__])[0]) from None
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    """The plain values of a text, parsed once: a command reads a run's config at several places. Not to be changed."""
+    _require_plain(text)
+    return OmegaConf.to_container(OmegaConf.load(StringIO(text)))
 
 
 def verify_stored(path: Path) -> str:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,10 @@ _SHORT_WORD = 18  # characters
 
 def render(template: str, values: Mapping[str, Any]) -> str:
     """A page. Its content security policy allows its own script by hash, data URIs, and no network at all."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER),
-        autoescape=True,
-        # A name that a template expects and nobody gives is an error, never an empty place.
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"figure": figure, "breakable": _breakable}
     style, script = (path.read_text(encoding="utf-8") for path in (STYLE, _FOLDER / "script.js"))
     # By its hash the browser runs this very script, and none that came in with a run's texts.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment.globals |= {
+    shared = {
         # Style and script are files of this package, so they may stand in the page as they are.
         "style": Markup(style),
         "script": Markup(script),
@@ -40,7 +32,22 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         "version": __version__,
         "known_states": _STATES,
     }
-    return environment.get_template(template).render(**values)
+    return environment().get_template(template, globals=shared).render(**values)
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """The templates, each compiled once in a process, which takes longer than to fill it."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        # A name that a template expects and nobody gives is an error, never an empty place.
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"figure": figure, "breakable": _breakable}
+    return made
 
 
 def _breakable(text: str) -> Markup:

@@ -65,6 +65,10 @@ class Browser:
         for path in self.downloads.glob("*"):
             path.unlink(missing_ok=True)  # of one that is still being saved the name changes
 
+    def rest(self) -> None:
+        """Leave the page: one that is still shown asks its server, which is gone, again and again."""
+        self.open("about:blank")
+
     def command(self, name: str, parameters: dict[str, Any]) -> Any:
         """A command of the Chrome DevTools protocol."""
         return self.ask("POST", f"/session/{self.session}/goog/cdp/execute", {"cmd": name, "params": parameters})

@@ -38,6 +38,7 @@ from hydra.core.singleton import Singleton
 
 import snac_exp
 from snac_exp.codec.fast.kernels import snake_rows
+from snac_exp.report.render import environment
 from snac_exp.report.settings import differs_from_defaults
 from tests.helpers.warm import seconds_file
 
@@ -241,8 +242,10 @@ def _end_as_python_does(program: Callable[[], None]) -> NoReturn:
 def main(place: str, stand_in: str) -> None:
     for module in pkgutil.walk_packages(snac_exp.__path__, "snac_exp."):
         importlib.import_module(module.name)
-    # Hydra's grammar, the defaults, and what a loop in machine code needs before its first call, are made once for all.
+    # Made once for all: Hydra's grammar, the defaults, pages, what a loop in machine code needs before its first call.
     differs_from_defaults({})
+    for page in environment().list_templates(["j2"]):
+        environment().get_template(page)
     snake_rows(np.zeros((1, 8), np.float32), np.ones(1, np.float32), np.zeros((1, 8), np.float32))
     gc.collect()
     gc.freeze()  # what all have in common is not written to by each one's collector
