@@ -1,5 +1,6 @@
 """Shared fixtures: one small prepared corpus, a browser, real audio where it lies beside the checkout."""
 
+import atexit
 import gc
 import os
 import shlex
@@ -60,10 +61,8 @@ def pytest_collection_finish() -> None:
     """What imports made is not looked through again by every full collection of garbage."""
     gc.collect()
     gc.freeze()
-
-
-def pytest_sessionfinish() -> None:
-    gc.unfreeze()  # or libraries complain of what is left
+    # Or libraries complain of what is left. Not before: pytest, when it ends, collects garbage five times.
+    atexit.register(gc.unfreeze)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -138,7 +138,7 @@ def _concluded(report: Report, lines: Sequence[Line], first: OpenedCheckpoint | 
     good_step = None if found is None else found.good_step
     # Where the losses alone are wrong, the newest checkpoint may be the one to go back to.
     unsound = report.path.resolve() if any(item.check != "history" for item in wrong) else None
-    recovery = None if report.run_dir is None else last_good(report.run_dir, good_step, is_sound, unsound)
+    recovery = None if report.run_dir is None else last_good(report.run_dir, good_step, is_sound, unsound, first)
     return replace(report, verdict=_verdict(report, wrong, recovery), last_good=recovery)
 
 

@@ -10,7 +10,7 @@ from snac_exp.doctor.findings import Finding, problem
 from snac_exp.doctor.opening import OpenedCheckpoint
 from snac_exp.errors import SnacExpError
 from snac_exp.release.blueprint import TRUSTED_PREFIX
-from snac_exp.release.loading import open_model
+from snac_exp.release.loading import open_model, open_saved
 from snac_exp.release.token_model import load_token_model
 from snac_exp.system.checksums.listed_files import DESCRIPTION_FILE
 
@@ -19,11 +19,11 @@ def examine_loading(opened: OpenedCheckpoint) -> list[Finding]:
     """A problem where the loader refuses what the doctor could open; nothing is said where no loader knows the model:
     a task or a head of the user's own, or a file of weights without a config beside it."""
     try:
-        if opened.is_ours:
+        if opened.saved is not None:
             if opened.config.get("lm"):
                 load_token_model(opened.path)
             elif _codec_of_this_package(opened.config):
-                open_model(opened.path)
+                open_saved(opened.saved, opened.path)
         elif is_of_folder(opened.path):
             open_model(opened.path.parent)
     except SnacExpError as error:

@@ -34,7 +34,7 @@ class OpenedCheckpoint:
 
     model, average (EMA) and adversary: tensors by name. optimizers: their state dicts by name. state and config: of its
     run; None and empty for a plain state dict. run_dir: the run folder that it lies in. note: what was taken off the
-    names of its weights.
+    names of its weights. saved: a checkpoint of this program as it was read.
     """
 
     path: Path
@@ -46,6 +46,7 @@ class OpenedCheckpoint:
     config: dict[str, Any] = field(default_factory=dict)
     run_dir: Path | None = None
     note: str = ""
+    saved: Checkpoint | None = None
 
     @property
     def is_ours(self) -> bool:
@@ -145,6 +146,7 @@ def _of_run(path: Path, saved: Checkpoint) -> OpenedCheckpoint:
         state=saved.state,
         config=saved.config,
         run_dir=run_of(path),
+        saved=saved,
     )
 
 

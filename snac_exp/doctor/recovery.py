@@ -32,11 +32,15 @@ class RecoveryPoint:
 
 
 def last_good(
-    run_dir: Path, before_step: int | None, is_sound: Callable[[OpenedCheckpoint], bool], unsound: Path | None = None
+    run_dir: Path,
+    before_step: int | None,
+    is_sound: Callable[[OpenedCheckpoint], bool],
+    unsound: Path | None = None,
+    known: OpenedCheckpoint | None = None,
 ) -> RecoveryPoint | None:
     """The newest sound checkpoint of a run, of at most `before_step`; each file is hashed and opened until one is.
 
-    `unsound` is known to be none and not opened again.
+    `unsound` is known to be none, and `known` is open; neither is opened again.
     """
     newer: list[str] = []
     for entry in entries_of(run_dir):
@@ -44,7 +48,12 @@ def last_good(
         # By when it was saved, not by what is in it: what diverged may still look sound.
         late = before_step is not None and entry.step > before_step
         # The cheapest question first: a comparison, a hash of the file, the whole examination.
-        if not late and path.resolve() != unsound and not list(examine_file(path, entry)) and _opens(path, is_sound):
+        if (
+            not late
+            and path.resolve() != unsound
+            and not list(examine_file(path, entry))
+            and _is(path, is_sound, known)
+        ):
             return RecoveryPoint(path, entry.step, tuple(newer))
         newer.append(entry.file)
     return None
@@ -58,8 +67,8 @@ def examine_file(path: Path, entry: Entry | None) -> Iterator[Finding]:
         yield problem("file", path.name, "not the file that was written: its SHA-256 differs from latest.json")
 
 
-def _opens(path: Path, is_sound: Callable[[OpenedCheckpoint], bool]) -> bool:
+def _is(path: Path, is_sound: Callable[[OpenedCheckpoint], bool], known: OpenedCheckpoint | None) -> bool:
     try:
-        return is_sound(open_checkpoint(path))
+        return is_sound(known if known is not None and known.path == path else open_checkpoint(path))
     except CheckpointError:  # not one to go back to; examining that file itself gives the reason
         return False

@@ -131,7 +131,11 @@ def _open_directory(path: Path, allow_heads: Collection[str]) -> Opened:
 
 
 def _open_checkpoint(path: Path, allow_heads: Collection[str]) -> Opened:
-    saved = read_checkpoint(path)
+    return open_saved(read_checkpoint(path), path, allow_heads)
+
+
+def open_saved(saved: Checkpoint, path: Path, allow_heads: Collection[str] = ()) -> Opened:
+    """The model of a checkpoint that was read from `path` already; see `load_codec`."""
     description = {
         "name": saved.provenance.get("name"),
         "pretrained_fingerprint": saved.provenance.get("fingerprint"),
