@@ -1,5 +1,7 @@
 """What the kernels give in Triton's interpreter, as figures in a JSON file: python -m tests.codec.cuda_figures FILE
 
+Many channels alone, each a program that is interpreted: python -m tests.codec.cuda_figures FILE many
+
 In a process of its own, since Triton decides when it is imported whether it interprets; TRITON_INTERPRET=1 is set
 outside. Wherever an operation makes room for results it finds NaN there, so that what no program wrote is seen.
 """
@@ -28,15 +30,26 @@ from tests.codec.layer_pairs import Output
 Figures = dict[str, Any]
 NOISE = torch.randn(1, 1, 64, generator=torch.Generator().manual_seed(3)).bfloat16()
 
-# Batch, channels, samples, dilation: no multiple of a stretch, several stretches, the widths of codecs.
-SHAPES = ((1, 3, 2100, 9), (1, 2, 2049, 3), (2, 3, 1, 1), (1, 64, 20, 1))
+# Batch, channels, samples, dilation: no multiple of a stretch, several stretches, one sample.
+SHAPES = ((1, 3, 2100, 9), (1, 2, 2049, 3), (2, 3, 1, 1))
 
 
 def main() -> None:
     """Write all figures."""
     torch.set_num_threads(1)
     as_on_a_gpu()
-    found = {
+    found = many() if sys.argv[2:] == ["many"] else few()
+    Path(sys.argv[1]).write_text(json.dumps(found), encoding="utf-8")
+
+
+def many() -> Figures:
+    """The widths of codecs."""
+    return {"kernels": kernels(1, 64, 20, 1), "snake": wide(512)}
+
+
+def few() -> Figures:
+    """Everything that a few channels show."""
+    return {
         "kernels": {"x".join(map(str, shape)): kernels(*shape) for shape in SHAPES},
         "angles": {str(scale): kernels(1, 2, 1500, 1, scale) for scale in (1e-3, 1e3, 2e4)},
         "numbers": numbers(),
@@ -51,10 +64,8 @@ def main() -> None:
         },
         "odd": odd(),
         "compiled": compiled(),
-        "wide": wide(512),
         "proof": proved(),
     }
-    Path(sys.argv[1]).write_text(json.dumps(found), encoding="utf-8")
 
 
 def _drawn(batch: int, channels: int, length: int, scale: float = 1.0) -> list[Tensor]:

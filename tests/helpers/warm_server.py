@@ -22,6 +22,7 @@ import threading
 import traceback
 import types
 import warnings
+import weakref
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -247,6 +248,8 @@ def main(place: str, stand_in: str) -> None:
     for page in environment().list_templates(["j2"]):
         environment().get_template(page)
     snake_rows(np.zeros((1, 8), np.float32), np.ones(1, np.float32), np.zeros((1, 8), np.float32))
+    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        finalizer.atexit = False  # operations of torch, which each process would unregister when it ends
     gc.collect()
     gc.freeze()  # what all have in common is not written to by each one's collector
     if (asked := serve(place)) is not None:
