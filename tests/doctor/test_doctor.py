@@ -47,7 +47,7 @@ def test_earlier_checkpoints_of_a_healthy_run_are_quiet(run: Path, step: int) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_steps", [0, 1, 3])
+@pytest.mark.parametrize("num_steps", [0, *thorough(1), 3])
 def test_a_residual_head_starts_at_zero_on_purpose(tmp_path: Path, num_steps: int) -> None:
     overrides = ["heads=dual_residual", "init=residual"]
     payloads = train(overrides, tmp_path / "run", num_steps, {0, num_steps})

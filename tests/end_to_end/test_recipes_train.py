@@ -29,10 +29,11 @@ JUDGED = [
     *("adversary.start_step=1", "adversary.period_channels=[4,4]", "adversary.band_channels=4"),
     *("adversary.periods=[2]", "adversary.fft_sizes=[256]"),
 ]
-# As phase11_fast but for lengths and rates, as finetune_decoder but for the loss, as the demo but for the data.
+# As phase11_fast but for lengths and rates, as finetune_decoder but for the loss, as the demo but for the data; and the
+# one that nearly all tests of runs train.
 SAME = {
     *("phase11_random_slicing", "phase11_standard", "phase11_warmup", "phase10_decoder_only"),
-    *("phase12_spectral", "demo"),  # the demo is trained whole in tests/report/test_real_run.py
+    *("phase12_dual_head", "phase12_spectral", "demo"),  # the demo is trained whole in tests/report/test_real_run.py
 }
 OWN = {"phase12_adversarial": JUDGED, "snac_from_scratch": ["codec=scratch_demo", *JUDGED]}  # made small
 START = [

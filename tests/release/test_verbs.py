@@ -16,6 +16,7 @@ from snac_exp.data.files.reading import read_mono
 from snac_exp.errors import CodecError, ConfigError, DataError
 from snac_exp.release.codec import ReleasedCodec
 from tests.helpers.killed import killed_at
+from tests.helpers.variants import thorough
 from tests.helpers.waiting import GUARD_SECONDS
 from tests.helpers.warm import COLD
 from tests.release.conftest import speech_like
@@ -68,7 +69,7 @@ def test_reconstruct_folder_and_restart(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("verb", ["reconstruct", "decode"])
+@pytest.mark.parametrize("verb", [*thorough("reconstruct"), "decode"])
 def test_a_job_that_is_killed_goes_on_and_leaves_nothing_half_done(verb: str, checkpoint: Path, tmp_path: Path) -> None:
     """Killed within the third file: the first two stay as they are, and all is as if it had never been stopped."""
     source = tmp_path / "in"
