@@ -34,6 +34,7 @@ ARMS = {
     "on_data": ENVELOPES,
     "drawn": [*ENVELOPES, "start=none", "start.autoencoder_steps=0", "quantizer=gradient"],
     "plain_terms": PLAIN,
+    "whole_cosine": [*ENVELOPES, "lr.phases.main.steps=[1,300]"],  # the rate rises for 30 steps and falls to its end
 }
 METRICS = ("mel_distance", "lsd_db", "stoi", "level_db")
 REFERENCE = "on_data"  # what the others are compared with
