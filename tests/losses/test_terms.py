@@ -165,6 +165,7 @@ def test_low_band_waveform_hears_the_phase_of_a_pitch_and_nothing_above_it(rate)
     assert low_band_waveform(_whole(other_pitch, voice, rate)).item() > 1.5
     above = voice + 0.2 * torch.sin(2 * torch.pi * 2000 * time)
     assert low_band_waveform(_whole(above, voice, rate)).item() < 0.01
+    assert low_band_waveform(_whole(above, voice, rate), corner_hz=2000.0, top_hz=2500.0).item() > 0.4
 
 
 def test_terms_over_a_whole_signal_ignore_what_stands_in_the_padding(signals):
