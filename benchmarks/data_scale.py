@@ -1,4 +1,4 @@
-"""Memory of prepare and cache-codes over millions of rows, and what a kill in the middle of preparing costs.
+"""Memory of prepare and cache-codes over millions of rows, and what a kill in the middle of each costs.
 
     python -m benchmarks.data_scale [--rows 2800000] [--folder DIR]      about 20 minutes, 3 GB of disk
 
@@ -26,7 +26,8 @@ import numpy as np
 if TYPE_CHECKING:
     from benchmarks.harness import Figure
 
-GIB = 2.0  # what either command may take
+GIB = 1.86  # 2 GB: what either command may take
+SHARD = 1000  # rows of a code cache: as many may be lost by a kill
 SAMPLES, RATE = (3 * 24_000, 8 * 24_000), 24_000
 
 
@@ -45,18 +46,31 @@ def main() -> None:
     from benchmarks.harness import RESULTS, record
 
     with tempfile.TemporaryDirectory(dir=settings.folder) as folder:
-        killed = part("killed", Path(folder), settings.rows)
-        assert killed.returncode == -signal.SIGKILL
-        found = {name: json.loads(part(name, Path(folder), settings.rows).stdout) for name in ("prepare", "cache")}
+        found = {name: taken_up(name, Path(folder), settings.rows) for name in ("prepare", "cache")}
     record(figures(settings.rows, found), settings.results or RESULTS)
 
 
-def part(name: str, folder: Path, num_rows: int) -> "subprocess.CompletedProcess[str]":
-    """A part in a process of its own."""
+def taken_up(name: str, folder: Path, num_rows: int) -> dict[str, Any]:
+    """What a part says that goes on where another process killed itself, and how many rows it did again."""
+    done = int(part(f"{name}_killed", folder, num_rows, -signal.SIGKILL))
+    found: dict[str, Any] = json.loads(part(name, folder, num_rows, 0))
+    return found | {"lost": done - found["known"]}
+
+
+def part(name: str, folder: Path, num_rows: int, status: int) -> str:
+    """What a part in a process of its own prints; it ends with this status."""
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.data_scale", f"--part={name}"]
-    return subprocess.run(
-        [*command, f"--rows={num_rows}", f"--folder={folder}"], stdout=subprocess.PIPE, text=True, check=name == "cache"
+    ended = subprocess.run(
+        [*command, f"--rows={num_rows}", f"--folder={folder}"], stdout=subprocess.PIPE, text=True, check=False
     )
+    assert ended.returncode == status, f"{name} ended with {ended.returncode}"
+    return ended.stdout
+
+
+def killed_after(num_done: int) -> None:
+    """End this process as kill -9 would, and say how many rows it has done."""
+    print(num_done, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def figures(num_rows: int, found: dict[str, dict[str, Any]]) -> "dict[str, Figure]":
@@ -64,7 +78,6 @@ def figures(num_rows: int, found: dict[str, dict[str, Any]]) -> "dict[str, Figur
     from benchmarks.harness import Figure
 
     rows = f"{num_rows / 1e6:.1f} million rows"
-    lost = num_rows // 2 - found["prepare"]["known"]
     return {
         "scale_prepare_memory": Figure(
             f"{rows}: memory of prepare, taken up after a kill",
@@ -74,12 +87,17 @@ def figures(num_rows: int, found: dict[str, dict[str, Any]]) -> "dict[str, Figur
             GIB,
             found["prepare"],
         ),
-        "scale_prepare_lost": Figure(f"{rows}: rows measured again after kill -9", lost, "rows", "at_most", 1000),
+        "scale_prepare_lost": Figure(
+            f"{rows}: rows measured again after kill -9", found["prepare"]["lost"], "rows", "at_most", SHARD
+        ),
         "scale_prepare_row": Figure(
             f"{rows}: prepare beside decoding", round(found["prepare"]["seconds"] / num_rows * 1e6), "us a row"
         ),
         "scale_cache_memory": Figure(
             f"{rows}: memory of cache-codes", found["cache"]["peak"], "GiB", "at_most", GIB, found["cache"]
+        ),
+        "scale_cache_lost": Figure(
+            f"{rows}: rows encoded again after kill -9", found["cache"]["lost"], "rows", "at_most", SHARD
         ),
         "scale_cache_row": Figure(
             f"{rows}: cache-codes beside reading and encoding",
@@ -102,9 +120,9 @@ def prepare_all(folder: Path, num_rows: int, kill_at: int | None = None) -> dict
 
     def measured(root: Path, rows: list[Listed]) -> list[scan.FileMeasurement]:
         nonlocal num_measured
+        if num_measured == kill_at:
+            killed_after(num_measured)
         num_measured += 1
-        if num_measured - 1 == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
         path, levels = rows[0].path, Levels(0.5, 0.5, 1000)
         sha1 = hashlib.sha1(path.encode(), usedforsecurity=False)
         length = SAMPLES[0] + int.from_bytes(sha1.digest()[:4], "little") % (SAMPLES[1] - SAMPLES[0])
@@ -120,8 +138,11 @@ def prepare_all(folder: Path, num_rows: int, kill_at: int | None = None) -> dict
     return {"known": summary.num_known, **cost.found}
 
 
-def cache_all(folder: Path, num_rows: int) -> dict[str, Any]:
-    """`snac-exp cache-codes` by one process, reading and encoding left out; the check of all rows included."""
+def cache_all(folder: Path, num_rows: int, kill_at: int | None = None) -> dict[str, Any]:
+    """`snac-exp cache-codes` by one process, reading and encoding left out; the check of all rows included.
+
+    kill_at: this process kills itself once so many rows are encoded.
+    """
     from snac_exp.codec.opening import open_codec
     from snac_exp.config.compose import compose_experiment
     from snac_exp.data.codes import cache
@@ -133,7 +154,11 @@ def cache_all(folder: Path, num_rows: int) -> dict[str, Any]:
     codec = open_codec(experiment.codec, 0)
 
     def encoded(work: Iterable[Work], *others: Any) -> Iterator[tuple[Work, list[Any]]]:
+        num_encoded = 0
         for batch in work:
+            if kill_at is not None and num_encoded >= kill_at:
+                killed_after(num_encoded)
+            num_encoded += len(batch.rows)
             lengths = (codec.geometry.codebook_length(i, batch.num_coarse) for i in range(codec.geometry.num_codebooks))
             codes = [np.zeros(length, np.uint16) for length in lengths]
             yield batch, [codes] * len(batch.rows)
@@ -142,7 +167,7 @@ def cache_all(folder: Path, num_rows: int) -> dict[str, Any]:
     with Cost() as cost:
         summary = cache.cache_codes(Manifest.read(folder / "prepared"), codec, folder / "codes")
         assert verified(folder / "prepared", folder / "codes").startswith(f"complete: {num_rows} rows cached")
-    return {"shards": summary.num_shards, **cost.found}
+    return {"shards": summary.num_shards, "known": num_rows - summary.num_cached, **cost.found}
 
 
 def names(num_rows: int) -> list[str]:
@@ -179,8 +204,9 @@ class Cost:
 
 
 PARTS = {
-    "killed": lambda folder, num_rows: prepare_all(folder, num_rows, num_rows // 2),
+    "prepare_killed": lambda folder, num_rows: prepare_all(folder, num_rows, num_rows // 2),
     "prepare": prepare_all,
+    "cache_killed": lambda folder, num_rows: cache_all(folder, num_rows, num_rows // 2 - 1),  # a shard is nearly whole
     "cache": cache_all,
 }
 

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import soundfile
 
 FILES, RATE, PAIRS = 120, 24_000, 3  # of the speed
-MANY, GIB = 2_800_000, 2.0  # rows, and what listing them may take
+MANY, GIB = 2_800_000, 1.86  # rows, and what listing them may take: 2 GB
 TEXT = "what is said in an utterance of a few seconds, about as long as this"
 
 

@@ -10,7 +10,6 @@ of all memory of the process that finishes, its imports included. No part of `ma
 import argparse
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.data_scale import GIB, RATE, Cost
+from benchmarks.data_scale import GIB, RATE, SHARD, Cost, killed_after
 from benchmarks.data_sources import MANY, write_manifest, write_tars
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 SOURCES: dict[str, Callable[[Path, int], Path]] = {"jsonl": write_manifest, "tar": write_tars}
 KILLED = ("jsonl",)
 FILE_SECONDS, ROW_SECONDS = 3000, 4.5  # of a long file of the list, and of every row
-MAY_BE_LOST = 1000  # rows, at a kill
 
 
 def main() -> None:
@@ -69,7 +67,7 @@ def figures(kind: str, folder: Path, num_rows: int) -> "dict[str, Figure]":
     lost = f"{num_rows / 1e6:.1f} million rows: rows measured again after kill -9, {kind}"
     return {
         f"scale_prepare_memory_{kind}": Figure(title, found["peak"], "GiB", "at_most", GIB, found),
-        f"scale_prepare_lost_{kind}": Figure(lost, int(killed) - found["known"], "rows", "at_most", MAY_BE_LOST),
+        f"scale_prepare_lost_{kind}": Figure(lost, int(killed) - found["known"], "rows", "at_most", SHARD),
     }
 
 
@@ -94,8 +92,7 @@ def prepared(source: Path, kill_at: int | None = None) -> dict[str, Any]:
     def measured(root: Path, rows: "list[Listed]") -> "list[FileMeasurement]":
         nonlocal num_measured
         if kill_at is not None and num_measured >= kill_at:
-            print(num_measured, flush=True)
-            os.kill(os.getpid(), signal.SIGKILL)
+            killed_after(num_measured)
         num_measured += len(rows)
         return made_up(rows)
 
