@@ -67,27 +67,39 @@ def _run(experiment: Experiment, folder: RunFolder, judge: Judge | None = None, 
     ranks.check_started(devices)
     if ranks.global_rank(devices) > 0:
         folder = SilentRunFolder(folder.path)
-    # Signals first: waiting for the lock of a former start may take a minute and a half.
-    with StopRequest() as stop, folder.locked():
-        folder.begin()
-        try:
-            with ranks.companions(folder.path, devices, lambda why: folder.set_status("failed", error=why)):
-                finished = _train(experiment, folder, stop, judge, resuming=resuming)
-        except Stopped as stopped:
-            print(f"{stopped}: left at once, nothing was unsaved; go on with: python train.py resume={folder.path}")
-            finished = False
-        # Also a second Ctrl-C and SystemExit: a run that ends without a word looks lost.
-        except BaseException as error:
-            if resuming or not _leaves_nothing(folder, error):
-                _tell_failure(folder, error)
-                _report(folder)
-                tell_ending(experiment, folder, error)
-            raise
-        finally:
-            leave()
-        state = _set_ending(folder, stop, finished=finished)
-        _report(folder)
-        tell_ending(experiment, folder)
+    try:
+        # Signals first: waiting for the lock of a former start may take a minute and a half.
+        with StopRequest() as stop, folder.locked():
+            return _run_locked(experiment, folder, stop, judge, resuming=resuming)
+    except Stopped as stopped:
+        print(f"{stopped}: left before anything was begun, or after its end; see: snac-exp status {folder.path}")
+        return EXIT_PREEMPTED
+
+
+def _run_locked(
+    experiment: Experiment, folder: RunFolder, stop: StopRequest, judge: Judge | None, *, resuming: bool
+) -> int:
+    folder.begin()
+    try:
+        with ranks.companions(
+            folder.path, experiment.trainer.devices, lambda why: folder.set_status("failed", error=why)
+        ):
+            finished = _train(experiment, folder, stop, judge, resuming=resuming)
+    except Stopped as stopped:
+        print(f"{stopped}: left at once, nothing was unsaved; go on with: python train.py resume={folder.path}")
+        finished = False
+    # Also a second Ctrl-C and SystemExit: a run that ends without a word looks lost.
+    except BaseException as error:
+        if resuming or not _leaves_nothing(folder, error):
+            _tell_failure(folder, error)
+            _report(folder)
+            tell_ending(experiment, folder, error)
+        raise
+    finally:
+        leave()
+    state = _set_ending(folder, stop, finished=finished)
+    _report(folder)
+    tell_ending(experiment, folder)
     return EXIT_PREEMPTED if state == "preempted" else 0
 
 
@@ -145,6 +157,7 @@ def _train(
             elif resuming:
                 console.note("no checkpoint was written before this run ended: it begins at step 0")
             finished = trainer.fit()
+            folder.heartbeat(0.0, step=trainer.state.step, num_steps=plan.num_steps, seconds_left=0.0)
             if finished and fabric.is_global_zero:
                 _conclude(trainer, setup)
         return finished
@@ -202,7 +215,7 @@ def _report(folder: RunFolder) -> None:
         return
     try:
         print(f"report:     {write_report(folder.path)}", flush=True)
-    except Exception as error:
+    except (Exception, Stopped) as error:
         print(f"no report ({error}); try again with: snac-exp report {folder.path}", flush=True)
 
 

@@ -36,7 +36,8 @@ def test_the_uninterrupted_run_did_what_its_plan_says(whole: Path) -> None:
     lines = logged(whole)
     assert [line["step"] for line in lines if line["kind"] == "train"] == list(range(1, 17))
     assert [line["epoch"] for line in lines if line["kind"] == "validation"] == [0, 1, 2, 3, 4]
-    assert json.loads((whole / "status.json").read_text())["state"] == "finished"
+    status = json.loads((whole / "status.json").read_text())
+    assert (status["state"], status["step"], status["num_steps"], status["seconds_left"]) == ("finished", 16, 16, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from recipe import CLIP, SUMMARY, recipe, run_dir
 from snac_exp.checkpoints.file import read_checkpoint
 from snac_exp.config.compose import experiment_of
 from snac_exp.losses.objective import Objective
+from snac_exp.runs import run
+from snac_exp.system.stop_request import Stopped
 from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.run_folder import RunFolder
 from snac_exp.training.build import build
@@ -182,12 +184,19 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(
 
 
 def test_a_validation_that_is_not_finite_is_a_divergence_and_chooses_no_model(
-    corpus_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    corpus_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One step at such a rate leaves weights of which no sound is finite; its own loss was one."""
+    """One step at such a rate leaves weights of which no sound is finite; its own loss was one. A signal that comes
+    while the report is written costs the report alone."""
+
+    def interrupted(_: Path) -> Path:
+        raise Stopped("SIGTERM")
+
+    monkeypatch.setattr(run, "write_report", interrupted)
     astray = ["lr.phases.warmup.groups.head_48k=1e30", "trainer.max_steps_per_epoch=1"]
     assert main([*recipe(corpus_dir, tmp_path), *CLIP, *astray]) == 2
-    folder, said = run_dir(tmp_path), capsys.readouterr().err
+    folder, (out, said) = run_dir(tmp_path), capsys.readouterr()
+    assert f"no report (SIGTERM); try again with: snac-exp report {folder}" in out
     assert "DivergenceError: step 1: head_48k/objective, objective of the validation not finite" in said
     assert "DivergenceError" in json.loads((folder / "status.json").read_text())["error"]
     best = read_checkpoint(folder / "checkpoints" / "best_model.pt")

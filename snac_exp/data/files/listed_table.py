@@ -227,9 +227,12 @@ def rows_by_file(columns: Columns, rows: Int64Array) -> Iterator[list[int]]:
     if not len(rows):
         return
     files = codes_of(columns.fixed["file"])[rows]
-    firsts = pc.fill_null(columns.fixed["first"].cast(pa.int64()), -1).to_numpy()[rows]
-    order = np.lexsort((firsts, files))  # which leaves rows of one file in their order
-    is_next = (np.diff(files[order]) != 0) | (np.diff(firsts[order]) != 0)
+    # With their sizes: an empty recording begins where the next one does.
+    firsts, sizes = (
+        pc.fill_null(columns.fixed[name].cast(pa.int64()), -1).to_numpy()[rows] for name in ("first", "size")
+    )
+    order = np.lexsort((sizes, firsts, files))  # which leaves rows of one file in their order
+    is_next = (np.diff(files[order]) != 0) | (np.diff(firsts[order]) != 0) | (np.diff(sizes[order]) != 0)
     starts = np.concatenate([[0], np.flatnonzero(is_next) + 1])
     stops = np.append(starts[1:], len(rows))
     for group in np.argsort(order[starts]):

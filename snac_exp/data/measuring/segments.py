@@ -75,6 +75,8 @@ def _part(row: Listed, rate: int, total: int, channels: int) -> tuple[int, int] 
     tolerance = TOLERANCE_SECONDS * rate
     if start >= 0 and stop > start and abs(stop - total) <= tolerance and (start == 0 or stop > total):
         stop = total
+    if row.duration is not None and round(row.duration * rate) == 0:
+        return f"a segment of {row.duration:g} s has no audio; give its length, or leave the row out"
     if not 0 <= start < stop <= total:
         end = "its end" if row.duration is None else f"{row.offset + row.duration:g} s"
         return f"from {row.offset:g} s to {end} is not within the {total / rate:g} s that the file has"

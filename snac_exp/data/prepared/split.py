@@ -40,8 +40,9 @@ def draw_validation(seconds: Mapping[str, float], train_ratio: float, seed: int)
     wanted = _wanted(sum(seconds.values()), train_ratio)
     if len(seconds) < 2:
         raise DataError(
-            f"only {len(seconds)} speaker to split: {', '.join(seconds) or 'none'}; use split=file, put files of each "
-            "speaker in a folder of its own, or name the column that tells them: 'columns={speaker: NAME}'"
+            f"only {len(seconds)} speaker to split: {', '.join(seconds) or 'none'}; use split=file, or split=given if "
+            "the source has splits, put files of each speaker in a folder of its own, or name the column that "
+            "has them: 'columns={speaker: NAME}'"
         )
     names = sorted(seconds)  # which decides where seeds are equal
     chosen = _drawn(names, np.array([seconds[name] for name in names]), wanted, seed)

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -30,7 +31,10 @@ def read_list(path: Path, columns: Mapping[str, str], base: Path) -> Listing:
         DataError: a line that is not readable, or none that names audio; names file and line.
     """
     # Read twice: a column may come with the last line, and no two lines are in memory at once.
-    there = list(dict.fromkeys(name for _, row in read_lines(path) for name in row))
+    there, num_lines = Counter[str](), 0  # how many lines have a value of each
+    for _, row in read_lines(path):
+        num_lines += 1
+        there.update({name: value is not None for name, value in row.items()})
     names = Names.chosen(there, columns, str(path))
     if "audio" not in names.of:
         raise DataError(
@@ -38,7 +42,18 @@ def read_list(path: Path, columns: Mapping[str, str], base: Path) -> Listing:
             "columns={audio: NAME}"
         )
     rows = (_row(row, names, place, base) for place, row in read_lines(path))
-    return listing_of(base, str(path), rows, (names.line(there),))
+    return listing_of(base, str(path), rows, (*names.lines(there), *_open_ends(names, there, num_lines)))
+
+
+def _open_ends(names: Names, there: Mapping[str, int], num_lines: int) -> Iterator[str]:
+    """For people: that segments without a duration, among others that have one, take the rest of their file."""
+    if "duration" in names.of and "end" not in names.of:
+        without = num_lines - there[names.of["duration"]]
+        if without:
+            yield (
+                f"warning: {without} of {num_lines} lines have no {names.of['duration']}: their audio goes to the end "
+                "of the file"
+            )
 
 
 def _row(row: Mapping[str, Any], names: Names, place: str, base: Path) -> Found:
@@ -103,7 +118,7 @@ def _json_lines(file: IO[str], path: Path) -> Iterator[tuple[str, Mapping[str, A
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{place}: no JSON ({error}); a list has one object in each line") from None
+            raise DataError(f"{place}: not valid JSON ({error}); a list has one object in each line") from None
         if not isinstance(row, dict):
-            raise DataError(f"{place}: no object with names and values; a list has one in each line")
+            raise DataError(f"{place}: JSON, but no object with names and values; a list has one in each line")
         yield place, row

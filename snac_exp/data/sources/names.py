@@ -63,7 +63,8 @@ class Names:
         except (TypeError, ValueError):
             number = float("nan")
         if not 0 <= number < float("inf"):
-            raise DataError(f"{place}: {self.of[meaning]}={value!r} is no number of seconds; fix the line")
+            wrong = "is negative" if number < 0 else "is not a number of seconds"
+            raise DataError(f"{place}: {self.of[meaning]}={value!r} {wrong}; fix the line")
         return number
 
     def speaker(self, row: Mapping[str, Any]) -> str | None:
@@ -82,17 +83,22 @@ class Names:
         gone = {name for meaning, name in self.of.items() if meaning not in _KEPT}
         return {kept.get(name) or free_name(name): value for name, value in row.items() if name not in gone}
 
-    def line(self, there: Iterable[str]) -> str:
-        """For people: which columns were taken for what, and which others merely stay with the row."""
+    def lines(self, there: Iterable[str]) -> tuple[str, ...]:
+        """For people: which columns were taken for what, which others merely stay with the row, and of each of these
+        that may be mistyped a warning."""
         read = [name if name == meaning else f"{meaning} = {name}" for meaning, name in self.of.items()]
-        kept = [f"{name}{self._nearly(name)}" for name in there if name not in self.of.values()]
-        return f"columns: {', '.join(read) or 'none'}" + (f"; kept as they are: {', '.join(kept)}" if kept else "")
+        kept = [name for name in there if name not in self.of.values()]
+        line = f"columns: {', '.join(read) or 'none'}" + (f"; kept as they are: {', '.join(kept)}" if kept else "")
+        return line, *filter(None, map(self._nearly, kept))
 
-    def _nearly(self, name: str) -> str:
-        """The meaning that a column without one may be meant for, as one that is mistyped."""
+    def _nearly(self, name: str) -> str | None:
+        """What to do where a column is meant that is not among those taken, as one that is mistyped."""
         missing = {alias: meaning for meaning in ALIASES if meaning not in self.of for alias in ALIASES[meaning]}
-        found = get_close_matches(name.lower(), missing, 1, _NEARLY)
-        return f" (if it is the {missing[found[0]]}: 'columns={{{missing[found[0]]}: {name}}}')" if found else ""
+        for close in get_close_matches(name.lower(), missing, 1, _NEARLY):
+            meaning = missing[close]
+            given = f"if it is the {meaning}, prepare again with 'columns={{{meaning}: {name}}}'"
+            return f"warning: column {name} is not read as {meaning}; {given}"
+        return None
 
 
 def columns_line(there: Iterable[str]) -> str:

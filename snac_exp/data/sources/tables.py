@@ -58,7 +58,7 @@ def read_tables(
             with _named(table):
                 yield from _rows(table, table.relative_to(root).as_posix(), audio[table], names, output_dir)
 
-    return listing_of(root, source, rows(), (names.line(there),))
+    return listing_of(root, source, rows(), names.lines(there))
 
 
 @contextmanager
@@ -127,6 +127,8 @@ def _rows(table: Path, relative: str, audio: str, names: Names, output_dir: Path
         if within is None:
             file = placed_path(path, table.parent) if path else None
         named = {name: _label(value, labels.get(name)) for name, value in columns.items()}
+        if within is not None and path is not None:
+            named.setdefault(f"{audio}_path", path)  # the file that the bytes were
         yield Found(
             file=file,
             path=f"{relative}/{number:08d}",

@@ -27,6 +27,7 @@ class _Sample:
     """The members of one key: where its audio lies, and what the others say."""
 
     file: str
+    key: str
     audio: tuple[str, Bytes] | None = None
     columns: dict[str, Any] = field(default_factory=dict)
 
@@ -38,12 +39,12 @@ def read_tars(root: Path, source: str, tars: Sequence[Path], columns: Mapping[st
         DataError: a tar that is damaged, compressed, or without audio; a .json that is no object.
     """
     # Read twice: a column may come with the last tar, and the samples of one tar alone are in memory.
-    there = list(dict.fromkeys(name for tar in tars for sample in _with_audio(tar, root) for name in sample.columns))
+    there = list(dict.fromkeys(name for tar in tars for sample in _samples(tar, root) for name in sample.columns))
     # What lies in a tar is audio by its ending: a column that names a file is a column like others.
     names = Names.chosen(there, columns, source)
     names = Names({meaning: name for meaning, name in names.of.items() if meaning in _MEANINGS})
-    rows = (_row(sample, names, root) for tar in tars for sample in _with_audio(tar, root))
-    return listing_of(root, source, rows, (names.line(there),))
+    rows = (_row(sample, names, root) for tar in tars for sample in _samples(tar, root))
+    return listing_of(root, source, rows, names.lines(there))
 
 
 def members(tar: Path) -> Iterator[tuple[str, Bytes]]:
@@ -60,16 +61,18 @@ def members(tar: Path) -> Iterator[tuple[str, Bytes]]:
             raise DataError(f"{tar}: is cut off: {tar.stat().st_size:,} bytes of at least {end:,}; replace it")
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise DataError(
-            f"{tar}: not readable as a tar ({error}); it must be whole and not compressed, since rows are read in place"
+            f"{tar}: not readable as a tar ({error}); it must be whole and not compressed, since rows are read in "
+            "place: fetch it again, unpack it, or leave it out"
         ) from error
 
 
-def _with_audio(tar: Path, root: Path) -> list[_Sample]:
+def _samples(tar: Path, root: Path) -> list[_Sample]:
+    """Keys with audio, and those of which something else is told, which will be listed as rejected."""
     samples: dict[str, _Sample] = {}
     file = tar.relative_to(root).as_posix()
     for name, place in members(tar):
         key, ending = _key_of(name)
-        sample = samples.setdefault(key, _Sample(file))
+        sample = samples.setdefault(key, _Sample(file, key))
         if ending.lower() in AUDIO_SUFFIXES:
             if sample.audio is not None:
                 raise DataError(f"{tar}: {sample.audio[0]} and {name} have one key; a row has one audio file")
@@ -78,11 +81,10 @@ def _with_audio(tar: Path, root: Path) -> list[_Sample]:
             sample.columns = _json(tar, name, place) | sample.columns
         elif ending == ".txt":
             sample.columns["text"] = _content(tar, place).decode("utf-8", errors="replace").strip()
-    found = [sample for sample in samples.values() if sample.audio is not None]
-    if not found:
+    if not any(sample.audio for sample in samples.values()):
         endings = sorted({_key_of(name)[1] or name for name, _ in members(tar)})[:8]
         raise DataError(f"{tar}: a tar without audio: its files are {', '.join(endings) or 'none'}")
-    return found
+    return [sample for sample in samples.values() if sample.audio or sample.columns]
 
 
 def _key_of(name: str) -> tuple[str, str]:
@@ -96,9 +98,9 @@ def _json(tar: Path, name: str, place: Bytes) -> dict[str, Any]:
     try:
         value = json.loads(_content(tar, place))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{tar}/{name}: no JSON ({error})") from None
+        raise DataError(f"{tar}/{name}: not valid JSON ({error}); repair it, or remove its key from the tar") from None
     if not isinstance(value, dict):
-        raise DataError(f"{tar}/{name}: no object with names and values")
+        raise DataError(f"{tar}/{name}: JSON, but no object with names and values; repair it, or remove its key")
     return value
 
 
@@ -109,12 +111,12 @@ def _content(tar: Path, place: Bytes) -> bytes:
 
 
 def _row(sample: _Sample, names: Names, root: Path) -> Found:
-    assert sample.audio is not None
-    name, place = sample.audio
+    name, place = sample.audio or (sample.key, None)
     return Found(
         path=f"{sample.file}/{name.removeprefix('./')}",
-        file=os.path.join(root, sample.file),
+        file=None if place is None else os.path.join(root, sample.file),
         within=place,
+        fault="its key has no audio file" if place is None else None,
         speaker=names.speaker(sample.columns) or UNKNOWN_SPEAKER,
         split=names.split(sample.columns),
         columns=names.further(sample.columns),

@@ -92,7 +92,7 @@ def _verify(options: Options, prepared: Path, output: Path) -> None:
 
     print(verified(prepared, output))
     cache = shlex.quote(f"data.cache_dir={output}")
-    print(f"next: python train.py +experiment=phase12_dual_head codec={options.codec.name} {cache}")
+    print(f"next: python train.py +experiment=phase12_spectral codec={options.codec.name} {cache}")
 
 
 def _upgrade(options: Options, old: Path) -> int:

@@ -50,6 +50,7 @@ def test_a_list_says_what_lies_outside_of_its_files(rows: list[Utterance], tmp_p
     lines = [
         {"path": path, "offset": 0.2, "duration": 0.31},
         {"path": path, "offset": 9.0, "duration": 1.0},
+        {"path": path, "offset": 0.4, "duration": 0},
         {"path": path, "offset": 0.1, "duration": 0.304, "who": {"age": 3}},
         {"path": path, "offset": 0.1, "duration": 0.304, "who": None},
         {"path": str(tmp_path / "none.wav")},
@@ -70,6 +71,7 @@ def test_a_list_says_what_lies_outside_of_its_files(rows: list[Utterance], tmp_p
         Path(item.path).name: (item.kind, item.reason) for item in read_rejections(tmp_path / "out" / REJECTED_NAME)
     }
     assert kinds["00009000-00010000"] == ("unreadable", "from 9 s to 10 s is not within the 0.5 s that the file has")
+    assert kinds["00000400-00000400"][1] == "a segment of 0 s has no audio; give its length, or leave the row out"
     assert kinds["00000100-00000404~2"][0] == "duplicate"
     assert kinds["none.wav"][0] == "unreadable"
     assert kinds["utt3.wav"][1].startswith("from 0 s to 3 s is not within")
@@ -100,15 +102,15 @@ def test_a_second_run_reads_only_rows_that_are_new(rows: list[Utterance], tmp_pa
 
 
 LISTS = {
-    "no json": (["{"], r"list\.jsonl, line 1: no JSON"),
-    "no object": (["[1]"], r"list\.jsonl, line 1: no object"),
+    "no json": (["{"], r"list\.jsonl, line 1: not valid JSON"),
+    "no object": (["[1]"], r"list\.jsonl, line 1: JSON, but no object"),
     "no audio": (
         [{"a": 1, "b": 2}],
         r"a list without a column of audio files: columns are a, b; name it with",
     ),
     "an empty path": ([{"path": "a.wav"}, {"path": " "}], r"list\.jsonl, line 2: path=' ' names no audio file"),
-    "no number": ([{"path": "a.wav", "offset": "soon"}], r"line 1: offset='soon' is no number of seconds"),
-    "below zero": ([{"path": "a.wav", "offset": -1}], r"line 1: offset=-1 is no number of seconds"),
+    "no number": ([{"path": "a.wav", "offset": "soon"}], r"line 1: offset='soon' is not a number of seconds"),
+    "below zero": ([{"path": "a.wav", "offset": -1}], r"line 1: offset=-1 is negative"),
     "an address": ([{"path": "s3://a/b.wav"}], r"s3://a/b\.wav is an address"),
     "nothing": ([], r"list without a column of audio files: columns are none"),
 }
@@ -146,7 +148,7 @@ def test_what_exists_but_is_no_source_is_named(rows: list[Utterance], tmp_path: 
     with pytest.raises(DataError, match=r"c\.tar: a tar without audio: its files are \.npy, \.txt"):
         prepared(write_tar(tmp_path / "c.tar", a_npy=b"x", a_txt=b"y"), tmp_path / "out")
     tar = write_tar(tmp_path / "d.tar", a_wav=rows[0].file.read_bytes(), a_json=b"[]")
-    with pytest.raises(DataError, match=r"d\.tar/a\.json: no object"):
+    with pytest.raises(DataError, match=r"d\.tar/a\.json: JSON, but no object"):
         prepared(tar, tmp_path / "out")
     tar.write_bytes(tar.read_bytes()[:9000])
     with pytest.raises(DataError, match=r"d\.tar: (is cut off|not readable as a tar)"):
@@ -167,7 +169,9 @@ def test_what_a_user_may_not_have_meant_is_told(rows: list[Utterance], tmp_path:
     source = jsonl(tmp_path / "list.jsonl", *lines, {"path": "none.wav", "split": "train"})
     said = "\n".join(prepared(source, tmp_path / "out").lines)
     assert "columns: audio = path, duration, split; kept as they are: offest" in said
-    assert "(if it is the offset: 'columns={offset: offest}')" in said
+    wanted = "if it is the offset, prepare again with 'columns={offset: offest}'"
+    assert f"warning: column offest is not read as offset; {wanted}" in said.splitlines()
+    assert "warning: 1 of 5 lines have no duration: their audio goes to the end of the file" in said.splitlines()
     assert "the source's own splits (test 4, train 1) are left aside" in said
     assert f"none.wav: no such file: {tmp_path / 'none.wav'}" in said
     assert "validating rows overlap training rows of the same file" in said

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
@@ -56,6 +57,34 @@ def test_compressed_arrow_is_refused_and_rows_without_audio_are_rejected(rows: l
     assert (item.path, item.reason) == ("plain.arrow/00000001", "has neither bytes nor a path")
     with pytest.raises(DataError, match=r"squeezed\.arrow: its bytes are compressed"):
         prepared(tmp_path / "squeezed.arrow", tmp_path / "out2")
+
+
+@pytest.mark.parametrize("kind", ["arrow", "parquet"])
+def test_an_empty_recording_takes_none_of_the_next(kind: str, rows: list[Utterance], tmp_path: Path) -> None:
+    """Both begin at one byte."""
+    contents = [rows[0].file.read_bytes(), b"", *(row.file.read_bytes() for row in rows[1:3])]
+    audio = pa.array(
+        [{"bytes": content, "path": f"{number}.wav"} for number, content in enumerate(contents)],
+        pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+    )
+    table, file = pa.table({"audio": audio}), tmp_path / f"in.{kind}"
+    if kind == "parquet":
+        pq.write_table(table, file)
+    else:
+        with pa.ipc.new_file(str(file), table.schema) as out:
+            out.write_table(table)
+    prepared(file, tmp_path / "out")
+    kept = {row.path: row.columns["audio_path"] for row in Manifest.read(tmp_path / "out").rows}
+    assert kept == {f"in.{kind}/0000000{number}": f"{number}.wav" for number in (0, 2, 3)}
+    (item,) = read_rejections(tmp_path / "out" / REJECTED_NAME)
+    assert item.path == f"in.{kind}/00000001"
+
+
+def test_a_key_of_a_tar_without_audio_is_rejected(rows: list[Utterance], tmp_path: Path) -> None:
+    contents = {"a_wav": rows[0].file.read_bytes(), "b_wav": rows[1].file.read_bytes(), "c_json": b'{"text": "lost"}'}
+    prepared(write_tar(tmp_path / "in.tar", **contents), tmp_path / "out")
+    (item,) = read_rejections(tmp_path / "out" / REJECTED_NAME)
+    assert (item.path, item.reason) == ("in.tar/c", "its key has no audio file")
 
 
 def test_rows_of_a_tar_without_speakers_need_a_split_by_file(rows: list[Utterance], tmp_path: Path) -> None:
