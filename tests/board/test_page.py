@@ -62,6 +62,7 @@ def chosen(window: Browser, number: int) -> None:
     )
 
 
+@pytest.mark.thorough
 def test_real_runs_show_their_figures_curves_configs_and_sound(
     tiny: list[str],  # noqa: F811
     tmp_path: Path,

@@ -78,7 +78,7 @@ def test_the_commands_of_a_chapter_run(chapter: str, checkout: Path, corpus_dir:
             assert re.search(r"\d passed", printed), printed
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_files_keep_the_rules_of_the_project(checkout: Path) -> None:
     written = [path for _, path, _ in files_of(text_of("extending")) if path.endswith(".py")]
     judged = run(checkout, f"ruff check {' '.join(written)} && ruff format --check {' '.join(written)}")

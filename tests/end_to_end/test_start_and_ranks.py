@@ -91,7 +91,7 @@ def test_two_ranks_give_the_losses_of_one_process(quiet: list[str], corpus_dir: 
             assert ours[name] == pytest.approx(value, rel=2e-4), name
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_two_ranks_share_a_validation_and_measure_what_one_measures(
     quiet: list[str], corpus_dir: Path, tmp_path: Path
 ) -> None:

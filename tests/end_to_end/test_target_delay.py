@@ -140,7 +140,7 @@ def recipe(corpus_dir: Path) -> list[str]:
     return ["+experiment=phase12_dual_head", "codec=demo", cache, "trainer.accelerator=cpu", "trainer.num_workers=0"]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_preflight_judges_what_remains(folders: dict[str, Path], corpus_dir: Path) -> None:
     late = [*recipe(corpus_dir), f"data.target_dir={folders['late']}"]
     refused = verb("check", *late)

@@ -72,7 +72,7 @@ def test_labels_are_rates_and_names_where_rates_do_not_tell() -> None:
     assert head_of({"head_24k": 24_000, "head_48k": 48_000}, None, None) == "head_48k"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_every_form_of_export_keeps_both(run: Path, tmp_path: Path) -> None:
     output = tmp_path / "exported"
     assert cli.run(["export", f"checkpoint={run}", f"output={output}", "formats=[multirate,fused]"]) == 0

@@ -193,7 +193,7 @@ def test_every_launcher_file_fits_its_backend() -> None:
         assert keys - {"_target_", "defaults"} == {item.name for item in fields(backend) if item.init}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_random_search_draws_the_same_jobs_for_the_same_seed(
     tiny: list[str], submissions: Submissions, tmp_path: Path
 ) -> None:

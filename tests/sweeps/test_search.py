@@ -173,7 +173,7 @@ def test_a_failing_trial_is_told_to_optuna_and_the_search_goes_on(
     assert states == {"0.001": TrialState.FAIL, "0.0001": TrialState.COMPLETE, "1e-05": TrialState.COMPLETE}
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_numbers_that_do_not_go_together_are_a_failed_trial(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     check = search.JobChecker.check
 

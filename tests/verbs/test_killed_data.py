@@ -63,7 +63,7 @@ WORKS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["prepare", "pack", "parquet", *thorough("prepare tables", "hf")])
+@pytest.mark.parametrize("name", ["prepare", "pack", *thorough("parquet", "prepare tables", "hf")])
 def test_killed_again_and_again_it_comes_to_the_files_of_an_undisturbed_run(
     name: str, short_corpus_dir: Path, tmp_path: Path
 ) -> None:

@@ -240,7 +240,7 @@ def test_repeated_frames_are_left_out_only_when_asked_and_counted(cache: Path, t
     verb("tokens", "import", f"input={tmp_path / 'rows'}", f"output={tmp_path / 'c.parquet'}", "codec=demo").succeeded()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_shares_make_the_folder_that_one_process_makes(cache: Path, tmp_path: Path) -> None:
     options = ["format=hf", "rows_per_shard=5"]
     export(cache, tmp_path / "one", *options).succeeded()
