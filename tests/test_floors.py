@@ -15,6 +15,8 @@ FLOORS = (
     "cli",
 )  # fmt: skip
 MOST_FILES = 14
+MOST_LINES_OF_A_FILE = 300
+MOST_LINES_OF_A_FUNCTION = 50  # its docstring included
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -81,6 +83,18 @@ def test_no_folder_is_crowded() -> None:
     folders = {path.parent for path in MODULES}
     crowded = {str(folder.relative_to(PACKAGE)): len(list(folder.glob("*.py"))) for folder in folders}
     assert {name: number for name, number in crowded.items() if number > MOST_FILES} == {}
+
+
+def test_no_file_and_no_function_is_long() -> None:
+    files = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {name: lines for name, lines in files.items() if lines > MOST_LINES_OF_A_FILE} == {}
+    functions = {
+        f"{module_of(path)}.{node.name}": (node.end_lineno or node.lineno) - node.lineno + 1
+        for path in MODULES
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert {name: lines for name, lines in functions.items() if lines > MOST_LINES_OF_A_FUNCTION} == {}
 
 
 # Importing these takes longer than a help text may: what needs them is imported once the config has passed.

@@ -81,13 +81,7 @@ def prepare(
 ) -> PrepareSummary:
     """Measure all audio of a source and write manifest.parquet and rejected.parquet to `output_dir`.
 
-    source, options: see `open_source`. split: "speaker" keeps whole speakers together, as the source names them, or a
-    speaker being the folder that holds the files (`speaker_level` null) or the first `speaker_level` folders below the
-    input; set it to 1 where speakers have folders of chapters. "file" draws single rows, "given" takes the
-    source's own splits. train_ratio counts seconds.
-    validation_speakers: shell patterns of the speakers that validate, instead of a draw. silence_db: a file whose mono
-    peak lies below it (dB of full scale) is silent. max_peak, min_mix: see `Limits`. num_workers: processes, null = one
-    per core.
+    source, options: see `open_source`. num_workers: processes, null = one per core. The others: see `PrepareSettings`.
     Of files with equal bytes the first by path is used, so no recording is in both splits.
     Can be repeated: files of equal size and time are not read again. Raises DataError if nothing is usable, or if
     `output_dir` holds the manifest of another source or other settings.
@@ -109,21 +103,23 @@ def prepare(
         measurements, num_known = measure_all(listing, output_dir, num_workers)
         usable, rejected = _usable(measurements, settings, listing)
         parts = split_rows(usable.indexes, usable.seconds, settings, listing)
-        # As ever for a folder of files, whose input is the folder below which they lie.
-        origin = {} if listing.more is None else {"input": name, **options.to_json(), **_commit(listing)}
         # The manifest last: where there is one, the list of rejected files is there too.
         write_rejections(output_dir / REJECTED_NAME, rejected)
-        more = pa.schema([]) if listing.more is None else pa.schema([*PLACE_SCHEMA, *listing.more])
-        rows = _rows(usable, parts, listing)
-        write_rows(output_dir / MANIFEST_NAME, rows, listing.root, {**settings.to_json(), **origin}, more)
+        _write_manifest(output_dir / MANIFEST_NAME, usable, parts, listing, settings, options)
         told = (
             [*listing.told, *_splits_left(listing, settings)],
-            [
-                *_first_reasons(rejected),
-                *overlaps_line(usable, parts, listing),
-            ],
+            [*_first_reasons(rejected), *overlaps_line(usable, parts, listing)],
         )
         return replace(_summary(output_dir, len(measurements), num_known, usable, parts, rejected), told=told)
+
+
+def _write_manifest(
+    path: Path, usable: Usable, parts: Parts, listing: Listing, settings: PrepareSettings, options: SourceOptions
+) -> None:
+    # As ever for a folder of files, whose input is the folder below which they lie.
+    origin = {} if listing.more is None else {"input": listing.input, **options.to_json(), **_commit(listing)}
+    more = pa.schema([]) if listing.more is None else pa.schema([*PLACE_SCHEMA, *listing.more])
+    write_rows(path, _rows(usable, parts, listing), listing.root, {**settings.to_json(), **origin}, more)
 
 
 def _refuse_other_output(output_dir: Path, name: str, settings: PrepareSettings, options: SourceOptions) -> None:

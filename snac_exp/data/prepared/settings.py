@@ -10,7 +10,15 @@ from snac_exp.errors import ConfigError
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """What decides which files are used and where they go."""
+    """What decides which files are used and where they go.
+
+    split: "speaker" keeps whole speakers together, as the source names them, or a speaker being the folder that holds
+    the files (`speaker_level` null) or the first `speaker_level` folders below the input; set it to 1 where speakers
+    have folders of chapters. "file" draws single rows, "given" takes the source's own splits. train_ratio counts
+    seconds. validation_speakers: shell patterns of the speakers that validate, instead of a draw. min_seconds: a file
+    must have. silence_db: a file whose mono peak lies below it (dB of full scale) is silent. max_peak, min_mix: see
+    `Limits`.
+    """
 
     split: Literal["speaker", "file", "given"] = "speaker"
     speaker_level: int | None = None

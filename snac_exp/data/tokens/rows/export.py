@@ -111,8 +111,7 @@ def export_rows(
     share = share or Share()
     if options.format == "hf":
         datasets_library()
-    layout = _layout(table, layout_options)
-    about = _about(table, layout_options, options)
+    layout, about = _layout(table, layout_options), _about(table, layout_options, options)
     # Before the plan, which goes through all codes.
     require_writable(output_dir)
     _refuse_other_export(output_dir, about)
