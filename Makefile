@@ -16,7 +16,7 @@ demo: $(INSTALLED)  ## train a small phase 12 on synthetic speech and print the 
 	$(BIN)/python train.py +experiment=demo again=true 'trainer.summary_quality=[f0]'
 
 # Types are looked at on one core, and tests begin on another.
-test: lint  ## lint, formatting, types, one test of each documented behaviour (11 minutes on two cores)
+test: lint  ## lint, formatting, types, one test of each documented behaviour (9 minutes on two cores)
 	@$(MAKE) --no-print-directory --jobs=2 types tests
 
 tests: $(INSTALLED)
