@@ -1,12 +1,19 @@
 """Ctrl-C, once and twice: what is finished stays, nothing is half there, and the same command goes on."""
 
+import os
+import signal
+import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
-from tests.helpers.commands import verb
+from snac_exp.data.measuring.measuring import FILES_PER_TASK
+from tests.helpers.commands import COLD, ROOT, verb
 from tests.helpers.killed import interrupted_at
 from tests.helpers.variants import thorough
+from tests.helpers.waiting import until
 
 ONCE, TWICE = [("os.rename", "*-00001-of-*")], [("os.rename", "*-00001-of-*"), ("os.remove", "*-00001-of-*.tmp")]
 """As the second shard is to get its name; and again as what is there of it is taken away."""
@@ -45,6 +52,40 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_half(
     verb(*command).succeeded()
     assert first.stat().st_ino == before
     assert contents(output) == contents(whole[name])
+
+
+SLOW_WORKERS = """
+import os, sys, time
+if "--multiprocessing-fork" in sys.orig_argv:
+    open(os.environ["STARTED"], "w").close()
+    while not os.path.exists(os.environ["INTERRUPTED"]):
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_workers_of_prepare_start_is_one_line(tmp_path: Path) -> None:
+    """It reaches all processes of the terminal, also those that have not read their first line."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW_WORKERS)
+    (tmp_path / "in").mkdir()
+    for number in range(2 * FILES_PER_TASK):
+        soundfile.write(tmp_path / "in" / f"{number}.wav", np.full(4000, 0.1 + 0.01 * number), 8000)
+    command = ["prepare", f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}", "num_workers=2", "split=file"]
+    paths, started, interrupted = os.pathsep.join([str(tmp_path), str(ROOT)]), tmp_path / "started", tmp_path / "go"
+    environment = {**os.environ, "PYTHONPATH": paths, "STARTED": str(started), "INTERRUPTED": str(interrupted)}
+    process = subprocess.Popen(
+        [COLD, "-m", "snac_exp.cli", *command],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until(started.exists, "a worker starts", process)
+    os.killpg(process.pid, signal.SIGINT)
+    interrupted.touch()
+    _, said = process.communicate()
+    assert (process.returncode, said.splitlines()[-1]) == (130, "stopped by Ctrl-C")
+    assert "Traceback" not in said
 
 
 def shards(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import signal
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -53,7 +54,8 @@ def _measure_in_parallel(
     try:
         while tasks := list(islice(files, FILES_PER_TASK)):
             rows = [[listing.rows[number] for number in numbers] for numbers in tasks]
-            waiting.append((tasks, pool.submit(_measure_files, listing.root, rows)))
+            with _ctrl_c_waits():  # a submit may start a worker
+                waiting.append((tasks, pool.submit(_measure_files, listing.root, rows)))
             # Of millions of files a few are on their way at a time.
             if len(waiting) >= TASKS_PER_WORKER * num_workers:
                 numbered, done = waiting.popleft()
@@ -72,6 +74,16 @@ def _measure_file(root: Path, rows: list[Listed]) -> list[FileMeasurement]:
     if rows[0].fault is not None:
         return [FileMeasurement(row.path, -1, -1, error=row.fault) for row in rows]
     return [measure(root, rows[0].path)] if len(rows) == 1 and rows[0].is_plain else measure_rows(root, rows)
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Within it Ctrl-C waits; a process that is started here never hears of it, not even before its first line."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_worker() -> None:
