@@ -157,13 +157,20 @@ def _train(
             elif resuming:
                 console.note("no checkpoint was written before this run ended: it begins at step 0")
             finished = trainer.fit()
-            folder.heartbeat(0.0, step=trainer.state.step, num_steps=plan.num_steps, seconds_left=0.0)
+            _note_progress(trainer, finished=finished)
             if finished and fabric.is_global_zero:
                 _conclude(trainer, setup)
         return finished
     finally:
         alerts.close()
         console.end()
+
+
+def _note_progress(trainer: Trainer, *, finished: bool) -> None:
+    """Where it ended: the last heartbeat may be ten seconds old."""
+    step = trainer.state.step
+    left = 0.0 if finished else trainer.console.seconds_left(step)
+    trainer.folder.heartbeat(0.0, step=step, num_steps=trainer.plan.num_steps, seconds_left=left)
 
 
 def _store(experiment: Experiment, folder: RunFolder, *, remove_leftovers: bool) -> CheckpointStore:

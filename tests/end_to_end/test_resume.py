@@ -92,7 +92,9 @@ def test_sigterm_finishes_the_step_saves_and_exits_75(whole: Path, corpus_dir: P
     stopped = train(*recipe(corpus_dir, tmp_path), accident="stop=6")
     assert stopped.status == 75, stopped.err
     folder = run_dir(tmp_path)
-    assert json.loads((folder / "status.json").read_text())["state"] == "preempted"
+    status = json.loads((folder / "status.json").read_text())
+    assert (status["state"], status["step"], status["num_steps"]) == ("preempted", 6, 16)
+    assert status["seconds_left"] != 0.0  # as of a finished one
     assert "SIGTERM: saved at step 6" in stopped.out
     train_process(f"resume={folder}").succeeded()
     assert_equal(outcome(folder), outcome(whole))

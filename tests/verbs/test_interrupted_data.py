@@ -13,7 +13,7 @@ from snac_exp.data.measuring.measuring import FILES_PER_TASK
 from tests.helpers.commands import COLD, ROOT, verb
 from tests.helpers.killed import interrupted_at
 from tests.helpers.variants import thorough
-from tests.helpers.waiting import until
+from tests.helpers.waiting import GUARD_SECONDS, until
 
 ONCE, TWICE = [("os.rename", "*-00001-of-*")], [("os.rename", "*-00001-of-*"), ("os.remove", "*-00001-of-*.tmp")]
 """As the second shard is to get its name; and again as what is there of it is taken away."""
@@ -83,7 +83,7 @@ def test_ctrl_c_while_the_workers_of_prepare_start_is_one_line(tmp_path: Path) -
     until(started.exists, "a worker starts", process)
     os.killpg(process.pid, signal.SIGINT)
     interrupted.touch()
-    _, said = process.communicate()
+    _, said = process.communicate(timeout=GUARD_SECONDS)
     assert (process.returncode, said.splitlines()[-1]) == (130, "stopped by Ctrl-C")
     assert "Traceback" not in said
 
