@@ -20,7 +20,7 @@ from snac_exp.tracking.metrics_file import read_metrics
 from snac_exp.tracking.panels import write_clips
 from snac_exp.tracking.tracker import Tracker
 from snac_exp.tracking.wandb.file import history, records, rewind
-from snac_exp.tracking.wandb.key import has_key
+from snac_exp.tracking.wandb.key import has_key, require_key
 from snac_exp.tracking.wandb.names import labels_of, tags_of
 from tests.helpers.commands import verb
 
@@ -263,6 +263,10 @@ def test_where_a_key_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert has_key()
     login.write_text("this is no netrc")
     assert not has_key()
+    with pytest.raises(
+        ConfigError, match=rf"no W&B key on this machine \(bad toplevel .*{login}.*\): run `wandb login`"
+    ):
+        require_key("online")
     monkeypatch.setenv("WANDB_API_KEY", "x")
     assert has_key()
 

@@ -15,27 +15,34 @@ def require_key(mode: str) -> None:
     """Refuse mode online where no key is found; cheap, so it can be asked before anything is built.
 
     Raises:
-        ConfigError: with the two ways out.
+        ConfigError: with the two ways out, and the netrc that cannot be read, if any.
     """
     if mode == "online" and not has_key():
-        raise ConfigError(f"tracker.mode=online, but there is no W&B key on this machine: {WAYS_OUT}")
+        damaged = "".join(f" ({error})" for error in map(_key_in, _netrc_files()) if isinstance(error, Exception))
+        raise ConfigError(f"tracker.mode=online, but there is no W&B key on this machine{damaged}: {WAYS_OUT}")
 
 
 def has_key() -> bool:
     """Whether W&B would find a key: in the environment, or stored for its host by `wandb login` in netrc."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
-    host = urlparse(base_url()).netloc
+    return any(isinstance(_key_in(path), str) for path in _netrc_files())
+
+
+def _netrc_files() -> list[Path]:
+    """Those that are there; _netrc is the name on Windows."""
     chosen = os.environ.get("NETRC")
-    # _netrc is its name on Windows.
-    for path in [Path(chosen).expanduser()] if chosen else [Path.home() / ".netrc", Path.home() / "_netrc"]:
-        try:
-            found = netrc.netrc(str(path)).authenticators(host)
-        except (OSError, netrc.NetrcParseError):
-            continue  # W&B finds no key there either
-        if found is not None and found[2]:  # login, account, password
-            return True
-    return False
+    paths = [Path(chosen).expanduser()] if chosen else [Path.home() / ".netrc", Path.home() / "_netrc"]
+    return [path for path in paths if path.exists()]
+
+
+def _key_in(path: Path) -> str | Exception | None:
+    """What a netrc has for the W&B server, or why it cannot be read; W&B finds no key there then either."""
+    try:
+        found = netrc.netrc(str(path)).authenticators(urlparse(base_url()).netloc)
+    except (OSError, netrc.NetrcParseError) as error:
+        return error
+    return None if found is None else found[2] or None  # login, account, password
 
 
 def base_url() -> str:

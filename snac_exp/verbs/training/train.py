@@ -28,7 +28,6 @@ from snac_exp.config.compose import compose_config, compose_experiment, config_d
 from snac_exp.errors import ConfigError, guarded
 from snac_exp.runs.allocator import prefer_growing_segments
 from snac_exp.runs.background import start_detached
-from snac_exp.sweeps.bayesian.pruning import judge_of
 from snac_exp.tracking.alerts.alerts import require_address
 from snac_exp.tracking.mirrors.packages import require_trackers
 from snac_exp.tracking.run_folder import RunFolder
@@ -135,9 +134,9 @@ def resume_run(run_dir: Path) -> int:
     except ConfigError as error:
         raise ConfigError(f"{folder.config}: {error}") from error
     prefer_growing_segments()
-    from snac_exp.runs.run import resume
+    from snac_exp.sweeps.bayesian.trial_run import resume_judged
 
-    return resume(experiment, folder, judge_of(folder))
+    return resume_judged(experiment, folder)
 
 
 def _print_config(arguments: list[str]) -> int:
