@@ -33,6 +33,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "curriculum": {"unit": "epochs"},
     "lr": {"unit": "epochs"},
     "tracker": {"tensorboard": False, "trackio": False},
+    "augment": {"equalizer_db": None},
 }
 """Keys that came later, by group, with the value that does what was done before; keys within a key stand below it. At
 that value they do not count for the hash of a recipe."""

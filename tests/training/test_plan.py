@@ -148,7 +148,7 @@ def test_json_plan_has_a_row_per_epoch() -> None:
         (["heads.head_48k.noise=maybe"], "heads.head_48k.noise='maybe' must be of type bool"),
         (["trainer.precision=8-mixed"], "trainer.precision='8-mixed' is not valid"),
         (["task.freeze_vq=false"], "task.freeze_vq=false: cached codes are of a frozen encoder"),
-        (["augment=gain"], "cached codes have the level they were cached at; choose .* data=audio_folder"),
+        (["augment=gain"], "cached codes are of audio as it was; choose .* data=audio_folder"),
         (["task.name=codc"], "task.name=codc is no task: .*did you mean 'codec'"),
         (["task.name=lab.nowhere"], "there is no module lab.nowhere.checks"),
     ],

@@ -6,9 +6,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Augment:
-    """Random changes of training slices; gain_db = lowest and highest gain in dB, null = none."""
+    """Random changes of training slices, the same for what goes in and what must come out; null = none.
+
+    gain_db: lowest and highest gain in dB. equalizer_db: standard deviation in dB of each octave, as other rooms and
+    microphones have it; the strongest octave stays as it is.
+    """
 
     gain_db: tuple[float, float] | None = None
+    equalizer_db: float | None = None
 
 
 @dataclass(frozen=True)

@@ -109,15 +109,15 @@ class AlignedDataset(Dataset[Sample], ABC):
         end = min([int(self.num_samples[spec.row]), *(end for _, end in targets.values())])
         return Sample(
             codes=codes,
-            audio={head: _amplified(targets[head][0], spec) for head in self.heads},
+            audio={head: spec.change.applied(targets[head][0], rate) for head, rate in self.heads.items()},
             # The codes cannot tell where padding begins, since 0 is a code like any other.
             window_tokens_valid=min(int(self.coarse_lengths[spec.row]) - spec.window_start, spec.window_tokens),
             slice_offset=spec.offset,
             valid_samples=min(max(end - start, 0), length),
             row=spec.row,
             seconds=length / geometry.sampling_rate,
-            # By the gain of the targets: the codec must not learn to change the level.
-            source=None if source is None else _amplified(source, spec),
+            # As the targets: the codec must not learn to change levels.
+            source=None if source is None else spec.change.applied(source, geometry.sampling_rate),
         )
 
     def __getitems__(self, specs: Sequence[SliceSpec]) -> list[Sample]:
@@ -293,8 +293,3 @@ class SliceDataset(AlignedDataset):
         tokens = self.table.codes(int(self.rows[spec.row]), codebook, wanted)
         padded[: len(tokens)] = tokens
         return torch.from_numpy(padded)
-
-
-def _amplified(audio: Tensor, spec: SliceSpec) -> Tensor:
-    """audio (num,) at the level that the spec asks for."""
-    return audio * 10 ** (spec.gain_db / 20) if spec.gain_db else audio

@@ -12,25 +12,28 @@ import numpy as np
 import numpy.typing as npt
 
 from snac_exp.codec.geometry import Geometry
+from snac_exp.config.schema import Augment
 from snac_exp.config.seeding import generator
 from snac_exp.data.epoch_batches import EpochBatches
+from snac_exp.data.slices.augmenting import UNCHANGED, Change, draw_changes
 from snac_exp.errors import DataError
 
 Int64Array = npt.NDArray[np.int64]
+AS_IT_IS = Augment()
 
 
 @dataclass(frozen=True, slots=True)
 class SliceSpec:
     """One slice of one row: the decoded window [window_start, window_start + window_tokens) holds the scored slice
     [start, start + num_tokens). The window may reach beyond the end of the utterance, which is padded then.
-    gain_db: change of level, of input and targets alike."""
+    change: of input and targets alike."""
 
     row: int
     window_start: int
     window_tokens: int
     start: int
     num_tokens: int
-    gain_db: float = 0.0
+    change: Change = UNCHANGED
 
     @property
     def offset(self) -> int:
@@ -42,7 +45,7 @@ class SliceSampler:
     """The batches of one epoch, each row exactly once, as lists of SliceSpec.
 
     rows (items,): the rows that the epoch holds, perhaps some several times, where it does not hold each once.
-    batch_size (over all ranks), start_batch, rank, world_size: see `EpochBatches`. gain_db: range of levels.
+    batch_size (over all ranks), start_batch, rank, world_size: see `EpochBatches`. augment: what changes at random.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class SliceSampler:
         start_batch: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        gain_db: tuple[float, float] | None = None,
+        augment: Augment = AS_IT_IS,
         rows: Int64Array | None = None,
     ) -> None:
         self.lengths, self.rows = np.asarray(coarse_lengths, dtype=np.int64), rows
@@ -65,7 +68,7 @@ class SliceSampler:
         self.batches = EpochBatches(num_items, batch_size, start_batch, rank, world_size)
         _check_steps(geometry, num_tokens, self.lengths)
         self.geometry, self.seed, self.epoch = geometry, seed, epoch
-        self.num_tokens, self.context_tokens, self.gain_db = num_tokens, context_tokens, gain_db
+        self.num_tokens, self.context_tokens, self.augment = num_tokens, context_tokens, augment
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -74,16 +77,12 @@ class SliceSampler:
         num_items, order = self.batches.num_items, self.order
         # One draw per position in [0, 1): the same whatever the batch size, the rank and the slice length.
         draws = generator(self.seed, "slice", self.epoch).random(num_items)
-        gains = self._gains(num_items)
+        change = draw_changes(self.augment, self.seed, self.epoch, num_items)
         for positions in self.batches:
             rows = order[positions]
             starts = draw_starts(self.lengths[rows], draws[positions], self.num_tokens, self.geometry.coarse_step)
             specs = [self._spec(int(row), int(start)) for row, start in zip(rows, starts, strict=True)]
-            yield (
-                specs
-                if gains is None
-                else [replace(spec, gain_db=float(gain)) for spec, gain in zip(specs, gains[positions], strict=True)]
-            )
+            yield [replace(spec, change=change(i)) for i, spec in enumerate(specs, start=positions.start)]
 
     @cached_property
     def order(self) -> Int64Array:
@@ -95,12 +94,6 @@ class SliceSampler:
     def batch_rows(self, batch: int) -> Int64Array:
         """The rows (n,) of one batch, over all ranks."""
         return self.order[self.batches.whole(batch)]
-
-    def _gains(self, num_rows: int) -> npt.NDArray[np.float64] | None:
-        """Gain in dB at every position, (rows,), evenly distributed; None for no augmentation."""
-        if self.gain_db is None:
-            return None
-        return generator(self.seed, "augment/gain", self.epoch).uniform(*self.gain_db, num_rows)
 
     def _spec(self, row: int, start: int) -> SliceSpec:
         return place(row, start, int(self.lengths[row]), self.num_tokens, self.context_tokens, self.geometry)

@@ -65,7 +65,7 @@ class CodecDataModule(DataModule):
             start_batch=start_batch,
             rank=rank,
             world_size=world_size,
-            gain_db=self.experiment.augment.gain_db,
+            augment=self.experiment.augment,
             rows=None if streams is None else streams.epoch_items(epoch.epoch),
         )
 

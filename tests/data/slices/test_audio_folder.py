@@ -12,10 +12,11 @@ from snac_exp.codec.checkpoint import LoadedCodec
 from snac_exp.codec.heads import NativeHead
 from snac_exp.codec.multirate import MultiRateSnac
 from snac_exp.config.compose import compose_experiment
-from snac_exp.config.schema import Loss
+from snac_exp.config.schema import Augment, Loss
 from snac_exp.data.loader import make_loader
 from snac_exp.data.prepared.prepare import prepare
 from snac_exp.data.slices.audio_folder import AudioFolder
+from snac_exp.data.slices.augmenting import UNCHANGED
 from snac_exp.data.slices.batch import collate
 from snac_exp.data.slices.cached_codes import CachedCodes
 from snac_exp.data.slices.mixing import mix
@@ -27,6 +28,7 @@ from tests.data.conftest import write_noise
 from tests.helpers.codes import assert_same_codes
 
 HEADS = {"head_24k": 24000, "head_48k": 48000}
+LEVELS = Augment(gain_db=(-12.0, -3.0))
 
 
 @pytest.fixture(scope="module")
@@ -175,24 +177,24 @@ def test_one_gain_for_input_and_targets_by_seed_epoch_and_position(
 ) -> None:
     train = corpora[0].train
 
-    def specs(batch_size: int, epoch: int = 1, start: int = 0, gain_db: tuple[float, float] | None = (-12, -3)) -> list:
+    def specs(batch_size: int, epoch: int = 1, start: int = 0, augment: Augment = LEVELS) -> list:
         sampler = SliceSampler(
-            train.coarse_lengths, codec.geometry, 5, batch_size, 4, 0, epoch, start_batch=start, gain_db=gain_db
+            train.coarse_lengths, codec.geometry, 5, batch_size, 4, 0, epoch, start_batch=start, augment=augment
         )
         return [spec for batch in sampler for spec in batch]
 
-    gains = [spec.gain_db for spec in specs(4)]
+    gains = [spec.change.gain_db for spec in specs(4)]
     assert len(set(gains)) == 15
     assert -12 <= min(gains) < -10
     assert -5 < max(gains) <= -3
-    assert [spec.gain_db for spec in specs(5)] == gains
+    assert [spec.change.gain_db for spec in specs(5)] == gains
     assert specs(4, start=2) == specs(4)[8:]
-    assert [spec.gain_db for spec in specs(4, epoch=2)] != gains
-    plain = specs(4, gain_db=None)
-    assert {spec.gain_db for spec in plain} == {0.0}
+    assert [spec.change.gain_db for spec in specs(4, epoch=2)] != gains
+    plain = specs(4, augment=Augment())
+    assert {spec.change for spec in plain} == {UNCHANGED}
     assert [(spec.row, spec.start) for spec in plain] == [(spec.row, spec.start) for spec in specs(4)]
     for spec, loud in zip(specs(4)[:3], plain[:3], strict=True):
-        changed, as_it_is, factor = train[spec], train[loud], 10 ** (spec.gain_db / 20)
+        changed, as_it_is, factor = train[spec], train[loud], 10 ** (spec.change.gain_db / 20)
         torch.testing.assert_close(changed.source, as_it_is.source * factor)
         for head in HEADS:
             torch.testing.assert_close(changed.audio[head], as_it_is.audio[head] * factor)
