@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Self, cast
 
 import torch
@@ -20,6 +21,9 @@ Term = Callable[[SignalPair], Tensor]
 
 ALWAYS_MEASURED = ("l1", "stft_complex", "stft_magnitude")
 """Measured whatever a recipe trains with, so that recipes can be compared."""
+
+
+_NO_PHASE: Mapping[str, float] = MappingProxyType({})
 
 
 class Objective(nn.Module):
@@ -68,19 +72,19 @@ class Objective(nn.Module):
         """Stays in eval mode: dropout and batch statistics of a feature model have no part in a loss."""
         return super().train(False)
 
-    def weights(self, head: str) -> dict[str, float]:
-        """Term -> weight for one head, measured terms included with weight 0."""
-        return self.terms | dict(self.head_terms.get(head, {}))
+    def weights(self, head: str, phase: Mapping[str, float] = _NO_PHASE) -> dict[str, float]:
+        """Term -> weight for one head, measured terms included with weight 0; those of a phase stand over all."""
+        return self.terms | dict(self.head_terms.get(head, {})) | dict(phase)
 
     def pair(self, head: str, prediction: Tensor, target: Tensor, valid_samples: Tensor, rate: int) -> SignalPair:
         """A pair (B, 1, N) with this head's STFT sizes and the objective's window; valid_samples (B,), rate in Hz."""
         sizes = self.n_ffts[head]
         return SignalPair(prediction, target, valid_samples, rate, sizes, self.window, self.normalized)
 
-    def measure(self, head: str, pair: SignalPair) -> dict[str, Tensor]:
+    def measure(self, head: str, pair: SignalPair, phase: Mapping[str, float] = _NO_PHASE) -> dict[str, Tensor]:
         """Every term of one head, a scalar each, as `head/term`; terms of weight 0 without a graph."""
         measured: dict[str, Tensor] = {}
-        for name, weight in self.weights(head).items():
+        for name, weight in self.weights(head, phase).items():
             with torch.set_grad_enabled(weight > 0 and torch.is_grad_enabled()):
                 value = self._term(name)(pair)
             if value.dim() > 0:
@@ -88,7 +92,12 @@ class Objective(nn.Module):
             measured[f"{head}/{name}"] = value
         return measured
 
-    def total(self, measured: Mapping[str, Tensor], head_weights: Mapping[str, float]) -> Tensor:
+    def total(
+        self,
+        measured: Mapping[str, Tensor],
+        head_weights: Mapping[str, float],
+        phase: Mapping[str, float] = _NO_PHASE,
+    ) -> Tensor:
         """The weighted sum (), of scalars; heads and terms of weight 0 take no part, not even with a NaN.
 
         Raises:
@@ -99,7 +108,7 @@ class Objective(nn.Module):
             for head, head_weight in head_weights.items()
             # Left out rather than multiplied: 0 * NaN is NaN.
             if head_weight > 0
-            for name, weight in self.weights(head).items()
+            for name, weight in self.weights(head, phase).items()
             if weight > 0
         ]
         if not weighted:

@@ -14,9 +14,9 @@ SILENCING = ("l1", "stft_complex")
 
 
 def trained_terms(loss: Loss, head: str) -> list[str]:
-    """The terms that a head trains on."""
-    weights = {name: term if isinstance(term, float | int) else term.weight for name, term in loss.terms.items()}
-    return [name for name, weight in (weights | loss.head_terms.get(head, {})).items() if weight > 0]
+    """The terms that a head trains on, in any phase."""
+    own = loss.term_weights() | loss.head_terms.get(head, {})
+    return [name for name in own if any(one.get(name, 0.0) > 0 for one in (own, *loss.phase_terms.values()))]
 
 
 def cause(loss: Loss, head: str) -> str:

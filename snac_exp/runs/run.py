@@ -33,7 +33,7 @@ from snac_exp.tracking.tracker import Tracker
 from snac_exp.training.build import build
 from snac_exp.training.loop import Trainer
 from snac_exp.training.plan import unroll
-from snac_exp.training.plan_table import epoch_table, group_table, start_line
+from snac_exp.training.plan_table import epoch_table, group_table, phases_line, start_line
 from snac_exp.training.setup import TrainingSetup
 from snac_exp.training.task import Judge
 
@@ -258,7 +258,7 @@ def _announce(trainer: Trainer, setup: TrainingSetup) -> None:
     RichConsole(file=text, width=120).print(epoch_table(trainer.plan), group_table(trainer.experiment, setup.groups))
     trainer.console.begin(f"run folder: {folder.path}\n{text.getvalue()}")
     trainer.console.note(f"{setup.data_module.described()}, {trainer.plan.num_steps} steps")
-    if (line := start_line(trainer.experiment)) is not None:
+    for line in filter(None, (start_line(trainer.experiment), phases_line(trainer.experiment))):
         trainer.console.note(line)
     if used.startswith(LACKING):
         trainer.console.note(f"kernels: {used}", source="kernels", level="warning")

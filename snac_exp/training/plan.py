@@ -5,8 +5,8 @@ the only thing the trainer asks about segment lengths, batches, learning rates a
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from snac_exp.training.schedules import learning_rate
 
 ADVERSARY = "adversary"
 """Name of the adversary's weight among those of the heads."""
+TERM = "terms/"
+"""What the name of a term's weight begins with there."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class EpochPlan:
     segment; peak rate per group, None = frozen.
 
     first_batch: batches of the epoch before this part. first_step: steps of the run before it. num_steps: its own; both
-    None before the data is counted.
+    None before the data is counted. term_weights: of the terms that the phase weighs otherwise.
     """
 
     epoch: int
@@ -44,6 +46,7 @@ class EpochPlan:
     first_batch: int = 0
     first_step: int | None = None
     num_steps: int | None = None
+    term_weights: dict[str, float] = field(default_factory=dict)
 
     @property
     def trainable(self) -> frozenset[str]:
@@ -54,6 +57,11 @@ class EpochPlan:
     def end_batch(self) -> int:
         """Batches of the epoch up to the end of this part; its plan must be counted."""
         return self.first_batch + _counted(self.num_steps)
+
+
+def term_weights(weights: Mapping[str, float]) -> dict[str, float]:
+    """Of the weights of a step those of the terms that its phase weighs otherwise."""
+    return {name.removeprefix(TERM): weight for name, weight in weights.items() if name.startswith(TERM)}
 
 
 NumItems = Callable[[EpochPlan], int]
@@ -177,10 +185,12 @@ class Plan:
         }
 
     def loss_weights(self, epoch: EpochPlan, step: int) -> dict[str, float]:
-        """Weight of each head, and of the adversary where there is one: 0 before it joins."""
+        """Weight of each head, of each term that its phase weighs otherwise (`TERM` before its name), and of the
+        adversary where there is one: 0 before it joins."""
+        weights = epoch.loss_weights | {TERM + name: weight for name, weight in epoch.term_weights.items()}
         if self.adversary_start is None:
-            return epoch.loss_weights
-        return epoch.loss_weights | {ADVERSARY: float(step >= self.adversary_start)}
+            return weights
+        return weights | {ADVERSARY: float(step >= self.adversary_start)}
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain values, one entry per epoch."""
@@ -236,6 +246,7 @@ def _epoch(part: Part, experiment: Experiment, geometry: Geometry | None) -> Epo
         # Phases name all groups of a recipe; a choice of heads may have taken some of them away.
         peak_rates={name: rate for name, rate in phase.groups.items() if name in groups},
         loss_weights={head: float(weights[head] or 0.0) for head in experiment.heads},
+        term_weights=experiment.loss.phase_terms.get(part.phase, {}),
     )
 
 

@@ -143,6 +143,15 @@ def start_line(experiment: Experiment) -> str | None:
     return f"start: {'; '.join(parts)}" if parts else None
 
 
+def phases_line(experiment: Experiment) -> str | None:
+    """Which terms phases weigh otherwise than validations do; None where none does."""
+    parts = [
+        f"{phase} trains with {', '.join(f'{name} {weight:g}' for name, weight in terms.items())}"
+        for phase, terms in experiment.loss.phase_terms.items()
+    ]
+    return f"objective: {'; '.join(parts)}; validations weigh terms as loss.terms" if parts else None
+
+
 def silence_line(experiment: Experiment) -> str | None:
     """That heads train on terms alone that teach silence; None where no head does, or an adversary trains too."""
     loss = experiment.loss

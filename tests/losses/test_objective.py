@@ -46,6 +46,19 @@ def test_head_terms_stand_over_the_common_ones():
     assert objective.total(measured, {"head_48k": 1.0}).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
+def test_terms_of_a_phase_stand_over_all_others():
+    objective = _objective(head_terms={"head_48k": {"l1": 0.5}})
+    phase = {"l1": 0.0, "stft_magnitude": 4.0}
+    pair = _pairs(objective)["head_48k"]
+    measured = objective.measure("head_48k", pair, phase)
+    assert {name for name, value in measured.items() if value.requires_grad} == {
+        "head_48k/stft_complex",
+        "head_48k/stft_magnitude",
+    }
+    expected = measured["head_48k/stft_complex"] + 4 * measured["head_48k/stft_magnitude"]
+    assert objective.total(measured, {"head_48k": 1.0}, phase).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
 def test_s12_both_stft_kinds_are_always_measured():
     for terms in ({"l1": 1.0}, {"stft_magnitude": 1.0}, {"stft_complex": 1.0}):
         objective = _objective(terms)

@@ -38,6 +38,7 @@ class Loss:
 
     terms: a bare number is the weight of the term of that name in snac_exp/losses/terms; any other term is described,
     {weight: 1.0, _target_: my_module.MyTerm, option: value}. A token model has no heads, and `tokens` instead.
+    phases, phase_terms: weights of heads and of terms while a phase of lr.phases trains; a validation weighs as always.
     """
 
     terms: dict[str, float | LossTerm] = field(default_factory=dict)
@@ -45,7 +46,12 @@ class Loss:
     n_ffts: dict[str, list[int]] = field(default_factory=dict)
     head_terms: dict[str, dict[str, float]] = field(default_factory=dict)
     phases: dict[str, dict[str, float]] = field(default_factory=dict)
+    phase_terms: dict[str, dict[str, float]] = field(default_factory=dict)
     window: Literal["hann"] | None = None
     normalized: bool = False
     codebook: CodebookLoss = CodebookLoss()
     tokens: TokenLoss | None = None
+
+    def term_weights(self) -> dict[str, float]:
+        """Weight of each term, of described ones too."""
+        return {name: term.weight if isinstance(term, LossTerm) else term for name, term in self.terms.items()}

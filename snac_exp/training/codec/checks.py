@@ -49,11 +49,15 @@ def _check_data(experiment: Experiment) -> None:
     trained = _not_frozen(experiment)
     if trained and "codes" in provides:
         raise ConfigError(f"task.{trained[0]}=false: cached codes are of a frozen encoder; choose data=audio_folder")
-    if experiment.augment.gain_db is not None and "codes" in provides:
-        raise ConfigError(
-            "augment.gain_db changes input and target alike, and cached codes have the level they were cached at; "
-            "choose augment=none or data=audio_folder"
-        )
+    for key, value in vars(experiment.augment).items():
+        if value is not None and "codes" in provides:
+            raise ConfigError(
+                f"augment.{key} changes input and target alike, and cached codes are of audio as it was; "
+                "choose augment=none or data=audio_folder"
+            )
+    equalizer_db = experiment.augment.equalizer_db
+    if equalizer_db is not None and not 0 < equalizer_db <= 20:
+        raise ConfigError(f"augment.equalizer_db={equalizer_db:g} must lie above 0 and be at most 20 dB, or null")
 
 
 def _check_quantizer(experiment: Experiment) -> None:
@@ -93,6 +97,7 @@ def _check_objective(experiment: Experiment) -> None:
     _not_negative("loss.weights", loss.weights)
     for phase, weights in loss.phases.items():
         _not_negative(f"loss.phases.{phase}", weights)
+    _check_phase_terms(experiment)
     for head, sizes in loss.n_ffts.items():
         # The hop is a quarter of the size.
         if not sizes or any(size < 4 for size in sizes):
@@ -103,6 +108,20 @@ def _check_objective(experiment: Experiment) -> None:
         if head not in loss.n_ffts:
             raise ConfigError(f"loss.n_ffts lacks '{head}'; give its STFT sizes in samples, like [1024, 2048, 4096]")
     _check_terms(loss)
+
+
+def _check_phase_terms(experiment: Experiment) -> None:
+    """Phases weigh terms that validations measure, and leave at least one to train on."""
+    for phase, weights in experiment.loss.phase_terms.items():
+        key = f"loss.phase_terms.{phase}"
+        if phase not in experiment.lr.phases:
+            raise ConfigError(f"{key} is no phase of lr.phases{nearest(phase, experiment.lr.phases)}")
+        for name in weights:
+            if name not in experiment.loss.terms:
+                raise ConfigError(f"{key}.{name} is no term of loss.terms{nearest(name, experiment.loss.terms)}")
+        _not_negative(key, weights)
+        if not any((experiment.loss.term_weights() | weights).values()):
+            raise ConfigError(f"{key}: every term has weight 0; give one of them a weight")
 
 
 def _check_terms(loss: Loss) -> None:

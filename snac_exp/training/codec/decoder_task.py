@@ -14,7 +14,7 @@ from snac_exp.data.slices.batch import Batch
 from snac_exp.losses.objective import Objective
 from snac_exp.losses.pair import SignalPair
 from snac_exp.training.codec.adversary import Adversary
-from snac_exp.training.plan import ADVERSARY
+from snac_exp.training.plan import ADVERSARY, term_weights
 from snac_exp.training.task import Task
 
 ADVERSARY_LOSS = f"{ADVERSARY}/loss"
@@ -56,7 +56,7 @@ class DecoderTask(Task):
         for head, pair in pairs.items():
             device = pair.prediction.device.type
             with self.timer.inner("loss"), torch.autocast(device, enabled=False):  # float32 whatever the precision
-                measured |= self.objective.measure(head, pair)
+                measured |= self.objective.measure(head, pair, term_weights(weights))
                 if not torch.is_grad_enabled():  # a validation
                     measured |= _powers(head, pair)
         if self.adversary is not None and weights.get(ADVERSARY, 0.0) > 0:
@@ -67,7 +67,7 @@ class DecoderTask(Task):
     def total(self, terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
         """The loss (), from scalar terms: heads by the plan's weights, terms by the recipe's; with the adversary's."""
         heads = {head: weights[head] for head in self.model.rates}
-        total = self.objective.total(terms, heads)
+        total = self.objective.total(terms, heads, term_weights(weights))
         if self.adversary is None or not weights.get(ADVERSARY, 0.0) > 0:
             return total
         return total + self.adversary.total(terms, heads) + terms[ADVERSARY_LOSS]

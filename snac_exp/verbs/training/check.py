@@ -21,7 +21,7 @@ from snac_exp.system.terminal import Console
 from snac_exp.tracking.alerts.alerts import require_address
 from snac_exp.tracking.mirrors.packages import require_trackers
 from snac_exp.training.plan import unroll
-from snac_exp.training.plan_table import epoch_table, group_table, silence_line, start_line
+from snac_exp.training.plan_table import epoch_table, group_table, phases_line, silence_line, start_line
 
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     console.print(epoch_table(plan), group_table(experiment, setup.groups))
     console.print(f"{setup.data_module.described()}, {plan.num_steps} steps")
     loaded = () if setup.warm_start is None else setup.warm_start.lines()
-    for line in [*loaded, start_line(experiment), silence_line(experiment)]:
+    for line in [*loaded, start_line(experiment), phases_line(experiment), silence_line(experiment)]:
         if line is not None:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     if all_rows:

@@ -25,6 +25,7 @@ from snac_exp.training.plan_table import (
     epoch_table,
     group_table,
     hardware_line,
+    phases_line,
     preflight_line,
     silence_line,
     start_line,
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str]) -> int:
     console.print(hardware_line(experiment))
     if experiment.lm is None:
         console.print(f"kernels: {KERNELS[experiment.trainer.kernels]}")
-    for line in (start_line(experiment), preflight_line(experiment), silence_line(experiment)):
+    lines = (start_line(experiment), phases_line(experiment), preflight_line(experiment), silence_line(experiment))
+    for line in lines:
         if line is not None:
             console.print(line)
     for name, value in meaning.items():
