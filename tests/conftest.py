@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.helpers.browser import Browser, opened_browser
+from tests.helpers.parsed_once import parse_once
 from tests.helpers.shared import shared_folder
 from tests.helpers.summary import pytest_runtest_call, pytest_terminal_summary  # noqa: F401 (hooks)
 from tests.helpers.waiting import GUARD_SECONDS
@@ -33,6 +34,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # No example is wrong because it took long.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+parse_once()
 
 ROOT = Path(__file__).parents[1]
 CORPUS = "corpus, with 'odd' name"

@@ -41,6 +41,7 @@ import snac_exp
 from snac_exp.codec.fast.kernels import snake_rows
 from snac_exp.report.render import environment
 from snac_exp.report.settings import differs_from_defaults
+from tests.helpers.parsed_once import parse_once
 from tests.helpers.warm import seconds_file
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -244,6 +245,7 @@ def main(place: str, stand_in: str) -> None:
     for module in pkgutil.walk_packages(snac_exp.__path__, "snac_exp."):
         importlib.import_module(module.name)
     # Made once for all: Hydra's grammar, the defaults, pages, what a loop in machine code needs before its first call.
+    parse_once()
     differs_from_defaults({})
     for page in environment().list_templates(["j2"]):
         environment().get_template(page)
