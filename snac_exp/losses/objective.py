@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from snac_exp.config.instantiate import imported, instantiate
 from snac_exp.config.loss_terms import target_of_term, term_names
-from snac_exp.config.schema import Component, LossTerm
+from snac_exp.config.schema import Component, LossTerm, weight_of
 from snac_exp.config.seeding import derive_seed
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
@@ -117,11 +117,6 @@ class Objective(nn.Module):
 
     def _term(self, name: str) -> Term:
         return self._functions[name] if name in self._functions else cast(Term, self.feature_models[name])
-
-
-def weight_of(term: float | LossTerm) -> float:
-    """Weight of a term of `loss.terms`, a bare number or described."""
-    return term.weight if isinstance(term, LossTerm) else term
 
 
 def open_term(name: str, term: float | LossTerm, seed: int) -> Term:

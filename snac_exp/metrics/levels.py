@@ -13,10 +13,10 @@ SILENCING = ("l1", "stft_complex")
 """Loss terms that a smaller signal serves where the phase is unknown."""
 
 
-def trained_terms(loss: Loss, head: str) -> list[str]:
-    """The terms that a head trains on, in any phase."""
-    own = loss.term_weights() | loss.head_terms.get(head, {})
-    return [name for name in own if any(one.get(name, 0.0) > 0 for one in (own, *loss.phase_terms.values()))]
+def trained_terms(loss: Loss, head: str, phase: str | None = None) -> list[str]:
+    """The terms that a head trains on in a phase of lr.phases; None: in those that have no weights of their own."""
+    own = loss.term_weights() | loss.head_terms.get(head, {}) | loss.phase_terms.get(phase or "", {})
+    return [name for name, weight in own.items() if weight > 0]
 
 
 def cause(loss: Loss, head: str) -> str:

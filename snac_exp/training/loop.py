@@ -64,7 +64,7 @@ class Trainer:
         settings = self.experiment.trainer
         self.optimizers = Optimizers(self.experiment, self.groups, self.task, self.fabric)
         self.average, self.rows_seen = WeightAverage.of(self.task, settings.ema_decay), RowsSeen()
-        self.outliers, self.rollbacks = OutlierGuard.of(settings.guards), RollbackPolicy.of(settings.guards)
+        self.outliers, self.rollbacks = OutlierGuard.of(settings.guards, self.plan), RollbackPolicy.of(settings.guards)
         self.levels = LevelGuard(settings.guards.silence_db, self.experiment.loss, self.alert)
         self.saver = self._saver()
         self.gradients = StepGradients(self.experiment, self.plan, self.task, self.fabric, self.optimizers)
@@ -202,7 +202,7 @@ class Trainer:
 
     def _admit(self, loss: float) -> bool:
         """Whether the outlier guard admits the step of this loss; what it has to say is logged."""
-        verdict = self.outliers.judge(loss)
+        verdict = self.outliers.judge(loss, self.state.step)
         if verdict.reason:
             number = self.state.step + 1  # steps are counted when done
             self.console.note(f"step {number}: {verdict.reason}", source="guard", level="warning", step=number)

@@ -1,6 +1,5 @@
 """The plan as tables for people."""
 
-from collections.abc import Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -153,11 +152,15 @@ def phases_line(experiment: Experiment) -> str | None:
 
 
 def silence_line(experiment: Experiment) -> str | None:
-    """That heads train on terms alone that teach silence; None where no head does, or an adversary trains too."""
+    """That heads train, in some phase, on terms alone that teach silence; None where no head does, or an adversary
+    trains too."""
     loss = experiment.loss
-    schedules: list[Mapping[str, float | None]] = [loss.weights, *loss.phases.values()]
-    trained = [head for head in experiment.heads if any(weights.get(head) for weights in schedules)]
-    quiet = [head for head in trained if _teaches_silence(loss, head)]
+    weights = {phase: loss.weights | loss.phases.get(phase, {}) for phase in experiment.lr.phases}
+    quiet = [
+        head
+        for head in experiment.heads
+        if any(own[head] and _teaches_silence(loss, head, phase) for phase, own in weights.items())
+    ]
     if not quiet or experiment.adversary.kind != "none":
         return None
     return (
@@ -167,8 +170,8 @@ def silence_line(experiment: Experiment) -> str | None:
     )
 
 
-def _teaches_silence(loss: Loss, head: str) -> bool:
-    used = set(trained_terms(loss, head))
+def _teaches_silence(loss: Loss, head: str, phase: str) -> bool:
+    used = set(trained_terms(loss, head, phase))
     return bool(used) and used <= set(SILENCING)
 
 

@@ -19,6 +19,7 @@ from tests.helpers.variants import thorough
 
 SMALL = [
     *("codec=demo", "tracker.mode=off", "trainer.accelerator=cpu", "trainer.num_threads=1", "trainer.num_workers=0"),
+    "trainer.devices=1",  # a second process would not have the short plan
     *("trainer.batch_size=2", "trainer.validation_batch_size=2", "trainer.max_steps_per_epoch=1"),
     *("trainer.log_every_steps=1", "trainer.num_sample_clips=0", "trainer.preflight=[start]"),
     *("trainer.summary_utterances=1", "data.validation_slices=1", "data.validation_seconds=0.5"),

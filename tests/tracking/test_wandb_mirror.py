@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -263,9 +264,14 @@ def test_where_a_key_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert has_key()
     login.write_text("this is no netrc")
     assert not has_key()
-    with pytest.raises(
-        ConfigError, match=rf"no W&B key on this machine \(bad toplevel .*{login}.*\): run `wandb login`"
-    ):
+    found = re.escape(str(login))
+    with pytest.raises(ConfigError, match=rf"no W&B key on this machine \(bad .*{found}.*\): run `wandb login`"):
+        require_key("online")
+    login.write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(ConfigError, match=rf"no W&B key on this machine \({found}: .*can't decode.*\): run"):
+        require_key("online")
+    monkeypatch.setenv("NETRC", f"{login} elsewhere")
+    with pytest.raises(ConfigError, match=rf"no W&B key on this machine \(.*{found} elsewhere.*\): run"):
         require_key("online")
     monkeypatch.setenv("WANDB_API_KEY", "x")
     assert has_key()

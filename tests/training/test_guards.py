@@ -10,11 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from snac_exp.config.compose import compose_experiment
 from snac_exp.errors import ConfigError, DivergenceError
 from snac_exp.lm.frames import FrameLayout
 from snac_exp.losses.tokens import TokenObjective
 from snac_exp.training.optimization.accumulation import accumulate, shares
-from snac_exp.training.optimization.guards import OutlierGuard, OutlierState, RollbackPolicy, RollbackState
+from snac_exp.training.optimization.guards import (
+    OutlierGuard,
+    OutlierState,
+    RollbackPolicy,
+    RollbackState,
+    new_levels_of,
+)
+from snac_exp.training.plan import planned_geometry, unroll
 
 LAYOUT = FrameLayout.plain((5, 5), 50.0)
 
@@ -105,6 +113,33 @@ def test_skipping_ends_after_the_capped_number_in_a_row_and_everything_is_counte
 def test_warm_up_admits_everything_finite() -> None:
     guard = OutlierGuard(warmup_steps=3)
     assert [guard.judge(loss).admitted for loss in (1.0, 100.0, 5.0)] == [True] * 3
+
+
+def test_another_weighing_of_the_loss_is_no_outlier() -> None:
+    guard = OutlierGuard(warmup_steps=3, decay=0.9, new_levels=frozenset({20}))
+    verdicts = [guard.judge(1.0 if step < 20 else 40.0, step) for step in range(30)]
+    assert all(verdict.admitted for verdict in verdicts)
+    assert guard.level == pytest.approx(40.0)
+    assert not guard.judge(121.0, 30).admitted
+    assert guard.state.num_skipped == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ([], {10}),  # the warm-up measures the 24 kHz head
+        (["loss.phases.warmup.head_24k=0.3"], set()),
+        (["loss.phases.warmup.head_24k=0.3", "+loss.phase_terms={main: {l1: 2.0}}"], {10}),
+        (["adversary=dac", "adversary.start_step=25"], {10, 25}),
+    ],
+)
+def test_new_levels_are_where_a_plan_weighs_the_loss_otherwise(changes: list[str], wanted: set[int]) -> None:
+    """Epochs of 10 steps; the warm-up is the first."""
+    few = ["trainer.max_steps_per_epoch=10", "trainer.batch_size=4", *changes]
+    experiment, _ = compose_experiment(["+experiment=phase12_dual_head", *few], complete=False)
+    plan = unroll(experiment, planned_geometry(experiment)).counted(lambda epoch: 100_000)
+    assert new_levels_of(plan) == wanted
 
 
 def test_a_guard_goes_on_from_its_state() -> None:

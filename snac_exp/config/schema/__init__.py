@@ -13,7 +13,7 @@ from snac_exp.config.schema.component import Component
 from snac_exp.config.schema.experiment import Experiment
 from snac_exp.config.schema.language_model import Depth, LanguageModel
 from snac_exp.config.schema.layout import Specials, TokenLayout
-from snac_exp.config.schema.objective import CodebookLoss, Loss, LossTerm, TokenLoss
+from snac_exp.config.schema.objective import CodebookLoss, Loss, LossTerm, TokenLoss, weight_of
 from snac_exp.config.schema.quantizer import Quantizer, Start
 from snac_exp.config.schema.schedule import Curriculum, Lr, LrPhase, OneCycle, Stage, WarmupCosine
 from snac_exp.config.schema.training import Augment, Checkpoint, Guards, Task, Tracker, Trainer
@@ -50,4 +50,5 @@ __all__ = [
     "Tracker",
     "Trainer",
     "WarmupCosine",
+    "weight_of",
 ]

@@ -14,6 +14,11 @@ class LossTerm:
     component: Component
 
 
+def weight_of(term: float | LossTerm) -> float:
+    """Weight of a term of `loss.terms`, a bare number or described."""
+    return term.weight if isinstance(term, LossTerm) else term
+
+
 @dataclass(frozen=True)
 class TokenLoss:
     """Cross-entropy of a token model. codebook_weights: auto (1 + alpha k / (K - 1)), equal, or one per codebook."""
@@ -38,7 +43,8 @@ class Loss:
 
     terms: a bare number is the weight of the term of that name in snac_exp/losses/terms; any other term is described,
     {weight: 1.0, _target_: my_module.MyTerm, option: value}. A token model has no heads, and `tokens` instead.
-    phases, phase_terms: weights of heads and of terms while a phase of lr.phases trains; a validation weighs as always.
+    phases, phase_terms: weights of heads and of terms while a phase of lr.phases trains, over all others; a validation
+    weighs as always.
     """
 
     terms: dict[str, float | LossTerm] = field(default_factory=dict)
@@ -54,4 +60,4 @@ class Loss:
 
     def term_weights(self) -> dict[str, float]:
         """Weight of each term, of described ones too."""
-        return {name: term.weight if isinstance(term, LossTerm) else term for name, term in self.terms.items()}
+        return {name: weight_of(term) for name, term in self.terms.items()}

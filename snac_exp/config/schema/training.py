@@ -9,7 +9,7 @@ class Augment:
     """Random changes of training slices, the same for what goes in and what must come out; null = none.
 
     gain_db: lowest and highest gain in dB. equalizer_db: standard deviation in dB of each octave, as other rooms and
-    microphones have it; the strongest octave stays as it is.
+    microphones have it; the strongest octave stays as it is, so that the mean falls by 1.5 of them.
     """
 
     gain_db: tuple[float, float] | None = None

@@ -24,7 +24,8 @@ class Change:
     octaves_db: tuple[float, ...] = ()
 
     def applied(self, audio: Tensor, rate: int) -> Tensor:
-        """Audio (N,) at `rate` Hz, changed: input and targets of any rate alike, but for 20 ms at the slice's edges."""
+        """Audio (N,) at `rate` Hz, changed: input and targets of any rate alike, but for 20 ms at the edges of a slice
+        whose context the decoder sees."""
         if self.octaves_db:
             audio = self._equalized(audio, rate)
         return audio * 10 ** (self.gain_db / 20) if self.gain_db else audio
@@ -43,7 +44,9 @@ UNCHANGED = Change()
 def draw_changes(augment: Augment, seed: int, epoch: int, num_items: int) -> Callable[[int], Change]:
     """The change at every position of an epoch of `num_items`: a function of (seed, epoch, position) alone."""
     # The purposes are part of the draws: renaming one changes every slice of every recipe.
-    gains = augment.gain_db and generator(seed, "augment/gain", epoch).uniform(*augment.gain_db, num_items)
+    gains = None
+    if augment.gain_db is not None:
+        gains = generator(seed, "augment/gain", epoch).uniform(*augment.gain_db, num_items)
 
     def change(position: int) -> Change:
         return Change(
@@ -55,6 +58,6 @@ def draw_changes(augment: Augment, seed: int, epoch: int, num_items: int) -> Cal
 
 
 def _octaves(deviation_db: float, seed: int, epoch: int, position: int) -> tuple[float, ...]:
-    """Levels in dB, normally distributed, the highest of them 0, so that loud samples stay within the heads' range."""
+    """Levels in dB, normally distributed, the highest of them 0: no frequency gets louder."""
     drawn = deviation_db * generator(seed, "augment/equalizer", epoch, position).standard_normal(len(OCTAVES_HZ))
     return tuple((drawn - drawn.max()).tolist())

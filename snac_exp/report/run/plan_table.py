@@ -13,7 +13,7 @@ _PLACES = ("epoch", "first_batch", "first_step", "num_steps")
 
 @dataclass(frozen=True)
 class PlanRow:
-    """Epochs of equal settings; a rate of a dash is frozen."""
+    """Epochs of equal settings; a rate of a dash is frozen. terms: those that the phase weighs otherwise."""
 
     epochs: str
     steps: str
@@ -25,6 +25,7 @@ class PlanRow:
     schedule: str
     rates: list[str]
     weights: list[str]
+    terms: str
 
 
 @dataclass(frozen=True)
@@ -96,4 +97,5 @@ def _row(items: list[Mapping[str, Any]], groups: list[str], heads: list[str]) ->
             "frozen" if first["peak_rates"][name] is None else compact(first["peak_rates"][name]) for name in groups
         ],
         weights=[f"{first['loss_weights'][name]:g}" for name in heads],
+        terms=", ".join(f"{name} {weight:g}" for name, weight in first.get("term_weights", {}).items()),
     )

@@ -30,16 +30,20 @@ def has_key() -> bool:
 
 
 def _netrc_files() -> list[Path]:
-    """Those that are there; _netrc is the name on Windows."""
+    """Where one may lie; _netrc is the name on Windows."""
     chosen = os.environ.get("NETRC")
     paths = [Path(chosen).expanduser()] if chosen else [Path.home() / ".netrc", Path.home() / "_netrc"]
-    return [path for path in paths if path.exists()]
+    return paths
 
 
 def _key_in(path: Path) -> str | Exception | None:
     """What a netrc has for the W&B server, or why it cannot be read; W&B finds no key there then either."""
     try:
         found = netrc.netrc(str(path)).authenticators(urlparse(base_url()).netloc)
+    except FileNotFoundError as error:
+        return error if os.environ.get("NETRC") else None  # named by the user, or looked for
+    except UnicodeDecodeError as error:
+        return ValueError(f"{path}: {error}")
     except (OSError, netrc.NetrcParseError) as error:
         return error
     return None if found is None else found[2] or None  # login, account, password

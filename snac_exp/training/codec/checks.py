@@ -1,14 +1,16 @@
 """What a recipe that trains a codec must keep, checked before torch is imported."""
 
+import math
 from collections.abc import Mapping
 from itertools import chain
 
 from snac_exp.config.loss_terms import term_names
 from snac_exp.config.provides import provided_by
-from snac_exp.config.schema import Component, Experiment, Loss, LossTerm
+from snac_exp.config.schema import Augment, Component, Experiment, Loss, LossTerm
 from snac_exp.config.source_code import declared_set, find_definition, parameters_of, public_functions, with_bases
 from snac_exp.config.structure import nearest
 from snac_exp.errors import ConfigError
+from snac_exp.metrics.levels import trained_terms
 from snac_exp.metrics.table import require_groups
 from snac_exp.training.codec.adversary_checks import check_adversary
 from snac_exp.training.codec.start_checks import check_start
@@ -55,9 +57,16 @@ def _check_data(experiment: Experiment) -> None:
                 f"augment.{key} changes input and target alike, and cached codes are of audio as it was; "
                 "choose augment=none or data=audio_folder"
             )
-    equalizer_db = experiment.augment.equalizer_db
-    if equalizer_db is not None and not 0 < equalizer_db <= 20:
-        raise ConfigError(f"augment.equalizer_db={equalizer_db:g} must lie above 0 and be at most 20 dB, or null")
+    _check_augment(experiment.augment)
+
+
+def _check_augment(augment: Augment) -> None:
+    if augment.gain_db is not None and not -math.inf < augment.gain_db[0] <= augment.gain_db[1] < math.inf:
+        raise ConfigError(f"augment.gain_db={list(augment.gain_db)} must be the lowest and the highest gain in dB")
+    if augment.equalizer_db is not None and not 0 < augment.equalizer_db <= 12:
+        raise ConfigError(
+            f"augment.equalizer_db={augment.equalizer_db:g} must lie above 0 and be at most 12 dB, or null"
+        )
 
 
 def _check_quantizer(experiment: Experiment) -> None:
@@ -78,11 +87,18 @@ def _not_frozen(experiment: Experiment) -> list[str]:
 
 
 def _check_phases(experiment: Experiment) -> None:
-    """Every phase must have a head that counts."""
+    """Every phase must have a head that counts, and every such head a term."""
     for phase in experiment.lr.phases:
         weights = experiment.loss.weights | experiment.loss.phases.get(phase, {})
-        if not any(weights[head] for head in experiment.heads):
+        trained = [head for head in experiment.heads if weights[head]]
+        if not trained:
             raise ConfigError(f"every head has weight 0 in phase {phase}: set loss.weights or loss.phases.{phase}")
+        for head in trained:
+            if not trained_terms(experiment.loss, head, phase):
+                raise ConfigError(
+                    f"{head} has no term to train on in phase {phase}: give one a weight in loss.terms, "
+                    f"loss.head_terms.{head} or loss.phase_terms.{phase}"
+                )
 
 
 def _check_objective(experiment: Experiment) -> None:
@@ -111,17 +127,16 @@ def _check_objective(experiment: Experiment) -> None:
 
 
 def _check_phase_terms(experiment: Experiment) -> None:
-    """Phases weigh terms that validations measure, and leave at least one to train on."""
+    """Phases are those of the recipe, and weigh terms that validations measure."""
     for phase, weights in experiment.loss.phase_terms.items():
         key = f"loss.phase_terms.{phase}"
         if phase not in experiment.lr.phases:
-            raise ConfigError(f"{key} is no phase of lr.phases{nearest(phase, experiment.lr.phases)}")
+            known = nearest(phase, experiment.lr.phases)
+            raise ConfigError(f"{key} is no phase of lr.phases (~{key} leaves it out){known}")
         for name in weights:
             if name not in experiment.loss.terms:
                 raise ConfigError(f"{key}.{name} is no term of loss.terms{nearest(name, experiment.loss.terms)}")
         _not_negative(key, weights)
-        if not any((experiment.loss.term_weights() | weights).values()):
-            raise ConfigError(f"{key}: every term has weight 0; give one of them a weight")
 
 
 def _check_terms(loss: Loss) -> None:
@@ -129,16 +144,13 @@ def _check_terms(loss: Loss) -> None:
     for name, item in loss.terms.items():
         if isinstance(item, LossTerm):
             _check_term(f"loss.terms.{name}", item.component)
-    described = {name: item.weight for name, item in loss.terms.items() if isinstance(item, LossTerm)}
-    bare = {name: item for name, item in loss.terms.items() if not isinstance(item, LossTerm)}
-    known = [*term_names(), *described]
+    known = [*term_names(), *(name for name, item in loss.terms.items() if isinstance(item, LossTerm))]
     places = {f"loss.head_terms.{head}": weights for head, weights in loss.head_terms.items()}
-    for key, weights in ({"loss.terms": bare | described} | places).items():
-        for name, weight in weights.items():
+    for key, weights in ({"loss.terms": loss.term_weights()} | places).items():
+        for name in weights:
             if name not in known:
                 raise ConfigError(f"{key}.{name} is no loss term{nearest(name, known)}")
-            if weight < 0:
-                raise ConfigError(f"{key}.{name}={weight} must not be negative")
+        _not_negative(key, weights)
 
 
 def _check_term(key: str, term: Component) -> None:
@@ -153,9 +165,9 @@ def _check_term(key: str, term: Component) -> None:
 
 
 def _not_negative(key: str, weights: Mapping[str, float | None]) -> None:
-    for head, weight in weights.items():
-        if weight is not None and weight < 0:
-            raise ConfigError(f"{key}.{head}={weight} must not be negative")
+    for name, weight in weights.items():
+        if weight is not None and not 0 <= weight < math.inf:
+            raise ConfigError(f"{key}.{name}={weight} must not be negative, and finite")
 
 
 def _same_heads(key: str, named: set[str], heads: set[str]) -> None:

@@ -7,11 +7,13 @@ belong in a checkpoint.
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any, Self
 
 from snac_exp.config.schema import Guards
 from snac_exp.errors import ConfigError, DivergenceError
 from snac_exp.metrics.logged import OBJECTIVE
+from snac_exp.training.plan import Plan
 
 
 @dataclass
@@ -42,12 +44,23 @@ class Verdict:
     reason: str = ""
 
 
+def new_levels_of(plan: Plan) -> frozenset[int]:
+    """Steps (counted from 0) of a counted plan from which on the loss is weighed otherwise, or an adversary joins."""
+    changed = {
+        now.first_step
+        for before, now in pairwise(plan.epochs)
+        if (before.loss_weights, before.term_weights) != (now.loss_weights, now.term_weights)
+    }
+    return frozenset(step for step in (*changed, plan.adversary_start) if step)
+
+
 class OutlierGuard:
     """Skips a step whose loss exceeds `ratio` times the running mean of the losses admitted before it; None skips none.
 
     A loss is tested before it is averaged in, and a skipped one never is. After `max_in_row` skipped steps the next one
     is admitted whatever its loss: then it is the level that has changed, not the batch. The first `warmup_steps` are
     always admitted. The mean decays by `decay` a step and is corrected for its start at zero (as Adam's moments are).
+    At `new_levels` (steps, counted from 0) the loss is another one, see `new_levels_of`, and all begins anew.
     """
 
     def __init__(
@@ -57,6 +70,7 @@ class OutlierGuard:
         decay: float = 0.99,
         max_in_row: int = 5,
         state: OutlierState | None = None,
+        new_levels: frozenset[int] = frozenset(),
     ) -> None:
         if (ratio is not None and not ratio > 1) or not 0 <= decay < 1 or warmup_steps < 1 or max_in_row < 1:
             raise ConfigError(
@@ -64,12 +78,14 @@ class OutlierGuard:
                 f"warmup_steps={warmup_steps} and max_in_row={max_in_row} be at least 1"
             )
         self.ratio, self.warmup_steps, self.decay, self.max_in_row = ratio, warmup_steps, decay, max_in_row
+        self.new_levels = new_levels
         self.state = state or OutlierState()
 
     @classmethod
-    def of(cls, guards: Guards) -> "OutlierGuard":
+    def of(cls, guards: Guards, plan: Plan) -> "OutlierGuard":
         """The guard of a recipe; one without a ratio admits every step."""
-        return cls(guards.outlier_ratio, guards.outlier_warmup_steps, max_in_row=guards.outlier_max_in_row)
+        own = (guards.outlier_ratio, guards.outlier_warmup_steps)
+        return cls(*own, max_in_row=guards.outlier_max_in_row, new_levels=new_levels_of(plan))
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
@@ -85,14 +101,16 @@ class OutlierGuard:
         num = self.state.num_admitted
         return self.state.mean / (1 - self.decay**num) if num else math.nan
 
-    def judge(self, loss: float) -> Verdict:
-        """Admit the step of this loss, or skip it.
+    def judge(self, loss: float, step: int | None = None) -> Verdict:
+        """Admit the step of this loss, or skip it; `step` counts from 0.
 
         Raises:
             ValueError: the loss is not finite, which is no outlier but a failure; see `RollbackPolicy`.
         """
         if not math.isfinite(loss):
             raise ValueError(f"a loss of {loss} is not for the outlier guard")
+        if step in self.new_levels:
+            self.state = OutlierState(num_skipped=self.state.num_skipped)
         state, level = self.state, self.level
         # Tested against the mean of the losses before it: averaged in first, an outlier would excuse itself.
         if self.ratio is None or state.num_admitted < self.warmup_steps or not loss > self.ratio * level:

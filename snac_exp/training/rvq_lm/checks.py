@@ -1,7 +1,7 @@
 """What a recipe that trains a token model must keep, checked before torch is imported."""
 
 from snac_exp.config.provides import provided_by
-from snac_exp.config.schema import Experiment, Quantizer, Start
+from snac_exp.config.schema import Augment, Experiment, Quantizer, Start
 from snac_exp.errors import ConfigError
 
 
@@ -15,10 +15,13 @@ def check(experiment: Experiment) -> None:
         raise ConfigError("task=rvq_lm needs a model: add lm=toy, run1_base, run2_big, run3_fast or next_896")
     if experiment.loss.tokens is None:
         raise ConfigError("task=rvq_lm needs loss.tokens; choose loss=tokens or loss=tokens_plain")
-    if experiment.heads or experiment.loss.weights or experiment.loss.terms:
+    loss = experiment.loss
+    if any((experiment.heads, loss.weights, loss.terms, loss.head_terms, loss.phases, loss.phase_terms)):
         raise ConfigError("a token model has no heads and no reconstruction terms; choose heads=none, loss=tokens")
     if experiment.adversary.kind != "none":
         raise ConfigError(f"adversary={experiment.adversary.kind} scores audio, not tokens; choose adversary=none")
+    if experiment.augment != Augment():
+        raise ConfigError("augment changes audio, and tokens stay as they are; choose augment=none")
     for key, value, plain in (("start", experiment.start, Start()), ("quantizer", experiment.quantizer, Quantizer())):
         if value != plain:
             raise ConfigError(f"{key} is for codecs that are trained whole; choose start=none and quantizer=gradient")

@@ -1,6 +1,7 @@
 """Raw audio in: the same slices as cached codes give, folders mixed by weight, one gain for input and target."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from tests.data.conftest import write_noise
 from tests.helpers.codes import assert_same_codes
 
 HEADS = {"head_24k": 24000, "head_48k": 48000}
+OCTAVES_DB = [-8.01, -3.21, 0.0, -12.546]
 LEVELS = Augment(gain_db=(-12.0, -3.0))
 
 
@@ -198,6 +200,23 @@ def test_one_gain_for_input_and_targets_by_seed_epoch_and_position(
         torch.testing.assert_close(changed.source, as_it_is.source * factor)
         for head in HEADS:
             torch.testing.assert_close(changed.audio[head], as_it_is.audio[head] * factor)
+
+
+def test_input_and_targets_of_every_rate_get_one_equalizer(corpora: tuple[Splits, Splits], codec: LoadedCodec) -> None:
+    """Drawn by seed, epoch and position alone: the figures may never change, as a resumed run draws them again."""
+    train = corpora[0].train
+    options = {"augment": Augment(equalizer_db=6.0), "start_batch": 1}
+    specs = next(iter(SliceSampler(train.coarse_lengths, codec.geometry, 5, 4, 4, 0, 1, **options)))
+    assert [round(level, 3) for level in specs[0].change.octaves_db[:4]] == OCTAVES_DB
+    for spec in specs[:2]:
+        changed, as_it_is = train[spec], train[replace(spec, change=UNCHANGED)]
+        assert changed.source is not None
+        assert as_it_is.source is not None
+        torch.testing.assert_close(changed.source, spec.change.applied(as_it_is.source, 24_000))
+        for head, rate in HEADS.items():
+            assert not torch.allclose(changed.audio[head], as_it_is.audio[head], atol=1e-3)
+            torch.testing.assert_close(changed.audio[head], spec.change.applied(as_it_is.audio[head], rate))
+        torch.testing.assert_close(changed.source[: len(changed.audio["head_24k"])], changed.audio["head_24k"])
 
 
 def test_what_is_missing_or_contradictory_is_named(corpus_dir: Path, codec: LoadedCodec, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_draws_are_of_seed_epoch_and_position_and_louder_nowhere() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["+experiment=demo_codec", "augment.equalizer_db=0"], r"equalizer_db=0 must lie above 0 and be at most 20 dB"),
+        (["+experiment=demo_codec", "augment.equalizer_db=0"], r"equalizer_db=0 must lie above 0 and be at most 12 dB"),
         (["+experiment=demo", "augment.equalizer_db=3"], r"augment\.equalizer_db changes input and target alike"),
     ],
 )
