@@ -1,6 +1,6 @@
 """Measure a codec on the demo's validation voices, beside a noise vocoder, and on recordings where a folder is named.
 
-python experiments/demo_codec/measure_demo_codec.py snac_exp/assets/demo_codec [FOLDER OF RECORDINGS]
+python experiments/demo_codec/measure_demo_codec.py snac_exp/assets/demo_codec_pitch [FOLDER OF RECORDINGS]
 """
 
 import json
@@ -39,15 +39,16 @@ def main() -> None:
 
 @torch.no_grad()
 def figures(model: SNAC, folder: Path, recordings: Sequence[Path] = ()) -> dict[str, object]:
-    """The figures of the README: 64 held-out utterances, 5 minutes for the codebooks, and what a folder of
-    `recordings` gives."""
+    """The figures of the README: 64 held-out utterances, what a folder of `recordings` gives, and the use of codebooks:
+    over 5 minutes where they have 1024 entries, and as many coarse tokens per entry where they have more."""
     references = validation_speech(4, 16, 4.0)
+    minutes = 5 * model.codebook_size / 1024
     vocoded = {size: [noise_vocoder(reference, window=size) for reference in references] for size in (1024, 2048)}
     return {
         "unheard_voices": means(METRICS, references, decoded(model, references)),
         "references": means([P808], references, references),
         "noise_vocoders": {size: means([STOI], references, made) for size, made in vocoded.items()},
-        "codebook_usage_5_minutes": codebook_usage(model, validation_speech(4, 15, 5.0)),
+        f"codebook_usage_{minutes:g}_minutes": codebook_usage(model, validation_speech(4, round(minutes * 3), 5.0)),
         "recordings": {str(path): on_recordings(model, path) for path in recordings},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "bytes": sum(path.stat().st_size for path in folder.iterdir()),

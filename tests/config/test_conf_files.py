@@ -38,9 +38,8 @@ RECIPE_OF = {  # choices that fit only another recipe than phase 12, or need com
     "dual_residual": ["phase12_dual_head", "init=residual"],
     "mixture_tokens": ["rvq_toy"],
     "phase12_large": ["phase12_dual_head", "curriculum=phase12_large", "lr=phase12_large"],
-    "demo_codec_spectra": ["demo_codec", "trainer.max_steps=null"],
-    "demo_codec_levels": ["demo_codec", "trainer.max_steps=null"],
     "on_data": ["demo_codec"],
+    "scratch_demo": ["snac_from_scratch"],
 }
 
 

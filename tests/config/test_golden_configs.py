@@ -30,14 +30,7 @@ PARTNERS = {  # choices that fit only another recipe than phase 12, or need comp
     "augment=gain": ["+experiment=phase12_dual_head", "data=audio_folder", "data.path=/data/prepared"],
     "data=mixture_tokens": ["+experiment=rvq_toy"],
     "curriculum=phase12_large": ["+experiment=phase12_dual_head", "lr=phase12_large"],
-    "loss=demo_codec_spectra": ["+experiment=demo_codec", "loss=demo_codec_spectra"],
-    "lr=demo_codec_spectra": ["+experiment=demo_codec", "lr=demo_codec_spectra", "trainer.max_steps=null"],
-    "loss=demo_codec_levels": ["+experiment=demo_codec", "loss=demo_codec_levels"],
-    "lr=demo_codec_levels": ["+experiment=demo_codec", "lr=demo_codec_levels", "trainer.max_steps=null"],
-    "loss=demo_codec_envelopes": ["+experiment=demo_codec", "loss=demo_codec_envelopes"],
-    "lr=demo_codec_envelopes": ["+experiment=demo_codec", "lr=demo_codec_envelopes", "trainer.max_steps=null"],
-    "loss=demo_codec_harmonics": ["+experiment=demo_codec", "loss=demo_codec_harmonics"],
-    "lr=demo_codec_harmonics": ["+experiment=demo_codec", "lr=demo_codec_harmonics", "trainer.max_steps=null"],
+    "codec=scratch_demo": ["+experiment=snac_from_scratch"],
     "start=on_data": ["+experiment=demo_codec", "start=on_data"],
     "lr=phase12_large": ["+experiment=phase12_dual_head", "curriculum=phase12_large"],
 }
@@ -54,9 +47,7 @@ VARIANTS = {  # what people change most, beside the choices that no experiment m
     "scratch_init": ["+experiment=phase12_dual_head", "init=random", "init_from=/data/run"],
 }
 # A path of the machine is in a resolved config where a recipe has a relative one: here it has none.
-OF_DEMO_CODEC = ("spectra", "levels", "envelopes", "harmonics")
-STAGES = [f"{group}=demo_codec_{stage}" for group in ("loss", "lr") for stage in OF_DEMO_CODEC]
-SPOKEN = ("data=demo_speech", "demo", "demo_codec", "start=on_data", *STAGES)
+SPOKEN = ("data=demo_speech", "demo", "demo_codec", "start=on_data")
 PLACES = dict.fromkeys(SPOKEN, "data.directory=/data/demo")
 
 
