@@ -1,4 +1,4 @@
-"""Files of conf/ are parsed once in a process, and never known as they were before they were written again."""
+"""Files of conf/ are parsed once in a process of tests, and never known as they were before they were written again."""
 
 from pathlib import Path
 

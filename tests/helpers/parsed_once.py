@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
-from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 
 Load = Callable[[Any, str], ConfigResult]
@@ -14,7 +14,9 @@ Load = Callable[[Any, str], ConfigResult]
 
 def parse_once() -> None:
     """From here on; a file that was written again is read again."""
-    for source, text in ((FileConfigSource, _text), (ImportlibResourcesConfigSource, lambda source, path: path)):
+    Plugins.instance()  # registers the sources, out of modules that it imports by itself
+    for scheme, text in (("file", _text), ("pkg", lambda source, path: path)):
+        source = SourcesRegistry.instance().types[scheme]
         if source.load_config.__module__ != __name__:  # else a warm process was forked from one that does
             source.load_config = _remembering(source.load_config, text)  # type: ignore[method-assign]
 

@@ -88,7 +88,7 @@ class Guard:
 
     async def _drain(self, receive: Receive) -> None:
         """Take the body of what is refused, as much as of an upload: many clients read no answer before all is sent."""
-        left, more, end = self._body.most_bytes, True, _now() + REST_SECONDS
+        left, more, end = self._body.most_bytes + FORM_BYTES, True, _now() + REST_SECONDS
         while more and left > 0:
             try:
                 message = await asyncio.wait_for(receive(), min(REST_WAIT_SECONDS, end - _now()))

@@ -19,7 +19,7 @@ def require_key(mode: str) -> None:
     """
     if mode == "online" and not has_key():
         damaged = "".join(f" ({error})" for error in map(_key_in, _netrc_files()) if isinstance(error, Exception))
-        raise ConfigError(f"tracker.mode=online, but there is no W&B key on this machine{damaged}: {WAYS_OUT}")
+        raise ConfigError(f"tracker.mode=online, but there is no W&B key on this machine: {WAYS_OUT}{damaged}")
 
 
 def has_key() -> bool:
