@@ -155,7 +155,7 @@ def silence_line(experiment: Experiment) -> str | None:
     """That heads train, in some phase, on terms alone that teach silence; None where no head does, or an adversary
     trains too."""
     loss = experiment.loss
-    weights = {phase: loss.weights | loss.phases.get(phase, {}) for phase in experiment.lr.phases}
+    weights = {phase: {**loss.weights, **loss.phases.get(phase, {})} for phase in experiment.lr.phases}
     quiet = [
         head
         for head in experiment.heads

@@ -35,7 +35,8 @@ class Change:
         hz = np.fft.rfftfreq(num, 1 / rate).clip(OCTAVES_HZ[0])
         gains = 10 ** (np.interp(np.log2(hz), np.log2(OCTAVES_HZ), self.octaves_db) / 20)
         spectrum = torch.fft.rfft(audio, num) * torch.from_numpy(gains).to(audio.dtype)
-        return torch.fft.irfft(spectrum, num)[: len(audio)]
+        changed: Tensor = torch.fft.irfft(spectrum, num)[: len(audio)]
+        return changed
 
 
 UNCHANGED = Change()
