@@ -22,7 +22,6 @@ Term = Callable[[SignalPair], Tensor]
 ALWAYS_MEASURED = ("l1", "stft_complex", "stft_magnitude")
 """Measured whatever a recipe trains with, so that recipes can be compared."""
 
-
 _NO_PHASE: Mapping[str, float] = MappingProxyType({})
 
 

@@ -234,7 +234,7 @@ def _counted(number: int | None) -> int:
 def _epoch(part: Part, experiment: Experiment, geometry: Geometry | None) -> EpochPlan:
     stage, phase = experiment.curriculum.stages[part.stage], experiment.lr.phases[part.phase]
     groups = {name for name, pattern in experiment.lr.groups.items() if pattern is not None}
-    weights = experiment.loss.weights | experiment.loss.phases.get(part.phase, {})
+    weights = experiment.loss.head_weights(part.phase)
     return EpochPlan(
         epoch=part.epoch,
         stage=part.stage,

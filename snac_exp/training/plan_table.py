@@ -155,11 +155,10 @@ def silence_line(experiment: Experiment) -> str | None:
     """That heads train, in some phase, on terms alone that teach silence; None where no head does, or an adversary
     trains too."""
     loss = experiment.loss
-    weights = {phase: {**loss.weights, **loss.phases.get(phase, {})} for phase in experiment.lr.phases}
     quiet = [
         head
         for head in experiment.heads
-        if any(own[head] and _teaches_silence(loss, head, phase) for phase, own in weights.items())
+        if any(loss.head_weights(phase)[head] and _teaches_silence(loss, head, phase) for phase in experiment.lr.phases)
     ]
     if not quiet or experiment.adversary.kind != "none":
         return None

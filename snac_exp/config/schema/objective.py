@@ -58,6 +58,10 @@ class Loss:
     codebook: CodebookLoss = CodebookLoss()
     tokens: TokenLoss | None = None
 
+    def head_weights(self, phase: str) -> dict[str, float | None]:
+        """Weight of each head in a phase of lr.phases."""
+        return {**self.weights, **self.phases.get(phase, {})}
+
     def term_weights(self) -> dict[str, float]:
         """Weight of each term, of described ones too."""
         return {name: weight_of(term) for name, term in self.terms.items()}

@@ -87,7 +87,8 @@ class Guard:
         await send({"type": "http.response.body", "body": reason.encode()})
 
     async def _drain(self, receive: Receive) -> None:
-        """Take the body of what is refused, as much as of an upload: many clients read no answer before all is sent."""
+        """Take the body of what is refused, as much as of an upload and its form: many clients read no answer before
+        all is sent."""
         left, more, end = self._body.most_bytes + FORM_BYTES, True, _now() + REST_SECONDS
         while more and left > 0:
             try:

@@ -32,8 +32,7 @@ def has_key() -> bool:
 def _netrc_files() -> list[Path]:
     """Where one may lie; _netrc is the name on Windows."""
     chosen = os.environ.get("NETRC")
-    paths = [Path(chosen).expanduser()] if chosen else [Path.home() / ".netrc", Path.home() / "_netrc"]
-    return paths
+    return [Path(chosen).expanduser()] if chosen else [Path.home() / ".netrc", Path.home() / "_netrc"]
 
 
 def _key_in(path: Path) -> str | Exception | None:

@@ -89,7 +89,7 @@ def _not_frozen(experiment: Experiment) -> list[str]:
 def _check_phases(experiment: Experiment) -> None:
     """Every phase must have a head that counts, and every such head a term."""
     for phase in experiment.lr.phases:
-        weights = experiment.loss.weights | experiment.loss.phases.get(phase, {})
+        weights = experiment.loss.head_weights(phase)
         trained = [head for head in experiment.heads if weights[head]]
         if not trained:
             raise ConfigError(f"every head has weight 0 in phase {phase}: set loss.weights or loss.phases.{phase}")
